@@ -1,0 +1,25 @@
+# Every package the tree is built on; install-all.sh brings them.
+find_package(Threads REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(Protobuf REQUIRED)
+find_package(gRPC CONFIG REQUIRED)
+find_package(prometheus-cpp CONFIG REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS system)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(PQXX REQUIRED IMPORTED_TARGET libpqxx)
+pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka++)
+pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis)
+pkg_check_modules(JWT REQUIRED IMPORTED_TARGET libjwt)
+pkg_check_modules(SIMDJSON REQUIRED IMPORTED_TARGET simdjson)
+pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
+pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
+find_package(mongoc-1.0 CONFIG REQUIRED)
+
+# google/api and google/rpc come from the package that carries them, never from a copy here.
+find_path(GOOGLEAPIS_DIR google/api/annotations.proto
+  PATHS /usr/share/gocode/src/github.com/gogo/googleapis
+  NO_DEFAULT_PATH REQUIRED)
+
+if(SHOP_BUILD_TESTS)
+  find_package(GTest CONFIG REQUIRED)
+endif()

@@ -1,0 +1,82 @@
+# The few words the tree's CMakeLists.txt files are written in.
+include(GoogleTest OPTIONAL)
+
+# shop_library(NAME core SOURCES … DEPENDS …): a static library that others include as
+# "common/core/…" or "orders/…".
+function(shop_library)
+  cmake_parse_arguments(ARG "" "NAME" "SOURCES;DEPENDS" ${ARGN})
+  add_library(shop_${ARG_NAME} STATIC ${ARG_SOURCES})
+  target_include_directories(shop_${ARG_NAME} PUBLIC
+    ${CMAKE_SOURCE_DIR}/libs ${CMAKE_SOURCE_DIR}/services ${CMAKE_SOURCE_DIR}
+    ${CMAKE_CURRENT_BINARY_DIR})
+  target_link_libraries(shop_${ARG_NAME} PUBLIC ${ARG_DEPENDS})
+endfunction()
+
+# shop_process(NAME orders SOURCES main.cpp DEPENDS …): an executable bin/orders.
+function(shop_process)
+  cmake_parse_arguments(ARG "" "NAME" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${ARG_NAME}_process ${ARG_SOURCES})
+  set_target_properties(${ARG_NAME}_process PROPERTIES OUTPUT_NAME ${ARG_NAME})
+  target_link_libraries(${ARG_NAME}_process PRIVATE ${ARG_DEPENDS})
+endfunction()
+
+# shop_migrations(orders): compiles migrations/*.sql of this folder into shop_<name>_migrations,
+# declared in "<name>_migrations.h" as `extern const shop::postgres::MigrationSet kOrdersMigrations`.
+function(shop_migrations NAME)
+  file(GLOB FILES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/migrations/*.sql)
+  list(SORT FILES)
+  string(SUBSTRING ${NAME} 0 1 FIRST)
+  string(TOUPPER ${FIRST} FIRST)
+  string(SUBSTRING ${NAME} 1 -1 REST)
+  set(VARIABLE k${FIRST}${REST}Migrations)
+  set(HEADER ${CMAKE_CURRENT_BINARY_DIR}/${NAME}_migrations.h)
+  set(SOURCE ${CMAKE_CURRENT_BINARY_DIR}/${NAME}_migrations.cpp)
+  file(CONFIGURE OUTPUT ${HEADER} CONTENT
+"// Made from ${NAME}'s migrations folder by the build.
+#pragma once
+#include \"common/postgres/migrations.h\"
+namespace shop {
+extern const postgres::MigrationSet ${VARIABLE};
+}
+" @ONLY)
+  set(ENTRIES "")
+  foreach(FILE ${FILES})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${FILE})
+    get_filename_component(BASE ${FILE} NAME_WE)
+    file(READ ${FILE} SQL)
+    string(APPEND ENTRIES "    {\"${BASE}\", R\"migration(${SQL})migration\"},\n")
+  endforeach()
+  file(GENERATE OUTPUT ${SOURCE} CONTENT
+"#include \"${NAME}_migrations.h\"
+namespace shop {
+const postgres::MigrationSet ${VARIABLE}{\"${NAME}\", {
+${ENTRIES}}};
+}
+")
+  add_library(shop_${NAME}_migrations STATIC ${SOURCE})
+  target_include_directories(shop_${NAME}_migrations PUBLIC ${CMAKE_CURRENT_BINARY_DIR}
+    ${CMAKE_SOURCE_DIR}/libs)
+endfunction()
+
+# shop_test(core/result_test DEPENDS …): one test executable. The last part of its name says what it
+# needs: _test nothing, _pgtest PostgreSQL, _redistest Redis, _mongotest MongoDB, _kafkatest Kafka
+# (and PostgreSQL). Those with a need run between the fixture that starts the servers and the one that
+# stops them, and read their addresses from the file the fixture wrote.
+function(shop_test NAME)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  if(NOT SHOP_BUILD_TESTS)
+    return()
+  endif()
+  set(TARGET ${NAME})
+  add_executable(${TARGET} ${NAME}.cpp ${ARG_SOURCES})
+  set_target_properties(${TARGET} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  target_link_libraries(${TARGET} PRIVATE ${ARG_DEPENDS} shop_testing GTest::gmock GTest::gtest_main)
+  add_test(NAME ${NAME} COMMAND ${TARGET})
+  if(NAME MATCHES "_test$")
+    set_tests_properties(${NAME} PROPERTIES LABELS unit TIMEOUT 120)
+  else()
+    set_tests_properties(${NAME} PROPERTIES LABELS integration TIMEOUT 240
+      FIXTURES_REQUIRED servers
+      ENVIRONMENT "TEST_SERVERS_ENV=${CMAKE_BINARY_DIR}/test-servers/env")
+  endif()
+endfunction()

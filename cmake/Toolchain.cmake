@@ -1,0 +1,18 @@
+# How everything here is compiled and linked: warnings are errors, ccache and mold where they are.
+add_compile_options(-Wall -Wextra -Werror -fno-omit-frame-pointer)
+
+find_program(SHOP_CCACHE ccache)
+if(SHOP_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${SHOP_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${SHOP_CCACHE})
+endif()
+
+find_program(SHOP_MOLD mold)
+if(SHOP_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+if(SHOP_SANITIZER)
+  add_compile_options(-fsanitize=${SHOP_SANITIZER} -fno-sanitize-recover=all -O1)
+  add_link_options(-fsanitize=${SHOP_SANITIZER})
+endif()

@@ -1,0 +1,94 @@
+#include "common/core/env.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+namespace shop {
+namespace {
+
+std::optional<std::string> FromProcess(const std::string& name) {
+  const char* value = std::getenv(name.c_str());
+  if (value == nullptr) return std::nullopt;
+  return std::string(value);
+}
+
+}  // namespace
+
+Env::Env() : lookup_(FromProcess) {}
+
+std::optional<std::string> Env::Optional(const std::string& name) {
+  std::optional<std::string> value = lookup_(name);
+  if (value && value->empty()) value.reset();
+  return value;
+}
+
+std::string Env::Text(const std::string& name, const std::string& fallback) {
+  return Optional(name).value_or(fallback);
+}
+
+std::string Env::Required(const std::string& name) {
+  std::optional<std::string> value = Optional(name);
+  if (!value) Wrong(name, "is not set");
+  return value.value_or("");
+}
+
+int64_t Env::Integer(const std::string& name, int64_t fallback, int64_t min, int64_t max) {
+  const std::optional<std::string> text = Optional(name);
+  if (!text) return fallback;
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc() || end != text->data() + text->size() || value < min || value > max) {
+    Wrong(name, "is not a whole number from " + std::to_string(min) + " to " + std::to_string(max));
+    return fallback;
+  }
+  return value;
+}
+
+uint16_t Env::Port(const std::string& name, uint16_t fallback) {
+  return static_cast<uint16_t>(Integer(name, fallback, 1, 65535));
+}
+
+bool Env::Flag(const std::string& name, bool fallback) {
+  std::optional<std::string> text = Optional(name);
+  if (!text) return fallback;
+  std::transform(text->begin(), text->end(), text->begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  if (*text == "true" || *text == "1" || *text == "on" || *text == "yes") return true;
+  if (*text == "false" || *text == "0" || *text == "off" || *text == "no") return false;
+  Wrong(name, "is neither true nor false");
+  return fallback;
+}
+
+std::optional<std::string> Env::Secret(const std::string& name) {
+  const std::optional<std::string> direct = Optional(name);
+  const std::optional<std::string> path = Optional(name + "_FILE");
+  if (direct && path) {
+    Wrong(name, "and " + name + "_FILE are both set: keep one");
+    return direct;
+  }
+  if (!path) return direct;
+  std::ifstream file(*path, std::ios::binary);
+  std::string content{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  while (!content.empty() && (content.back() == '\n' || content.back() == '\r')) content.pop_back();
+  if (!file || content.empty()) {
+    Wrong(name + "_FILE", "names a file that is empty or cannot be read");
+    return std::nullopt;
+  }
+  return content;
+}
+
+std::string Env::RequiredSecret(const std::string& name) {
+  const size_t before = problems_.size();
+  std::optional<std::string> value = Secret(name);
+  if (!value && problems_.size() == before) Wrong(name, "is not set (nor " + name + "_FILE)");
+  return value.value_or("");
+}
+
+void Env::Wrong(const std::string& name, const std::string& why) {
+  problems_.push_back(name + " " + why);
+}
+
+}  // namespace shop

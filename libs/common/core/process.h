@@ -1,0 +1,63 @@
+// The frame of every process: signals, settings, readiness, the admin port, and an orderly end.
+//
+//   int main() {
+//     Process process("orders");
+//     const Config config = Config::Read(process.env());
+//     process.Start();                       // exits 2, naming every wrong variable
+//     postgres::Pool db(config.postgres);
+//     process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {…}); });
+//     …                                      // build the other parts
+//     return process.RunUntilStopped();      // then the parts are destroyed in reverse order
+//   }
+//
+// SIGTERM and SIGINT make the process not ready, end RunUntilStopped and every wait below, and a
+// watchdog ends the process should its parts need more than ten seconds to close.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "common/core/env.h"
+
+namespace shop {
+
+class Process {
+ public:
+  // Names the process (`orders`), blocks its signals and sets up the log. Call it first in main,
+  // before any thread is started.
+  explicit Process(std::string name);
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  const std::string& name() const { return name_; }
+  Env& env() { return env_; }
+
+  // Refuses to go on when a setting was wrong, and opens the admin port: /healthz, /readyz, /metrics.
+  void Start();
+
+  // Calls `attempt` until it does not throw, with backoff from 0.1 s to 5 s, logging why. Ends the
+  // process with code 0 when it is told to stop meanwhile.
+  void WaitFor(std::string_view what, const std::function<void()>& attempt);
+
+  // /readyz answers 200 only while every check holds and the process is not stopping. `check` is
+  // called from the admin thread and must answer at once.
+  void AddReadiness(std::string what, std::function<bool()> check);
+
+  // Ready from here on; returns the exit code after SIGTERM or SIGINT, once not ready.
+  int RunUntilStopped();
+
+  bool stopping() const;
+
+ private:
+  struct State;
+  std::string name_;
+  Env env_;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shop
