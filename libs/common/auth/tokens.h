@@ -29,8 +29,8 @@ struct PublicKey {
 // Signs access tokens with one EC P-256 private key. Thread-safe.
 class TokenSigner {
  public:
-  // Throws std::invalid_argument when the PEM is not a P-256 private key. The key's id is its RFC 7638
-  // thumbprint.
+  // Throws std::invalid_argument when the PEM is not a P-256 private key. The key's id is its RFC
+  // 7638 thumbprint.
   explicit TokenSigner(const std::string& private_key_pem);
   ~TokenSigner();
 
@@ -44,8 +44,9 @@ class TokenSigner {
   std::unique_ptr<State> state_;
 };
 
-// Checks access tokens against the keys that auth publishes. Thread-safe; a token that was found good
-// is remembered until it expires (at most some ten thousand), so that a repeat costs a hash look-up.
+// Checks access tokens against the keys that auth publishes. Thread-safe; a token that was found
+// good is remembered until it expires (at most some ten thousand), so that a repeat costs a hash
+// look-up.
 class TokenVerifier {
  public:
   // Fetches the current key set; throws when it cannot be had.

@@ -1,7 +1,7 @@
 // Settings from the environment, read once at the start.
 //
-// Every reader notes what is wrong and goes on, so that one start names every wrong variable. Values
-// of secrets are never part of a message.
+// Every reader notes what is wrong and goes on, so that one start names every wrong variable.
+// Values of secrets are never part of a message.
 #pragma once
 
 #include <cstdint>

@@ -37,7 +37,8 @@ class Process {
   const std::string& name() const { return name_; }
   Env& env() { return env_; }
 
-  // Refuses to go on when a setting was wrong, and opens the admin port: /healthz, /readyz, /metrics.
+  // Refuses to go on when a setting was wrong, and opens the admin port: /healthz, /readyz,
+  // /metrics.
   void Start();
 
   // Calls `attempt` until it does not throw, with backoff from 0.1 s to 5 s, logging why. Ends the

@@ -1,10 +1,11 @@
 // What a function answers that may say no.
 //
 // A refusal is a value: the caller asked for something that cannot be, and is told which of the
-// standard gRPC codes that is, why, and which fields are to blame. A dependency that is broken is an
-// exception instead. Never one for the other.
+// standard gRPC codes that is, why, and which fields are to blame. A dependency that is broken is
+// an exception instead. Never one for the other.
 #pragma once
 
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <variant>
@@ -44,6 +45,13 @@ struct Refusal {
   // Finer than the code, for programs, such as OUT_OF_STOCK; takes the code's place in `error.code`
   // of the HTTP answer when not empty.
   std::string reason = {};
+};
+
+// Thrown when something this process depends on (a database, a broker, another service) is away or
+// too late. The caller may try again; the rpc wrapper answers UNAVAILABLE, a consumer waits.
+class Unavailable : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 // The refusal of one field.

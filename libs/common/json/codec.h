@@ -2,17 +2,18 @@
 // gateway and the events use the same codec.
 //
 // Writing: lowerCamelCase names in the order of the declaration; every field without presence is
-// written, fields with presence (optional, messages) only when set; 64-bit integers as numbers; money
-// fields (shop.api.v1.money) as decimals with two digits (49.99); enum values without their prefix
-// ("PENDING"); google.protobuf.Timestamp as RFC 3339 UTC with milliseconds; bytes as base64; maps with
-// string keys as objects.
+// written, fields with presence (optional, messages) only when set; 64-bit integers as numbers;
+// money fields (shop.api.v1.money) as decimals with two digits (49.99); enum values without their
+// prefix
+// ("PENDING"); google.protobuf.Timestamp as RFC 3339 UTC with milliseconds; bytes as base64; maps
+// with string keys as objects.
 //
-// Reading: unknown fields are ignored; enum values in any case and with or without prefix; a field is
-// known by its JSON name, its proto name or its alias; null counts as not sent. Malformed JSON,
-// duplicate keys (also a name and its alias), wrong types, numbers out of range or with a fraction, an
-// amount with more digits than the currency has, invalid UTF-8 and nesting deeper than 32 are refused
-// with INVALID_ARGUMENT naming the field by its JSON path (`items[2].quantity`). No binary float is
-// used on the way of an amount.
+// Reading: unknown fields are ignored; enum values in any case and with or without prefix; a field
+// is known by its JSON name, its proto name or its alias; null counts as not sent. Malformed JSON,
+// duplicate keys (also a name and its alias), wrong types, numbers out of range or with a fraction,
+// an amount with more digits than the currency has, invalid UTF-8 and nesting deeper than 32 are
+// refused with INVALID_ARGUMENT naming the field by its JSON path (`items[2].quantity`). No binary
+// float is used on the way of an amount.
 //
 // Thread-safe. What a message type needs is worked out at its first use and kept.
 #pragma once

@@ -8,8 +8,9 @@
 
 namespace shop::rpc {
 
-// Throws std::logic_error naming the method when it has no access option or one that lets nobody in,
-// or has services alone and yet an HTTP binding. Called for every method at the start of a process.
+// Throws std::logic_error naming the method when it has no access option or one that lets nobody
+// in, or has services alone and yet an HTTP binding. Called for every method at the start of a
+// process.
 void RequireAccessOption(const google::protobuf::MethodDescriptor& method);
 
 // UNAUTHENTICATED for a guest where a token is needed, PERMISSION_DENIED for the wrong role or

@@ -18,9 +18,7 @@ struct Caller {
 
   bool is_user() const { return user_id != 0; }
   bool is_service() const { return !service.empty(); }
-  bool is_admin() const {
-    return role == api::v1::ROLE_ADMIN || role == api::v1::ROLE_SUPER_ADMIN;
-  }
+  bool is_admin() const { return role == api::v1::ROLE_ADMIN || role == api::v1::ROLE_SUPER_ADMIN; }
 };
 
 struct Call {

@@ -2,8 +2,8 @@
 //
 //   log::Info("order placed", {{"orderId", id}, {"total", total}});
 //
-// The level comes from LOG_LEVEL (debug, info, warning, error). What a Scope holds is added to every
-// line of its thread. Never pass a password, a token or a card number.
+// The level comes from LOG_LEVEL (debug, info, warning, error). What a Scope holds is added to
+// every line of its thread. Never pass a password, a token or a card number.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +21,12 @@ struct Field {
   Field(std::string_view key, std::string_view text) : key(key), value(text), quoted(true) {}
   Field(std::string_view key, const std::string& text) : key(key), value(text), quoted(true) {}
   Field(std::string_view key, const char* text) : key(key), value(text), quoted(true) {}
-  Field(std::string_view key, bool flag) : key(key), value(flag ? "true" : "false"), quoted(false) {}
+  Field(std::string_view key, bool flag)
+      : key(key), value(flag ? "true" : "false"), quoted(false) {}
   Field(std::string_view key, double number);
   template <typename Integer>
-    requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>)
-  Field(std::string_view key, Integer number)
+  requires(std::is_integral_v<Integer> && !std::is_same_v<Integer, bool>)
+      Field(std::string_view key, Integer number)
       : key(key), value(std::to_string(number)), quoted(false) {}
 
   std::string key;

@@ -1,5 +1,5 @@
-// W3C trace context (https://www.w3.org/TR/trace-context/): the ids that tie a request, its rpcs and
-// its events together.
+// W3C trace context (https://www.w3.org/TR/trace-context/): the ids that tie a request, its rpcs
+// and its events together.
 #pragma once
 
 #include <string>

@@ -1,0 +1,155 @@
+#include "common/core/process.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cctype>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "common/core/addresses.h"
+#include "common/telemetry/admin_server.h"
+#include "common/telemetry/log.h"
+
+namespace shop {
+namespace {
+
+constexpr std::chrono::seconds kCloseLimit{10};
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+}  // namespace
+
+struct Process::State {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool stopping = false;
+  bool started = false;
+  std::atomic<bool> running = false;
+  std::vector<std::pair<std::string, std::function<bool()>>> readiness;
+  std::unique_ptr<AdminServer> admin;
+  std::thread signals;
+
+  std::string Missing() {
+    if (!running) return "starting or stopping";
+    const std::lock_guard lock(mutex);
+    std::string missing;
+    for (const auto& [what, holds] : readiness) {
+      if (!holds()) missing += (missing.empty() ? "" : ", ") + what;
+    }
+    return missing;
+  }
+
+  void AwaitSignal() {
+    const sigset_t signals = StopSignals();
+    int signal = 0;
+    sigwait(&signals, &signal);
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    running = false;
+    changed.notify_all();
+  }
+};
+
+Process::Process(std::string name) : name_(std::move(name)), state_(std::make_unique<State>()) {
+  // Every later thread inherits the mask, so that only the waiting thread sees these signals.
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  log::Level least = log::Level::kInfo;
+  if (!log::ParseLevel(env_.Text("LOG_LEVEL", "info"), &least)) {
+    env_.Wrong("LOG_LEVEL", "is none of debug, info, warning, error");
+  }
+  log::Init(name_, least);
+  state_->signals = std::thread([state = state_.get()] { state->AwaitSignal(); });
+}
+
+Process::~Process() {
+  state_->admin.reset();
+  if (state_->signals.joinable()) {
+    if (!stopping()) pthread_kill(state_->signals.native_handle(), SIGTERM);
+    state_->signals.join();
+  }
+  if (state_->started) log::Info("stopped");
+}
+
+void Process::Start() {
+  const std::string host = env_.Text("BIND_HOST", "127.0.0.1");
+  const uint16_t port = AdminPort(env_, name_);
+  if (!env_.problems().empty()) {
+    for (const std::string& problem : env_.problems()) log::Error("wrong setting: " + problem);
+    std::_Exit(2);
+  }
+  try {
+    state_->admin = std::make_unique<AdminServer>(
+        host, port, [state = state_.get()] { return state->Missing(); });
+  } catch (const std::exception& error) {
+    log::Error("cannot open the admin port",
+               {{"host", host}, {"port", port}, {"error", error.what()}});
+    std::_Exit(1);
+  }
+  state_->started = true;
+  log::Info("starting", {{"adminPort", port}, {"pid", getpid()}});
+}
+
+void Process::WaitFor(std::string_view what, const std::function<void()>& attempt) {
+  std::chrono::milliseconds pause{100};
+  for (;;) {
+    try {
+      attempt();
+      return;
+    } catch (const std::exception& error) {
+      log::Warning("waiting for " + std::string(what), {{"error", error.what()}});
+    }
+    std::unique_lock lock(state_->mutex);
+    if (state_->changed.wait_for(lock, pause, [&] { return state_->stopping; })) {
+      log::Info("stopped while waiting for " + std::string(what));
+      std::_Exit(0);
+    }
+    pause = std::min(pause * 2, std::chrono::milliseconds{5000});
+  }
+}
+
+void Process::AddReadiness(std::string what, std::function<bool()> check) {
+  const std::lock_guard lock(state_->mutex);
+  state_->readiness.emplace_back(std::move(what), std::move(check));
+}
+
+int Process::RunUntilStopped() {
+  {
+    std::unique_lock lock(state_->mutex);
+    state_->running = !state_->stopping;
+    if (state_->running) log::Info("ready");
+    state_->changed.wait(lock, [&] { return state_->stopping; });
+    // The checks belong to parts that are destroyed from here on.
+    state_->readiness.clear();
+  }
+  log::Info("stopping");
+  std::thread([] {
+    std::this_thread::sleep_for(kCloseLimit);
+    log::Error("did not close in time");
+    std::_Exit(1);
+  }).detach();
+  return 0;
+}
+
+bool Process::stopping() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->stopping;
+}
+
+}  // namespace shop

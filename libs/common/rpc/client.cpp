@@ -1,0 +1,95 @@
+#include "common/rpc/client.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/impl/client_unary_call.h>
+#include <grpcpp/impl/rpc_method.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <stdexcept>
+
+#include "common/rpc/identity.h"
+#include "common/rpc/status.h"
+
+namespace shop::rpc {
+
+using google::protobuf::Descriptor;
+using google::protobuf::DescriptorPool;
+using google::protobuf::MessageLite;
+
+struct Channel::State {
+  std::shared_ptr<grpc::Channel> channel;
+  Identity* identity;
+};
+
+Channel::Channel(const std::string& address, Identity* identity) {
+  grpc::ChannelArguments arguments;
+  // Costs 15 % of a call's CPU, and nothing here is repeated without the caller's knowing.
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetLoadBalancingPolicyName("round_robin");
+  state_ = std::make_unique<State>(State{
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments), identity});
+}
+
+Channel::~Channel() = default;
+
+Result<void> Channel::Invoke(const std::string& path, const Call& call,
+                             const google::protobuf::Message& request,
+                             google::protobuf::Message* response) const {
+  grpc::ClientContext context;
+  context.set_deadline(call.deadline);
+  if (!call.request_id.empty()) context.AddMetadata("x-request-id", call.request_id);
+  if (!call.trace.trace_id.empty()) context.AddMetadata("traceparent", call.trace.Child().Header());
+  if (state_->identity != nullptr) {
+    context.AddMetadata("x-service-token", state_->identity->services().Mine());
+  }
+  const grpc::internal::RpcMethod method(path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC);
+  const grpc::Status status =
+      grpc::internal::BlockingUnaryCall<MessageLite, MessageLite, MessageLite, MessageLite>(
+          state_->channel.get(), method, &context, request, response);
+  if (status.ok()) return kDone;
+
+  const std::string what = path + ": " + status.error_message();
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+    case grpc::StatusCode::CANCELLED:
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      throw Unavailable(what);
+    case grpc::StatusCode::INTERNAL:
+    case grpc::StatusCode::UNKNOWN:
+    case grpc::StatusCode::UNIMPLEMENTED:
+    case grpc::StatusCode::DATA_LOSS:
+    // This process's own identity is at fault, not the request.
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED:
+      throw std::runtime_error(what);
+    default:
+      return FromStatus(status);
+  }
+}
+
+bool Channel::Connected() const {
+  return state_->channel->GetState(true) == GRPC_CHANNEL_READY;
+}
+
+std::string MethodPath(const std::string& service, const std::string& method,
+                       const Descriptor* request, const Descriptor* response) {
+  const auto* found = DescriptorPool::generated_pool()->FindMethodByName(service + "." + method);
+  if (found == nullptr || found->input_type() != request || found->output_type() != response) {
+    throw std::logic_error(service + "/" + method + " is not declared with these types");
+  }
+  return "/" + service + "/" + method;
+}
+
+Call BackgroundCall(const TraceContext& trace, std::chrono::milliseconds limit) {
+  Call call;
+  call.deadline = std::chrono::system_clock::now() + limit;
+  call.trace = trace;
+  return call;
+}
+
+}  // namespace shop::rpc

@@ -1,0 +1,76 @@
+// Calls to other services.
+//
+//   rpc::Channel products(ServiceAddress(env, "products"), identity);
+//   const rpc::Remote<QuoteProductsRequest, QuoteProductsResponse> quote(
+//       products, "shop.products.v1.ProductsService", "QuoteProducts");
+//   const Result<QuoteProductsResponse> answer = quote(call, request);
+//
+// What the other side refuses is a refusal here too. When it is away, late or broken the call
+// throws Unavailable; nothing is retried here, as only the caller knows what may run twice.
+// Connections are made when first needed, spread over all addresses of a name, and come back by
+// themselves.
+#pragma once
+
+#include <google/protobuf/message.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "common/core/result.h"
+#include "common/rpc/call.h"
+
+namespace shop::rpc {
+
+class Identity;
+
+// Connections to one service. Thread-safe.
+class Channel {
+ public:
+  // `identity` gives the x-service-token and must outlive the channel; without one calls are a
+  // guest's.
+  explicit Channel(const std::string& address, Identity* identity = nullptr);
+  ~Channel();
+
+  // Calls `path` (/shop.products.v1.ProductsService/QuoteProducts) and blocks until the answer or
+  // the call's deadline. Passes on request id and trace.
+  Result<void> Invoke(const std::string& path, const Call& call,
+                      const google::protobuf::Message& request,
+                      google::protobuf::Message* response) const;
+  // Whether a connection stands, trying to make one.
+  bool Connected() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// The path of a declared method; throws std::logic_error when it is not declared with these types.
+std::string MethodPath(const std::string& service, const std::string& method,
+                       const google::protobuf::Descriptor* request,
+                       const google::protobuf::Descriptor* response);
+
+// One method of another service as a function.
+template <typename Request, typename Response>
+class Remote {
+ public:
+  Remote(const Channel& channel, const std::string& service, const std::string& method)
+      : channel_(&channel),
+        path_(MethodPath(service, method, Request::descriptor(), Response::descriptor())) {}
+
+  Result<Response> operator()(const Call& call, const Request& request) const {
+    Response response;
+    const Result<void> outcome = channel_->Invoke(path_, call, request, &response);
+    if (!outcome) return outcome.refusal();
+    return response;
+  }
+
+ private:
+  const Channel* channel_;
+  std::string path_;
+};
+
+// A call that no request stands behind, such as a consumer's: this trace, this long.
+Call BackgroundCall(const TraceContext& trace, std::chrono::milliseconds limit);
+
+}  // namespace shop::rpc

@@ -1,0 +1,37 @@
+#include "common/rpc/identity.h"
+
+#include "common/core/addresses.h"
+#include "common/rpc/client.h"
+#include "shop/auth/v1/auth.pb.h"
+
+namespace shop::rpc {
+
+Identity::Settings Identity::Settings::Read(Env& env, const std::string& name) {
+  Settings settings{name, ServiceAddress(env, "auth"), env.RequiredSecret("SERVICE_TOKEN_KEY")};
+  if (!settings.key.empty() && settings.key.size() < 32) {
+    env.Wrong("SERVICE_TOKEN_KEY", "is shorter than 32 bytes");
+  }
+  return settings;
+}
+
+Identity::Identity(const Settings& settings)
+    : Identity(settings, KeysFrom(settings.auth_address)) {}
+
+Identity::Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetch)
+    : users_(std::move(fetch)), services_(settings.name, settings.key) {}
+
+auth::TokenVerifier::FetchKeys KeysFrom(const std::string& address) {
+  const auto channel = std::make_shared<Channel>(address);
+  const Remote<google::protobuf::Empty, auth::v1::Jwks> get_jwks(
+      *channel, "shop.auth.v1.AuthService", "GetJwks");
+  return [channel, get_jwks] {
+    const Result<auth::v1::Jwks> jwks =
+        get_jwks(BackgroundCall(TraceContext::New(), std::chrono::seconds(2)), {});
+    if (!jwks) throw Unavailable("auth gives no keys: " + jwks.refusal().message);
+    std::vector<auth::PublicKey> keys;
+    for (const auth::v1::Jwk& key : jwks->keys()) keys.push_back({key.kid(), key.x(), key.y()});
+    return keys;
+  };
+}
+
+}  // namespace shop::rpc

@@ -1,0 +1,366 @@
+#include "common/rpc/server.h"
+
+#include <google/protobuf/arena.h>
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/dynamic_message.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/rpc_service_method.h>
+#include <grpcpp/impl/service_type.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <array>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+#include "common/core/addresses.h"
+#include "common/rpc/access.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/rules.h"
+#include "common/rpc/status.h"
+#include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
+
+namespace shop::rpc {
+namespace {
+
+using google::protobuf::Message;
+using google::protobuf::MethodDescriptor;
+using std::chrono::steady_clock;
+
+constexpr std::chrono::seconds kDefaultDeadline{10};
+constexpr std::chrono::seconds kDrainLimit{5};
+constexpr int kMaxRequestBytes = 4 << 20;
+
+// Threads that run what they are given, in order, with a bounded queue.
+class WorkerPool {
+ public:
+  WorkerPool(int threads, size_t limit)
+      : limit_(limit),
+        length_(prometheus::BuildGauge()
+                    .Name("rpc_queue_length")
+                    .Help("Calls that wait for a thread")
+                    .Register(Metrics())
+                    .Add({})) {
+    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
+  }
+
+  ~WorkerPool() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  // False when the queue is full.
+  bool Post(std::function<void()> work) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (queue_.size() >= limit_) return false;
+      queue_.push_back(std::move(work));
+      length_.Set(static_cast<double>(queue_.size()));
+    }
+    wake_.notify_one();
+    return true;
+  }
+
+ private:
+  void Run() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      const std::function<void()> work = std::move(queue_.front());
+      queue_.pop_front();
+      length_.Set(static_cast<double>(queue_.size()));
+      lock.unlock();
+      work();
+      lock.lock();
+    }
+  }
+
+  const size_t limit_;
+  prometheus::Gauge& length_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::function<void()>> queue_;
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+// What is counted of one method.
+class MethodMetrics {
+ public:
+  explicit MethodMetrics(const std::string& path) {
+    auto& handled = prometheus::BuildCounter()
+                        .Name("rpc_handled_total")
+                        .Help("Calls answered, by gRPC status")
+                        .Register(Metrics());
+    for (int code = 0; code <= 16; ++code) {
+      codes_[static_cast<size_t>(code)] =
+          &handled.Add({{"method", path}, {"code", code == 0 ? "OK" : CodeName(code)}});
+    }
+    duration_ = &prometheus::BuildHistogram()
+                     .Name("rpc_duration_seconds")
+                     .Help("Time from a call's arrival to its answer")
+                     .Register(Metrics())
+                     .Add({{"method", path}}, DurationBuckets());
+  }
+
+  void Count(grpc::StatusCode code, steady_clock::duration took) {
+    codes_[static_cast<size_t>(code) % codes_.size()]->Increment();
+    duration_->Observe(std::chrono::duration<double>(took).count());
+  }
+
+ private:
+  static std::string CodeName(int code) {
+    switch (code) {
+      case 1:
+        return "CANCELLED";
+      case 2:
+        return "UNKNOWN";
+      case 15:
+        return "DATA_LOSS";
+      default:
+        return Name(static_cast<Code>(code));
+    }
+  }
+
+  std::array<prometheus::Counter*, 17> codes_{};
+  prometheus::Histogram* duration_ = nullptr;
+};
+
+struct BoundMethod {
+  BoundMethod(Method bound, std::string bound_path)
+      : method(std::move(bound)), path(std::move(bound_path)), metrics(path) {}
+
+  Method method;
+  std::string path;  // /shop.orders.v1.OrdersService/CreateOrder
+  MethodMetrics metrics;
+};
+
+std::string_view Metadata(const grpc::CallbackServerContext& context, const char* key) {
+  const auto found = context.client_metadata().find(key);
+  if (found == context.client_metadata().end()) return {};
+  return {found->second.data(), found->second.size()};
+}
+
+// Ids come from outside and go into the log and into headers.
+bool IsPlain(std::string_view id) {
+  return !id.empty() && id.size() <= 128 &&
+         id.find_first_not_of(
+             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") ==
+             std::string_view::npos;
+}
+
+Result<Caller> Authenticate(const grpc::CallbackServerContext& context, Identity& identity) {
+  const std::string_view service_token = Metadata(context, "x-service-token");
+  if (!service_token.empty()) {
+    Result<std::string> service = identity.services().Verify(service_token);
+    if (!service) return service.refusal();
+    Caller caller;
+    caller.service = *std::move(service);
+    return caller;
+  }
+  const std::string_view authorization = Metadata(context, "authorization");
+  if (authorization.empty()) return Caller{};
+  constexpr std::string_view kBearer = "Bearer ";
+  if (!authorization.starts_with(kBearer)) {
+    return Refusal{Code::kUnauthenticated, "authorization must be a Bearer token"};
+  }
+  return identity.users().Verify(authorization.substr(kBearer.size()));
+}
+
+Call ReadCall(const grpc::CallbackServerContext& context) {
+  Call call;
+  const auto latest = std::chrono::system_clock::now() + kDefaultDeadline;
+  call.deadline = std::min(context.deadline(), latest);
+  const std::string_view request_id = Metadata(context, "x-request-id");
+  call.trace = TraceContext::FromHeader(Metadata(context, "traceparent"));
+  call.request_id = IsPlain(request_id) ? std::string(request_id) : call.trace.trace_id;
+  return call;
+}
+
+Result<void> ParseRequest(const grpc::ByteBuffer& bytes, Message* request) {
+  grpc::ByteBuffer copy(bytes);
+  const grpc::Status parsed =
+      grpc::GenericDeserialize<grpc::ProtoBufferReader, Message>(&copy, request);
+  if (parsed.ok()) return kDone;
+  return Refusal{Code::kInvalidArgument, "the request is not a valid message of its type"};
+}
+
+// Everything between the wire and the handler.
+grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& context,
+                    const grpc::ByteBuffer& request_bytes, grpc::ByteBuffer* response_bytes,
+                    Identity& identity) {
+  Call call = ReadCall(context);
+  const log::Scope scope({{"traceId", call.trace.trace_id}, {"requestId", call.request_id}});
+  if (call.remaining().count() <= 0) {
+    return {grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"};
+  }
+  try {
+    const auto outcome = [&]() -> Result<void> {
+      Result<Caller> caller = Authenticate(context, identity);
+      if (!caller) return caller.refusal();
+      call.caller = *std::move(caller);
+      if (Result<void> allowed = CheckAccess(*bound.method.descriptor, call.caller); !allowed) {
+        return allowed;
+      }
+      google::protobuf::Arena arena;
+      Message* request = bound.method.request_type->New(&arena);
+      if (Result<void> parsed = ParseRequest(request_bytes, request); !parsed) return parsed;
+      if (Result<void> valid = CheckRules(*request); !valid) return valid;
+      return bound.method.handle(call, *request, [&](const Message& response) {
+        bool own_buffer = false;
+        const grpc::Status written = grpc::GenericSerialize<grpc::ProtoBufferWriter, Message>(
+            response, response_bytes, &own_buffer);
+        if (!written.ok()) throw std::runtime_error(written.error_message());
+      });
+    }();
+    if (outcome) return grpc::Status::OK;
+    log::Info("rpc refused", {{"method", bound.path},
+                              {"code", Name(outcome.refusal().code)},
+                              {"why", outcome.refusal().message}});
+    return ToStatus(outcome.refusal());
+  } catch (const Unavailable& error) {
+    log::Warning("rpc found a dependency away", {{"method", bound.path}, {"error", error.what()}});
+    if (call.remaining().count() <= 0) {
+      return {grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"};
+    }
+    return {grpc::StatusCode::UNAVAILABLE, "a service this depends on is away, try again"};
+  } catch (const std::exception& error) {
+    log::Error("rpc failed", {{"method", bound.path}, {"error", error.what()}});
+    return {grpc::StatusCode::INTERNAL, "internal error"};
+  }
+}
+
+// A grpc::Service made from descriptors at run time. It registers what generated code would
+// register, by the same calls, with messages left as bytes.
+class DescriptorService final : public grpc::Service {
+ public:
+  DescriptorService(const Service& service, WorkerPool& pool, Identity& identity) {
+    for (const Method& method : service.methods()) {
+      const std::string path =
+          "/" + service.descriptor()->full_name() + "/" + method.descriptor->name();
+      BoundMethod& bound = *bound_.emplace_back(std::make_unique<BoundMethod>(method, path));
+      const int index = static_cast<int>(bound_.size()) - 1;
+      AddMethod(new grpc::internal::RpcServiceMethod(
+          bound.path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
+      MarkMethodCallback(
+          index, new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
+                     [&bound, &pool, &identity](grpc::CallbackServerContext* context,
+                                                const grpc::ByteBuffer* request,
+                                                grpc::ByteBuffer* response) {
+                       return Start(bound, pool, identity, context, request, response);
+                     }));
+    }
+  }
+
+ private:
+  static grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& identity,
+                                         grpc::CallbackServerContext* context,
+                                         const grpc::ByteBuffer* request,
+                                         grpc::ByteBuffer* response) {
+    const steady_clock::time_point arrived = steady_clock::now();
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    const bool taken = pool.Post([=, &bound, &identity] {
+      const grpc::Status status = Answer(bound, *context, *request, response, identity);
+      const auto took = steady_clock::now() - arrived;
+      bound.metrics.Count(status.error_code(), took);
+      log::Debug("rpc", {{"method", bound.path},
+                         {"code", static_cast<int>(status.error_code())},
+                         {"seconds", std::chrono::duration<double>(took).count()}});
+      reactor->Finish(status);
+    });
+    if (!taken) {
+      bound.metrics.Count(grpc::StatusCode::UNAVAILABLE, steady_clock::now() - arrived);
+      reactor->Finish({grpc::StatusCode::UNAVAILABLE, "too busy, try again"});
+    }
+    return reactor;
+  }
+
+  std::vector<std::unique_ptr<BoundMethod>> bound_;
+};
+
+void RequireEveryHandler(const Service& service) {
+  for (int i = 0; i < service.descriptor()->method_count(); ++i) {
+    const MethodDescriptor* declared = service.descriptor()->method(i);
+    const bool bound =
+        std::any_of(service.methods().begin(), service.methods().end(),
+                    [&](const Method& method) { return method.descriptor == declared; });
+    if (!bound) throw std::logic_error(declared->full_name() + " has no handler");
+  }
+}
+
+}  // namespace
+
+ServerSettings ServerSettings::Read(Env& env, const std::string& service) {
+  return {env.Text("BIND_HOST", "127.0.0.1"), ServicePort(env, service),
+          static_cast<int>(env.Integer("RPC_THREADS", 8, 1, 256)),
+          static_cast<int>(env.Integer("RPC_QUEUE", 512, 1, 1000000))};
+}
+
+struct Server::State {
+  State(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services)
+      : host(settings.host), pool(settings.threads, static_cast<size_t>(settings.queue)) {
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+
+    grpc::ServerBuilder builder;
+    // Without this a second process could take the same port and half of the calls.
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+    builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),
+                             grpc::InsecureServerCredentials(), &port);
+    for (const Service& service : services) {
+      RequireEveryHandler(service);
+      registered.push_back(std::make_unique<DescriptorService>(service, pool, identity));
+      builder.RegisterService(registered.back().get());
+    }
+    server = builder.BuildAndStart();
+    if (server == nullptr || port == 0) {
+      throw std::runtime_error("cannot listen on " + settings.host + ":" +
+                               std::to_string(settings.port) + " (is the port taken?)");
+    }
+    for (const Service& service : services) {
+      server->GetHealthCheckService()->SetServingStatus(service.descriptor()->full_name(), true);
+    }
+  }
+
+  ~State() {
+    if (server == nullptr) return;
+    server->GetHealthCheckService()->SetServingStatus(false);
+    server->Shutdown(std::chrono::system_clock::now() + kDrainLimit);
+  }
+
+  std::string host;
+  int port = 0;
+  WorkerPool pool;
+  std::vector<std::unique_ptr<DescriptorService>> registered;
+  std::unique_ptr<grpc::Server> server;
+};
+
+Server::Server(const ServerSettings& settings, Identity& identity, std::vector<Service> services)
+    : state_(std::make_unique<State>(settings, identity, services)) {
+  log::Info("serving gRPC", {{"address", address()}});
+}
+
+Server::~Server() = default;
+
+uint16_t Server::port() const {
+  return static_cast<uint16_t>(state_->port);
+}
+
+std::string Server::address() const {
+  return state_->host + ":" + std::to_string(state_->port);
+}
+
+}  // namespace shop::rpc

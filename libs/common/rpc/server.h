@@ -1,0 +1,54 @@
+// The gRPC port of a process: health, reflection, and the wrapper around every handler.
+//
+// For each call, in this order: who calls (authorization, x-service-token), may they (the method's
+// access option), is the request well formed (the fields' rules), the handler, and one mapping of
+// refusals and exceptions to a status with details:
+//   Refusal          its code; google.rpc.BadRequest for field violations, ErrorInfo for its reason
+//   Unavailable      UNAVAILABLE (DEADLINE_EXCEEDED once the deadline has passed), logged
+//   other exception  INTERNAL without details, logged
+// A refused or failed call has done nothing that the handler did not commit itself.
+//
+// Handlers run on a bounded pool of threads with a bounded queue: what does not fit is UNAVAILABLE
+// at once. Metrics: rpc_handled_total{method,code}, rpc_duration_seconds{method}, rpc_queue_length.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/core/env.h"
+#include "common/rpc/service.h"
+
+namespace shop::rpc {
+
+class Identity;
+
+struct ServerSettings {
+  std::string host;
+  uint16_t port = 0;  // 0 takes a free one (tests)
+  int threads = 8;    // RPC_THREADS: handlers at once
+  int queue = 512;    // RPC_QUEUE: calls that may wait for a thread
+
+  // BIND_HOST, <SERVICE>_PORT, RPC_THREADS, RPC_QUEUE.
+  static ServerSettings Read(Env& env, const std::string& service);
+};
+
+class Server {
+ public:
+  // Serves at once. Throws std::logic_error when a declared method has no handler,
+  // std::runtime_error when the port cannot be had. `identity` and what the handlers refer to must
+  // outlive the server.
+  Server(const ServerSettings& settings, Identity& identity, std::vector<Service> services);
+  // Refuses new calls, lets running ones finish for up to five seconds.
+  ~Server();
+
+  uint16_t port() const;
+  std::string address() const;  // 127.0.0.1:7005
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shop::rpc
