@@ -6,6 +6,8 @@
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/impl/codegen/server_callback_handlers.h>
 #include <grpcpp/impl/rpc_service_method.h>
 #include <grpcpp/impl/service_type.h>
 #include <grpcpp/support/byte_buffer.h>
@@ -246,7 +248,7 @@ grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& conte
 // register, by the same calls, with messages left as bytes.
 class DescriptorService final : public grpc::Service {
  public:
-  DescriptorService(const Service& service, WorkerPool& pool, Identity& identity) {
+  DescriptorService(const rpc::Service& service, WorkerPool& pool, Identity& identity) {
     for (const Method& method : service.methods()) {
       const std::string path =
           "/" + service.descriptor()->full_name() + "/" + method.descriptor->name();
