@@ -70,7 +70,8 @@ function(shop_test NAME)
   set(TARGET ${NAME})
   add_executable(${TARGET} ${NAME}.cpp ${ARG_SOURCES})
   set_target_properties(${TARGET} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  target_link_libraries(${TARGET} PRIVATE ${ARG_DEPENDS} shop_testing GTest::gmock GTest::gtest_main)
+  target_link_libraries(${TARGET} PRIVATE ${ARG_DEPENDS}
+    $<TARGET_NAME_IF_EXISTS:shop_testing> GTest::gmock GTest::gtest_main)
   add_test(NAME ${NAME} COMMAND ${TARGET})
   if(NAME MATCHES "_test$")
     set_tests_properties(${NAME} PROPERTIES LABELS unit TIMEOUT 120)
@@ -78,5 +79,36 @@ function(shop_test NAME)
     set_tests_properties(${NAME} PROPERTIES LABELS integration TIMEOUT 240
       FIXTURES_REQUIRED servers
       ENVIRONMENT "TEST_SERVERS_ENV=${CMAKE_BINARY_DIR}/test-servers/env")
+  endif()
+endfunction()
+
+# shop_test_protos(NAME ROOT dir PROTOS a/b.proto … [GRPC]): messages that only tests know, with the
+# services' stubs when GRPC is given, included as "a/b.pb.h". They are no part of shop_proto.
+function(shop_test_protos NAME)
+  cmake_parse_arguments(ARG "GRPC" "ROOT" "PROTOS" ${ARGN})
+  set(OUT ${CMAKE_CURRENT_BINARY_DIR}/${NAME})
+  file(MAKE_DIRECTORY ${OUT})
+  set(SOURCES "")
+  foreach(PROTO ${ARG_PROTOS})
+    string(REGEX REPLACE "\\.proto$" "" BASE ${PROTO})
+    set(MADE ${OUT}/${BASE}.pb.cc)
+    set(PLUGIN "")
+    if(ARG_GRPC)
+      list(APPEND MADE ${OUT}/${BASE}.grpc.pb.cc)
+      set(PLUGIN --grpc_out=${OUT} --plugin=protoc-gen-grpc=$<TARGET_FILE:gRPC::grpc_cpp_plugin>)
+    endif()
+    add_custom_command(OUTPUT ${MADE}
+      COMMAND protobuf::protoc -I${ARG_ROOT} -I${CMAKE_SOURCE_DIR}/proto -I${GOOGLEAPIS_DIR}
+              --cpp_out=${OUT} ${PLUGIN} ${ARG_ROOT}/${PROTO}
+      DEPENDS ${ARG_ROOT}/${PROTO}
+      VERBATIM)
+    list(APPEND SOURCES ${MADE})
+  endforeach()
+  add_library(${NAME} STATIC ${SOURCES})
+  target_include_directories(${NAME} SYSTEM PUBLIC ${OUT})
+  target_compile_options(${NAME} PRIVATE -w)
+  target_link_libraries(${NAME} PUBLIC shop_proto)
+  if(ARG_GRPC)
+    target_link_libraries(${NAME} PUBLIC gRPC::grpc++)
   endif()
 endfunction()

@@ -1,0 +1,24 @@
+// Where each process is reached: the one table of the platform's ports, and the variables that
+// change them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "common/core/env.h"
+
+namespace shop {
+
+// Where others call service `name` ("orders"): ORDERS_ADDR (host:port), or else 127.0.0.1 and its
+// ServicePort.
+std::string ServiceAddress(Env& env, std::string_view name);
+
+// The port a process serves on, gRPC for services and HTTP for the gateway: ORDERS_PORT, or else
+// the table's.
+uint16_t ServicePort(Env& env, std::string_view name);
+
+// The port for /metrics, /healthz and /readyz: ORDERS_ADMIN_PORT, or else the table's.
+uint16_t AdminPort(Env& env, std::string_view name);
+
+}  // namespace shop
