@@ -1,0 +1,111 @@
+#include "common/postgres/migrations.h"
+
+#include <openssl/evp.h>
+
+#include <chrono>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <thread>
+
+#include "common/postgres/pool.h"
+#include "common/telemetry/log.h"
+
+namespace shop::postgres {
+namespace {
+
+using std::chrono::steady_clock;
+
+// One number for all owners: two sets never change one database at once.
+constexpr Statement kTryLock{"SELECT pg_try_advisory_xact_lock(7305809155513708131)"};
+constexpr Statement kApplied{"SELECT name, checksum FROM schema_migrations WHERE owner = $1"};
+constexpr Statement kRecord{
+    "INSERT INTO schema_migrations (owner, name, checksum) VALUES ($1, $2, $3)"};
+
+constexpr auto kPoll = std::chrono::milliseconds(100);
+constexpr auto kPatience = std::chrono::seconds(30);
+
+std::string Checksum(const char* sql) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (EVP_Digest(sql, std::strlen(sql), digest, &size, EVP_sha256(), nullptr) != 1) {
+    throw std::runtime_error("SHA-256 failed");
+  }
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (unsigned int i = 0; i < size; ++i) {
+    text += kHex[digest[i] >> 4];
+    text += kHex[digest[i] & 15];
+  }
+  return text;
+}
+
+enum class Step { kApplied, kNothingToDo, kLocked };
+
+// Applies the first migration of the set that the database does not have.
+Step ApplyNext(Pool& pool, const MigrationSet& set) {
+  std::string done;
+  const Step step = InTransaction(pool, [&](Tx& tx) {
+    tx.Run("SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = 0");
+    if (!tx.Exec(kTryLock)[0][0].as<bool>()) return Step::kLocked;
+    tx.Run(
+        "CREATE TABLE IF NOT EXISTS schema_migrations ("
+        "  owner text NOT NULL, name text NOT NULL, checksum text NOT NULL,"
+        "  applied_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (owner, name))");
+    std::map<std::string, std::string> applied;
+    for (const auto& row : tx.Exec(kApplied, set.owner)) {
+      applied.emplace(row[0].as<std::string>(), row[1].as<std::string>());
+    }
+    for (const Migration& migration : set.migrations) {
+      const auto known = applied.find(migration.name);
+      if (known != applied.end() && known->second != Checksum(migration.sql)) {
+        throw std::runtime_error(std::string("migration ") + set.owner + "/" + migration.name +
+                                 " has changed since it was applied");
+      }
+    }
+    for (const Migration& migration : set.migrations) {
+      if (applied.contains(migration.name)) continue;
+      tx.Run(migration.sql);
+      tx.Exec(kRecord, set.owner, migration.name, Checksum(migration.sql));
+      done = migration.name;
+      return Step::kApplied;
+    }
+    return Step::kNothingToDo;
+  });
+  if (step == Step::kApplied) {
+    log::Info("migration applied", {{"owner", set.owner}, {"migration", done}});
+  }
+  return step;
+}
+
+// ApplyNext, with "a table it needs is in use" as one more reason to come back later.
+Step TryApplyNext(Pool& pool, const MigrationSet& set) {
+  try {
+    return ApplyNext(pool, set);
+  } catch (const pqxx::sql_error& error) {
+    if (error.sqlstate() != "55P03") throw;
+    return Step::kLocked;
+  }
+}
+
+}  // namespace
+
+void Migrate(Pool& pool, const std::vector<MigrationSet>& sets) {
+  auto give_up = steady_clock::now() + kPatience;
+  for (const MigrationSet& set : sets) {
+    for (;;) {
+      const Step step = TryApplyNext(pool, set);
+      if (step == Step::kNothingToDo) break;
+      if (step == Step::kApplied) {
+        give_up = steady_clock::now() + kPatience;
+        continue;
+      }
+      if (steady_clock::now() > give_up) {
+        throw Unavailable("the database is locked by another migration or by long transactions");
+      }
+      std::this_thread::sleep_for(kPoll);
+    }
+  }
+}
+
+}  // namespace shop::postgres

@@ -1,0 +1,278 @@
+#include "common/postgres/pool.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <random>
+#include <stdexcept>
+#include <thread>
+#include <unordered_map>
+
+namespace shop::postgres {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr int kConflictAttempts = 6;
+constexpr int kConnectionAttempts = 3;
+
+std::string Quoted(const std::string& value) {
+  std::string out = "'";
+  for (const char c : value) {
+    if (c == '\'' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "'";
+}
+
+std::string ConnectionString(const Settings& settings) {
+  return "host=" + Quoted(settings.host) + " port=" + std::to_string(settings.port) +
+         " user=" + Quoted(settings.user) + " password=" + Quoted(settings.password) +
+         " dbname=" + Quoted(settings.database) +
+         " application_name=" + Quoted(settings.application) +
+         " connect_timeout=" + std::to_string(settings.connect_timeout.count()) +
+         // A peer that vanished without a word is noticed after seconds, not after hours.
+         " keepalives_idle=10 keepalives_interval=3 keepalives_count=3 tcp_user_timeout=15000"
+         " options=" +
+         Quoted("-c statement_timeout=" + std::to_string(settings.statement_timeout.count()) +
+                " -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning");
+}
+
+// The database cannot answer now, whatever it is asked: it stops or starts, has no room for another
+// connection, or ended a statement that took too long.
+bool IsAway(const std::string& sqlstate) {
+  return sqlstate.starts_with("08") || sqlstate.starts_with("53") || sqlstate.starts_with("57");
+}
+
+// A prepared statement whose result another version's migration has changed: a fresh connection
+// prepares it anew.
+bool IsStalePlan(const std::exception& error) {
+  return std::string_view(error.what()).find("cached plan must not change result type") !=
+         std::string_view::npos;
+}
+
+void PauseBeforeAttempt(int attempt) {
+  thread_local std::minstd_rand random{std::random_device{}()};
+  const int longest = 5 << std::min(attempt, 6);
+  std::this_thread::sleep_for(
+      milliseconds(std::uniform_int_distribution(longest / 2, longest)(random)));
+}
+
+}  // namespace
+
+struct Tx::Session {
+  explicit Session(const std::string& where) : connection(where) {
+#if PQXX_VERSION_MAJOR < 7
+    // A connection that came back by itself would go on outside the transaction it was in.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    connection.inhibit_reactivation(true);
+#pragma GCC diagnostic pop
+#endif
+  }
+
+  pqxx::connection connection;
+  std::unordered_map<const char*, std::string> prepared;  // by the address of the SQL
+};
+
+const std::string& Tx::Prepared(const Statement& statement) {
+  const auto known = session_.prepared.find(statement.sql);
+  if (known != session_.prepared.end()) return known->second;
+  const std::string name = "s" + std::to_string(session_.prepared.size() + 1);
+  session_.connection.prepare(name, statement.sql);
+  return session_.prepared.emplace(statement.sql, name).first->second;
+}
+
+struct Pool::State {
+  Settings settings;
+  std::string where;
+  std::mutex mutex;
+  std::condition_variable freed;
+  std::vector<std::unique_ptr<Tx::Session>> idle;
+  int open = 0;  // idle, in use or being opened
+};
+
+// A connection for as long as it is in use.
+class Pool::Lease {
+ public:
+  explicit Lease(State& state) : state_(state) {
+    std::unique_lock lock(state_.mutex);
+    const auto usable = [&] {
+      return !state_.idle.empty() || state_.open < state_.settings.connections;
+    };
+    if (!state_.freed.wait_for(lock, state_.settings.acquire_timeout, usable)) {
+      throw PoolTimeout("all " + std::to_string(state_.settings.connections) +
+                        " connections to PostgreSQL are in use");
+    }
+    if (!state_.idle.empty()) {
+      session_ = std::move(state_.idle.back());
+      state_.idle.pop_back();
+      return;
+    }
+    ++state_.open;
+    lock.unlock();
+    try {
+      session_ = std::make_unique<Tx::Session>(state_.where);
+    } catch (const std::exception& error) {
+      GiveBack(nullptr);
+      throw Unavailable(std::string("cannot connect to PostgreSQL: ") + error.what());
+    }
+  }
+  ~Lease() {
+    if (session_ && session_->connection.is_open()) {
+      GiveBack(std::move(session_));
+    } else {
+      Discard();
+    }
+  }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+
+  Tx::Session& session() { return *session_; }
+  bool alive() const { return session_ && session_->connection.is_open(); }
+
+  // Ends the connection and the idle ones, which most likely broke with it.
+  void Discard() {
+    if (!session_) return;
+    std::vector<std::unique_ptr<Tx::Session>> suspects;
+    {
+      const std::lock_guard lock(state_.mutex);
+      suspects.swap(state_.idle);
+      state_.open -= static_cast<int>(suspects.size());
+    }
+    session_.reset();
+    GiveBack(nullptr);
+    state_.freed.notify_all();
+  }
+
+ private:
+  void GiveBack(std::unique_ptr<Tx::Session> session) {
+    {
+      const std::lock_guard lock(state_.mutex);
+      if (session) {
+        state_.idle.push_back(std::move(session));
+      } else {
+        --state_.open;
+      }
+    }
+    state_.freed.notify_one();
+  }
+
+  State& state_;
+  std::unique_ptr<Tx::Session> session_;
+};
+
+Settings Settings::Read(Env& env, const std::string& service) {
+  Settings settings;
+  settings.host = env.Text("POSTGRES_HOST", "localhost");
+  settings.port = env.Port("POSTGRES_PORT", 5432);
+  settings.user = env.Text("POSTGRES_USER", service);
+  settings.password = env.RequiredSecret("POSTGRES_PASSWORD");
+  settings.database = service;
+  settings.connections = static_cast<int>(env.Integer("POSTGRES_CONNECTIONS", 8, 1, 1000));
+  settings.application = service;
+  return settings;
+}
+
+Pool::Pool(Settings settings) : state_(std::make_unique<State>()) {
+  state_->where = ConnectionString(settings);
+  state_->settings = std::move(settings);
+}
+
+Pool::~Pool() = default;
+
+void Pool::RunOutside(const std::function<void(Tx&)>& work) {
+  Run<pqxx::nontransaction>([&](Tx& tx) {
+    work(tx);
+    return true;
+  });
+}
+
+void Pool::RunInTransaction(const std::function<bool(Tx&)>& work) {
+  Run<pqxx::work>(work);
+}
+
+template <typename Transaction>
+void Pool::Run(const std::function<bool(Tx&)>& work) {
+  for (int attempt = 1;; ++attempt) {
+    {
+      Lease lease(*state_);
+      bool committing = false;
+      const auto away = [&](const std::exception& error) {
+        throw Unavailable(std::string("PostgreSQL: ") + error.what());
+      };
+      // Nothing was kept when the connection broke before the commit, which was then rolled back by
+      // the server.
+      const auto broke = [&](const std::exception& error) {
+        lease.Discard();
+        if (committing) throw CommitUnknown(std::string("PostgreSQL: ") + error.what());
+        if (attempt >= kConnectionAttempts) away(error);
+      };
+      const auto conflicted = [&](const std::exception& error) {
+        if (attempt >= kConflictAttempts) away(error);
+      };
+      try {
+        Transaction transaction(lease.session().connection);
+        Tx tx(lease.session(), transaction);
+        if (!work(tx)) {
+          transaction.abort();
+          return;
+        }
+        if (tx.failed_) {
+          throw std::logic_error("a transaction in which a statement failed cannot commit");
+        }
+        committing = true;
+        transaction.commit();
+        return;
+      } catch (const pqxx::in_doubt_error& error) {
+        committing = true;
+        broke(error);
+      } catch (const pqxx::serialization_failure& error) {
+        conflicted(error);
+      } catch (const pqxx::deadlock_detected& error) {
+        conflicted(error);
+      } catch (const pqxx::broken_connection& error) {
+        broke(error);
+      } catch (const pqxx::sql_error& error) {
+        if (!lease.alive()) {
+          broke(error);
+        } else if (IsStalePlan(error) && !committing) {
+          broke(error);
+        } else if (IsAway(error.sqlstate())) {
+          away(error);
+        } else {
+          throw;
+        }
+      } catch (const pqxx::failure& error) {
+        if (lease.alive()) throw;
+        broke(error);
+      }
+    }
+    PauseBeforeAttempt(attempt);
+  }
+}
+
+std::string Array(const std::vector<int64_t>& values) {
+  std::string out = "{";
+  for (const int64_t value : values) {
+    if (out.size() > 1) out += ',';
+    out += std::to_string(value);
+  }
+  return out + "}";
+}
+
+std::string Array(const std::vector<std::string>& values) {
+  std::string out = "{";
+  for (const std::string& value : values) {
+    if (out.size() > 1) out += ',';
+    out += '"';
+    for (const char c : value) {
+      if (c == '"' || c == '\\') out += '\\';
+      out += c;
+    }
+    out += '"';
+  }
+  return out + "}";
+}
+
+}  // namespace shop::postgres

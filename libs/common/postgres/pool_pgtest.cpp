@@ -1,0 +1,274 @@
+#include "common/postgres/pool.h"
+
+#include <gmock/gmock.h>
+
+#include <thread>
+
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+
+namespace shop::postgres {
+namespace {
+
+using testing::Eventually;
+
+constexpr Statement kInsert{"INSERT INTO things (id, name) VALUES ($1, $2)"};
+constexpr Statement kNames{"SELECT name FROM things ORDER BY id"};
+constexpr Statement kRename{"UPDATE things SET name = name || $2 WHERE id = $1"};
+constexpr Statement kMyBackend{"SELECT pg_backend_pid()"};
+
+class PoolTest : public ::testing::Test {
+ protected:
+  PoolTest() {
+    InTransaction(pool_,
+                  [](Tx& tx) { tx.Run("CREATE TABLE things (id bigint PRIMARY KEY, name text)"); });
+  }
+
+  void Insert(int64_t id, const std::string& name) {
+    InTransaction(pool_, [&](Tx& tx) { tx.Exec(kInsert, id, name); });
+  }
+  std::vector<std::string> Names() {
+    std::vector<std::string> names;
+    for (const auto& row : Read(pool_, [](Tx& tx) { return tx.Exec(kNames); })) {
+      names.push_back(row[0].as<std::string>("NULL"));
+    }
+    return names;
+  }
+  int Backend() {
+    return Read(pool_, [](Tx& tx) { return tx.Exec(kMyBackend)[0][0].as<int>(); });
+  }
+  // Ends the backend of a connection from a connection of another pool, and waits until it is gone.
+  void Terminate(int backend) {
+    Pool other(database_.settings());
+    Read(other, [&](Tx& tx) {
+      return tx.Run("SELECT pg_terminate_backend(" + std::to_string(backend) + ")");
+    });
+    ASSERT_TRUE(Eventually([&] {
+      return Read(other, [&](Tx& tx) {
+        return tx.Run("SELECT FROM pg_stat_activity WHERE pid = " + std::to_string(backend))
+            .empty();
+      });
+    }));
+  }
+
+  testing::TestDatabase database_;
+  Pool pool_{database_.settings()};
+};
+
+TEST_F(PoolTest, ATransactionThatSucceedsIsKept) {
+  Insert(1, "one");
+  EXPECT_THAT(Names(), ::testing::ElementsAre("one"));
+}
+
+TEST_F(PoolTest, ARefusalRollsBack) {
+  const Result<int> answer = InTransaction(pool_, [](Tx& tx) -> Result<int> {
+    tx.Exec(kInsert, 1, "one");
+    return Refusal{Code::kNotFound, "no"};
+  });
+  ASSERT_FALSE(answer);
+  EXPECT_EQ(answer.refusal().code, Code::kNotFound);
+  EXPECT_THAT(Names(), ::testing::IsEmpty());
+}
+
+TEST_F(PoolTest, AnExceptionRollsBackAndReachesTheCaller) {
+  EXPECT_THROW(InTransaction(pool_,
+                             [](Tx& tx) {
+                               tx.Exec(kInsert, 1, "one");
+                               throw std::out_of_range("mine");
+                             }),
+               std::out_of_range);
+  EXPECT_THAT(Names(), ::testing::IsEmpty());
+}
+
+TEST_F(PoolTest, AViolatedConstraintReachesTheCallerAsItIs) {
+  Insert(1, "one");
+  EXPECT_THROW(Insert(1, "again"), pqxx::unique_violation);
+  EXPECT_THAT(Names(), ::testing::ElementsAre("one"));
+}
+
+TEST_F(PoolTest, ASwallowedFailureIsNotTakenForKept) {
+  EXPECT_THROW(InTransaction(pool_,
+                             [](Tx& tx) {
+                               tx.Exec(kInsert, 1, "one");
+                               try {
+                                 tx.Exec(kInsert, 1, "again");
+                               } catch (const pqxx::unique_violation&) {
+                               }
+                             }),
+               std::logic_error);
+  EXPECT_THAT(Names(), ::testing::IsEmpty());
+}
+
+TEST_F(PoolTest, EveryKindOfParameterArrives) {
+  constexpr Statement kEcho{
+      "SELECT $1::bigint, $2::text, $3::text, $4::bool, $5::text, $6::bigint, $7::text"};
+  const pqxx::row row = Read(pool_, [&](Tx& tx) {
+    return tx.Exec(kEcho, int64_t{1} << 52, std::string("it's"), std::string_view("view"), true,
+                   static_cast<const char*>(nullptr), std::optional<int64_t>(7),
+                   std::optional<std::string>())[0];
+  });
+  EXPECT_EQ(row[0].as<int64_t>(), int64_t{1} << 52);
+  EXPECT_EQ(row[1].as<std::string>(), "it's");
+  EXPECT_EQ(row[2].as<std::string>(), "view");
+  EXPECT_TRUE(row[3].as<bool>());
+  EXPECT_TRUE(row[4].is_null());
+  EXPECT_EQ(row[5].as<int64_t>(), 7);
+  EXPECT_TRUE(row[6].is_null());
+}
+
+TEST_F(PoolTest, ArraysKeepWhatTheyHold) {
+  constexpr Statement kTexts{"SELECT unnest($1::text[])"};
+  const std::vector<std::string> texts{"plain", "with \"quotes\"", "back\\slash",
+                                       "",      "a,b{}",           "NULL"};
+  std::vector<std::string> back;
+  for (const auto& row : Read(pool_, [&](Tx& tx) { return tx.Exec(kTexts, Array(texts)); })) {
+    back.push_back(row[0].as<std::string>());
+  }
+  EXPECT_EQ(back, texts);
+  EXPECT_EQ(Array(std::vector<int64_t>{1, -2}), "{1,-2}");
+}
+
+// Two transactions read what the other writes: one of them cannot be kept and runs again.
+TEST_F(PoolTest, ASerializationFailureIsTriedAgain) {
+  Insert(1, "a");
+  int runs = 0;
+  InTransaction(pool_, [&](Tx& tx) {
+    ++runs;
+    tx.Run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ");
+    tx.Exec(kNames);
+    if (runs == 1) {
+      InTransaction(pool_, [](Tx& other) { other.Exec(kRename, 1, "b"); });
+    }
+    tx.Exec(kRename, 1, "c");
+  });
+  EXPECT_EQ(runs, 2);
+  EXPECT_THAT(Names(), ::testing::ElementsAre("abc"));
+}
+
+TEST_F(PoolTest, ADeadlockIsTriedAgain) {
+  Insert(1, "");
+  Insert(2, "");
+  std::atomic<int> runs = 0;
+  std::atomic<int> holding = 0;
+  const auto lock_both = [&](int64_t first, int64_t second) {
+    InTransaction(pool_, [&](Tx& tx) {
+      ++runs;
+      tx.Exec(kRename, first, "x");
+      ++holding;
+      ASSERT_TRUE(Eventually([&] { return holding >= 2; }));
+      tx.Exec(kRename, second, "x");
+    });
+  };
+  std::thread other(lock_both, 2, 1);
+  lock_both(1, 2);
+  other.join();
+  EXPECT_GE(runs, 3);
+  EXPECT_THAT(Names(), ::testing::ElementsAre("xx", "xx"));
+}
+
+TEST_F(PoolTest, ADeadConnectionIsReplacedBeforeARead) {
+  const int backend = Backend();
+  Terminate(backend);
+  EXPECT_NE(Backend(), backend);
+}
+
+TEST_F(PoolTest, ADeadConnectionIsReplacedBeforeATransaction) {
+  Terminate(Backend());
+  Insert(1, "one");
+  EXPECT_THAT(Names(), ::testing::ElementsAre("one"));
+}
+
+TEST_F(PoolTest, AConnectionThatDiesWithinATransactionRunsItAgain) {
+  int runs = 0;
+  InTransaction(pool_, [&](Tx& tx) {
+    tx.Exec(kInsert, 1, "one");
+    if (++runs == 1) Terminate(tx.Exec(kMyBackend)[0][0].as<int>());
+    tx.Exec(kInsert, 2, "two");
+  });
+  EXPECT_EQ(runs, 2);
+  EXPECT_THAT(Names(), ::testing::ElementsAre("one", "two"));
+}
+
+// The backend dies while a deferred trigger keeps the COMMIT busy.
+TEST_F(PoolTest, ACommitWhoseOutcomeIsUnknownIsNotRepeated) {
+  InTransaction(pool_, [](Tx& tx) {
+    tx.Run(R"sql(
+      CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END';
+      CREATE CONSTRAINT TRIGGER dying AFTER INSERT ON things DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION die())sql");
+  });
+  int runs = 0;
+  EXPECT_THROW(InTransaction(pool_,
+                             [&](Tx& tx) {
+                               ++runs;
+                               tx.Exec(kInsert, 1, "one");
+                             }),
+               CommitUnknown);
+  EXPECT_EQ(runs, 1);
+  EXPECT_THAT(Names(), ::testing::IsEmpty());
+}
+
+TEST_F(PoolTest, APlanThatAMigrationMadeStaleIsPreparedAnew) {
+  constexpr Statement kEverything{"SELECT * FROM things"};
+  Insert(1, "one");
+  const auto columns = [&] {
+    return Read(pool_, [&](Tx& tx) { return tx.Exec(kEverything).columns(); });
+  };
+  EXPECT_EQ(columns(), 2u);
+  InTransaction(pool_, [](Tx& tx) { tx.Run("ALTER TABLE things ADD COLUMN more text"); });
+  EXPECT_EQ(columns(), 3u);
+}
+
+TEST_F(PoolTest, MoreCallersThanConnectionsWaitForAFreeOne) {
+  Settings settings = database_.settings();
+  settings.connections = 2;
+  Pool small(settings);
+  std::atomic<int> inside = 0;
+  std::atomic<int> most = 0;
+  std::vector<std::thread> callers;
+  for (int i = 0; i < 8; ++i) {
+    callers.emplace_back([&] {
+      Read(small, [&](Tx& tx) {
+        const int now = ++inside;
+        for (int seen = most; seen < now && !most.compare_exchange_weak(seen, now);) {
+        }
+        const pqxx::result slept = tx.Run("SELECT pg_sleep(0.02)");
+        --inside;
+        return slept;
+      });
+    });
+  }
+  for (std::thread& caller : callers) caller.join();
+  EXPECT_EQ(most, 2);
+}
+
+TEST_F(PoolTest, ACallerWaitsForAConnectionOnlyUntilTheLimit) {
+  Settings settings = database_.settings();
+  settings.connections = 1;
+  settings.acquire_timeout = std::chrono::milliseconds(50);
+  Pool small(settings);
+  Read(small, [&](Tx&) {
+    EXPECT_THROW(Read(small, [](Tx& tx) { return tx.Exec(kNames); }), PoolTimeout);
+    return 0;
+  });
+  EXPECT_NO_THROW(Read(small, [](Tx& tx) { return tx.Exec(kNames); }));
+}
+
+TEST_F(PoolTest, AStatementThatTakesTooLongIsUnavailable) {
+  Settings settings = database_.settings();
+  settings.statement_timeout = std::chrono::milliseconds(50);
+  Pool impatient(settings);
+  EXPECT_THROW(Read(impatient, [](Tx& tx) { return tx.Run("SELECT pg_sleep(10)"); }), Unavailable);
+}
+
+TEST_F(PoolTest, AServerThatIsAwayIsUnavailable) {
+  Settings settings = database_.settings();
+  settings.port = 1;
+  Pool nowhere(settings);
+  EXPECT_THROW(Read(nowhere, [](Tx& tx) { return tx.Exec(kNames); }), Unavailable);
+  EXPECT_THROW(InTransaction(nowhere, [](Tx& tx) { tx.Exec(kNames); }), Unavailable);
+}
+
+}  // namespace
+}  // namespace shop::postgres

@@ -1,0 +1,24 @@
+// A fresh PostgreSQL database for one test.
+#pragma once
+
+#include "common/postgres/pool.h"
+
+namespace shop::testing {
+
+// Made by the constructor under a random name and dropped, with the connections still open to it,
+// by the destructor. Declare it before the pools that use it.
+class TestDatabase {
+ public:
+  TestDatabase();
+  ~TestDatabase();
+  TestDatabase(const TestDatabase&) = delete;
+  TestDatabase& operator=(const TestDatabase&) = delete;
+
+  // For a Pool; the user is a superuser.
+  const postgres::Settings& settings() const { return settings_; }
+
+ private:
+  postgres::Settings settings_;
+};
+
+}  // namespace shop::testing
