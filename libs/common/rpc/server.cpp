@@ -305,9 +305,10 @@ void RequireEveryHandler(const Service& service) {
 }  // namespace
 
 ServerSettings ServerSettings::Read(Env& env, const std::string& service) {
-  return {env.Text("BIND_HOST", "127.0.0.1"), ServicePort(env, service),
-          static_cast<int>(env.Integer("RPC_THREADS", 8, 1, 256)),
-          static_cast<int>(env.Integer("RPC_QUEUE", 512, 1, 1000000))};
+  return {.host = env.Text("BIND_HOST", "127.0.0.1"),
+          .port = ServicePort(env, service),
+          .threads = static_cast<int>(env.Integer("RPC_THREADS", 8, 1, 256)),
+          .queue = static_cast<int>(env.Integer("RPC_QUEUE", 512, 1, 1000000))};
 }
 
 struct Server::State {
@@ -323,7 +324,7 @@ struct Server::State {
     builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),
                              grpc::InsecureServerCredentials(), &port);
     for (const Service& service : services) {
-      RequireEveryHandler(service);
+      if (settings.every_method) RequireEveryHandler(service);
       registered.push_back(std::make_unique<DescriptorService>(service, pool, identity));
       builder.RegisterService(registered.back().get());
     }

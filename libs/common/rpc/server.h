@@ -29,6 +29,8 @@ struct ServerSettings {
   uint16_t port = 0;  // 0 takes a free one (tests)
   int threads = 8;    // RPC_THREADS: handlers at once
   int queue = 512;    // RPC_QUEUE: calls that may wait for a thread
+  // Whether a declared method without a handler stops the start. Off only for fakes in tests.
+  bool every_method = true;
 
   // BIND_HOST, <SERVICE>_PORT, RPC_THREADS, RPC_QUEUE.
   static ServerSettings Read(Env& env, const std::string& service);
