@@ -19,6 +19,11 @@ namespace shop::auth {
 inline constexpr char kIssuer[] = "shop-auth";
 inline constexpr char kAudience[] = "shop";
 
+using Clock = std::function<std::chrono::system_clock::time_point()>;
+inline std::chrono::system_clock::time_point SystemNow() {
+  return std::chrono::system_clock::now();
+}
+
 // A public key as a JWK has it: base64url coordinates of a P-256 point.
 struct PublicKey {
   std::string kid;
@@ -31,7 +36,7 @@ class TokenSigner {
  public:
   // Throws std::invalid_argument when the PEM is not a P-256 private key. The key's id is its RFC
   // 7638 thumbprint.
-  explicit TokenSigner(const std::string& private_key_pem);
+  explicit TokenSigner(const std::string& private_key_pem, Clock clock = SystemNow);
   ~TokenSigner();
 
   // An ES256 JWT with iss, aud, sub, roles, iat, exp and a random jti, and `kid` and
@@ -45,16 +50,18 @@ class TokenSigner {
 };
 
 // Checks access tokens against the keys that auth publishes. Thread-safe; a token that was found
-// good is remembered until it expires (at most some ten thousand), so that a repeat costs a hash
+// good is remembered until it expires (at most `remembered` of them), so that a repeat costs a hash
 // look-up.
 class TokenVerifier {
  public:
-  // Fetches the current key set; throws when it cannot be had.
+  // Fetches the current key set; throws when it cannot be had. May block; never called at the same
+  // time from two threads.
   using FetchKeys = std::function<std::vector<PublicKey>()>;
 
-  // Fetches the keys at the first use, when a token names an unknown key (at most once in five
-  // seconds) and every five minutes.
-  explicit TokenVerifier(FetchKeys fetch);
+  // Fetches the keys at the first use (and until that works, at most once a second), when a token
+  // names an unknown key (at most once in five seconds) and every five minutes. The keys at hand
+  // stay in use while a fetch fails. A key that is no longer published ends what was remembered.
+  explicit TokenVerifier(FetchKeys fetch, Clock clock = SystemNow, size_t remembered = 16384);
   ~TokenVerifier();
 
   // The caller that `token` stands for. UNAUTHENTICATED says what is wrong with it (expired,
@@ -72,8 +79,9 @@ class TokenVerifier {
 // (SERVICE_TOKEN_KEY), with its own issuer and audience. Thread-safe.
 class ServiceTokens {
  public:
-  // `name` is this process's own name; `key` is at least 32 bytes, else std::invalid_argument.
-  ServiceTokens(std::string name, std::string key);
+  // `name` is this process's own name ([a-z0-9-]+); `key` is at least 32 bytes, else
+  // std::invalid_argument.
+  ServiceTokens(std::string name, std::string key, Clock clock = SystemNow);
   ~ServiceTokens();
 
   // A token for the header x-service-token, made anew every few minutes.
