@@ -14,6 +14,7 @@ pkg_check_modules(SIMDJSON REQUIRED IMPORTED_TARGET simdjson)
 pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 find_package(mongoc-1.0 CONFIG REQUIRED)
+find_library(MIMALLOC mimalloc REQUIRED)
 
 # google/api and google/rpc come from the package that carries them, never from a copy here.
 find_path(GOOGLEAPIS_DIR google/api/annotations.proto

@@ -18,6 +18,12 @@ function(shop_process)
   add_executable(${ARG_NAME}_process ${ARG_SOURCES})
   set_target_properties(${ARG_NAME}_process PROPERTIES OUTPUT_NAME ${ARG_NAME})
   target_link_libraries(${ARG_NAME}_process PRIVATE ${ARG_DEPENDS})
+  # Saves a fifth of a request's CPU; the sanitizers bring an allocator of their own. Nothing calls it
+  # by name, so the linker has to be told to keep it.
+  if(NOT SHOP_SANITIZER)
+    target_link_libraries(${ARG_NAME}_process PRIVATE
+      -Wl,--push-state,--no-as-needed ${MIMALLOC} -Wl,--pop-state)
+  endif()
 endfunction()
 
 # shop_migrations(orders): compiles migrations/*.sql of this folder into shop_<name>_migrations,
