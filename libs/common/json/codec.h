@@ -4,18 +4,22 @@
 // Writing: lowerCamelCase names in the order of the declaration; every field without presence is
 // written, fields with presence (optional, messages) only when set; 64-bit integers as numbers;
 // money fields (shop.api.v1.money) as decimals with two digits (49.99); enum values without their
-// prefix
-// ("PENDING"); google.protobuf.Timestamp as RFC 3339 UTC with milliseconds; bytes as base64; maps
-// with string keys as objects.
+// prefix (PENDING); google.protobuf.Timestamp as RFC 3339 UTC with milliseconds; bytes as base64;
+// maps with string keys as objects, in the order of their keys. A number that JSON cannot say (NaN)
+// and a time outside the years 1 to 9999 are null.
 //
-// Reading: unknown fields are ignored; enum values in any case and with or without prefix; a field
-// is known by its JSON name, its proto name or its alias; null counts as not sent. Malformed JSON,
-// duplicate keys (also a name and its alias), wrong types, numbers out of range or with a fraction,
-// an amount with more digits than the currency has, invalid UTF-8 and nesting deeper than 32 are
-// refused with INVALID_ARGUMENT naming the field by its JSON path (`items[2].quantity`). No binary
-// float is used on the way of an amount.
+// Reading: unknown fields are ignored, though they have to be well-formed; enum values in any case
+// and with or without prefix; a field is known by its JSON name, its proto name or its alias; null
+// counts as not sent. Refused with INVALID_ARGUMENT naming the field by its JSON path
+// (`items[2].quantity`) are duplicate keys (also a name and its alias), wrong types (also a number
+// in quotes), integers with a fraction or an exponent, or outside their type or ±(2^53 - 1), an
+// amount with more digits than the currency has, two members of a oneof, the character NUL, which
+// no database keeps, and nesting deeper than 32. Text that is not JSON, or not UTF-8, or goes on
+// after its end is refused saying where. No binary float is used on the way of an amount.
 //
-// Thread-safe. What a message type needs is worked out at its first use and kept.
+// Thread-safe. What a message type needs is worked out at its first use and kept, so descriptors
+// have to live as long as the process. Throws std::logic_error for a type that JSON has no rule for
+// here: a map whose keys are not strings, money that is not an int64, more than 256 fields.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -34,12 +38,15 @@ std::string Write(const google::protobuf::Message& message);
 // Appends `text` as a JSON string with its quotes. Invalid UTF-8 becomes U+FFFD.
 void WriteString(std::string_view text, std::string* out);
 
-// Merges the JSON object in `text` into `message`. On refusal the message is in no useful state.
-// Fields filled from headers (shop.api.v1.header) are not read.
-Result<void> Read(std::string_view text, google::protobuf::Message* message);
+// Merges the JSON object in `text` into `message`; lists are appended to. On refusal the message is
+// in no useful state. Fields filled from headers (shop.api.v1.header) are not read. `at` is where
+// in a greater message this one stands, for the paths of refusals.
+Result<void> Read(std::string_view text, google::protobuf::Message* message,
+                  std::string_view at = {});
 
 // Sets one scalar (or adds one element of a repeated scalar) field from text, as path variables,
-// query parameters and headers carry it; `path` names it in a refusal.
+// query parameters and headers carry it; a Timestamp counts as a scalar. `path` names it in a
+// refusal.
 Result<void> ReadScalar(std::string_view text, const google::protobuf::FieldDescriptor* field,
                         const std::string& path, google::protobuf::Message* message);
 
