@@ -1,0 +1,256 @@
+// The wrapper around every handler, seen through real gRPC by a client as other services have it.
+#include "common/rpc/server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+#include "common/rpc/client.h"
+#include "common/rpc/identity.h"
+#include "shop/orders/v1/orders.pb.h"
+#include "shop/products/v1/products.pb.h"
+
+namespace shop::rpc {
+namespace {
+
+using orders::v1::GetOrderRequest;
+using orders::v1::Order;
+using products::v1::GetProductRequest;
+using products::v1::Product;
+using products::v1::ReserveStockRequest;
+using products::v1::ReserveStockResponse;
+using testing::ElementsAre;
+using testing::Field;
+
+constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
+
+std::vector<auth::PublicKey> NoKeys() {
+  return {};
+}
+
+// A service of which each test decides what it does.
+class FakeProducts {
+ public:
+  std::function<Result<Product>(const Call&, const GetProductRequest&)> get =
+      [](const Call&, const GetProductRequest& request) {
+        Product product;
+        product.set_id(request.id());
+        return product;
+      };
+
+  rpc::Service Methods() {
+    return rpc::Service("shop.products.v1.ProductsService")
+        .On("GetProduct", this, &FakeProducts::GetProduct)
+        .On("ReserveStock", this, &FakeProducts::ReserveStock);
+  }
+  Result<Product> GetProduct(const Call& call, const GetProductRequest& request) {
+    return get(call, request);
+  }
+  Result<ReserveStockResponse> ReserveStock(const Call&, const ReserveStockRequest&) {
+    return ReserveStockResponse();
+  }
+};
+
+class ServerTest : public testing::Test {
+ protected:
+  static Call Now(std::chrono::milliseconds limit = std::chrono::seconds(5)) {
+    return BackgroundCall(TraceContext::New(), limit);
+  }
+  static GetProductRequest Product7() {
+    GetProductRequest request;
+    request.set_id(7);
+    return request;
+  }
+  static ReserveStockRequest Reservation() {
+    ReserveStockRequest request;
+    request.set_order_uuid("u");
+    request.set_order_id(1);
+    products::v1::ReserveLine* line = request.add_items();
+    line->set_product_id(1);
+    line->set_quantity(1);
+    return request;
+  }
+
+  FakeProducts fake_;
+  Identity identity_{{"products", "", kKey}, NoKeys};
+  Server server_{{.host = "127.0.0.1", .threads = 2, .queue = 2, .every_method = false},
+                 identity_,
+                 {fake_.Methods()}};
+  Identity stock_identity_{{"stock", "", kKey}, NoKeys};
+  Identity cart_identity_{{"cart", "", kKey}, NoKeys};
+  Channel guest_{server_.address()};
+  Channel stock_{server_.address(), &stock_identity_};
+  Channel cart_{server_.address(), &cart_identity_};
+  const std::string get_ = "shop.products.v1.ProductsService";
+};
+
+TEST_F(ServerTest, AnswersWhatTheHandlerAnswers) {
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const Result<Product> product = get(Now(), Product7());
+  ASSERT_TRUE(product) << product.refusal().message;
+  EXPECT_EQ(product->id(), 7);
+}
+
+TEST_F(ServerTest, CarriesRequestIdAndTraceToTheHandler) {
+  Call call = Now();
+  call.request_id = "req-1";
+  std::string request_id, trace_id;
+  fake_.get = [&](const Call& seen, const GetProductRequest&) -> Result<Product> {
+    request_id = seen.request_id;
+    trace_id = seen.trace.trace_id;
+    return Product();
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  ASSERT_TRUE(get(call, Product7()));
+  EXPECT_EQ(request_id, "req-1");
+  EXPECT_EQ(trace_id, call.trace.trace_id);
+}
+
+TEST_F(ServerTest, ARefusalKeepsItsCodeDetailsAndReason) {
+  fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
+    return Refusal{.code = Code::kFailedPrecondition,
+                   .message = "no",
+                   .details = {{"quantity", "only 3 left"}},
+                   .reason = "OUT_OF_STOCK"};
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const Result<Product> product = get(Now(), Product7());
+  ASSERT_FALSE(product);
+  EXPECT_EQ(product.refusal().code, Code::kFailedPrecondition);
+  EXPECT_EQ(product.refusal().reason, "OUT_OF_STOCK");
+  EXPECT_THAT(product.refusal().details,
+              ElementsAre(Field("field", &FieldViolation::field, "quantity")));
+}
+
+TEST_F(ServerTest, ChecksFieldRulesBeforeTheHandler) {
+  std::atomic<bool> reached = false;
+  fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
+    reached = true;
+    return Product();
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const Result<Product> product = get(Now(), GetProductRequest());
+  ASSERT_FALSE(product);
+  EXPECT_EQ(product.refusal().code, Code::kInvalidArgument);
+  EXPECT_THAT(product.refusal().details, ElementsAre(Field("field", &FieldViolation::field, "id")));
+  EXPECT_FALSE(reached);
+}
+
+TEST_F(ServerTest, AnInternalMethodAnswersTheServicesItNamesAlone) {
+  const std::string path = "/" + get_ + "/ReserveStock";
+  ReserveStockResponse response;
+  EXPECT_TRUE(stock_.Invoke(path, Now(), Reservation(), &response));
+  // The client takes a refusal of its own identity for a fault, not for an answer.
+  EXPECT_THROW((void)cart_.Invoke(path, Now(), Reservation(), &response), std::runtime_error);
+  EXPECT_THROW((void)guest_.Invoke(path, Now(), Reservation(), &response), std::runtime_error);
+}
+
+TEST_F(ServerTest, ADependencyThatIsAwayIsUnavailableToTheCaller) {
+  fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
+    throw Unavailable("the database is away");
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  EXPECT_THROW((void)get(Now(), Product7()), Unavailable);
+}
+
+TEST_F(ServerTest, AnExceptionTellsTheCallerNothing) {
+  fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
+    throw std::runtime_error("secret detail");
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  try {
+    (void)get(Now(), Product7());
+    FAIL() << "the failure was taken for an answer";
+  } catch (const std::runtime_error& error) {
+    EXPECT_EQ(std::string(error.what()).find("secret"), std::string::npos);
+  }
+}
+
+TEST_F(ServerTest, WhatDoesNotFitTheQueueIsRefusedAtOnce) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool open = false;
+  int inside = 0;
+  fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
+    std::unique_lock lock(mutex);
+    ++inside;
+    changed.notify_all();
+    changed.wait(lock, [&] { return open; });
+    return Product();
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  int answered = 0;
+  int refused = 0;
+  std::vector<std::thread> clients;
+  const auto start_clients = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      clients.emplace_back([&] {
+        bool taken = true;
+        try {
+          taken = static_cast<bool>(get(Now(), Product7()));
+        } catch (const Unavailable&) {
+          taken = false;
+        }
+        const std::lock_guard lock(mutex);
+        ++(taken ? answered : refused);
+        changed.notify_all();
+      });
+    }
+  };
+  {
+    // Two threads hold the handlers, two calls wait, the other eight are turned away meanwhile.
+    std::unique_lock lock(mutex);
+    start_clients(2);
+    changed.wait(lock, [&] { return inside == 2; });
+    start_clients(10);
+    changed.wait(lock, [&] { return refused == 8; });
+    open = true;
+  }
+  changed.notify_all();
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(answered, 4);
+  EXPECT_EQ(refused, 8);
+}
+
+TEST_F(ServerTest, ACallPastItsDeadlineIsNotWaitedFor) {
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  EXPECT_THROW((void)get(Now(std::chrono::milliseconds(-1)), Product7()), Unavailable);
+}
+
+TEST_F(ServerTest, ADeclaredMethodWithoutAHandlerStopsTheStart) {
+  EXPECT_THROW(Server({.host = "127.0.0.1"}, identity_, {fake_.Methods()}), std::logic_error);
+}
+
+TEST_F(ServerTest, APortThatIsTakenStopsTheStart) {
+  EXPECT_THROW(Server({.host = "127.0.0.1", .port = server_.port()}, identity_, {}),
+               std::runtime_error);
+}
+
+TEST(Service, RefusesAMethodThatIsNotDeclared) {
+  FakeProducts fake;
+  EXPECT_THROW(rpc::Service("shop.products.v1.ProductsService")
+                   .On("GetPrice", &fake, &FakeProducts::GetProduct),
+               std::logic_error);
+}
+
+TEST(Service, RefusesAFunctionOfOtherTypes) {
+  FakeProducts fake;
+  EXPECT_THROW(rpc::Service("shop.products.v1.ProductsService")
+                   .On("CreateProduct", &fake, &FakeProducts::GetProduct),
+               std::logic_error);
+}
+
+TEST(MethodPath, RefusesWhatIsNotDeclared) {
+  EXPECT_THROW(MethodPath("shop.products.v1.ProductsService", "GetPrice",
+                          GetProductRequest::descriptor(), Product::descriptor()),
+               std::logic_error);
+}
+
+}  // namespace
+}  // namespace shop::rpc
