@@ -1,0 +1,317 @@
+"""The servers behind the services: PostgreSQL, Redis, Kafka, the MongoDB stand-in, the mail sink.
+
+Each function answers a Program: how the server is prepared, started, and known to be ready.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+from processes import Folder, Program, as_user, can_reach, give_to, stop_recorded, wait_ready
+from settings import DATABASES, TOOLS, TOPICS, StackError, free_ports, write_private
+
+KAFKA = TOOLS / "kafka"
+MONGO = TOOLS / "mongo"
+KAFKA_FORMATTED = KAFKA / "formatted"
+KAFKA_ARCHIVE = KAFKA / "classes.jsa"
+SMALL_JVM = ["-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+
+
+def all_servers(folder, settings, for_tests=False):
+    return [postgres(folder, settings, for_tests), redis(settings), kafka(folder, settings),
+            mongo(folder, settings), mail(folder, settings)]
+
+
+def answers(host, port, say=b"", expect=b""):
+    """Whether something accepts connections there and, when asked for, replies as expected."""
+    try:
+        with socket.create_connection((host, port), timeout=1) as connection:
+            connection.sendall(say)
+            return not expect or connection.recv(len(expect)) == expect
+    except OSError:
+        return False
+
+
+def installed(path, what):
+    if not os.path.exists(path):
+        raise StackError(f"{what} is not installed: run ./install-all.sh")
+    return str(path)
+
+
+# --- PostgreSQL ---------------------------------------------------------------------------------
+
+def postgres_bin(tool):
+    versions = glob.glob("/usr/lib/postgresql/*/bin")
+    if not versions:
+        raise StackError("PostgreSQL is not installed: run ./install-all.sh")
+    return max(versions, key=lambda path: int(path.split("/")[4])) + "/" + tool
+
+
+def postgres_user():
+    """PostgreSQL refuses to run as root."""
+    return "postgres" if os.geteuid() == 0 else None
+
+
+def postgres_data(folder):
+    """Its data folder: the stack's own, or one that its user can reach when that one is closed."""
+    if can_reach("postgres", folder.data):
+        return folder.data / "postgres"
+    return Path("/var/lib/postgresql/shop-" + hashlib.sha256(str(folder.root).encode()).hexdigest()[:12])
+
+
+def postgres_superuser(folder, settings, for_tests):
+    """Who makes databases and roles. The password lives and dies with the data it opens."""
+    if for_tests:
+        return settings["POSTGRES_USER"], settings["POSTGRES_PASSWORD"]
+    keeper = folder.data / "postgres.password"
+    if not keeper.exists():
+        write_private(keeper, secrets.token_hex(24))
+    return "postgres", keeper.read_text()
+
+
+def postgres(folder, settings, for_tests=False):
+    host, port = settings.require("POSTGRES_HOST"), settings.port("POSTGRES_PORT")
+    data = postgres_data(folder)
+    options = {"listen_addresses": host, "port": port, "unix_socket_directories": "",
+               "max_connections": 200, "log_timezone": "UTC", "timezone": "UTC"}
+    if for_tests:
+        # A test's database need not outlive a power cut.
+        options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off",
+                    "max_connections": 300}
+    command = [postgres_bin("postgres"), "-D", data]
+    for name, value in options.items():
+        command += ["-c", f"{name}={value}"]
+    is_ready = [postgres_bin("pg_isready"), "-q", "-h", host, "-p", str(port)]
+    return Program(
+        "postgres", command, {"POSTGRES_PORT": port}, host=host, user=postgres_user(),
+        stop_signal="INT",  # the fast shutdown; TERM would wait for every client to leave
+        ready=lambda: subprocess.run(is_ready, check=False).returncode == 0,
+        prepare=lambda: init_postgres(folder, data, *postgres_superuser(folder, settings, for_tests)))
+
+
+def init_postgres(folder, data, superuser, password):
+    if (data / "PG_VERSION").exists():
+        return
+    if data.parent != folder.data:
+        print(f"  user postgres cannot enter {folder.data}: its data goes to {data}")
+    shutil.rmtree(data, ignore_errors=True)  # what an interrupted first start left
+    data.mkdir(mode=0o700)
+    give_to(postgres_user(), data)
+    password_file = data.with_name(data.name + ".new-password")
+    write_private(password_file, password + "\n")
+    give_to(postgres_user(), password_file)
+    try:
+        made = subprocess.run(
+            as_user(postgres_user()) + [postgres_bin("initdb"), "-D", str(data), "-U", superuser,
+                                        f"--pwfile={password_file}", "--auth=scram-sha-256",
+                                        "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
+            cwd="/", capture_output=True, text=True, check=False)
+    finally:
+        password_file.unlink()
+    if made.returncode != 0:
+        shutil.rmtree(data, ignore_errors=True)
+        raise StackError("initdb failed:\n" + made.stderr)
+
+
+def psql(settings, user, password, database, arguments=(), **options):
+    """Runs psql; what it needs to connect is in the environment, so no process list shows it."""
+    environment = os.environ | {
+        "PGHOST": settings.require("POSTGRES_HOST"), "PGPORT": settings.require("POSTGRES_PORT"),
+        "PGUSER": user, "PGPASSWORD": password, "PGDATABASE": database}
+    return subprocess.run([postgres_bin("psql"), *arguments], env=environment, check=False, **options)
+
+
+def make_databases(folder, settings):
+    """A database and a role for each service; no service may open another's database."""
+    quoted = settings.require("POSTGRES_PASSWORD").replace("'", "''")
+    lines = ["\\set ON_ERROR_STOP on", "SET client_min_messages = warning;"]
+    for name in DATABASES:
+        lines += [
+            f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS"
+            f" (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec",
+            f"ALTER ROLE {name} PASSWORD '{quoted}';",
+            f"SELECT 'CREATE DATABASE {name} OWNER {name}' WHERE NOT EXISTS"
+            f" (SELECT FROM pg_database WHERE datname = '{name}') \\gexec",
+            f"REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC;"]
+    # Search needs trigrams, and only a superuser may be sure to create an extension.
+    lines += ["\\connect products", "SET client_min_messages = warning;",
+              "CREATE EXTENSION IF NOT EXISTS pg_trgm;"]
+    user, password = postgres_superuser(folder, settings, for_tests=False)
+    done = psql(settings, user, password, "postgres", ["-X", "-q"], input="\n".join(lines),
+                capture_output=True, text=True)
+    if done.returncode != 0:
+        raise StackError("could not make the databases:\n" + done.stderr)
+
+
+# --- Redis --------------------------------------------------------------------------------------
+
+def redis(settings):
+    host, port = settings.address("REDIS_URL")
+    # A cache: bounded, evicting, nothing on disk.
+    command = [installed("/usr/bin/redis-server", "Redis"), "--bind", host, "--port", port,
+               "--save", "", "--appendonly", "no", "--daemonize", "no",
+               "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]
+    return Program("redis", command, {"REDIS_URL": port}, host=host, user="redis",
+                   ready=lambda: answers(host, port, b"PING\r\n", b"+PONG"))
+
+
+# --- Kafka --------------------------------------------------------------------------------------
+
+def java(folder, *options):
+    """The JVM without its memory-mapped counters, which would lie in the shared /tmp."""
+    jars = sorted(glob.glob(str(folder / "jars" / "*.jar")))
+    if not jars:
+        raise StackError(f"{folder} is empty: run ./install-all.sh")
+    path = ":".join(jars + [str(folder / "classes")] if (folder / "classes").exists() else jars)
+    return ["/usr/bin/java", "-XX:-UsePerfData", *SMALL_JVM, *options, "-cp", path]
+
+
+def kafka_command(config, *options):
+    # The class path holds jars alone: the archive of loaded classes allows no folder on it.
+    jars = ":".join(sorted(glob.glob(str(KAFKA / "jars" / "*.jar"))))
+    return ["/usr/bin/java", "-XX:-UsePerfData", *SMALL_JVM, "-Xmx256m",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+            *options, "-cp", jars, "kafka.Kafka", str(config)]
+
+
+def kafka_config(logs, host, port, controller_port):
+    settings = {
+        "process.roles": "broker,controller", "node.id": 1,
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
+        "log.dirs": logs,
+        "auto.create.topics.enable": "false",
+        "num.partitions": 6,
+        # One node: nothing to replicate to, and nobody else to wait for.
+        "offsets.topic.replication.factor": 1, "offsets.topic.num.partitions": 1,
+        "transaction.state.log.replication.factor": 1, "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 1,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        "group.initial.rebalance.delay.ms": 0,
+        # A killed broker cannot come back before its old registration expires.
+        "broker.session.timeout.ms": 3000, "broker.heartbeat.interval.ms": 500,
+        "num.network.threads": 2, "num.io.threads": 2, "background.threads": 2,
+        "num.recovery.threads.per.data.dir": 1, "log.cleaner.dedupe.buffer.size": 4194304,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def kafka(folder, settings):
+    _, port = settings.address("KAFKA_BOOTSTRAP_SERVERS")
+    host, controller_port = settings.bind_host, settings.port("KAFKA_CONTROLLER_PORT")
+    logs, config = folder.data / "kafka", folder.run / "kafka.properties"
+    installed(KAFKA_FORMATTED, "Kafka")
+    text = kafka_config(logs, host, port, controller_port)
+
+    def prepare():
+        if not logs.exists():
+            shutil.copytree(KAFKA_FORMATTED, logs)
+        if not config.exists() or config.read_text() != text:
+            config.write_text(text)
+
+    archive = [f"-XX:SharedArchiveFile={KAFKA_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
+    return Program("kafka", kafka_command(config, *(archive if KAFKA_ARCHIVE.exists() else [])),
+                   {"KAFKA_BOOTSTRAP_SERVERS": port, "KAFKA_CONTROLLER_PORT": controller_port},
+                   host=host, files=(config,), prepare=prepare,
+                   ready=lambda: answers(host, port) and kafka_topics(f"{host}:{port}") is not None)
+
+
+def kcat(bootstrap, *arguments):
+    return [installed("/usr/bin/kcat", "kcat"), "-b", bootstrap, "-X", "broker.address.family=v4",
+            *arguments]
+
+
+def kafka_topics(bootstrap):
+    """The names of the topics, or None while the broker does not answer."""
+    listed = subprocess.run(kcat(bootstrap, "-L", "-J", "-m", "2"), capture_output=True, text=True,
+                            check=False)
+    if listed.returncode != 0:
+        return None
+    return {topic["topic"] for topic in json.loads(listed.stdout)["topics"]}
+
+
+def make_topics(settings):
+    bootstrap = settings.require("KAFKA_BOOTSTRAP_SERVERS")
+    if TOPICS.keys() <= (kafka_topics(bootstrap) or set()):
+        return
+    made = subprocess.run(
+        java(KAFKA, "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
+        + ["CreateTopics", bootstrap] + [f"{name}:{count}" for name, count in TOPICS.items()],
+        capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        raise StackError("could not make the topics:\n" + made.stderr)
+
+
+def prepare_kafka():
+    """Done once by install-all.sh: a formatted log folder to copy, and an archive of loaded classes.
+
+    Formatting takes a JVM and a second, loading classes two; both come out the same every time.
+    """
+    port, controller_port = free_ports(2)
+    work = Folder(KAFKA / "warm-up")
+    shutil.rmtree(work.root, ignore_errors=True)
+    work.make()
+    config = work.run / "kafka.properties"
+    config.write_text(kafka_config(work.data / "kafka", "127.0.0.1", port, controller_port))
+    cluster = subprocess.run(java(KAFKA) + ["kafka.tools.StorageTool", "random-uuid"],
+                             capture_output=True, text=True, check=True).stdout.split()[-1]
+    formatted = subprocess.run(java(KAFKA) + ["kafka.tools.StorageTool", "format",
+                                              "-t", cluster, "-c", str(config)],
+                               capture_output=True, text=True, check=False)
+    if formatted.returncode != 0:
+        raise StackError("could not format Kafka's log folder:\n" + formatted.stderr)
+    shutil.rmtree(KAFKA_FORMATTED, ignore_errors=True)
+    shutil.copytree(work.data / "kafka", KAFKA_FORMATTED)
+
+    KAFKA_ARCHIVE.unlink(missing_ok=True)
+    server = Program("kafka", kafka_command(config, f"-XX:ArchiveClassesAtExit={KAFKA_ARCHIVE}"),
+                     {}, ready=lambda: kafka_topics(f"127.0.0.1:{port}") is not None)
+    server.launch(work)
+    try:
+        wait_ready([server], 60, tell=False)
+        bootstrap = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
+        subprocess.run(java(KAFKA) + ["CreateTopics", bootstrap["KAFKA_BOOTSTRAP_SERVERS"], "warm:1"],
+                       capture_output=True, check=True)
+        subprocess.run(kcat(bootstrap["KAFKA_BOOTSTRAP_SERVERS"], "-P", "-t", "warm"),
+                       input=b"warm\n", capture_output=True, check=False)
+        subprocess.run(kcat(bootstrap["KAFKA_BOOTSTRAP_SERVERS"], "-G", "warm", "-e", "-c", "1",
+                            "-X", "auto.offset.reset=earliest", "warm"),
+                       capture_output=True, check=False, timeout=30)
+    finally:
+        stop_recorded(work, patience=60)  # the archive is written while it stops
+    shutil.rmtree(work.root, ignore_errors=True)
+
+
+# --- the MongoDB stand-in and the mail sink -----------------------------------------------------
+
+def mongo(folder, settings):
+    host, port = settings.address("MONGODB_URI")
+    store = folder.data / "mongo"
+    command = java(MONGO, "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+    return Program("mongo", command + ["MongoStandIn", host, port, store / "cart.mv"],
+                   {"MONGODB_URI": port}, host=host, ready=lambda: answers(host, port),
+                   prepare=lambda: store.mkdir(exist_ok=True))
+
+
+def maildir(folder):
+    return folder.data / "mail"
+
+
+def mail(folder, settings):
+    host, port = settings.address("SMTP_URL")
+    command = ["/usr/bin/python3", "-m", "aiosmtpd", "-n", "-l", f"{host}:{port}",
+               "-c", "aiosmtpd.handlers.Mailbox", maildir(folder)]
+    return Program("mail", command, {"SMTP_URL": port}, host=host,
+                   ready=lambda: answers(host, port, expect=b"220"))

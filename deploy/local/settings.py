@@ -1,0 +1,198 @@
+"""The settings of a stack: one .env file, what follows from it, and how such a file is made."""
+
+import os
+import random
+import re
+import secrets
+import socket
+import subprocess
+from pathlib import Path
+from urllib.parse import urlsplit
+
+REPO = Path(__file__).resolve().parents[2]
+TOOLS = REPO / ".local" / "tools"
+
+SERVICES = ("auth", "users", "products", "cart", "orders", "stock", "shipping", "notification")
+PROCESSES = SERVICES + ("gateway",)
+DATABASES = tuple(service for service in SERVICES if service != "cart")
+
+EVENT_TOPICS = ("orders", "stock", "payments", "shipments", "users")
+CONSUMER_GROUPS = ("auth", "stock", "orders", "shipping", "notification", "cart", "payments")
+TOPICS = {topic: 6 for topic in EVENT_TOPICS} | {f"{group}.dead": 1 for group in CONSUMER_GROUPS}
+
+# Settings that only these processes get to see.
+PRIVATE = {
+    "JWT_SIGNING_KEY": {"auth"},
+    "JWT_SIGNING_KEY_FILE": {"auth"},
+    "SUPER_ADMIN_EMAIL": {"auth"},
+    "SUPER_ADMIN_PASSWORD": {"auth"},
+    "POSTGRES_PASSWORD": set(DATABASES),
+    "SMTP_URL": {"notification"},
+}
+
+# Above are ports that the kernel hands out to clients; a server there can find its port taken.
+FIRST_EPHEMERAL_PORT = 32768
+
+
+class StackError(Exception):
+    """Something the person at the keyboard can mend; the message says how."""
+
+
+class Settings(dict):
+    """The variables of one .env file."""
+
+    def __init__(self, variables, path=".env"):
+        super().__init__(variables)
+        self.path = path
+
+    @classmethod
+    def read(cls, path):
+        if not Path(path).exists():
+            raise StackError(f"{path} is missing: ./install-all.sh makes it from .env.example")
+        return cls(parse(Path(path).read_text()), path)
+
+    def require(self, name):
+        if not self.get(name):
+            raise StackError(f"{name} is not set in {self.path}; .env.example shows how it looks")
+        return self[name]
+
+    def port(self, name):
+        try:
+            return int(self.require(name))
+        except ValueError:
+            raise StackError(f"{name}={self[name]} in {self.path} is not a port") from None
+
+    def address(self, name):
+        """Host and port of a setting such as REDIS_URL or KAFKA_BOOTSTRAP_SERVERS."""
+        value = self.require(name)
+        try:
+            parts = urlsplit(value if "//" in value else "//" + value)
+            if parts.hostname and parts.port:
+                return parts.hostname, parts.port
+        except ValueError:
+            pass
+        raise StackError(f"{name}={value} in {self.path} names no host and port")
+
+    @property
+    def bind_host(self):
+        return self.get("BIND_HOST") or "127.0.0.1"
+
+    def service_address(self, service):
+        name = service.upper()
+        return self.get(f"{name}_ADDR") or f"127.0.0.1:{self.port(name + '_PORT')}"
+
+    @property
+    def base_url(self):
+        return f"http://localhost:{self.port('GATEWAY_PORT')}"
+
+    def environment_of(self, process):
+        """What the process manager hands to one process: no other's secrets, its own role."""
+        chosen = {name: value for name, value in self.items()
+                  if process in PRIVATE.get(name, {process})}
+        for service in SERVICES:
+            chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
+        if process in DATABASES:
+            chosen["POSTGRES_USER"] = process
+        if chosen.get("JWT_SIGNING_KEY_FILE"):
+            chosen["JWT_SIGNING_KEY_FILE"] = str(REPO / chosen["JWT_SIGNING_KEY_FILE"])
+        return chosen
+
+
+def parse(text):
+    """KEY=value lines, as the shell and Compose read them; comments and quotes are allowed."""
+    variables = {}
+    for line in text.splitlines():
+        name, equals, value = line.strip().partition("=")
+        if equals and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            value = value.strip()
+            if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+                value = value[1:-1]
+            variables[name] = value
+    return variables
+
+
+def change(text, changes):
+    """The same file, comments and order kept, with some values replaced or added."""
+    left = dict(changes)
+    lines = []
+    for line in text.splitlines():
+        name = line.partition("=")[0]
+        lines.append(f"{name}={left.pop(name)}" if "=" in line and name in left else line)
+    lines += [f"{name}={value}" for name, value in left.items()]
+    return "\n".join(lines) + "\n"
+
+
+def missing_secrets(variables):
+    """Values for the secrets that a file leaves empty."""
+    return {name: secrets.token_hex(32) for name in ("POSTGRES_PASSWORD", "SERVICE_TOKEN_KEY")
+            if not variables.get(name)}
+
+
+def write_private(path, text):
+    """Writes a file that only its owner can read, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".new")
+    with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
+
+
+def make_signing_key(path):
+    """The EC P-256 key that signs access tokens, unless it is there."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = subprocess.run(["openssl", "genpkey", "-algorithm", "EC",
+                           "-pkeyopt", "ec_paramgen_curve:P-256"],
+                          capture_output=True, text=True, check=True)
+    write_private(path, made.stdout)
+
+
+def init_env(template, out):
+    """Makes .env from its template and the signing key; leaves alone what exists."""
+    out = Path(out)
+    text = out.read_text() if out.exists() else Path(template).read_text()
+    generated = missing_secrets(parse(text))
+    if generated or not out.exists():
+        write_private(out, change(text, generated))
+    key_file = parse(text).get("JWT_SIGNING_KEY_FILE")
+    if key_file:
+        make_signing_key(REPO / key_file)
+
+
+def free_env(template, out):
+    """An .env whose every port is free now, so that another stack can run beside the usual one."""
+    text = Path(template).read_text()
+    variables = parse(text)
+    located = [name for name, value in variables.items()
+               if re.fullmatch(r"\d+", value) and name.endswith("_PORT")]
+    embedded = [name for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "MONGODB_URI", "SMTP_URL")
+                if name in variables]
+    ports = iter(free_ports(len(located) + len(embedded)))
+    changes = {name: str(next(ports)) for name in located}
+    for name in embedded:
+        changes[name] = re.sub(r":\d+", f":{next(ports)}", variables[name], count=1)
+    key = Path(out).resolve().parent / "keys" / "jwt.pem"
+    changes |= missing_secrets(variables) | {"JWT_SIGNING_KEY_FILE": str(key)}
+    write_private(out, change(text, changes))
+    make_signing_key(key)
+
+
+def free_ports(count):
+    """Ports that nothing listens on: all are bound at once here, so they differ."""
+    held = []
+    try:
+        for port in random.sample(range(12000, FIRST_EPHEMERAL_PORT), FIRST_EPHEMERAL_PORT - 12000):
+            if len(held) == count:
+                break
+            candidate = socket.socket()
+            try:
+                candidate.bind(("127.0.0.1", port))
+                held.append(candidate)
+            except OSError:
+                candidate.close()
+        return [holder.getsockname()[1] for holder in held]
+    finally:
+        for holder in held:
+            holder.close()

@@ -1,0 +1,330 @@
+#!/usr/bin/python3
+"""The local stack: servers and services on loopback under supervisord, with no containers.
+
+`make help` lists what people use; the tests call this script themselves.
+"""
+
+import argparse
+import json
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import look
+import servers
+from processes import Folder, Program, port_owner, recorded_pid, remove_tree, send, stop_recorded
+from processes import tail, wait_ready
+from settings import PROCESSES, REPO, Settings, StackError, free_env, free_ports
+from settings import init_env, write_private
+from supervision import Supervisor
+
+SERVER_PATIENCE = 90
+SERVICE_PATIENCE = 90
+
+
+# --- the programs of a stack --------------------------------------------------------------------
+
+def ready_answer(host, port):
+    """What /readyz answers: its status, or 0 when nobody does."""
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+def process(settings, name, binaries):
+    """One of our own processes. The gateway answers /readyz where its clients are."""
+    binary = Path(binaries).resolve() / name
+    if not binary.exists():
+        raise StackError(f"{binary} is missing: run make build")
+    ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}")
+             for kind in ("PORT", "ADMIN_PORT")}
+    asked = ports["GATEWAY_PORT" if name == "gateway" else f"{name.upper()}_ADMIN_PORT"]
+    return Program(name, [binary], ports, host=settings.bind_host, cwd=str(REPO), files=(binary,),
+                   environment=settings.environment_of(name),
+                   ready=lambda: ready_answer(settings.bind_host, asked) == 200)
+
+
+def all_processes(settings, binaries):
+    return [process(settings, name, binaries) for name in PROCESSES]
+
+
+def check_ports(programs, settings):
+    """Says of every port that somebody else has who that is and which setting changes ours."""
+    taken = []
+    for program in programs:
+        for setting, port in program.ports.items():
+            try:
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((program.host, port))
+            except OSError as error:
+                taken.append(f"  {program.name} cannot have port {port}, {port_owner(port)} has it "
+                             f"({error.strerror}): stop that, or change {setting} in {settings.path}")
+    if taken:
+        raise StackError("ports are taken:\n" + "\n".join(taken))
+
+
+# --- up, stop, down -----------------------------------------------------------------------------
+
+def up(args):
+    folder, settings = Folder(args.dir), Settings.read(args.env)
+    backing = servers.all_servers(folder, settings)
+    own = all_processes(settings, args.bin)
+    supervisor = Supervisor(folder)
+    folder.make()
+
+    left = clear_way(folder, supervisor, backing + own)
+    if left:
+        print("stopped what an earlier run left: " + ", ".join(left))
+    states = supervisor.states()
+    changed = changed_programs(folder, backing + own, states)
+    absent = [program for program in backing + own
+              if states.get(program.name) not in ("RUNNING", "STARTING")]
+    check_ports([program for program in absent if states.get(program.name) != "BACKOFF"], settings)
+    if not supervisor.running():
+        supervisor.start()
+    if changed:
+        print("changed, starting again: " + ", ".join(program.name for program in changed))
+        supervisor.stop_programs([program.name for program in changed])
+        check_ports(changed, settings)
+
+    bring_up(folder, supervisor, backing, SERVER_PATIENCE)
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(servers.make_databases, folder, settings),
+                     pool.submit(servers.make_topics, settings)]:
+            done.result()
+    bring_up(folder, supervisor, own, SERVICE_PATIENCE)
+    print("the stack was up already" if not absent and not changed else "the stack is up")
+    print(next_steps(settings))
+
+
+def clear_way(folder, supervisor, programs):
+    """Stops what cannot stay: what a dead supervisord left, or all when its configuration changed."""
+    if supervisor.running() and supervisor.answers():
+        if not supervisor.write_config(programs):
+            return []
+        supervisor.stop_programs(supervisor.states())
+    else:
+        supervisor.write_config(programs)
+    return stop_recorded(folder, programs)
+
+
+def changed_programs(folder, programs, states):
+    """Prepares every program; answers the running ones that were started from something else."""
+    record = folder.run / "fingerprints.json"
+    before = json.loads(record.read_text()) if record.exists() else {}
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(program.prepare) for program in programs]:
+            done.result()
+    now = {program.name: program.fingerprint(folder) for program in programs}
+    for program in programs:
+        program.write_script(folder)
+    write_private(record, json.dumps(now))
+    return [program for program in programs if before.get(program.name) != now[program.name]
+            and states.get(program.name) in ("RUNNING", "STARTING")]
+
+
+def bring_up(folder, supervisor, programs, patience):
+    supervisor.start_programs([program.name for program in programs])
+
+    def describe(name):
+        state = supervisor.states().get(name, "unknown")
+        return "" if state in ("RUNNING", "STARTING") else f" ({state.lower()}: see make logs SERVICE={name})"
+
+    try:
+        wait_ready(programs, patience, describe)
+    except StackError as error:
+        late = [program.name for program in programs if not program.ready()]
+        logs = "\n".join(f"--- {name}, last lines of {folder.log(name)}\n{tail(folder.log(name))}"
+                         for name in late)
+        raise StackError(f"{error}\n{logs}") from None
+
+
+def next_steps(settings):
+    return f"""
+  API        {settings.base_url}/api/v1
+  log in     {settings.get("SUPER_ADMIN_EMAIL")}  (SUPER_ADMIN_PASSWORD in {settings.path})
+  Kafka      {settings["KAFKA_BOOTSTRAP_SERVERS"]}
+
+  make seed                  some hundred products and a few users
+  make walkthrough           the Postman collection, in order
+  make events TOPIC=orders   what happened, as events
+  make mails                 what was sent
+  make status                make logs SERVICE=orders                make help"""
+
+
+def stop(args):
+    folder = Folder(args.dir)
+    supervisor = Supervisor(folder)
+    if supervisor.running():
+        names = supervisor.states()
+        # Services first, while what they drain to is still there.
+        supervisor.stop_programs([name for name in PROCESSES if name in names])
+        supervisor.stop_programs([name for name in names if name not in PROCESSES])
+    stop_recorded(folder)
+    print(f"stopped; the data stays in {folder.data}")
+
+
+def down(args):
+    folder = Folder(args.dir)
+    stop(args)
+    remove_data(folder)
+    print("removed data and logs; tools, keys and .env stay")
+
+
+def remove_data(folder):
+    remove_tree(servers.postgres_data(folder))
+    remove_tree(folder.data)
+    remove_tree(folder.run)
+
+
+# --- single programs ----------------------------------------------------------------------------
+
+def supervised(args):
+    supervisor = Supervisor(Folder(args.dir))
+    known = supervisor.info()
+    if not known:
+        raise StackError("the stack is not up: run make up")
+    if args.name not in known:
+        raise StackError(f"no program {args.name}; there are: " + ", ".join(known))
+    return supervisor, known[args.name]
+
+
+def stop_program(args):
+    supervisor, _ = supervised(args)
+    supervisor.stop_programs([args.name])
+
+
+def start_program(args):
+    supervisor, _ = supervised(args)
+    folder, settings = Folder(args.dir), Settings.read(args.env)
+    programs = servers.all_servers(folder, settings) + all_processes(settings, args.bin)
+    bring_up(folder, supervisor, [program for program in programs if program.name == args.name],
+             SERVICE_PATIENCE)
+
+
+def kill_program(args):
+    _, info = supervised(args)
+    if info["statename"] not in ("RUNNING", "STARTING"):
+        raise StackError(f"{args.name} does not run: {info['statename'].lower()}")
+    send(info["pid"], "KILL")
+
+
+def status(args):
+    folder, settings = Folder(args.dir), Settings.read(args.env)
+    info = Supervisor(folder).info()
+    if not info:
+        raise StackError("the stack is not up: run make up")
+    programs = servers.all_servers(folder, settings) + all_processes(settings, args.bin)
+    with ThreadPoolExecutor() as pool:
+        ready = list(pool.map(lambda program: program.ready(), programs))
+    print(f"{'program':<14}{'state':<10}{'pid':>8}  {'ready':<7}ports")
+    for program, is_ready in zip(programs, ready):
+        entry = info.get(program.name, {"statename": "UNKNOWN", "pid": 0})
+        print(f"{program.name:<14}{entry['statename'].lower():<10}{entry['pid'] or '-':>8}  "
+              f"{'yes' if is_ready else 'no':<7}{' '.join(map(str, program.ports.values()))}")
+    if not all(ready):
+        sys.exit(1)
+
+
+# --- the servers alone, for tests ---------------------------------------------------------------
+
+def servers_up(args):
+    """Fresh servers on free ports; what an earlier run in the same folder left is stopped first."""
+    folder = Folder(args.dir)
+    stop_recorded(folder)
+    remove_data(folder)
+    folder.make()
+    ports = free_ports(6)
+    env = {
+        "POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": str(ports[0]),
+        "POSTGRES_USER": "shop", "POSTGRES_PASSWORD": "shop",
+        "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{ports[1]}", "KAFKA_CONTROLLER_PORT": str(ports[2]),
+        "REDIS_URL": f"redis://127.0.0.1:{ports[3]}",
+        "MONGODB_URI": f"mongodb://127.0.0.1:{ports[4]}/cart",
+        "SMTP_URL": f"smtp://127.0.0.1:{ports[5]}",
+        "MAILDIR": str(servers.maildir(folder)),
+    }
+    programs = servers.all_servers(folder, Settings(env), for_tests=True)
+
+    def begin(program):
+        program.prepare()
+        program.launch(folder)
+
+    try:
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(begin, programs))
+        wait_ready(programs, SERVER_PATIENCE)
+    except BaseException:
+        for program in programs:
+            sys.stderr.write(f"--- {program.name}\n{tail(folder.log(program.name))}")
+        stop_recorded(folder)
+        raise
+    env["SERVERS_PIDS"] = " ".join(str(recorded_pid(folder, program.name)) for program in programs)
+    write_private(args.write_env, "".join(f"{name}={value}\n" for name, value in env.items()))
+
+
+def servers_down(args):
+    folder = Folder(args.dir)
+    stop_recorded(folder)
+    remove_data(folder)
+
+
+# --- the command line ---------------------------------------------------------------------------
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.set_defaults(dir=REPO / ".local", env=REPO / ".env", bin=REPO / "build/release/bin")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name, run, summary):
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.set_defaults(run=run)
+        added.add_argument("--dir", default=argparse.SUPPRESS, help="where data and run files lie")
+        added.add_argument("--env", default=argparse.SUPPRESS, help="the settings")
+        added.add_argument("--bin", default=argparse.SUPPRESS, help="where the executables lie")
+        return added
+
+    command("up", up, "start everything, wait until it is ready")
+    command("stop", stop, "stop everything, keep the data")
+    command("down", down, "stop everything, remove data and logs")
+    command("status", status, "program, state, process id, readiness, ports")
+    for name, run, summary in (("stop-program", stop_program, "stop one program"),
+                               ("start-program", start_program, "start one program, wait for it"),
+                               ("kill-program", kill_program, "SIGKILL one program; it is started again")):
+        command(name, run, summary).add_argument("name")
+    look.add_commands(command)
+
+    added = command("servers-up", servers_up, "servers alone on free ports, for tests")
+    added.add_argument("--write-env", required=True, metavar="FILE")
+    command("servers-down", servers_down, "stop those servers, remove their data")
+    for name, run, summary in (("init-env", init_env, "make .env and the signing key, if missing"),
+                               ("free-env", free_env, "make an .env whose ports are free ones")):
+        added = command(name, lambda args, run=run: run(args.template, args.out), summary)
+        added.add_argument("--from", dest="template", default=REPO / ".env.example", metavar="FILE")
+        added.add_argument("--out", required=True, metavar="FILE")
+    command("prepare-kafka", lambda args: servers.prepare_kafka(),
+            "format Kafka's log folder and archive its classes, once")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
+    try:
+        args.run(args)
+    except StackError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

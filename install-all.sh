@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# Brings everything the platform is built, tested and run with. Can be run again at any time:
+# what is there already is left alone, and then it takes about a second.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+usage() {
+  cat <<'END'
+usage: ./install-all.sh [--for=test] [--no-apt]
+
+  --for=test   only what building, testing and running need; without linters and grpcurl
+  --no-apt     leave Debian's packages to somebody else (see the lists in this script)
+END
+}
+
+build_packages=(
+  build-essential cmake ninja-build pkg-config ccache mold git make
+  libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libprotoc-dev
+  golang-github-gogo-googleapis-dev
+  libboost1.81-dev libboost-system1.81-dev libboost-context1.81-dev
+  libpqxx-dev libpq-dev librdkafka-dev libhiredis-dev libmongoc-dev
+  libjwt-dev libssl-dev libcrypt-dev libcurl4-openssl-dev libsimdjson-dev libre2-dev libfmt-dev
+  libmimalloc-dev prometheus-cpp-dev
+  libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+)
+server_packages=(
+  ca-certificates openssl python3 python3-aiosmtpd
+  postgresql-15 redis-server supervisor kcat openjdk-17-jdk-headless maven
+)
+lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
+
+grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1  # builds with bookworm's Go 1.19
+oldest_node=16                                              # newman's
+
+tools=.local/tools
+everything=true
+apt=true
+for argument in "$@"; do
+  case $argument in
+    --for=test) everything=false ;;
+    --no-apt) apt=false ;;
+    -h | --help) usage; exit ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
+
+say() { printf 'install: %s\n' "$*"; }
+fail() { printf 'install: %s\n' "$*" >&2; exit 1; }
+
+# Runs a command as root, by sudo where we are not.
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null; then
+    sudo "$@"
+  else
+    fail "needs root for: $*. Run it as root, or install sudo."
+  fi
+}
+
+# done_with STAMP INPUT...: whether the stamp was written for these very inputs.
+done_with() { [ "$(cat "$1" 2>/dev/null)" = "$(digest "${@:2}")" ]; }
+stamp() { digest "${@:2}" >"$1"; }
+digest() { cat -- "$@" | sha256sum | cut -d' ' -f1; }
+
+# --- Debian's packages --------------------------------------------------------------------------
+
+check_release() {
+  local ID='' VERSION_CODENAME=''
+  # shellcheck source=/dev/null
+  [ ! -r /etc/os-release ] || . /etc/os-release
+  [ "$ID" = debian ] || fail "this is ${ID:-no Linux that says its name}; the packages are Debian 12's (bookworm).
+  Use a Debian 12 machine, a VM, or WSL2 (install-all.ps1). With the same packages from elsewhere: --no-apt."
+  [ "$VERSION_CODENAME" = bookworm ] ||
+    say "this is Debian $VERSION_CODENAME, tried is bookworm: package names and versions may differ"
+}
+
+missing_packages() {
+  local have
+  have=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p')
+  comm -23 <(printf '%s\n' "$@" | sort -u) <(sort -u <<<"$have")
+}
+
+# Some servers' packages start a daemon of their own when installed. Ours are started by make up on
+# other ports, so theirs are kept from starting, now (policy-rc.d) and at the next boot.
+install_packages() {
+  local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/shop.conf
+  local own_policy=false fresh=() unit package
+  if [ ! -e "$policy" ]; then
+    own_policy=true
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod 755 "$policy"
+  fi
+  for package in "$@"; do
+    case $package in
+      redis-server | supervisor) fresh+=("$package") ;;
+      postgresql-15)
+        fresh+=(postgresql)
+        as_root mkdir -p "${cluster%/*}"
+        echo 'create_main_cluster = false' | as_root tee "$cluster" >/dev/null
+        ;;
+    esac
+  done
+  local result=0
+  as_root apt-get update -qq || say "apt-get update failed; going on with the lists that are there"
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    -o Dpkg::Use-Pty=0 "$@" >"$tools/apt.log" 2>&1 || result=$?
+  ! $own_policy || as_root rm -f "$policy"
+  if [ "$result" -ne 0 ]; then
+    tail -20 "$tools/apt.log" >&2
+    fail "apt-get could not install the packages; the whole output is in $tools/apt.log"
+  fi
+  if [ -d /run/systemd/system ]; then
+    for unit in "${fresh[@]}"; do
+      as_root systemctl disable -q --now "$unit" || say "could not disable the daemon $unit"
+    done
+  fi
+}
+
+bring_packages() {
+  check_release
+  local wanted=("${build_packages[@]}" "${server_packages[@]}") missing
+  ! $everything || wanted+=("${lint_packages[@]}")
+  if ! node_is_new_enough; then wanted+=(nodejs npm); fi
+  if $everything && ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
+    wanted+=(golang-go)
+  fi
+  mapfile -t missing < <(missing_packages "${wanted[@]}")
+  if [ ${#missing[@]} -gt 0 ]; then
+    say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    install_packages "${missing[@]}"
+  else
+    say "Debian packages are there (${#wanted[@]})"
+  fi
+}
+
+node_is_new_enough() {
+  command -v npm >/dev/null && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge $oldest_node ]
+}
+
+# --- what Debian does not carry -----------------------------------------------------------------
+
+# bring_jars NAME SOURCE: the jars that deploy/local/NAME/pom.xml pins, and our Java class compiled.
+bring_jars() {
+  local name=$1 source=deploy/local/$1/$2 pom=deploy/local/$1/pom.xml home=$tools/$1
+  if done_with "$home/stamp" "$pom" "$source" && compgen -G "$home/jars/*.jar" >/dev/null; then
+    say "$name is there"
+    return
+  fi
+  say "bringing $name from Maven Central (a minute the first time)"
+  rm -rf "$home"
+  mkdir -p "$home"
+  mvn -B -ntp -q -Dstyle.color=never -f "$pom" dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$PWD/$home/jars"
+  javac -cp "$home/jars/*" -d "$home/classes" "$source"
+  [ "$name" != kafka ] || /usr/bin/python3 deploy/local/stack.py prepare-kafka
+  stamp "$home/stamp" "$pom" "$source"
+}
+
+bring_newman() {
+  local home=$tools/npm list=deploy/local/tools
+  if done_with "$home/stamp" $list/package.json $list/package-lock.json; then
+    say "newman and buf are there"
+    return
+  fi
+  say "bringing newman and buf by npm"
+  mkdir -p "$home"
+  cp $list/package.json $list/package-lock.json "$home"
+  npm ci --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error
+  stamp "$home/stamp" $list/package.json $list/package-lock.json
+}
+
+bring_grpcurl() {
+  if [ "$(cat $tools/bin/grpcurl.version 2>/dev/null)" = $grpcurl ]; then
+    say "grpcurl is there"
+    return
+  fi
+  say "building grpcurl (a minute)"
+  # The toolchain that is there; a newer one would be another download.
+  GOBIN=$PWD/$tools/bin GOTOOLCHAIN=local GOFLAGS=-trimpath go install $grpcurl 2>$tools/grpcurl.log ||
+    { tail $tools/grpcurl.log >&2; fail "could not build grpcurl"; }
+  echo $grpcurl >$tools/bin/grpcurl.version
+}
+
+mkdir -p $tools
+! $apt || bring_packages
+bring_jars kafka CreateTopics.java
+bring_jars mongo MongoStandIn.java
+bring_newman
+! $everything || bring_grpcurl
+[ -f .env ] || say "making .env from .env.example, with secrets of its own"
+/usr/bin/python3 deploy/local/stack.py init-env --out .env
+say "done"
