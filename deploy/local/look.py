@@ -1,5 +1,217 @@
-"""Looking into a running stack: logs, databases, topics, mails, gRPC."""
+"""Looking into a running stack: logs, databases, topics, events, mails, gRPC, the walkthrough."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from datetime import datetime, timezone
+from email import message_from_binary_file, policy
+
+import seed
+import servers
+from processes import Folder, tail
+from settings import DATABASES, REPO, SERVICES, TOOLS, Settings, StackError
+
+COLLECTION = REPO / "E-Commerce-API.postman_collection.json"
+
+
+def one_of(name, names, what):
+    if name not in names:
+        raise StackError(f"no {what} {name or '(none given)'}; there are: {', '.join(names)}")
+    return name
+
+
+def logs(args):
+    folder = Folder(args.dir)
+    known = sorted(path.stem for path in folder.logs.glob("*.log"))
+    if not known:
+        raise StackError("there are no logs: run make up")
+    names = known if args.name == "all" else [one_of(args.name, known, "program")]
+    files = [str(folder.log(name)) for name in names]
+    if args.follow:
+        os.execvp("tail", ["tail", "-n", "20", "-F", *files])
+    for name in names:
+        if len(names) > 1:
+            print(f"==> {name} <==")
+        print(tail(folder.log(name), 20 if len(names) > 1 else 100), end="")
+
+
+def psql(args):
+    settings = Settings.read(args.env)
+    service = one_of(args.service, DATABASES, "database")
+    arguments = ["-X", "-c", args.sql] if args.sql else []
+    done = servers.psql(settings, service, settings.require("POSTGRES_PASSWORD"), service, arguments)
+    sys.exit(done.returncode)
+
+
+# --- Kafka --------------------------------------------------------------------------------------
+
+def run_kcat(settings, *arguments):
+    done = subprocess.run(servers.kcat(settings.require("KAFKA_BOOTSTRAP_SERVERS"), *arguments),
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StackError("Kafka does not answer; is the stack up (make status)?\n" + done.stderr)
+    return done.stdout
+
+
+def offsets(settings, partitions, where):
+    """The first (-2) or next (-1) offset of each (topic, partition)."""
+    asked = [word for topic, partition in partitions for word in ("-t", f"{topic}:{partition}:{where}")]
+    found = {}
+    for line in run_kcat(settings, "-Q", *asked).splitlines():
+        topic, partition, _, offset = line.split()
+        found[topic, int(partition.strip("[]"))] = int(offset)
+    return found
+
+
+def topics(args):
+    settings = Settings.read(args.env)
+    listed = json.loads(run_kcat(settings, "-L", "-J", "-m", "5"))["topics"]
+    partitions = [(topic["topic"], entry["partition"])
+                  for topic in listed for entry in topic["partitions"]]
+    first, after = (offsets(settings, partitions, where) for where in (-2, -1))
+    print(f"{'topic':<24}{'partitions':>10}{'events':>10}")
+    for topic in sorted(listed, key=lambda topic: topic["topic"]):
+        keys = [(topic["topic"], entry["partition"]) for entry in topic["partitions"]]
+        count = sum(after[key] - first[key] for key in keys)
+        print(f"{topic['topic']:<24}{len(keys):>10}{count:>10}")
+
+
+class Number(str):
+    """A number as it was written: an amount of 50.00 must not come out as 50.0."""
+
+
+def pretty(value, indent="  "):
+    deeper = indent + "  "
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, dict) and value:
+        return ("{\n" + ",\n".join(f"{deeper}{json.dumps(name)}: {pretty(part, deeper)}"
+                                   for name, part in value.items()) + f"\n{indent}}}")
+    if isinstance(value, list) and value:
+        return "[\n" + ",\n".join(deeper + pretty(part, deeper) for part in value) + f"\n{indent}]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def show_event(event):
+    flat = event.get("headers") or []
+    headers = dict(zip(flat[::2], flat[1::2]))
+    at = datetime.fromtimestamp(event["ts"] / 1000, timezone.utc).isoformat(timespec="milliseconds")
+    print(f"{at.replace('+00:00', 'Z')}  {event['topic']} {event['partition']}/{event['offset']}"
+          f"  key {event['key'] or '-'}  {headers.pop('ce_type', '')}")
+    for name, value in headers.items():
+        print(f"  {name}: {value}")
+    payload = event.get("payload")
+    try:
+        print("  " + pretty(json.loads(payload, parse_float=Number, parse_int=Number)))
+    except (TypeError, ValueError):
+        print(f"  {payload}")
+    print(flush=True)
+
+
+def events(args):
+    """Prints the events of a topic up to its end, oldest first; or goes on as they come."""
+    settings = Settings.read(args.env)
+    bootstrap = settings.require("KAFKA_BOOTSTRAP_SERVERS")
+    known = servers.kafka_topics(bootstrap)
+    if known is None:
+        raise StackError(f"Kafka does not answer at {bootstrap}; is the stack up (make status)?")
+    topic = one_of(args.topic, sorted(name for name in known if not name.startswith("__")), "topic")
+    command = servers.kcat(bootstrap, "-C", "-q", "-J", "-u", "-t", topic, "-o", "beginning")
+    with subprocess.Popen(command + ([] if args.follow else ["-e"]), stdout=subprocess.PIPE,
+                          text=True, errors="replace") as reader:
+        came = map(json.loads, reader.stdout)
+        if not args.follow:
+            came = sorted(came, key=lambda event: event["ts"])
+            if not came:
+                print(f"{topic} has no events yet")
+        for event in came:
+            show_event(event)
+    if reader.returncode != 0:
+        raise StackError(f"kcat ended with {reader.returncode}")
+
+
+# --- mails, gRPC, the walkthrough ---------------------------------------------------------------
+
+def mails(args):
+    """One line a mail, oldest first; then one in full: the newest, or the one asked for."""
+    box = servers.maildir(Folder(args.dir))
+    paths = sorted(box.glob("new/*"), key=lambda path: path.stat().st_mtime_ns)
+    if not paths:
+        print("no mail was sent yet")
+        return
+    found = []
+    for path in paths:
+        with open(path, "rb") as file:
+            found.append(message_from_binary_file(file, policy=policy.default))
+    for number, mail in enumerate(found, 1):
+        print(f"{number:>4}  {mail['date'] or '':<31}  {mail['to'] or '':<28}  {mail['subject'] or ''}")
+    if args.number and not 1 <= args.number <= len(found):
+        raise StackError(f"no mail {args.number}; there are {len(found)}")
+    mail = found[(args.number or len(found)) - 1]
+    print()
+    for name in ("From", "To", "Subject", "Date", "Message-ID"):
+        print(f"{name}: {mail[name]}")
+    body = mail.get_body(("plain", "html"))
+    print("\n" + (body.get_content() if body else "(no text)"))
+
+
+def grpc(args):
+    """Shows by example how to talk to the services past the gateway."""
+    settings = Settings.read(args.env)
+    grpcurl = TOOLS / "bin" / "grpcurl"
+    if not grpcurl.exists():
+        raise StackError("grpcurl is not installed: run ./install-all.sh")
+    names = [one_of(args.service, SERVICES, "service")] if args.service else SERVICES
+    health = ["-import-path", str((REPO / "deploy/local").relative_to(REPO)), "-proto", "health.proto"]
+    failed = []
+    for name in names:
+        address = settings.service_address(name)
+        asked = [["-plaintext", address, "list"],
+                 ["-plaintext", *health, address, "grpc.health.v1.Health/Check"]]
+        if name == "orders" or args.service:
+            asked.append(["-plaintext", address, "describe", f"shop.{name}.v1.{name.title()}Service"])
+        for words in asked:
+            print(f"$ {shlex.join(['grpcurl', *words])}", flush=True)
+            if subprocess.run([grpcurl, *words], cwd=REPO, check=False).returncode != 0:
+                failed.append(name)
+        print()
+    if failed:
+        raise StackError("no good answer from " + ", ".join(sorted(set(failed))) + ": see make status")
+
+
+def walkthrough(args):
+    settings = Settings.read(args.env)
+    newman = TOOLS / "npm/node_modules/.bin/newman"
+    if not newman.exists():
+        raise StackError("newman is not installed: run ./install-all.sh")
+    variables = {"baseUrl": settings.base_url + "/api/v1",
+                 "superAdminEmail": settings.require("SUPER_ADMIN_EMAIL"),
+                 "superAdminPassword": settings.require("SUPER_ADMIN_PASSWORD")}
+    command = [newman, "run", COLLECTION, *args.newman]
+    for name, value in variables.items():
+        command += ["--env-var", f"{name}={value}"]
+    sys.exit(subprocess.run(command, check=False).returncode)
+
+
+def run_seed(args):
+    seed.run(Settings.read(args.env))
 
 
 def add_commands(command):
-    pass
+    added = command("logs", logs, "the last lines of a program's log, or of all")
+    added.add_argument("name", nargs="?", default="all")
+    added.add_argument("--follow", action="store_true")
+    added = command("psql", psql, "psql in a service's database, as its role")
+    added.add_argument("service", nargs="?")
+    added.add_argument("--sql")
+    command("topics", topics, "topics, their partitions and events")
+    added = command("events", events, "the events of a topic")
+    added.add_argument("topic", nargs="?", default="orders")
+    added.add_argument("--follow", action="store_true")
+    command("mails", mails, "the mails that were sent").add_argument("number", nargs="?", type=int)
+    command("grpc", grpc, "a grpcurl example a service").add_argument("service", nargs="?")
+    added = command("walkthrough", walkthrough, "run the Postman collection")
+    added.add_argument("newman", nargs="*", help="more arguments for newman, after --")
+    command("seed", run_seed, "a believable catalogue and a few users")

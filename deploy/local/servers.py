@@ -62,7 +62,12 @@ def postgres_data(folder):
     """Its data folder: the stack's own, or one that its user can reach when that one is closed."""
     if can_reach("postgres", folder.data):
         return folder.data / "postgres"
-    return Path("/var/lib/postgresql/shop-" + hashlib.sha256(str(folder.root).encode()).hexdigest()[:12])
+    return distant_postgres_data(folder)
+
+
+def distant_postgres_data(folder):
+    name = hashlib.sha256(str(folder.root).encode()).hexdigest()[:12]
+    return Path("/var/lib/postgresql") / f"shop-{name}"
 
 
 def postgres_superuser(folder, settings, for_tests):

@@ -76,16 +76,16 @@ def check_ports(programs, settings):
 
 def up(args):
     folder, settings = Folder(args.dir), Settings.read(args.env)
+    folder.make()
     backing = servers.all_servers(folder, settings)
     own = all_processes(settings, args.bin)
     supervisor = Supervisor(folder)
-    folder.make()
 
     left = clear_way(folder, supervisor, backing + own)
     if left:
         print("stopped what an earlier run left: " + ", ".join(left))
     states = supervisor.states()
-    changed = changed_programs(folder, backing + own, states)
+    changed, fingerprints = changed_programs(folder, backing + own, states)
     absent = [program for program in backing + own
               if states.get(program.name) not in ("RUNNING", "STARTING")]
     check_ports([program for program in absent if states.get(program.name) != "BACKOFF"], settings)
@@ -95,6 +95,8 @@ def up(args):
         print("changed, starting again: " + ", ".join(program.name for program in changed))
         supervisor.stop_programs([program.name for program in changed])
         check_ports(changed, settings)
+    # Noted only now: had this failed before, the next up has to find them changed again.
+    write_private(folder.run / "fingerprints.json", json.dumps(fingerprints))
 
     bring_up(folder, supervisor, backing, SERVER_PATIENCE)
     with ThreadPoolExecutor() as pool:
@@ -118,7 +120,8 @@ def clear_way(folder, supervisor, programs):
 
 
 def changed_programs(folder, programs, states):
-    """Prepares every program; answers the running ones that were started from something else."""
+    """Prepares every program; answers the running ones that were started from something else,
+    and what all are started from now."""
     record = folder.run / "fingerprints.json"
     before = json.loads(record.read_text()) if record.exists() else {}
     with ThreadPoolExecutor() as pool:
@@ -127,9 +130,8 @@ def changed_programs(folder, programs, states):
     now = {program.name: program.fingerprint(folder) for program in programs}
     for program in programs:
         program.write_script(folder)
-    write_private(record, json.dumps(now))
     return [program for program in programs if before.get(program.name) != now[program.name]
-            and states.get(program.name) in ("RUNNING", "STARTING")]
+            and states.get(program.name) in ("RUNNING", "STARTING")], now
 
 
 def bring_up(folder, supervisor, programs, patience):
@@ -161,27 +163,31 @@ def next_steps(settings):
   make status                make logs SERVICE=orders                make help"""
 
 
-def stop(args):
-    folder = Folder(args.dir)
+def stop_all(folder):
     supervisor = Supervisor(folder)
     if supervisor.running():
         names = supervisor.states()
         # Services first, while what they drain to is still there.
         supervisor.stop_programs([name for name in PROCESSES if name in names])
         supervisor.stop_programs([name for name in names if name not in PROCESSES])
-    stop_recorded(folder)
+    supervisor.shutdown()
+
+
+def stop(args):
+    folder = Folder(args.dir)
+    stop_all(folder)
     print(f"stopped; the data stays in {folder.data}")
 
 
 def down(args):
     folder = Folder(args.dir)
-    stop(args)
+    stop_all(folder)
     remove_data(folder)
-    print("removed data and logs; tools, keys and .env stay")
+    print("stopped; removed data and logs; tools, keys and .env stay")
 
 
 def remove_data(folder):
-    remove_tree(servers.postgres_data(folder))
+    remove_tree(servers.distant_postgres_data(folder))
     remove_tree(folder.data)
     remove_tree(folder.run)
 
@@ -322,6 +328,8 @@ def main():
         args.run(args)
     except StackError as error:
         sys.exit(f"error: {error}")
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         sys.exit(130)
 
