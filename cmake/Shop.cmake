@@ -22,8 +22,7 @@ function(shop_process)
   # by name, so the linker has to be told to keep it.
   if(NOT SHOP_SANITIZER)
     target_link_libraries(${ARG_NAME}_process PRIVATE
-      # One item: CMake drops repeated flags, and gRPC brings a --pop-state of its own.
-      -Wl,--push-state,--no-as-needed,${MIMALLOC},--pop-state)
+      -Wl,--push-state,--no-as-needed ${MIMALLOC} -Wl,--pop-state)
   endif()
 endfunction()
 

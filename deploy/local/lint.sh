@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Checks style and finds likely mistakes; says which checks it had to skip.
+#   lint.sh [--all] [FILE...]
+# clang-tidy is slow, so it takes the FILEs, or what differs from main; with --all it takes everything.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
+
+all=false
+[ "${1:-}" != --all ] || { all=true; shift; }
+files=("$@")
+failed=()
+skipped=()
+
+check() {  # check NAME COMMAND...
+  echo "lint: $1"
+  "${@:2}" || failed+=("$1")
+}
+have() { command -v "$1" >/dev/null || { skipped+=("$2: $1 is missing, ./install-all.sh brings it"); false; }; }
+
+changed_since_main() {
+  local base
+  base=$(git merge-base HEAD origin/main 2>/dev/null || git merge-base HEAD main 2>/dev/null || echo HEAD)
+  { git diff --name-only --diff-filter=d "$base"; git ls-files --others --exclude-standard; } | sort -u
+}
+
+# Only what the build compiles: a header is checked with the .cpp beside it.
+tidy_files() {
+  { if $all; then git ls-files '*.cpp'
+    elif [ ${#files[@]} -gt 0 ]; then printf '%s\n' "${files[@]}"
+    else changed_since_main; fi; } |
+    sed -n 's/\.h$/.cpp/; /\.cpp$/p' | sort -u |
+    while read -r file; do
+      if grep -qF "\"file\": \"$PWD/$file\"" build/dev/compile_commands.json; then echo "$file"; fi
+    done
+}
+
+# The protos import google/api, which lies with a Debian package: buf gets both in one workspace.
+lint_protos() {
+  local workspace=build/buf google
+  google=$(find /usr/share/gocode/src -path '*gogo/googleapis/google/api' -type d 2>/dev/null | head -1)
+  [ -n "$google" ] || { echo "google/api is not installed: run ./install-all.sh"; return 1; }
+  rm -rf "$workspace"
+  mkdir -p "$workspace/googleapis/google/api"
+  cp -r proto "$workspace/proto"
+  cp "$google"/*.proto "$workspace/googleapis/google/api"
+  cat >"$workspace/buf.yaml" <<'END'
+version: v2
+modules:
+  - path: proto
+  - path: googleapis
+lint:
+  use: [STANDARD]
+  except: [RPC_REQUEST_RESPONSE_UNIQUE, RPC_RESPONSE_STANDARD_NAME]
+  ignore: [googleapis]
+END
+  (cd "$workspace" && "$buf" lint)
+}
+
+mapfile -t sources < <(git ls-files '*.cpp' '*.h')
+if have clang-format-14 clang-format && [ ${#sources[@]} -gt 0 ]; then
+  check clang-format clang-format-14 --dry-run -Werror "${sources[@]}"
+fi
+
+if have clang-tidy-14 clang-tidy; then
+  if [ ! -f build/dev/compile_commands.json ]; then
+    skipped+=("clang-tidy: it needs a build, run make test or make build PRESET=dev")
+  else
+    mapfile -t chosen < <(tidy_files)
+    if [ ${#chosen[@]} -eq 0 ]; then
+      skipped+=("clang-tidy: no C++ file differs from main; ALL=1 checks every file")
+    else
+      tidy() { printf '%s\0' "${chosen[@]}" | xargs -0 -n 1 -P "$(nproc)" clang-tidy-14 --quiet -p build/dev; }
+      check "clang-tidy (${#chosen[@]} files)" tidy
+    fi
+  fi
+fi
+
+buf=$(compgen -G "$PWD/.local/tools/npm/node_modules/@bufbuild/buf-linux-*/bin/buf" | head -1)
+if [ -n "$buf" ]; then
+  check "buf lint" lint_protos
+else
+  skipped+=("buf lint: buf is missing, ./install-all.sh brings it")
+fi
+
+if have shellcheck shellcheck; then
+  check shellcheck shellcheck install-all.sh .ci/run deploy/local/lint.sh
+fi
+
+mapfile -t scripts < <(git ls-files '*.py')
+if [ ${#scripts[@]} -gt 0 ]; then
+  check python env PYTHONPYCACHEPREFIX=build/pycache /usr/bin/python3 -m py_compile "${scripts[@]}"
+fi
+
+for line in "${skipped[@]}"; do echo "lint: skipped $line"; done
+if [ ${#failed[@]} -gt 0 ]; then
+  printf 'lint: failed: %s\n' "${failed[*]}" >&2
+  exit 1
+fi
+echo "lint: good"

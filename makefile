@@ -1,0 +1,93 @@
+# What one does with the platform. `make` alone lists it.
+#
+# Nothing here holds logic: installing is install-all.sh, building is CMake's presets, the running
+# stack is deploy/local/stack.py.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+STACK := deploy/local/stack.py
+PRESET ?= release
+# How many compilers at once; the presets say two. TESTS and LABEL choose tests.
+build_options := $(if $(JOBS),--parallel $(JOBS))
+test_options := $(if $(TESTS),-R "$(TESTS)") $(if $(LABEL),-L "$(LABEL)")
+
+.PHONY: help
+help:
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
+
+##@ The local stack
+.PHONY: install up stop down status logs psql seed walkthrough topics events mails grpc
+install: ## bring every package and tool (up and test do it too)
+	./install-all.sh
+
+up: install build-release ## install, build, start everything, wait until it is ready
+	@$(STACK) up
+
+stop: ## stop everything, keep the data
+	@$(STACK) stop
+
+down: ## clean slate: stop everything, remove data and logs
+	@$(STACK) down
+
+status: ## which programs run, and whether they are ready
+	@$(STACK) status
+
+logs: ## last lines of the logs; SERVICE=orders, FOLLOW=1
+	@$(STACK) logs $(or $(SERVICE),all) $(if $(FOLLOW),--follow)
+
+psql: ## a service's database; SERVICE=orders, SQL="select 1"
+	@$(STACK) psql $(SERVICE) $(if $(SQL),--sql "$(SQL)")
+
+seed: ## put in a believable catalogue and a few users
+	@$(STACK) seed
+
+walkthrough: ## run the Postman collection, in order
+	@$(STACK) walkthrough
+
+topics: ## Kafka's topics and how many events they hold
+	@$(STACK) topics
+
+events: ## the events of a topic; TOPIC=orders, FOLLOW=1
+	@$(STACK) events $(or $(TOPIC),orders) $(if $(FOLLOW),--follow)
+
+mails: ## the mails that were sent; N=3 shows the third
+	@$(STACK) mails $(N)
+
+grpc: ## a grpcurl example a service; SERVICE=orders
+	@$(STACK) grpc $(SERVICE)
+
+##@ Building and testing
+.PHONY: build build-% install-for-tests test test-asan test-tsan test-long lint format
+build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
+
+# Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
+build/%/build.ninja: CMakePresets.json
+	cmake --preset $*
+	@touch $@
+
+build-release build-dev build-asan build-tsan: build-%: build/%/build.ninja
+	cmake --build --preset $* $(build_options)
+
+install-for-tests:
+	@./install-all.sh --for=test
+
+test: install-for-tests build-dev ## every test; TESTS=regex, LABEL=unit
+	ctest --preset dev $(test_options)
+
+test-asan: install-for-tests build-asan ## unit tests with AddressSanitizer and UBSan
+	ctest --preset asan -L unit $(test_options)
+
+test-tsan: install-for-tests build-tsan ## unit tests with ThreadSanitizer
+	ctest --preset tsan -L unit $(test_options)
+
+test-long: test test-asan ## the longer runs
+
+lint: ## clang-format, clang-tidy, buf, shellcheck; FILES="a.cpp b.h", ALL=1
+	@deploy/local/lint.sh $(if $(ALL),--all) $(FILES)
+
+format: ## clang-format every C++ file
+	git ls-files -z '*.cpp' '*.h' | xargs -0 -r clang-format-14 -i
+
+# Each step needs the one before it to be through.
+.NOTPARALLEL:
