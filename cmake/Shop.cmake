@@ -22,7 +22,8 @@ function(shop_process)
   # by name, so the linker has to be told to keep it.
   if(NOT SHOP_SANITIZER)
     target_link_libraries(${ARG_NAME}_process PRIVATE
-      -Wl,--push-state,--no-as-needed ${MIMALLOC} -Wl,--pop-state)
+      # One item: CMake drops repeated flags, and gRPC brings a --pop-state of its own.
+      -Wl,--push-state,--no-as-needed,${MIMALLOC},--pop-state)
   endif()
 endfunction()
 

@@ -1,13 +1,11 @@
 #include "common/postgres/migrations.h"
 
-#include <openssl/evp.h>
-
 #include <chrono>
-#include <cstring>
 #include <map>
 #include <stdexcept>
 #include <thread>
 
+#include "common/core/sha256.h"
 #include "common/postgres/pool.h"
 #include "common/telemetry/log.h"
 
@@ -24,21 +22,6 @@ constexpr Statement kRecord{
 
 constexpr auto kPoll = std::chrono::milliseconds(100);
 constexpr auto kPatience = std::chrono::seconds(30);
-
-std::string Checksum(const char* sql) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  if (EVP_Digest(sql, std::strlen(sql), digest, &size, EVP_sha256(), nullptr) != 1) {
-    throw std::runtime_error("SHA-256 failed");
-  }
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (unsigned int i = 0; i < size; ++i) {
-    text += kHex[digest[i] >> 4];
-    text += kHex[digest[i] & 15];
-  }
-  return text;
-}
 
 enum class Step { kApplied, kNothingToDo, kLocked };
 
@@ -58,7 +41,7 @@ Step ApplyNext(Pool& pool, const MigrationSet& set) {
     }
     for (const Migration& migration : set.migrations) {
       const auto known = applied.find(migration.name);
-      if (known != applied.end() && known->second != Checksum(migration.sql)) {
+      if (known != applied.end() && known->second != Sha256Hex(migration.sql)) {
         throw std::runtime_error(std::string("migration ") + set.owner + "/" + migration.name +
                                  " has changed since it was applied");
       }
@@ -66,7 +49,7 @@ Step ApplyNext(Pool& pool, const MigrationSet& set) {
     for (const Migration& migration : set.migrations) {
       if (applied.contains(migration.name)) continue;
       tx.Run(migration.sql);
-      tx.Exec(kRecord, set.owner, migration.name, Checksum(migration.sql));
+      tx.Exec(kRecord, set.owner, migration.name, Sha256Hex(migration.sql));
       done = migration.name;
       return Step::kApplied;
     }

@@ -1,0 +1,422 @@
+#include "common/kafka/consumer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <utility>
+
+#include "common/kafka/client.h"
+#include "common/kafka/intake.h"
+#include "common/kafka/record.h"
+#include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
+
+namespace shop::kafka {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using Place = std::pair<std::string, int>;  // topic, partition
+
+constexpr auto kFirstBackoff = milliseconds(100);
+constexpr auto kLongestBackoff = milliseconds(5'000);
+constexpr auto kHouseKeeping = std::chrono::seconds(5);
+constexpr auto kForgetting = std::chrono::minutes(10);
+
+// Partitions in the form librdkafka takes them.
+class Partitions {
+ public:
+  Partitions() = default;
+  ~Partitions() { RdKafka::TopicPartition::destroy(list_); }
+  Partitions(const Partitions&) = delete;
+  Partitions& operator=(const Partitions&) = delete;
+
+  void Add(const Place& place, int64_t offset) {
+    list_.push_back(RdKafka::TopicPartition::create(place.first, place.second, offset));
+  }
+  std::vector<RdKafka::TopicPartition*>& list() { return list_; }
+
+ private:
+  std::vector<RdKafka::TopicPartition*> list_;
+};
+
+Record ToRecord(RdKafka::Message& message) {
+  Headers headers;
+  if (RdKafka::Headers* raw = message.headers()) {
+    for (const RdKafka::Headers::Header& header : raw->get_all()) {
+      const char* bytes = static_cast<const char*>(header.value());
+      headers[AsText(header.key())] =
+          AsText(bytes ? std::string_view(bytes, header.value_size()) : std::string_view());
+    }
+  }
+  const char* key = static_cast<const char*>(message.key_pointer());
+  const char* value = static_cast<const char*>(message.payload());
+  return {.event = FromRecord(
+              message.topic_name(),
+              AsText(key ? std::string_view(key, message.key_len()) : std::string_view()),
+              std::move(headers),
+              AsText(value ? std::string_view(value, message.len()) : std::string_view())),
+          .partition = message.partition(),
+          .position = message.offset()};
+}
+
+}  // namespace
+
+struct Consumer::State : RdKafka::RebalanceCb {
+  State(const KafkaSettings& kafka, std::string group, std::vector<std::string> topics,
+        postgres::Pool& db, Handlers handlers, const ConsumerOptions& options)
+      : kafka(kafka),
+        group(group),
+        topics(std::move(topics)),
+        options(options),
+        intake(db, group, std::move(handlers), options),
+        lag(prometheus::BuildGauge()
+                .Name("consumer_lag")
+                .Help("Events on the topic that this group has not finished")
+                .Register(Metrics())) {}
+
+  // The thread that hears.
+  void Hear();
+  void HearUntilStopped();
+  void Connect();
+  void Poll(milliseconds time);
+  void Fill();
+  void Work();
+  // Ends the first `count` of what is pending: they are durably done.
+  void Finish(size_t count);
+  void StartWaiting(const std::string& why);
+  void StopWaiting();
+  void PauseAll(bool pause);
+  void Commit(bool now);
+  void MeasureLag();
+  void rebalance_cb(RdKafka::KafkaConsumer* client, RdKafka::ErrorCode what,
+                    std::vector<RdKafka::TopicPartition*>& partitions) override;
+
+  // The thread that retries.
+  void RetryHeld();
+
+  // Sleeps until the time is over or Stop is called.
+  void Sleep(milliseconds time) {
+    std::unique_lock lock(mutex);
+    stopped.wait_for(lock, time, [&] { return stopping.load(); });
+  }
+
+  const KafkaSettings kafka;
+  const std::string group;
+  const std::vector<std::string> topics;
+  const ConsumerOptions options;
+  Intake intake;
+  prometheus::Family<prometheus::Gauge>& lag;
+
+  // Of the hearing thread alone.
+  ClientLog client_log;
+  std::unique_ptr<RdKafka::KafkaConsumer> client;
+  std::deque<Record> pending;         // in the order they came, none of them finished
+  size_t singly = 0;                  // how many of these to take one at a time
+  std::map<Place, int64_t> assigned;  // what comes next of each, -1 before the first
+  std::map<Place, int64_t> uncommitted;
+  bool waiting = false;
+  steady_clock::time_point wait_until{};
+  milliseconds backoff = kFirstBackoff;
+  steady_clock::time_point measured{};
+
+  std::atomic<bool> joined = false;
+  std::atomic<bool> away = false;
+  std::atomic<bool> stopping = false;
+  std::mutex mutex;
+  std::condition_variable stopped;
+  std::thread hearing;
+  std::thread retrying;
+};
+
+Consumer::Consumer(const KafkaSettings& kafka, std::string group, std::vector<std::string> topics,
+                   postgres::Pool& db, Handlers handlers, ConsumerOptions options)
+    : state_(std::make_unique<State>(kafka, std::move(group), std::move(topics), db,
+                                     std::move(handlers), std::move(options))) {
+  state_->Connect();
+  state_->hearing = std::thread([state = state_.get()] { state->Hear(); });
+  state_->retrying = std::thread([state = state_.get()] { state->RetryHeld(); });
+}
+
+Consumer::~Consumer() {
+  Stop();
+}
+
+void Consumer::Stop() {
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stopping = true;
+  }
+  state_->stopped.notify_all();
+  if (state_->hearing.joinable()) state_->hearing.join();
+  if (state_->retrying.joinable()) state_->retrying.join();
+}
+
+bool Consumer::ready() const {
+  return state_->joined && !state_->away;
+}
+
+void Consumer::State::Connect() {
+  const Conf conf = MakeConf(kafka, &client_log,
+                             {{"group.id", group},
+                              {"client.id", group},
+                              {"enable.auto.commit", "false"},
+                              {"enable.auto.offset.store", "false"},
+                              {"auto.offset.reset", "earliest"},
+                              {"partition.assignment.strategy", "range"},
+                              {"session.timeout.ms", "10000"},
+                              {"heartbeat.interval.ms", "2000"},
+                              {"max.poll.interval.ms", "300000"},
+                              {"fetch.wait.max.ms", "200"},
+                              {"queued.max.messages.kbytes", "16384"}});
+  std::string error;
+  if (conf->set("rebalance_cb", static_cast<RdKafka::RebalanceCb*>(this), error) !=
+      RdKafka::Conf::CONF_OK) {
+    throw std::logic_error(error);
+  }
+  client.reset(RdKafka::KafkaConsumer::create(conf.get(), error));
+  if (!client) throw std::runtime_error("cannot make a Kafka consumer: " + error);
+  const RdKafka::ErrorCode subscribed = client->subscribe(topics);
+  if (subscribed != RdKafka::ERR_NO_ERROR) {
+    throw std::runtime_error("cannot subscribe: " + RdKafka::err2str(subscribed));
+  }
+}
+
+void Consumer::State::Hear() {
+  while (!stopping) {
+    try {
+      if (!client) Connect();
+      HearUntilStopped();
+    } catch (const std::exception& error) {
+      log::Error("consumer starts anew", {{"group", group}, {"error", error.what()}});
+      joined = false;
+      client.reset();
+      pending.clear();
+      assigned.clear();
+      uncommitted.clear();
+      singly = 0;
+      waiting = false;
+      away = false;
+      Sleep(kLongestBackoff);
+    }
+  }
+  if (client) client->close();
+  client.reset();
+}
+
+void Consumer::State::HearUntilStopped() {
+  while (!stopping) {
+    if (waiting && steady_clock::now() < wait_until) {
+      Poll(std::min(milliseconds(100),
+                    std::chrono::ceil<milliseconds>(wait_until - steady_clock::now())));
+    } else if (pending.empty()) {
+      if (waiting) StopWaiting();
+      Fill();
+    } else {
+      Poll(milliseconds(0));
+    }
+    if (stopping) break;
+    if (!pending.empty() && (!waiting || steady_clock::now() >= wait_until)) Work();
+    MeasureLag();
+  }
+}
+
+// Hears at most one record; group changes are served on the way.
+void Consumer::State::Poll(milliseconds time) {
+  const std::unique_ptr<RdKafka::Message> message(client->consume(static_cast<int>(time.count())));
+  switch (message->err()) {
+    case RdKafka::ERR_NO_ERROR:
+      if (assigned.contains({message->topic_name(), message->partition()})) {
+        pending.push_back(ToRecord(*message));
+      }
+      return;
+    case RdKafka::ERR__TIMED_OUT:
+    case RdKafka::ERR__PARTITION_EOF:
+      return;
+    case RdKafka::ERR__FATAL:
+      throw std::runtime_error(message->errstr());
+    default:
+      log::Warning("consumer", {{"group", group}, {"error", message->errstr()}});
+  }
+}
+
+// Waits for a record, then takes those that are there already.
+void Consumer::State::Fill() {
+  Poll(milliseconds(100));
+  size_t before = 0;
+  while (pending.size() > before && static_cast<int>(pending.size()) < options.batch) {
+    before = pending.size();
+    Poll(milliseconds(0));
+  }
+}
+
+void Consumer::State::Work() {
+  const size_t count =
+      singly > 0 ? 1 : std::min(pending.size(), static_cast<size_t>(options.batch));
+  std::vector<const Record*> records;
+  for (size_t i = 0; i < count; ++i) records.push_back(&pending[i]);
+
+  // Once something went wrong among several, each is tried alone to find out which it was.
+  std::string reason;
+  try {
+    try {
+      const Result<void> taken = intake.Take(records);
+      if (taken) return Finish(count);
+      reason = std::string(Name(taken.refusal().code)) + ": " + taken.refusal().message;
+      if (taken.refusal().code == Code::kUnavailable) throw Unavailable(reason);
+    } catch (const Unavailable&) {
+      throw;
+    } catch (const std::exception& error) {
+      reason = error.what();
+    }
+    if (count > 1) {
+      singly = count;
+      return;
+    }
+    intake.Hold(pending.front(), reason);
+    Finish(1);
+  } catch (const std::exception& error) {
+    singly = std::max(singly, count);
+    StartWaiting(error.what());
+  }
+}
+
+void Consumer::State::Finish(size_t count) {
+  if (waiting) StopWaiting();
+  for (size_t i = 0; i < count; ++i) {
+    const Record& record = pending.front();
+    const Place place{record.event.topic, record.partition};
+    assigned[place] = uncommitted[place] = record.position + 1;
+    pending.pop_front();
+  }
+  singly -= std::min(singly, count);
+  Commit(false);
+}
+
+// A dependency is away: nothing is fetched, the group is still served, and the first of what is
+// pending is tried again after a pause.
+void Consumer::State::StartWaiting(const std::string& why) {
+  if (!waiting) {
+    log::Warning("consumer waits", {{"group", group}, {"reason", why}});
+    PauseAll(true);
+    backoff = kFirstBackoff;
+  }
+  waiting = true;
+  away = true;
+  wait_until = steady_clock::now() + backoff;
+  backoff = std::min(backoff * 2, kLongestBackoff);
+}
+
+void Consumer::State::StopWaiting() {
+  log::Info("consumer goes on", {{"group", group}});
+  waiting = false;
+  away = false;
+  PauseAll(false);
+}
+
+void Consumer::State::PauseAll(bool pause) {
+  Partitions partitions;
+  for (const auto& [place, next] : assigned) partitions.Add(place, RdKafka::Topic::OFFSET_INVALID);
+  if (pause) {
+    client->pause(partitions.list());
+  } else {
+    client->resume(partitions.list());
+  }
+}
+
+void Consumer::State::Commit(bool now) {
+  if (uncommitted.empty()) return;
+  Partitions partitions;
+  for (const auto& [place, next] : uncommitted) partitions.Add(place, next);
+  uncommitted.clear();
+  const RdKafka::ErrorCode error =
+      now ? client->commitSync(partitions.list()) : client->commitAsync(partitions.list());
+  // What is not committed is delivered again, and the inbox knows it.
+  if (error != RdKafka::ERR_NO_ERROR) {
+    log::Warning("consumer could not commit offsets",
+                 {{"group", group}, {"error", RdKafka::err2str(error)}});
+  }
+}
+
+void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::ErrorCode what,
+                                   std::vector<RdKafka::TopicPartition*>& partitions) {
+  if (what == RdKafka::ERR__ASSIGN_PARTITIONS) {
+    for (const RdKafka::TopicPartition* partition : partitions) {
+      assigned[{partition->topic(), partition->partition()}] = -1;
+    }
+    consumer->assign(partitions);
+    joined = true;
+    log::Info("consumer was assigned partitions",
+              {{"group", group}, {"partitions", partitions.size()}});
+    return;
+  }
+  // Called between transactions: what is finished is in the database, and nothing is half done.
+  joined = false;
+  if (!consumer->assignment_lost()) Commit(true);
+  for (const auto& [place, next] : assigned) {
+    lag.Remove(&lag.Add(
+        {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}}));
+  }
+  pending.clear();
+  singly = 0;
+  assigned.clear();
+  uncommitted.clear();
+  waiting = false;
+  away = false;
+  consumer->unassign();
+}
+
+void Consumer::State::MeasureLag() {
+  const auto now = steady_clock::now();
+  if (now - measured < kHouseKeeping) return;
+  measured = now;
+  for (const auto& [place, next] : assigned) {
+    int64_t low = 0;
+    int64_t high = 0;
+    if (next < 0 || client->get_watermark_offsets(place.first, place.second, &low, &high) !=
+                        RdKafka::ERR_NO_ERROR) {
+      continue;
+    }
+    lag.Add({{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}})
+        .Set(static_cast<double>(std::max<int64_t>(high - next, 0)));
+  }
+}
+
+void Consumer::State::RetryHeld() {
+  milliseconds pause = options.poll;
+  steady_clock::time_point counted{};
+  steady_clock::time_point forgot = steady_clock::now();
+  bool failing = false;
+  while (!stopping) {
+    try {
+      const bool some = intake.RetryDue();
+      const auto now = steady_clock::now();
+      if (now - counted >= kHouseKeeping) {
+        intake.CountHeld();
+        counted = now;
+      }
+      if (now - forgot >= kForgetting) {
+        intake.ForgetOld();
+        forgot = now;
+      }
+      failing = false;
+      pause = options.poll;
+      if (some) continue;
+    } catch (const std::exception& error) {
+      if (!failing) {
+        log::Warning("held events wait", {{"group", group}, {"error", error.what()}});
+      }
+      failing = true;
+      pause = std::min(pause * 2, kLongestBackoff);
+    }
+    Sleep(pause);
+  }
+}
+
+}  // namespace shop::kafka

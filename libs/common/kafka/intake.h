@@ -1,0 +1,50 @@
+// What a consumer group does with records, whoever brings them: the part of a Consumer that knows
+// PostgreSQL and not Kafka. Thread-safe.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "common/kafka/consumer.h"
+#include "common/kafka/events.h"
+
+namespace shop::kafka {
+
+struct Record {
+  Event event;
+  int partition = 0;
+  int64_t position = 0;
+};
+
+class Intake {
+ public:
+  // The options' batch is the caller's business.
+  Intake(postgres::Pool& db, std::string group, Handlers handlers, const ConsumerOptions& options);
+  ~Intake();
+  Intake(const Intake&) = delete;
+  Intake& operator=(const Intake&) = delete;
+
+  // Handles the records in their order in one transaction, except that what is malformed or unknown
+  // is held dead, and what belongs to a key with held events is appended to them. A refusal or an
+  // exception of any handler comes back, and nothing was kept.
+  Result<void> Take(const std::vector<const Record*>& records);
+
+  // Keeps a record whose handler refused, for a later try.
+  void Hold(const Record& record, const std::string& reason);
+
+  // Tries the held events that are due and first of their key. Whether there were any.
+  bool RetryDue();
+
+  // Forgets some of what has been seen long ago.
+  void ForgetOld();
+  // Sets the gauges of what is held.
+  void CountHeld();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shop::kafka

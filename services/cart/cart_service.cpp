@@ -1,0 +1,188 @@
+#include "cart/cart_service.h"
+
+#include <google/protobuf/util/time_util.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+namespace shop::cart {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+
+// How often AddItem decides anew when the cart changes under it in a way that matters.
+constexpr int kAttempts = 10;
+
+Refusal NoSuchProduct() {
+  return {Code::kNotFound, "there is no such product"};
+}
+
+Refusal OutOfStock(int64_t left) {
+  Refusal refusal{Code::kFailedPrecondition, "there is not enough in stock"};
+  refusal.reason = "OUT_OF_STOCK";
+  refusal.details.push_back(
+      {"quantity", left > 0 ? "only " + std::to_string(left) + " left" : "none left"});
+  return refusal;
+}
+
+Refusal TooMany(const std::string& field, const std::string& why) {
+  Refusal refusal{Code::kFailedPrecondition, "the cart would hold too much"};
+  refusal.reason = "CART_LIMIT";
+  refusal.details.push_back({field, why});
+  return refusal;
+}
+
+// Whether the cart may hold `line.quantity` more of the product.
+Result<void> CheckAdding(const StoredCart& cart, const Line& line, int64_t stock) {
+  const Line* held = cart.Find(line.product_id);
+  const int64_t total = line.quantity + (held != nullptr ? held->quantity : 0);
+  if (total > stock) return OutOfStock(stock);
+  if (total > kMaxQuantity) {
+    return TooMany("quantity", "at most " + std::to_string(kMaxQuantity) + " of a product");
+  }
+  if (held == nullptr && std::ssize(cart.lines) >= kMaxLines) {
+    return TooMany("productId", "at most " + std::to_string(kMaxLines) + " different products");
+  }
+  return kDone;
+}
+
+}  // namespace
+
+CartService::CartService(CartStore& store, const rpc::Channel& products, std::string currency)
+    : store_(store),
+      quote_products_(products, "shop.products.v1.ProductsService", "QuoteProducts"),
+      currency_(std::move(currency)) {}
+
+rpc::Service CartService::Methods() {
+  return rpc::Service("shop.cart.v1.CartService")
+      .On("GetCart", this, &CartService::GetCart)
+      .On("AddItem", this, &CartService::AddItem)
+      .On("UpdateItem", this, &CartService::UpdateItem)
+      .On("RemoveItem", this, &CartService::RemoveItem)
+      .On("ClearCart", this, &CartService::ClearCart);
+}
+
+Result<v1::Cart> CartService::GetCart(const Call& call, const v1::GetCartRequest& request) {
+  int64_t user_id = call.caller.user_id;
+  if (call.caller.is_service()) {
+    if (request.user_id() == 0) return InvalidField("userId", "is required");
+    user_id = request.user_id();
+  }
+  const StoredCart cart = store_.Find(user_id);
+  return ToProto(cart, Quote(call, cart));
+}
+
+Result<v1::Cart> CartService::AddItem(const Call& call, const v1::AddItemRequest& request) {
+  const int64_t user_id = call.caller.user_id;
+  const StoredCart quoted = store_.Find(user_id);
+  Quotes quotes = Quote(call, quoted, request.product_id());
+  const auto quote = quotes.find(request.product_id());
+  if (quote == quotes.end()) return NoSuchProduct();
+
+  Line line;
+  line.product_id = request.product_id();
+  line.quantity = request.quantity();
+  line.name = quote->second.name();
+  line.unit_price = quote->second.price();
+  const int64_t stock = quote->second.stock();
+  StoredCart cart = quoted;
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    if (Result<void> allowed = CheckAdding(cart, line, stock); !allowed) return allowed.refusal();
+    // The check looked at what may be old by now; the guards of these updates look again.
+    const std::optional<StoredCart> changed =
+        cart.Find(line.product_id) != nullptr
+            ? store_.Increase(user_id, line, std::min(stock, kMaxQuantity))
+            : store_.Insert(user_id, line, kMaxLines);
+    if (changed) {
+      // What another call added since the quotes were asked: what it stored is as new as they are,
+      // and asking again could fail after the change.
+      for (const Line& other : changed->lines) {
+        if (quoted.Find(other.product_id) != nullptr) continue;
+        products::v1::Quote stored;
+        stored.set_product_id(other.product_id);
+        stored.set_name(other.name);
+        stored.set_price(other.unit_price);
+        stored.set_stock(other.quantity);
+        quotes.emplace(other.product_id, std::move(stored));
+      }
+      return ToProto(*changed, quotes);
+    }
+    cart = store_.Find(user_id);
+  }
+  throw Unavailable("the cart kept changing");
+}
+
+Result<v1::Cart> CartService::UpdateItem(const Call& call, const v1::UpdateItemRequest& request) {
+  const int64_t user_id = call.caller.user_id;
+  const Refusal not_in_cart{Code::kNotFound, "the product is not in the cart"};
+  const StoredCart cart = store_.Find(user_id);
+  if (cart.Find(request.product_id()) == nullptr) return not_in_cart;
+
+  const Quotes quotes = Quote(call, cart);
+  const auto quote = quotes.find(request.product_id());
+  if (quote == quotes.end()) return NoSuchProduct();
+  if (request.quantity() > quote->second.stock()) return OutOfStock(quote->second.stock());
+  const std::optional<StoredCart> changed =
+      store_.SetQuantity(user_id, request.product_id(), request.quantity());
+  if (!changed) return not_in_cart;
+  return ToProto(*changed, quotes);
+}
+
+Result<v1::Cart> CartService::RemoveItem(const Call& call, const v1::RemoveItemRequest& request) {
+  const StoredCart cart = store_.Remove(call.caller.user_id, request.product_id());
+  return ToProto(cart, Quote(call, cart));
+}
+
+Result<v1::Cart> CartService::ClearCart(const Call& call, const v1::ClearCartRequest&) {
+  return ToProto(store_.Clear(call.caller.user_id), {});
+}
+
+CartService::Quotes CartService::Quote(const Call& call, const StoredCart& cart,
+                                       int64_t another) const {
+  products::v1::QuoteProductsRequest request;
+  for (const Line& line : cart.lines) request.add_ids(line.product_id);
+  if (another != 0 && cart.Find(another) == nullptr) request.add_ids(another);
+  Quotes quotes;
+  if (request.ids().empty()) return quotes;
+
+  const Result<products::v1::QuoteProductsResponse> answer = quote_products_(call, request);
+  // Our own request or token was wrong, not the caller's.
+  if (!answer) throw std::runtime_error("products gives no quotes: " + answer.refusal().message);
+  for (const products::v1::Quote& quote : answer->items()) {
+    quotes.emplace(quote.product_id(), quote);
+  }
+  return quotes;
+}
+
+v1::Cart CartService::ToProto(const StoredCart& cart, const Quotes& quotes) const {
+  v1::Cart proto;
+  proto.set_user_id(cart.user_id);
+  proto.set_currency(currency_);
+  proto.set_version(cart.version);
+  if (cart.version != 0) {
+    *proto.mutable_updated_at() = TimeUtil::MillisecondsToTimestamp(cart.updated_at_ms);
+  }
+  int64_t total_price = 0;
+  int64_t total_items = 0;
+  for (const Line& line : cart.lines) {
+    v1::CartItem& item = *proto.add_items();
+    item.set_product_id(line.product_id);
+    item.set_quantity(line.quantity);
+    const auto quote = quotes.find(line.product_id);
+    const bool sold = quote != quotes.end();
+    item.set_name(sold ? quote->second.name() : line.name);
+    item.set_unit_price(sold ? quote->second.price() : line.unit_price);
+    item.set_total_price(item.unit_price() * line.quantity);
+    item.set_available(sold && quote->second.stock() >= line.quantity);
+    if (item.unit_price() != line.unit_price) item.set_previous_unit_price(line.unit_price);
+    if (!sold) continue;  // shown, so that one can take it out, but nobody can buy it
+    total_price += item.total_price();
+    total_items += line.quantity;
+  }
+  proto.set_total_price(total_price);
+  proto.set_total_items(total_items);
+  return proto;
+}
+
+}  // namespace shop::cart

@@ -1,0 +1,336 @@
+#include "cart/cart_store.h"
+
+#include <mongoc/mongoc.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+#include <cstring>
+#include <mutex>
+#include <stdexcept>
+#include <utility>
+
+#include "common/core/result.h"
+#include "common/telemetry/log.h"
+
+namespace shop::cart {
+namespace {
+
+constexpr char kCollection[] = "carts";
+constexpr int32_t kServerSelectionMs = 2000;
+constexpr int32_t kConnectMs = 2000;
+constexpr int32_t kSocketMs = 5000;
+
+struct Destroy {
+  void operator()(mongoc_uri_t* object) const { mongoc_uri_destroy(object); }
+  void operator()(mongoc_client_pool_t* object) const { mongoc_client_pool_destroy(object); }
+  void operator()(mongoc_collection_t* object) const { mongoc_collection_destroy(object); }
+  void operator()(mongoc_cursor_t* object) const { mongoc_cursor_destroy(object); }
+  void operator()(mongoc_find_and_modify_opts_t* object) const {
+    mongoc_find_and_modify_opts_destroy(object);
+  }
+};
+
+using Uri = std::unique_ptr<mongoc_uri_t, Destroy>;
+using ClientPool = std::unique_ptr<mongoc_client_pool_t, Destroy>;
+using Collection = std::unique_ptr<mongoc_collection_t, Destroy>;
+using Cursor = std::unique_ptr<mongoc_cursor_t, Destroy>;
+using FindAndModifyOpts = std::unique_ptr<mongoc_find_and_modify_opts_t, Destroy>;
+
+// bson_t is declared with an alignment that a unique_ptr's type would lose.
+class Bson {
+ public:
+  explicit Bson(bson_t* document) : document_(document) {}
+  ~Bson() { bson_destroy(document_); }
+  Bson(const Bson&) = delete;
+  Bson& operator=(const Bson&) = delete;
+
+  const bson_t* get() const { return document_; }
+
+ private:
+  bson_t* document_;
+};
+
+void LogDriverLine(mongoc_log_level_t level, const char* domain, const char* message, void*) {
+  if (level <= MONGOC_LOG_LEVEL_WARNING) {
+    log::Warning("mongoc", {{"domain", domain}, {"message", message}});
+  }
+}
+
+void InitDriver() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    mongoc_init();
+    mongoc_log_set_handler(LogDriverLine, nullptr);
+  });
+}
+
+// Whether trying again later can help: no server, no connection, or one that is changing its role.
+bool IsAway(const bson_error_t& error) {
+  switch (error.domain) {
+    case MONGOC_ERROR_STREAM:
+    case MONGOC_ERROR_SERVER_SELECTION:
+    case MONGOC_ERROR_POOL:
+    case MONGOC_ERROR_WRITE_CONCERN:
+      return true;
+    case MONGOC_ERROR_SERVER: {
+      // HostUnreachable, HostNotFound, MaxTimeMSExpired, NetworkTimeout, ShutdownInProgress,
+      // PrimarySteppedDown, SocketException, NotWritablePrimary, InterruptedAtShutdown,
+      // InterruptedDueToReplStateChange, NotPrimaryNoSecondaryOk, NotPrimaryOrSecondary.
+      constexpr std::array<uint32_t, 12> kPassing{6,    7,     50,    89,    91,    189,
+                                                  9001, 10107, 11600, 11602, 13435, 13436};
+      return std::find(kPassing.begin(), kPassing.end(), error.code) != kPassing.end();
+    }
+    default:
+      return false;
+  }
+}
+
+[[noreturn]] void Throw(const bson_error_t& error) {
+  const std::string what = std::string("MongoDB: ") + error.message;
+  if (IsAway(error)) throw Unavailable(what);
+  throw std::runtime_error(what);
+}
+
+// A client of the pool, for one operation.
+class Client {
+ public:
+  explicit Client(mongoc_client_pool_t* pool) : pool_(pool), client_(mongoc_client_pool_pop(pool)) {
+    if (client_ == nullptr) throw Unavailable("MongoDB: no connection is free");
+  }
+  ~Client() { mongoc_client_pool_push(pool_, client_); }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  mongoc_client_t* get() const { return client_; }
+
+ private:
+  mongoc_client_pool_t* pool_;
+  mongoc_client_t* client_;
+};
+
+// items.<productId> or a field of it.
+std::string ItemPath(int64_t product_id, const char* field = "") {
+  std::string path = "items." + std::to_string(product_id);
+  if (*field != '\0') path.append(".").append(field);
+  return path;
+}
+
+int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+Line ReadLine(int64_t product_id, bson_iter_t& fields) {
+  Line line;
+  line.product_id = product_id;
+  while (bson_iter_next(&fields)) {
+    const char* key = bson_iter_key(&fields);
+    if (std::strcmp(key, "quantity") == 0) line.quantity = bson_iter_as_int64(&fields);
+    if (std::strcmp(key, "unitPrice") == 0) line.unit_price = bson_iter_as_int64(&fields);
+    if (std::strcmp(key, "addedAt") == 0) line.added_at_ms = bson_iter_date_time(&fields);
+    if (std::strcmp(key, "name") == 0 && BSON_ITER_HOLDS_UTF8(&fields)) {
+      uint32_t length = 0;
+      const char* text = bson_iter_utf8(&fields, &length);
+      line.name.assign(text, length);
+    }
+  }
+  return line;
+}
+
+StoredCart ReadCart(bson_iter_t& fields) {
+  StoredCart cart;
+  while (bson_iter_next(&fields)) {
+    const char* key = bson_iter_key(&fields);
+    if (std::strcmp(key, "_id") == 0) cart.user_id = bson_iter_as_int64(&fields);
+    if (std::strcmp(key, "version") == 0) cart.version = bson_iter_as_int64(&fields);
+    if (std::strcmp(key, "updatedAt") == 0) cart.updated_at_ms = bson_iter_date_time(&fields);
+    bson_iter_t items;
+    if (std::strcmp(key, "items") != 0 || !bson_iter_recurse(&fields, &items)) continue;
+    while (bson_iter_next(&items)) {
+      const std::string id = bson_iter_key(&items);
+      int64_t product_id = 0;
+      bson_iter_t item;
+      if (std::from_chars(id.data(), id.data() + id.size(), product_id).ec == std::errc() &&
+          bson_iter_recurse(&items, &item)) {
+        cart.lines.push_back(ReadLine(product_id, item));
+      }
+    }
+  }
+  std::sort(cart.lines.begin(), cart.lines.end(), [](const Line& a, const Line& b) {
+    return std::pair(a.added_at_ms, a.product_id) < std::pair(b.added_at_ms, b.product_id);
+  });
+  return cart;
+}
+
+}  // namespace
+
+MongoSettings MongoSettings::Read(Env& env) {
+  InitDriver();
+  MongoSettings settings{env.Secret("MONGODB_URI").value_or("mongodb://127.0.0.1:27017"), "cart"};
+  const Uri uri(mongoc_uri_new(settings.uri.c_str()));
+  if (uri == nullptr) {
+    env.Wrong("MONGODB_URI", "is not a URI such as mongodb://127.0.0.1:27017");
+  } else if (const char* database = mongoc_uri_get_database(uri.get()); database != nullptr) {
+    settings.database = database;
+  }
+  return settings;
+}
+
+const Line* StoredCart::Find(int64_t product_id) const {
+  const auto found = std::find_if(lines.begin(), lines.end(),
+                                  [&](const Line& line) { return line.product_id == product_id; });
+  return found == lines.end() ? nullptr : &*found;
+}
+
+struct CartStore::State {
+  explicit State(const MongoSettings& settings) : database(settings.database) {
+    InitDriver();
+    bson_error_t error;
+    const Uri uri(mongoc_uri_new_with_error(settings.uri.c_str(), &error));
+    if (uri == nullptr) throw std::invalid_argument(error.message);
+    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_SERVERSELECTIONTIMEOUTMS,
+                                   kServerSelectionMs);
+    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_CONNECTTIMEOUTMS, kConnectMs);
+    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_SOCKETTIMEOUTMS, kSocketMs);
+    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_WAITQUEUETIMEOUTMS, kServerSelectionMs);
+    mongoc_uri_set_appname(uri.get(), "cart");
+    pool.reset(mongoc_client_pool_new_with_error(uri.get(), &error));
+    if (pool == nullptr) throw std::invalid_argument(error.message);
+    mongoc_client_pool_set_error_api(pool.get(), MONGOC_ERROR_API_VERSION_2);
+  }
+
+  Collection Carts(const Client& client) const {
+    return Collection(mongoc_client_get_collection(client.get(), database.c_str(), kCollection));
+  }
+
+  // Applies `update` to the one document that `filter` finds; answers it as it is after that, or
+  // nothing when the filter finds none (with `upsert`: when the document is there and the filter
+  // does not find it).
+  std::optional<StoredCart> Update(const Bson& filter, const Bson& update, bool upsert = false) {
+    const Client client(pool.get());
+    const Collection carts = Carts(client);
+    const FindAndModifyOpts opts(mongoc_find_and_modify_opts_new());
+    mongoc_find_and_modify_opts_set_update(opts.get(), update.get());
+    mongoc_find_and_modify_opts_set_flags(
+        opts.get(), static_cast<mongoc_find_and_modify_flags_t>(
+                        MONGOC_FIND_AND_MODIFY_RETURN_NEW |
+                        (upsert ? MONGOC_FIND_AND_MODIFY_UPSERT : MONGOC_FIND_AND_MODIFY_NONE)));
+    bson_t reply;
+    bson_error_t error;
+    const bool done = mongoc_collection_find_and_modify_with_opts(carts.get(), filter.get(),
+                                                                  opts.get(), &reply, &error);
+    std::optional<StoredCart> cart;
+    bson_iter_t value;
+    bson_iter_t fields;
+    if (done && bson_iter_init_find(&value, &reply, "value") && BSON_ITER_HOLDS_DOCUMENT(&value) &&
+        bson_iter_recurse(&value, &fields)) {
+      cart = ReadCart(fields);
+    }
+    bson_destroy(&reply);
+    if (!done && !(upsert && error.code == MONGOC_ERROR_DUPLICATE_KEY)) Throw(error);
+    return cart;
+  }
+
+  const std::string database;
+  ClientPool pool;
+};
+
+CartStore::CartStore(const MongoSettings& settings) : state_(std::make_unique<State>(settings)) {}
+
+CartStore::~CartStore() = default;
+
+void CartStore::Ping() {
+  const Client client(state_->pool.get());
+  const Bson ping(BCON_NEW("ping", BCON_INT32(1)));
+  bson_error_t error;
+  if (!mongoc_client_command_simple(client.get(), state_->database.c_str(), ping.get(), nullptr,
+                                    nullptr, &error)) {
+    Throw(error);
+  }
+}
+
+StoredCart CartStore::Find(int64_t user_id) {
+  const Client client(state_->pool.get());
+  const Collection carts = state_->Carts(client);
+  const Bson filter(BCON_NEW("_id", BCON_INT64(user_id)));
+  const Cursor cursor(
+      mongoc_collection_find_with_opts(carts.get(), filter.get(), nullptr, nullptr));
+  const bson_t* document = nullptr;
+  bson_iter_t fields;
+  if (mongoc_cursor_next(cursor.get(), &document) && bson_iter_init(&fields, document)) {
+    return ReadCart(fields);
+  }
+  bson_error_t error;
+  if (mongoc_cursor_error(cursor.get(), &error)) Throw(error);
+  StoredCart none;
+  none.user_id = user_id;
+  return none;
+}
+
+std::optional<StoredCart> CartStore::Increase(int64_t user_id, const Line& line, int64_t limit) {
+  const std::string quantity = ItemPath(line.product_id, "quantity");
+  const std::string name = ItemPath(line.product_id, "name");
+  const std::string unit_price = ItemPath(line.product_id, "unitPrice");
+  const Bson filter(BCON_NEW("_id", BCON_INT64(user_id), quantity.c_str(), "{", "$lte",
+                             BCON_INT64(limit - line.quantity), "}"));
+  const Bson update(
+      BCON_NEW("$inc", "{", quantity.c_str(), BCON_INT64(line.quantity), "version", BCON_INT64(1),
+               "}", "$set", "{", name.c_str(), BCON_UTF8(line.name.c_str()), unit_price.c_str(),
+               BCON_INT64(line.unit_price), "updatedAt", BCON_DATE_TIME(NowMs()), "}"));
+  return state_->Update(filter, update);
+}
+
+std::optional<StoredCart> CartStore::Insert(int64_t user_id, const Line& line, int64_t max_lines) {
+  const std::string item = ItemPath(line.product_id);
+  const int64_t now = NowMs();
+  const Bson filter(BCON_NEW("_id", BCON_INT64(user_id), item.c_str(), "{", "$exists",
+                             BCON_BOOL(false), "}", "lineCount", "{", "$lt", BCON_INT64(max_lines),
+                             "}"));
+  const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "lineCount", BCON_INT64(1),
+                             "}",          //
+                             "$set", "{",  //
+                             item.c_str(), "{", "quantity", BCON_INT64(line.quantity), "name",
+                             BCON_UTF8(line.name.c_str()), "unitPrice", BCON_INT64(line.unit_price),
+                             "addedAt", BCON_DATE_TIME(now), "}",  //
+                             "updatedAt", BCON_DATE_TIME(now), "}"));
+  // When the document is there but the filter does not find it, the upsert runs into the unique
+  // _id.
+  return state_->Update(filter, update, /*upsert=*/true);
+}
+
+std::optional<StoredCart> CartStore::SetQuantity(int64_t user_id, int64_t product_id,
+                                                 int64_t quantity) {
+  const std::string item = ItemPath(product_id);
+  const std::string path = ItemPath(product_id, "quantity");
+  const Bson filter(
+      BCON_NEW("_id", BCON_INT64(user_id), item.c_str(), "{", "$exists", BCON_BOOL(true), "}"));
+  const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "}", "$set", "{", path.c_str(),
+                             BCON_INT64(quantity), "updatedAt", BCON_DATE_TIME(NowMs()), "}"));
+  return state_->Update(filter, update);
+}
+
+StoredCart CartStore::Remove(int64_t user_id, int64_t product_id) {
+  const std::string item = ItemPath(product_id);
+  const Bson filter(
+      BCON_NEW("_id", BCON_INT64(user_id), item.c_str(), "{", "$exists", BCON_BOOL(true), "}"));
+  const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "lineCount", BCON_INT64(-1),
+                             "}", "$unset", "{", item.c_str(), BCON_INT32(1), "}", "$set", "{",
+                             "updatedAt", BCON_DATE_TIME(NowMs()), "}"));
+  std::optional<StoredCart> changed = state_->Update(filter, update);
+  return changed ? *std::move(changed) : Find(user_id);
+}
+
+StoredCart CartStore::Clear(int64_t user_id) {
+  const Bson filter(
+      BCON_NEW("_id", BCON_INT64(user_id), "lineCount", "{", "$gt", BCON_INT64(0), "}"));
+  const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "}", "$set", "{", "lineCount",
+                             BCON_INT64(0), "items", "{", "}", "updatedAt", BCON_DATE_TIME(NowMs()),
+                             "}"));
+  std::optional<StoredCart> changed = state_->Update(filter, update);
+  return changed ? *std::move(changed) : Find(user_id);
+}
+
+}  // namespace shop::cart

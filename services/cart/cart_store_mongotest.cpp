@@ -1,0 +1,207 @@
+#include "cart/cart_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <functional>
+#include <thread>
+
+#include "common/core/result.h"
+#include "common/testing/servers.h"
+
+namespace shop::cart {
+namespace {
+
+using ::testing::Field;
+
+constexpr int64_t kAda = 7;
+constexpr int64_t kMug = 31;
+constexpr int64_t kLamp = 12;
+constexpr int64_t kNoLimit = 1000000;
+
+Line Some(int64_t product_id, int64_t quantity) {
+  Line line;
+  line.product_id = product_id;
+  line.quantity = quantity;
+  line.name = "Thing “" + std::to_string(product_id) + "”";
+  line.unit_price = 4999;
+  return line;
+}
+
+class CartStoreTest : public ::testing::Test {
+ protected:
+  // What AddItem does, without its rules.
+  std::optional<StoredCart> Add(const Line& line, int64_t limit = kNoLimit,
+                                int64_t max_lines = kNoLimit) {
+    if (auto grown = store.Increase(kAda, line, limit)) return grown;
+    if (auto made = store.Insert(kAda, line, max_lines)) return made;
+    return store.Increase(kAda, line, limit);
+  }
+
+  // Calls `work(thread, round)` on several threads at once.
+  static void AtOnce(int threads, int rounds, const std::function<void(int, int)>& work) {
+    std::vector<std::thread> running;
+    for (int thread = 0; thread < threads; ++thread) {
+      running.emplace_back([&, thread] {
+        for (int round = 0; round < rounds; ++round) work(thread, round);
+      });
+    }
+    for (std::thread& thread : running) thread.join();
+  }
+
+  int64_t Quantity(int64_t product_id) {
+    const StoredCart cart = store.Find(kAda);
+    const Line* line = cart.Find(product_id);
+    return line == nullptr ? 0 : line->quantity;
+  }
+
+  CartStore store{{shop::testing::Server("MONGODB_URI"), shop::testing::UniqueName()}};
+};
+
+TEST_F(CartStoreTest, ACartThatNobodyFilledIsEmptyAtVersionZero) {
+  const StoredCart cart = store.Find(kAda);
+  EXPECT_EQ(cart.user_id, kAda);
+  EXPECT_EQ(cart.version, 0);
+  EXPECT_TRUE(cart.lines.empty());
+}
+
+TEST_F(CartStoreTest, ALineIsReadAsItWasAdded) {
+  ASSERT_TRUE(Add(Some(kMug, 2)));
+  const StoredCart cart = store.Find(kAda);
+  ASSERT_EQ(cart.lines.size(), 1u);
+  EXPECT_EQ(cart.lines[0].product_id, kMug);
+  EXPECT_EQ(cart.lines[0].quantity, 2);
+  EXPECT_EQ(cart.lines[0].name, "Thing “31”");
+  EXPECT_EQ(cart.lines[0].unit_price, 4999);
+  EXPECT_GT(cart.lines[0].added_at_ms, 1600000000000);
+  EXPECT_GE(cart.updated_at_ms, cart.lines[0].added_at_ms);
+}
+
+TEST_F(CartStoreTest, AddingAgainTakesTheNameAndPriceOfNow) {
+  ASSERT_TRUE(Add(Some(kMug, 1)));
+  const int64_t added_at = store.Find(kAda).lines[0].added_at_ms;
+  Line dearer = Some(kMug, 1);
+  dearer.unit_price = 5999;
+  const std::optional<StoredCart> cart = Add(dearer);
+  ASSERT_TRUE(cart);
+  EXPECT_EQ(cart->lines[0].unit_price, 5999);
+  EXPECT_EQ(cart->lines[0].added_at_ms, added_at);
+}
+
+TEST_F(CartStoreTest, AddsAtOnceAreAllCounted) {
+  std::atomic<int> added = 0;
+  AtOnce(8, 40, [&](int, int) { added += Add(Some(kMug, 3)) ? 1 : 0; });
+  EXPECT_EQ(added, 320);
+  EXPECT_EQ(Quantity(kMug), 960);
+  EXPECT_EQ(store.Find(kAda).version, 320);
+}
+
+TEST_F(CartStoreTest, AddsOfDifferentProductsAtOnceAllStay) {
+  AtOnce(8, 10, [&](int thread, int round) {
+    while (!Add(Some(1 + thread * 10 + round, 1))) {
+    }
+  });
+  EXPECT_EQ(store.Find(kAda).lines.size(), 80u);
+}
+
+TEST_F(CartStoreTest, AddsAtOnceDoNotPassTheLimit) {
+  std::atomic<int> added = 0;
+  AtOnce(8, 10, [&](int, int) { added += Add(Some(kMug, 1), /*limit=*/20) ? 1 : 0; });
+  EXPECT_EQ(added, 20);
+  EXPECT_EQ(Quantity(kMug), 20);
+}
+
+TEST_F(CartStoreTest, InsertsAtOnceDoNotPassTheLimitOfLines) {
+  AtOnce(8, 5, [&](int thread, int round) {
+    store.Insert(kAda, Some(1 + thread * 5 + round, 1), /*max_lines=*/10);
+  });
+  // An insert that met another may have given up; it never adds a line too many.
+  EXPECT_LE(store.Find(kAda).lines.size(), 10u);
+  for (int64_t product = 100; product < 120; ++product) store.Insert(kAda, Some(product, 1), 10);
+  EXPECT_EQ(store.Find(kAda).lines.size(), 10u);
+}
+
+TEST_F(CartStoreTest, TheLimitOfLinesHoldsAfterLinesCameAndWent) {
+  AtOnce(6, 30, [&](int thread, int round) {
+    const int64_t product = 1 + (thread + round) % 4;
+    if (thread == 0 && round % 10 == 9) {
+      store.Clear(kAda);
+    } else if (thread % 2 == 0) {
+      Add(Some(product, 1));
+    } else {
+      store.Remove(kAda, product);
+    }
+  });
+  for (int64_t product = 1; product <= 4; ++product) Add(Some(product, 1));
+  for (int64_t product = 1; product <= 4; ++product) store.Remove(kAda, product);
+  int taken = 0;
+  for (int64_t product = 100; product < 110; ++product) {
+    taken += store.Insert(kAda, Some(product, 1), /*max_lines=*/5) ? 1 : 0;
+  }
+  EXPECT_EQ(taken, 5);
+}
+
+TEST_F(CartStoreTest, SettingTheQuantityOfWhatWasClearedBringsNothingBack) {
+  ASSERT_TRUE(Add(Some(kMug, 1)));
+  AtOnce(4, 20, [&](int thread, int) {
+    if (thread == 0) {
+      store.Clear(kAda);
+    } else {
+      store.SetQuantity(kAda, kMug, 5);
+    }
+  });
+  EXPECT_FALSE(store.SetQuantity(kAda, kMug, 5));
+  EXPECT_TRUE(store.Find(kAda).lines.empty());
+}
+
+TEST_F(CartStoreTest, EveryChangeRaisesTheVersionByOne) {
+  EXPECT_EQ(store.Insert(kAda, Some(kMug, 1), kNoLimit)->version, 1);
+  EXPECT_EQ(store.Increase(kAda, Some(kMug, 1), kNoLimit)->version, 2);
+  EXPECT_EQ(store.SetQuantity(kAda, kMug, 9)->version, 3);
+  EXPECT_EQ(store.Remove(kAda, kMug).version, 4);
+  EXPECT_EQ(store.Insert(kAda, Some(kMug, 1), kNoLimit)->version, 5);
+  EXPECT_EQ(store.Clear(kAda).version, 6);
+  EXPECT_EQ(store.Insert(kAda, Some(kMug, 1), kNoLimit)->version, 7);
+}
+
+TEST_F(CartStoreTest, WhatChangesNothingLeavesTheVersion) {
+  ASSERT_TRUE(Add(Some(kMug, 1)));
+  EXPECT_EQ(store.Remove(kAda, kLamp).version, 1);
+  EXPECT_FALSE(store.SetQuantity(kAda, kLamp, 2));
+  EXPECT_FALSE(store.Increase(kAda, Some(kMug, 2), /*limit=*/2));
+  EXPECT_FALSE(store.Insert(kAda, Some(kMug, 2), kNoLimit));
+  EXPECT_EQ(store.Clear(kAda).version, 2);
+  EXPECT_EQ(store.Clear(kAda).version, 2);
+}
+
+TEST_F(CartStoreTest, LinesStandInTheOrderTheyWereAdded) {
+  ASSERT_TRUE(Add(Some(kMug, 1)));
+  const int64_t first = store.Find(kAda).updated_at_ms;
+  ASSERT_TRUE(shop::testing::Eventually([&] {
+    store.Remove(kAda, kLamp);
+    return Add(Some(kLamp, 1))->updated_at_ms > first;
+  }));
+  Add(Some(kMug, 1));
+  EXPECT_THAT(store.Find(kAda).lines,
+              ElementsAre(Field(&Line::product_id, kMug), Field(&Line::product_id, kLamp)));
+}
+
+TEST_F(CartStoreTest, CartsOfOthersAreUntouched) {
+  ASSERT_TRUE(Add(Some(kMug, 1)));
+  store.Clear(kAda + 1);
+  store.Remove(kAda + 1, kMug);
+  EXPECT_EQ(Quantity(kMug), 1);
+  EXPECT_TRUE(store.Find(kAda + 1).lines.empty());
+}
+
+TEST(CartStoreAway, SaysSoSoon) {
+  CartStore store({"mongodb://127.0.0.1:1", "cart"});
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THROW(store.Find(kAda), Unavailable);
+  EXPECT_THROW(store.Clear(kAda), Unavailable);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8));
+}
+
+}  // namespace
+}  // namespace shop::cart
