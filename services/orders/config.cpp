@@ -1,0 +1,19 @@
+#include "orders/config.h"
+
+#include "common/core/addresses.h"
+
+namespace shop::orders {
+
+Config Config::Read(Env& env) {
+  return {
+      .postgres = postgres::Settings::Read(env, "orders"),
+      .kafka = kafka::KafkaSettings::Read(env),
+      .server = rpc::ServerSettings::Read(env, "orders"),
+      .identity = rpc::Identity::Settings::Read(env, "orders"),
+      .products_address = ServiceAddress(env, "products"),
+      .cart_address = ServiceAddress(env, "cart"),
+      .currency = env.Text("CURRENCY", "USD"),
+  };
+}
+
+}  // namespace shop::orders

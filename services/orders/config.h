@@ -1,0 +1,25 @@
+#pragma once
+
+#include <string>
+
+#include "common/kafka/settings.h"
+#include "common/postgres/pool.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+
+namespace shop::orders {
+
+// Every setting of the orders service; see .env.example for the operator's words.
+struct Config {
+  postgres::Settings postgres;
+  kafka::KafkaSettings kafka;
+  rpc::ServerSettings server;
+  rpc::Identity::Settings identity;
+  std::string products_address;
+  std::string cart_address;
+  std::string currency;  // CURRENCY, ISO 4217: one a deployment
+
+  static Config Read(Env& env);
+};
+
+}  // namespace shop::orders

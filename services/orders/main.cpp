@@ -1,0 +1,32 @@
+#include "common/core/process.h"
+#include "common/kafka/consumer.h"
+#include "common/kafka/relay.h"
+#include "messaging_migrations.h"
+#include "orders/config.h"
+#include "orders/order_events.h"
+#include "orders/order_service.h"
+#include "orders_migrations.h"
+
+int main() {
+  using namespace shop;
+  Process process("orders");
+  const orders::Config config = orders::Config::Read(process.env());
+  process.Start();
+
+  postgres::Pool db(config.postgres);
+  process.WaitFor("PostgreSQL", [&] {
+    postgres::Migrate(db, {kMessagingMigrations, kOrdersMigrations});
+  });
+
+  rpc::Identity identity(config.identity);
+  const rpc::Channel products(config.products_address, &identity);
+  const rpc::Channel cart(config.cart_address, &identity);
+
+  kafka::OutboxRelay relay(config.kafka, db);
+  orders::OrderService service(db, products, cart, config.currency, [&] { relay.Wake(); });
+  const rpc::Server server(config.server, identity, {service.Methods()});
+  const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers(),
+                                 {.after_commit = [&] { relay.Wake(); }});
+  process.AddReadiness("Kafka", [&] { return consumer.ready(); });
+  return process.RunUntilStopped();
+}

@@ -1,0 +1,90 @@
+#include "orders/order.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace shop::orders {
+namespace {
+
+constexpr int64_t kMaxQuantity = 1000;
+constexpr int64_t kMaxTotal = 1'000'000'000'000'000;  // ten million million, exact in a JSON number
+
+}  // namespace
+
+v1::OrderStatus StatusOf(const Facts& facts) {
+  switch (facts.stock) {
+    case StockFact::kNone:
+      return v1::ORDER_STATUS_PENDING;
+    case StockFact::kReserved:
+      return v1::ORDER_STATUS_PROCESSING;
+    case StockFact::kRejected:
+      return v1::ORDER_STATUS_CANCELLED;
+  }
+  return v1::ORDER_STATUS_UNSPECIFIED;
+}
+
+std::string RejectionReason(
+    const google::protobuf::RepeatedPtrField<products::v1::Shortage>& shortages) {
+  std::string reason = "not enough stock";
+  const char* separator = ": ";
+  for (const products::v1::Shortage& shortage : shortages) {
+    reason += separator + std::to_string(shortage.requested()) + " of product " +
+              std::to_string(shortage.product_id()) + " wanted, " +
+              std::to_string(shortage.available()) + " left";
+    separator = "; ";
+  }
+  return reason;
+}
+
+Result<std::vector<Line>> MergeLines(
+    const google::protobuf::RepeatedPtrField<v1::OrderLine>& lines) {
+  if (lines.empty()) return InvalidField("items", "must not be empty unless fromCart is true");
+  std::vector<Line> merged;
+  for (int i = 0; i < lines.size(); ++i) {
+    const auto known = std::ranges::find(merged, lines[i].product_id(), &Line::product_id);
+    if (known == merged.end()) {
+      merged.push_back({lines[i].product_id(), lines[i].quantity()});
+      continue;
+    }
+    known->quantity += lines[i].quantity();
+    if (known->quantity > kMaxQuantity) {
+      return InvalidField("items[" + std::to_string(i) + "].quantity",
+                          "must be at most 1000 of one product in an order");
+    }
+  }
+  return merged;
+}
+
+Result<PricedLines> Price(const std::vector<Line>& lines,
+                          const google::protobuf::RepeatedPtrField<products::v1::Quote>& quotes) {
+  std::unordered_map<int64_t, const products::v1::Quote*> by_product;
+  for (const products::v1::Quote& quote : quotes) by_product.emplace(quote.product_id(), &quote);
+
+  PricedLines priced{{}, 0};
+  Refusal unknown{Code::kNotFound, "a product is not in the catalogue"};
+  for (size_t i = 0; i < lines.size(); ++i) {
+    const auto quote = by_product.find(lines[i].product_id);
+    if (quote == by_product.end()) {
+      unknown.details.push_back({"items[" + std::to_string(i) + "].productId",
+                                 "there is no product " + std::to_string(lines[i].product_id)});
+      continue;
+    }
+    v1::OrderItem item;
+    item.set_product_id(lines[i].product_id);
+    item.set_name(quote->second->name());
+    item.set_quantity(lines[i].quantity);
+    item.set_unit_price(quote->second->price());
+    int64_t total = 0;
+    if (__builtin_mul_overflow(item.unit_price(), item.quantity(), &total) ||
+        __builtin_add_overflow(priced.total_price, total, &priced.total_price) ||
+        priced.total_price > kMaxTotal) {
+      return InvalidField("items", "cost more than one order may");
+    }
+    item.set_total_price(total);
+    priced.items.push_back(std::move(item));
+  }
+  if (!unknown.details.empty()) return unknown;
+  return priced;
+}
+
+}  // namespace shop::orders

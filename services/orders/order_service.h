@@ -1,0 +1,48 @@
+// What the orders service answers over gRPC.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "common/postgres/pool.h"
+#include "common/rpc/client.h"
+#include "common/rpc/service.h"
+#include "orders/order_store.h"
+#include "shop/cart/v1/cart.pb.h"
+#include "shop/orders/v1/orders.pb.h"
+#include "shop/products/v1/products.pb.h"
+
+namespace shop::orders {
+
+class OrderService {
+ public:
+  // `committed` is called after each transaction that announced something: it wakes the relay.
+  OrderService(postgres::Pool& db, const rpc::Channel& products, const rpc::Channel& cart,
+               std::string currency, std::function<void()> committed);
+
+  rpc::Service Methods();
+
+  Result<v1::Order> CreateOrder(const Call& call, const v1::CreateOrderRequest& request);
+  Result<v1::ListOrdersResponse> ListOrders(const Call& call, const v1::ListOrdersRequest& request);
+  Result<v1::Order> GetOrder(const Call& call, const v1::GetOrderRequest& request);
+  Result<v1::OrderState> GetOrderStatus(const Call& call, const v1::GetOrderStatusRequest& request);
+
+ private:
+  struct Wanted {
+    std::vector<Line> lines;
+    std::optional<int64_t> cart_version;
+  };
+  Result<Wanted> WhatIsWanted(const Call& call, const v1::CreateOrderRequest& request) const;
+  Result<PricedLines> PriceNow(const Call& call, const std::vector<Line>& lines) const;
+  static Result<v1::Order> Replay(postgres::Tx& tx, const Call& call, const std::string& key,
+                                  const std::string& fingerprint);
+
+  postgres::Pool& db_;
+  rpc::Remote<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse> quote_;
+  rpc::Remote<cart::v1::GetCartRequest, cart::v1::Cart> get_cart_;
+  std::string currency_;
+  std::function<void()> committed_;
+};
+
+}  // namespace shop::orders

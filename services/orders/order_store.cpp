@@ -1,0 +1,241 @@
+#include "orders/order_store.h"
+
+#include <google/protobuf/util/time_util.h>
+
+#include <map>
+#include <stdexcept>
+
+#include "common/json/codec.h"
+
+namespace shop::orders {
+namespace {
+
+using google::protobuf::util::TimeUtil;
+using postgres::Statement;
+using postgres::Tx;
+
+#define ORDER_COLUMNS                                                                            \
+  "id, uuid, user_id, status, reason, total_price, currency, payment_method, shipping_address, " \
+  "(extract(epoch FROM created_at) * 1000000)::bigint AS created_us, "                           \
+  "(extract(epoch FROM updated_at) * 1000000)::bigint AS updated_us"
+
+std::string EnumText(const google::protobuf::EnumDescriptor* type, int number) {
+  return std::string(json::BareName(type->FindValueByNumber(number)));
+}
+
+std::string StatusText(v1::OrderStatus status) {
+  return EnumText(v1::OrderStatus_descriptor(), status);
+}
+
+v1::OrderStatus ParseStatus(const std::string& text) {
+  v1::OrderStatus status{};
+  if (!v1::OrderStatus_Parse("ORDER_STATUS_" + text, &status)) {
+    throw std::runtime_error("orders.status holds " + text);
+  }
+  return status;
+}
+
+v1::PaymentMethod ParsePaymentMethod(const std::string& text) {
+  v1::PaymentMethod method{};
+  if (!v1::PaymentMethod_Parse("PAYMENT_METHOD_" + text, &method)) {
+    throw std::runtime_error("orders.payment_method holds " + text);
+  }
+  return method;
+}
+
+// Everything but the lines.
+v1::Order ReadOrder(const pqxx::row& row) {
+  v1::Order order;
+  order.set_id(row["id"].as<int64_t>());
+  order.set_uuid(row["uuid"].as<std::string>());
+  order.set_user_id(row["user_id"].as<int64_t>());
+  order.set_status(ParseStatus(row["status"].as<std::string>()));
+  if (!row["reason"].is_null()) order.set_reason(row["reason"].as<std::string>());
+  order.set_total_price(row["total_price"].as<int64_t>());
+  order.set_currency(row["currency"].as<std::string>());
+  order.set_payment_method(ParsePaymentMethod(row["payment_method"].as<std::string>()));
+  if (!row["shipping_address"].is_null()) {
+    const Result<void> read =
+        json::Read(row["shipping_address"].as<std::string>(), order.mutable_shipping_address());
+    if (!read) throw std::runtime_error("orders.shipping_address: " + read.refusal().message);
+  }
+  *order.mutable_created_at() = TimeUtil::MicrosecondsToTimestamp(row["created_us"].as<int64_t>());
+  *order.mutable_updated_at() = TimeUtil::MicrosecondsToTimestamp(row["updated_us"].as<int64_t>());
+  return order;
+}
+
+// One value of each line, as a parameter for unnest.
+template <typename Lines, typename Getter>
+std::string Column(const Lines& lines, const Getter& getter) {
+  using Value = std::decay_t<std::invoke_result_t<Getter, decltype(*lines.begin())>>;
+  std::vector<Value> values;
+  for (const auto& line : lines) values.push_back(getter(line));
+  return postgres::Array(values);
+}
+
+void AddLines(Tx& tx, google::protobuf::RepeatedPtrField<v1::Order>* orders) {
+  static constexpr Statement kLines{
+      "SELECT order_id, product_id, name, quantity, unit_price FROM order_items "
+      "WHERE order_id = ANY($1::bigint[]) ORDER BY order_id, line"};
+  std::map<int64_t, v1::Order*> by_id;
+  for (v1::Order& order : *orders) by_id.emplace(order.id(), &order);
+  const std::string ids = Column(*orders, [](const v1::Order& order) { return order.id(); });
+  for (const pqxx::row& row : tx.Exec(kLines, ids)) {
+    v1::OrderItem* item = by_id.at(row["order_id"].as<int64_t>())->add_items();
+    item->set_product_id(row["product_id"].as<int64_t>());
+    item->set_name(row["name"].as<std::string>());
+    item->set_quantity(row["quantity"].as<int64_t>());
+    item->set_unit_price(row["unit_price"].as<int64_t>());
+    item->set_total_price(item->quantity() * item->unit_price());
+  }
+}
+
+std::optional<v1::Order> WithLines(Tx& tx, const pqxx::result& rows) {
+  if (rows.empty()) return std::nullopt;
+  google::protobuf::RepeatedPtrField<v1::Order> orders;
+  *orders.Add() = ReadOrder(rows[0]);
+  AddLines(tx, &orders);
+  return std::move(orders[0]);
+}
+
+}  // namespace
+
+std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order) {
+  // One statement for the order and its lines: one round trip.
+  static constexpr Statement kInsert{
+      "WITH placed AS ("
+      "  INSERT INTO orders (user_id, total_price, currency, payment_method, payment_token,"
+      "                      shipping_address, cart_version)"
+      "  VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)"
+      "  ON CONFLICT (user_id, cart_version) WHERE cart_version IS NOT NULL DO NOTHING"
+      "  RETURNING " ORDER_COLUMNS
+      "), lines AS ("
+      "  INSERT INTO order_items (order_id, line, product_id, name, quantity, unit_price)"
+      "  SELECT placed.id, line, product_id, name, quantity, unit_price"
+      "  FROM placed, unnest($8::bigint[], $9::text[], $10::bigint[], $11::bigint[])"
+      "       WITH ORDINALITY AS l (product_id, name, quantity, unit_price, line)"
+      ") SELECT * FROM placed"};
+  const auto& items = order.lines.items;
+  std::optional<std::string> address;
+  if (order.shipping_address) address = json::Write(*order.shipping_address);
+
+  const pqxx::result rows =
+      tx.Exec(kInsert, order.user_id, order.lines.total_price, order.currency,
+              EnumText(v1::PaymentMethod_descriptor(), order.payment_method), order.payment_token,
+              address, order.cart_version,
+              Column(items, [](const v1::OrderItem& item) { return item.product_id(); }),
+              Column(items, [](const v1::OrderItem& item) { return item.name(); }),
+              Column(items, [](const v1::OrderItem& item) { return item.quantity(); }),
+              Column(items, [](const v1::OrderItem& item) { return item.unit_price(); }));
+  if (rows.empty()) return std::nullopt;
+  v1::Order placed = ReadOrder(rows[0]);
+  placed.mutable_items()->Assign(items.begin(), items.end());
+  return placed;
+}
+
+std::optional<v1::Order> Find(Tx& tx, int64_t id, int64_t owner) {
+  static constexpr Statement kFind{"SELECT " ORDER_COLUMNS
+                                   " FROM orders WHERE id = $1 AND ($2 = 0 OR user_id = $2)"};
+  return WithLines(tx, tx.Exec(kFind, id, owner));
+}
+
+std::optional<v1::Order> FindByCart(Tx& tx, int64_t user_id, int64_t cart_version) {
+  static constexpr Statement kFind{"SELECT " ORDER_COLUMNS
+                                   " FROM orders WHERE user_id = $1 AND cart_version = $2"};
+  return WithLines(tx, tx.Exec(kFind, user_id, cart_version));
+}
+
+std::optional<v1::OrderState> FindState(Tx& tx, int64_t id, int64_t owner) {
+  static constexpr Statement kFind{
+      "SELECT id, status, reason, (extract(epoch FROM updated_at) * 1000000)::bigint AS updated_us "
+      "FROM orders WHERE id = $1 AND ($2 = 0 OR user_id = $2)"};
+  const pqxx::result rows = tx.Exec(kFind, id, owner);
+  if (rows.empty()) return std::nullopt;
+  v1::OrderState state;
+  state.set_id(rows[0]["id"].as<int64_t>());
+  state.set_status(ParseStatus(rows[0]["status"].as<std::string>()));
+  if (!rows[0]["reason"].is_null()) state.set_reason(rows[0]["reason"].as<std::string>());
+  *state.mutable_updated_at() =
+      TimeUtil::MicrosecondsToTimestamp(rows[0]["updated_us"].as<int64_t>());
+  return state;
+}
+
+v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
+  static constexpr Statement kCount{
+      "SELECT count(*) FROM orders WHERE ($1 = 0 OR user_id = $1) AND ($2 = '' OR status = $2)"};
+  static constexpr Statement kList{
+      "SELECT " ORDER_COLUMNS
+      " FROM orders WHERE ($1 = 0 OR user_id = $1) AND ($2 = '' OR status = $2) "
+      "ORDER BY id DESC LIMIT $3 OFFSET $4"};
+  const std::string status =
+      listing.status == v1::ORDER_STATUS_UNSPECIFIED ? std::string() : StatusText(listing.status);
+  v1::ListOrdersResponse response;
+  response.set_page(listing.page);
+  response.set_limit(listing.limit);
+  response.set_total(tx.Exec(kCount, listing.owner, status)[0][0].as<int64_t>());
+  response.set_total_pages(
+      static_cast<int32_t>((response.total() + listing.limit - 1) / listing.limit));
+  const int64_t offset = static_cast<int64_t>(listing.page - 1) * listing.limit;
+  for (const pqxx::row& row : tx.Exec(kList, listing.owner, status, listing.limit, offset)) {
+    *response.add_items() = ReadOrder(row);
+  }
+  if (!response.items().empty()) AddLines(tx, response.mutable_items());
+  return response;
+}
+
+std::optional<Standing> FindForUpdate(Tx& tx, int64_t id) {
+  static constexpr Statement kFind{
+      "SELECT id, uuid, user_id, stock FROM orders WHERE id = $1 FOR UPDATE"};
+  const pqxx::result rows = tx.Exec(kFind, id);
+  if (rows.empty()) return std::nullopt;
+  Standing standing{rows[0]["id"].as<int64_t>(),
+                    rows[0]["uuid"].as<std::string>(),
+                    rows[0]["user_id"].as<int64_t>(),
+                    {}};
+  if (!rows[0]["stock"].is_null()) {
+    standing.facts.stock = rows[0]["stock"].as<std::string>() == "RESERVED" ? StockFact::kReserved
+                                                                            : StockFact::kRejected;
+  }
+  return standing;
+}
+
+void Update(Tx& tx, const Standing& standing, const std::string& reason) {
+  static constexpr Statement kUpdate{
+      "UPDATE orders SET status = $2, stock = $3, reason = nullif($4, ''), seq = seq + 1, "
+      "updated_at = now() WHERE id = $1"};
+  std::optional<std::string> stock;
+  if (standing.facts.stock == StockFact::kReserved) stock = "RESERVED";
+  if (standing.facts.stock == StockFact::kRejected) stock = "REJECTED";
+  tx.Exec(kUpdate, standing.id, StatusText(StatusOf(standing.facts)), stock, reason);
+}
+
+std::optional<KeyUse> FindKey(Tx& tx, int64_t user_id, const std::string& key) {
+  static constexpr Statement kFind{
+      "SELECT fingerprint, order_id FROM idempotency_keys WHERE user_id = $1 AND key = $2"};
+  const pqxx::result rows = tx.Exec(kFind, user_id, key);
+  if (rows.empty()) return std::nullopt;
+  return KeyUse{rows[0]["fingerprint"].as<std::string>(), rows[0]["order_id"].as<int64_t>()};
+}
+
+Result<bool> ClaimKey(Tx& tx, int64_t user_id, const std::string& key,
+                      const std::string& fingerprint) {
+  static constexpr Statement kClaim{
+      "INSERT INTO idempotency_keys (user_id, key, fingerprint) VALUES ($1, $2, $3) "
+      "ON CONFLICT DO NOTHING"};
+  constexpr std::string_view kLockNotAvailable = "55P03";
+  tx.Run("SET LOCAL lock_timeout = '2s'");
+  try {
+    return tx.Exec(kClaim, user_id, key, fingerprint).affected_rows() == 1;
+  } catch (const pqxx::sql_error& error) {
+    if (error.sqlstate() != kLockNotAvailable) throw;
+    return Refusal{Code::kAborted, "the first request with this Idempotency-Key is still running"};
+  }
+}
+
+void SettleKey(Tx& tx, int64_t user_id, const std::string& key, int64_t order_id) {
+  static constexpr Statement kSettle{
+      "UPDATE idempotency_keys SET order_id = $3 WHERE user_id = $1 AND key = $2"};
+  tx.Exec(kSettle, user_id, key, order_id);
+}
+
+}  // namespace shop::orders

@@ -1,0 +1,66 @@
+// All SQL of the orders service. Functions that take a Tx belong to the caller's transaction.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/postgres/pool.h"
+#include "orders/order.h"
+#include "shop/orders/v1/orders.pb.h"
+
+namespace shop::orders {
+
+// What becomes a row: everything the caller decides.
+struct NewOrder {
+  int64_t user_id;
+  PricedLines lines;
+  std::string currency;
+  v1::PaymentMethod payment_method;
+  std::string payment_token;
+  std::optional<v1::Address> shipping_address;
+  std::optional<int64_t> cart_version;
+};
+
+// Writes the order and its lines; answers it as it stands. Nothing where the cart version has been
+// ordered before (after waiting for whoever is ordering it now).
+std::optional<v1::Order> Insert(postgres::Tx& tx, const NewOrder& order);
+
+// The order with its lines. `owner` 0 finds anybody's.
+std::optional<v1::Order> Find(postgres::Tx& tx, int64_t id, int64_t owner);
+std::optional<v1::OrderState> FindState(postgres::Tx& tx, int64_t id, int64_t owner);
+std::optional<v1::Order> FindByCart(postgres::Tx& tx, int64_t user_id, int64_t cart_version);
+
+struct Listing {
+  int64_t owner = 0;         // 0: everybody's
+  v1::OrderStatus status{};  // UNSPECIFIED: any
+  int32_t page = 1;
+  int32_t limit = 20;
+};
+v1::ListOrdersResponse List(postgres::Tx& tx, const Listing& listing);
+
+// Where an order stands, for who is about to change it.
+struct Standing {
+  int64_t id;
+  std::string uuid;
+  int64_t user_id;
+  Facts facts;
+};
+// Locks the order's row until the transaction ends.
+std::optional<Standing> FindForUpdate(postgres::Tx& tx, int64_t id);
+// Writes the facts and the status that follows from them, and counts `seq` on.
+void Update(postgres::Tx& tx, const Standing& standing, const std::string& reason);
+
+// The order that a key has made, if any.
+struct KeyUse {
+  std::string fingerprint;
+  int64_t order_id;
+};
+std::optional<KeyUse> FindKey(postgres::Tx& tx, int64_t user_id, const std::string& key);
+// Claims a key for this transaction. False when it was used before, after waiting for another
+// request that is using it now; ABORTED when that takes longer than two seconds.
+Result<bool> ClaimKey(postgres::Tx& tx, int64_t user_id, const std::string& key,
+                      const std::string& fingerprint);
+void SettleKey(postgres::Tx& tx, int64_t user_id, const std::string& key, int64_t order_id);
+
+}  // namespace shop::orders

@@ -1,0 +1,92 @@
+#include "orders/order.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace shop::orders {
+namespace {
+
+using google::protobuf::RepeatedPtrField;
+using testing::ElementsAre;
+using testing::FieldsAre;
+
+RepeatedPtrField<v1::OrderLine> Lines(std::vector<std::pair<int64_t, int64_t>> lines) {
+  RepeatedPtrField<v1::OrderLine> made;
+  for (const auto& [product, quantity] : lines) {
+    v1::OrderLine* line = made.Add();
+    line->set_product_id(product);
+    line->set_quantity(quantity);
+  }
+  return made;
+}
+
+RepeatedPtrField<products::v1::Quote> Quotes(std::vector<std::pair<int64_t, int64_t>> quotes) {
+  RepeatedPtrField<products::v1::Quote> made;
+  for (const auto& [product, price] : quotes) {
+    products::v1::Quote* quote = made.Add();
+    quote->set_product_id(product);
+    quote->set_name("Product " + std::to_string(product));
+    quote->set_price(price);
+  }
+  return made;
+}
+
+TEST(OrderStatus, FollowsFromWhatStockSaid) {
+  EXPECT_EQ(StatusOf({StockFact::kNone}), v1::ORDER_STATUS_PENDING);
+  EXPECT_EQ(StatusOf({StockFact::kReserved}), v1::ORDER_STATUS_PROCESSING);
+  EXPECT_EQ(StatusOf({StockFact::kRejected}), v1::ORDER_STATUS_CANCELLED);
+}
+
+TEST(MergeLines, AddsUpAProductThatIsNamedTwice) {
+  const auto merged = MergeLines(Lines({{7, 2}, {8, 1}, {7, 3}}));
+  ASSERT_TRUE(merged);
+  EXPECT_THAT(*merged, ElementsAre(FieldsAre(7, 5), FieldsAre(8, 1)));
+}
+
+TEST(MergeLines, RefusesNoLines) {
+  const auto merged = MergeLines({});
+  ASSERT_FALSE(merged);
+  EXPECT_EQ(merged.refusal().code, Code::kInvalidArgument);
+  EXPECT_EQ(merged.refusal().details.at(0).field, "items");
+}
+
+TEST(MergeLines, RefusesASumThatNoSingleLineCouldHold) {
+  const auto merged = MergeLines(Lines({{7, 600}, {7, 600}}));
+  ASSERT_FALSE(merged);
+  EXPECT_EQ(merged.refusal().details.at(0).field, "items[1].quantity");
+}
+
+TEST(Price, TakesNameAndPriceFromTheQuoteAndAddsUpExactly) {
+  const auto priced = Price({{7, 3}, {8, 1}}, Quotes({{8, 1}, {7, 1999}}));
+  ASSERT_TRUE(priced);
+  EXPECT_EQ(priced->total_price, 5998);
+  EXPECT_EQ(priced->items.at(0).name(), "Product 7");
+  EXPECT_EQ(priced->items.at(0).total_price(), 5997);
+}
+
+TEST(Price, NamesEveryProductThatIsNotInTheCatalogue) {
+  const auto priced = Price({{7, 1}, {8, 1}, {9, 1}}, Quotes({{8, 100}}));
+  ASSERT_FALSE(priced);
+  EXPECT_EQ(priced.refusal().code, Code::kNotFound);
+  ASSERT_EQ(priced.refusal().details.size(), 2u);
+  EXPECT_EQ(priced.refusal().details[0].field, "items[0].productId");
+  EXPECT_EQ(priced.refusal().details[1].field, "items[2].productId");
+}
+
+TEST(Price, RefusesATotalBeyondWhatAnOrderMayCost) {
+  const auto priced = Price({{7, 1000}}, Quotes({{7, 9'000'000'000'000'000}}));
+  ASSERT_FALSE(priced);
+  EXPECT_EQ(priced.refusal().code, Code::kInvalidArgument);
+}
+
+TEST(RejectionReason, NamesWhatWasShort) {
+  RepeatedPtrField<products::v1::Shortage> shortages;
+  products::v1::Shortage* shortage = shortages.Add();
+  shortage->set_product_id(7);
+  shortage->set_requested(2);
+  shortage->set_available(1);
+  EXPECT_EQ(RejectionReason(shortages), "not enough stock: 2 of product 7 wanted, 1 left");
+}
+
+}  // namespace
+}  // namespace shop::orders

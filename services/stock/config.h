@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include "common/kafka/settings.h"
+#include "common/postgres/pool.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+
+namespace shop::stock {
+
+// Every setting of the stock service; see .env.example for the operator's words.
+struct Config {
+  postgres::Settings postgres;
+  kafka::KafkaSettings kafka;
+  rpc::ServerSettings server;
+  rpc::Identity::Settings identity;
+  std::string products_address;
+
+  static Config Read(Env& env);
+};
+
+}  // namespace shop::stock

@@ -1,0 +1,16 @@
+// What the stock service hears and announces.
+#pragma once
+
+#include "common/kafka/events.h"
+#include "common/rpc/client.h"
+
+namespace shop::stock {
+
+// Topic `orders`: ORDER_CREATED reserves the order's stock through products and announces
+// STOCK_RESERVED or STOCK_REJECTED. The reservation is idempotent by the order's UUID, so asking
+// again after a crash gets the first answer. While products is away the events wait.
+//
+// `products` must outlive the handlers.
+kafka::Handlers EventHandlers(const rpc::Channel& products);
+
+}  // namespace shop::stock

@@ -1,0 +1,135 @@
+// What stock does with an order, on a real database, with products played by a fake behind real
+// gRPC.
+#include "stock/stock_events.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+#include "common/testing/database.h"
+#include "messaging_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+#include "shop/products/v1/products.pb.h"
+
+namespace shop::stock {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
+
+std::vector<auth::PublicKey> NoKeys() {
+  return {};
+}
+
+// Has three of everything.
+class FakeProducts {
+ public:
+  rpc::Service Methods() {
+    return rpc::Service("shop.products.v1.ProductsService")
+        .On("ReserveStock", this, &FakeProducts::ReserveStock);
+  }
+  Result<products::v1::ReserveStockResponse> ReserveStock(
+      const Call&, const products::v1::ReserveStockRequest& request) {
+    products::v1::ReserveStockResponse response;
+    for (const products::v1::ReserveLine& line : request.items()) {
+      if (line.quantity() <= 3) continue;
+      products::v1::Shortage* shortage = response.add_shortages();
+      shortage->set_product_id(line.product_id());
+      shortage->set_requested(line.quantity());
+      shortage->set_available(3);
+    }
+    response.set_reserved(response.shortages().empty());
+    return response;
+  }
+};
+
+class StockEventsTest : public ::testing::Test {
+ protected:
+  StockEventsTest() { postgres::Migrate(db_, {kMessagingMigrations}); }
+
+  static kafka::Event AnOrderOf(int64_t quantity) {
+    events::v1::OrderCreated order;
+    order.set_order_id(12);
+    order.set_order_uuid("a7f0c3de-0000-4000-8000-000000000012");
+    order.set_user_id(7);
+    order.set_total_price(1999 * quantity);
+    order.set_currency("USD");
+    order.set_payment_method(orders::v1::PAYMENT_METHOD_PAYPAL);
+    orders::v1::OrderItem* item = order.add_items();
+    item->set_product_id(1);
+    item->set_quantity(quantity);
+    return kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
+  }
+
+  struct Announcement {
+    std::string type, key, value, id;
+  };
+  std::vector<Announcement> Announced() {
+    std::vector<Announcement> all;
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+      for (const auto& row : tx.Run("SELECT type, key, value, event_id FROM outbox ORDER BY id")) {
+        all.push_back({row[0].as<std::string>(), row[1].as<std::string>(), row[2].as<std::string>(),
+                       row[3].as<std::string>()});
+      }
+    });
+    return all;
+  }
+
+  testing::TestDatabase database_;
+  postgres::Pool db_{database_.settings()};
+  FakeProducts fake_;
+  rpc::Identity products_identity_{{"products", "", kServiceKey}, NoKeys};
+  std::optional<rpc::Server> server_{
+      std::in_place, rpc::ServerSettings{.host = "127.0.0.1", .every_method = false},
+      products_identity_, std::vector<rpc::Service>{fake_.Methods()}};
+  rpc::Identity identity_{{"stock", "", kServiceKey}, NoKeys};
+  rpc::Channel products_{server_->address(), &identity_};
+  kafka::Handlers handlers_ = EventHandlers(products_);
+};
+
+TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsAnnouncedAsReservedWithItsAmountAndMethod) {
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
+  const auto announced = Announced();
+  ASSERT_EQ(announced.size(), 1u);
+  EXPECT_EQ(announced[0].type, "STOCK_RESERVED");
+  EXPECT_EQ(announced[0].key, "12");
+  EXPECT_THAT(announced[0].value, HasSubstr(R"("totalPrice":39.98)"));
+  EXPECT_THAT(announced[0].value, HasSubstr(R"("paymentMethod":"PAYPAL")"));
+}
+
+TEST_F(StockEventsTest, AnOrderThatCannotBeFilledIsAnnouncedAsRejectedWithWhatWasShort) {
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
+  const auto announced = Announced();
+  ASSERT_EQ(announced.size(), 1u);
+  EXPECT_EQ(announced[0].type, "STOCK_REJECTED");
+  EXPECT_THAT(announced[0].value, HasSubstr(R"("requested":5,"available":3)"));
+}
+
+TEST_F(StockEventsTest, ASecondDeliveryChangesNothing) {
+  const kafka::Event order = AnOrderOf(2);
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
+  EXPECT_EQ(Announced().size(), 1u);
+}
+
+TEST_F(StockEventsTest, TheAnnouncementsIdFollowsFromItsCause) {
+  const kafka::Event order = AnOrderOf(2);
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
+  const std::string first = Announced().at(0).id;
+  postgres::InTransaction(db_, [](postgres::Tx& tx) { tx.Run("TRUNCATE inbox, outbox"); });
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
+  EXPECT_EQ(Announced().at(0).id, first);
+}
+
+TEST_F(StockEventsTest, WhileProductsIsAwayNothingIsDecided) {
+  server_.reset();
+  EXPECT_THROW((void)kafka::Deliver(db_, handlers_, "stock", AnOrderOf(2)), Unavailable);
+  EXPECT_TRUE(Announced().empty());
+}
+
+}  // namespace
+}  // namespace shop::stock
