@@ -1,0 +1,23 @@
+#include "common/core/process.h"
+#include "common/kafka/relay.h"
+#include "messaging_migrations.h"
+#include "users/config.h"
+#include "users/users_service.h"
+#include "users_migrations.h"
+
+int main() {
+  using namespace shop;
+  Process process("users");
+  const users::Config config = users::Config::Read(process.env());
+  process.Start();
+
+  postgres::Pool db(config.postgres);
+  process.WaitFor("PostgreSQL", [&] {
+    postgres::Migrate(db, {kMessagingMigrations, kUsersMigrations});
+  });
+  kafka::OutboxRelay relay(config.kafka, db);
+  rpc::Identity identity(config.identity);
+  users::UsersService service(db, [&] { relay.Wake(); });
+  const rpc::Server server(config.server, identity, {service.Methods()});
+  return process.RunUntilStopped();
+}

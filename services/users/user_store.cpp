@@ -1,0 +1,154 @@
+#include "users/user_store.h"
+
+#include <stdexcept>
+#include <string_view>
+
+namespace shop::users {
+namespace {
+
+using postgres::Statement;
+using postgres::Tx;
+
+// What UserFrom reads.
+#define SHOP_USER_COLUMNS                                     \
+  "id, name, email, role, to_char(birthdate, 'YYYY-MM-DD'), " \
+  "(extract(epoch FROM created_at) * 1000000)::bigint, "      \
+  "(extract(epoch FROM updated_at) * 1000000)::bigint"
+
+constexpr Statement kLockId{"SELECT pg_advisory_xact_lock($1)"};
+constexpr Statement kLockSuperAdmins{
+    "SELECT id FROM profiles WHERE role = 'SUPER_ADMIN' ORDER BY id FOR UPDATE"};
+constexpr Statement kFind{"SELECT " SHOP_USER_COLUMNS " FROM profiles WHERE id = $1"};
+constexpr Statement kIsDeleted{"SELECT FROM deleted_profiles WHERE id = $1"};
+constexpr Statement kFindAttempt{"SELECT attempt FROM profiles WHERE id = $1"};
+constexpr Statement kInsert{
+    "INSERT INTO profiles (id, name, email, role, birthdate, attempt)"
+    " VALUES ($1, $2, $3, $4, $5::date, $6) RETURNING " SHOP_USER_COLUMNS};
+constexpr Statement kOverwrite{
+    "UPDATE profiles SET name = $2, email = $3, role = $4, birthdate = $5::date, attempt = $6,"
+    " updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
+constexpr Statement kUpdate{
+    "UPDATE profiles SET name = coalesce($2, name), birthdate = coalesce($3::date, birthdate),"
+    " updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
+constexpr Statement kUpdateRole{
+    "UPDATE profiles SET role = $2, updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
+constexpr Statement kDelete{"DELETE FROM profiles WHERE id = $1"};
+constexpr Statement kInsertDeleted{"INSERT INTO deleted_profiles (id) VALUES ($1)"};
+constexpr Statement kCount{"SELECT count(*) FROM profiles WHERE name ILIKE $1 OR email ILIKE $1"};
+constexpr Statement kList{
+    "SELECT " SHOP_USER_COLUMNS
+    " FROM profiles WHERE name ILIKE $1 OR email ILIKE $1 ORDER BY id DESC LIMIT $2 OFFSET $3"};
+
+constexpr std::string_view kRolePrefix = "ROLE_";
+
+std::string RoleText(api::v1::Role role) {
+  return api::v1::Role_Name(role).substr(kRolePrefix.size());
+}
+
+void SetTime(int64_t microseconds, google::protobuf::Timestamp* time) {
+  time->set_seconds(microseconds / 1'000'000);
+  time->set_nanos(static_cast<int32_t>(microseconds % 1'000'000) * 1'000);
+}
+
+template <typename Row>
+v1::User UserFrom(const Row& row) {
+  v1::User user;
+  user.set_id(row[0].template as<int64_t>());
+  user.set_name(row[1].template as<std::string>());
+  user.set_email(row[2].template as<std::string>());
+  api::v1::Role role = api::v1::ROLE_UNSPECIFIED;
+  if (!api::v1::Role_Parse(std::string(kRolePrefix) + row[3].c_str(), &role)) {
+    throw std::runtime_error("profile " + std::to_string(user.id()) + " has an unknown role");
+  }
+  user.set_role(role);
+  if (!row[4].is_null()) user.set_birthdate(row[4].template as<std::string>());
+  SetTime(row[5].template as<int64_t>(), user.mutable_created_at());
+  SetTime(row[6].template as<int64_t>(), user.mutable_updated_at());
+  return user;
+}
+
+std::optional<v1::User> First(const pqxx::result& rows) {
+  if (rows.empty()) return std::nullopt;
+  return UserFrom(rows[0]);
+}
+
+template <typename Request>
+std::optional<std::string> Birthdate(const Request& request) {
+  if (!request.has_birthdate()) return std::nullopt;
+  return request.birthdate();
+}
+
+// The pattern of ILIKE for texts that contain `part` as it stands.
+std::string Containing(const std::string& part) {
+  std::string pattern = "%";
+  for (const char c : part) {
+    if (c == '\\' || c == '%' || c == '_') pattern.push_back('\\');
+    pattern.push_back(c);
+  }
+  return pattern + "%";
+}
+
+}  // namespace
+
+void LockId(Tx& tx, int64_t id) {
+  tx.Exec(kLockId, id);
+}
+
+bool LockSuperAdminsAndIsLast(Tx& tx, int64_t id) {
+  const pqxx::result rows = tx.Exec(kLockSuperAdmins);
+  return rows.size() == 1 && rows[0][0].as<int64_t>() == id;
+}
+
+std::optional<v1::User> Find(Tx& tx, int64_t id) {
+  return First(tx.Exec(kFind, id));
+}
+
+bool IsDeleted(Tx& tx, int64_t id) {
+  return !tx.Exec(kIsDeleted, id).empty();
+}
+
+std::optional<int64_t> FindAttempt(Tx& tx, int64_t id) {
+  const pqxx::result rows = tx.Exec(kFindAttempt, id);
+  if (rows.empty()) return std::nullopt;
+  return rows[0][0].as<int64_t>();
+}
+
+v1::User Insert(Tx& tx, const v1::CreateUserRequest& user) {
+  return UserFrom(tx.Exec(kInsert, user.id(), user.name(), user.email(), RoleText(user.role()),
+                          Birthdate(user), user.attempt())[0]);
+}
+
+v1::User Overwrite(Tx& tx, const v1::CreateUserRequest& user) {
+  return UserFrom(tx.Exec(kOverwrite, user.id(), user.name(), user.email(), RoleText(user.role()),
+                          Birthdate(user), user.attempt())[0]);
+}
+
+std::optional<v1::User> Update(Tx& tx, const v1::UpdateUserRequest& changes) {
+  std::optional<std::string> name;
+  if (changes.has_name()) name = changes.name();
+  return First(tx.Exec(kUpdate, changes.id(), name, Birthdate(changes)));
+}
+
+std::optional<v1::User> UpdateRole(Tx& tx, int64_t id, api::v1::Role role) {
+  return First(tx.Exec(kUpdateRole, id, RoleText(role)));
+}
+
+bool Delete(Tx& tx, int64_t id) {
+  if (tx.Exec(kDelete, id).affected_rows() == 0) return false;
+  tx.Exec(kInsertDeleted, id);
+  return true;
+}
+
+v1::ListUsersResponse List(Tx& tx, const std::string& q, int32_t page, int32_t limit) {
+  const std::string pattern = Containing(q);
+  v1::ListUsersResponse list;
+  list.set_page(page);
+  list.set_limit(limit);
+  list.set_total(tx.Exec(kCount, pattern)[0][0].as<int64_t>());
+  list.set_total_pages(static_cast<int32_t>((list.total() + limit - 1) / limit));
+  const int64_t offset = (int64_t{page} - 1) * limit;
+  for (const auto& row : tx.Exec(kList, pattern, limit, offset)) *list.add_items() = UserFrom(row);
+  return list;
+}
+
+}  // namespace shop::users

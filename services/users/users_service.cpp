@@ -1,0 +1,129 @@
+#include "users/users_service.h"
+
+#include <google/protobuf/empty.pb.h>
+
+#include <optional>
+#include <utility>
+
+#include "common/kafka/events.h"
+#include "shop/events/v1/users.pb.h"
+#include "users/user_store.h"
+
+namespace shop::users {
+namespace {
+
+using postgres::InTransaction;
+using postgres::Read;
+using postgres::Tx;
+
+constexpr int32_t kDefaultLimit = 20;
+
+Refusal NoSuchUser() {
+  return {Code::kNotFound, "there is no such user"};
+}
+
+Refusal LastSuperAdmin() {
+  return {Code::kFailedPrecondition, "this is the last SUPER_ADMIN"};
+}
+
+Result<v1::User> FoundOrRefused(std::optional<v1::User> user) {
+  if (!user) return NoSuchUser();
+  return *std::move(user);
+}
+
+// Others are told that there is nobody: whether an id exists is not theirs to know.
+bool MaySee(const Caller& caller, int64_t id) {
+  return caller.user_id == id || caller.is_admin() || caller.is_service();
+}
+
+kafka::Origin OriginOf(const Call& call) {
+  return {.source = "users", .trace = call.trace};
+}
+
+}  // namespace
+
+UsersService::UsersService(postgres::Pool& db, std::function<void()> announced)
+    : db_(db), announced_(std::move(announced)) {}
+
+rpc::Service UsersService::Methods() {
+  return rpc::Service("shop.users.v1.UsersService")
+      .On("ListUsers", this, &UsersService::ListUsers)
+      .On("GetUser", this, &UsersService::GetUser)
+      .On("UpdateUser", this, &UsersService::UpdateUser)
+      .On("UpdateUserRole", this, &UsersService::UpdateUserRole)
+      .On("DeleteUser", this, &UsersService::DeleteUser)
+      .On("CreateUser", this, &UsersService::CreateUser);
+}
+
+Result<v1::ListUsersResponse> UsersService::ListUsers(const Call&,
+                                                      const v1::ListUsersRequest& request) {
+  const int32_t page = request.has_page() ? request.page() : 1;
+  const int32_t limit = request.has_limit() ? request.limit() : kDefaultLimit;
+  return Read(db_, [&](Tx& tx) { return List(tx, request.q(), page, limit); });
+}
+
+Result<v1::User> UsersService::GetUser(const Call& call, const v1::GetUserRequest& request) {
+  if (!MaySee(call.caller, request.id())) return NoSuchUser();
+  return FoundOrRefused(Read(db_, [&](Tx& tx) { return Find(tx, request.id()); }));
+}
+
+Result<v1::User> UsersService::UpdateUser(const Call& call, const v1::UpdateUserRequest& request) {
+  if (!MaySee(call.caller, request.id())) return NoSuchUser();
+  return FoundOrRefused(InTransaction(db_, [&](Tx& tx) { return Update(tx, request); }));
+}
+
+Result<v1::User> UsersService::UpdateUserRole(const Call&,
+                                              const v1::UpdateUserRoleRequest& request) {
+  return InTransaction(db_, [&](Tx& tx) -> Result<v1::User> {
+    if (LockSuperAdminsAndIsLast(tx, request.id()) && request.role() != api::v1::ROLE_SUPER_ADMIN) {
+      return LastSuperAdmin();
+    }
+    return FoundOrRefused(UpdateRole(tx, request.id(), request.role()));
+  });
+}
+
+Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
+                                                         const v1::DeleteUserRequest& request) {
+  if (request.id() == call.caller.user_id) {
+    return Refusal{Code::kFailedPrecondition, "nobody can delete themselves"};
+  }
+  const Result<void> deleted = InTransaction(db_, [&](Tx& tx) -> Result<void> {
+    LockId(tx, request.id());
+    if (IsDeleted(tx, request.id())) return kDone;
+    if (LockSuperAdminsAndIsLast(tx, request.id())) return LastSuperAdmin();
+    if (!Delete(tx, request.id())) return NoSuchUser();
+    events::v1::UserDeleted event;
+    event.set_user_id(request.id());
+    kafka::Announce(tx, event, OriginOf(call));
+    return kDone;
+  });
+  if (!deleted) return deleted.refusal();
+  announced_();
+  return google::protobuf::Empty();
+}
+
+Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUserRequest& request) {
+  Result<v1::User> user = InTransaction(db_, [&](Tx& tx) -> Result<v1::User> {
+    LockId(tx, request.id());
+    if (IsDeleted(tx, request.id())) {
+      return Refusal{Code::kFailedPrecondition, "this user was deleted"};
+    }
+    const std::optional<int64_t> attempt = FindAttempt(tx, request.id());
+    if (attempt > request.attempt()) {
+      return Refusal{Code::kAborted, "a later attempt at this registration came first"};
+    }
+    if (attempt == request.attempt()) return FoundOrRefused(Find(tx, request.id()));
+    if (attempt) return Overwrite(tx, request);
+
+    v1::User made = Insert(tx, request);
+    events::v1::UserRegistered event;
+    event.set_user_id(request.id());
+    event.set_role(request.role());
+    kafka::Announce(tx, event, OriginOf(call));
+    return made;
+  });
+  if (user) announced_();
+  return user;
+}
+
+}  // namespace shop::users

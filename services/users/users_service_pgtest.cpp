@@ -1,0 +1,357 @@
+// The users service over gRPC, with a real database.
+#include "users/users_service.h"
+
+#include <gmock/gmock.h>
+
+#include <atomic>
+#include <barrier>
+#include <thread>
+
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+#include "common/rpc/testing.h"
+#include "common/testing/database.h"
+#include "messaging_migrations.h"
+#include "users_migrations.h"
+
+namespace shop::users {
+namespace {
+
+using api::v1::ROLE_ADMIN;
+using api::v1::ROLE_GUEST;
+using api::v1::ROLE_SELLER;
+using api::v1::ROLE_SUPER_ADMIN;
+using api::v1::ROLE_USER;
+using google::protobuf::Empty;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr postgres::Statement kEvents{"SELECT type || ' ' || key FROM outbox ORDER BY id"};
+
+class UsersTest : public ::testing::Test {
+ protected:
+  UsersTest() { postgres::Migrate(db_, {kMessagingMigrations, kUsersMigrations}); }
+
+  // Calls as `who`; the answer's code, and the answer in `last_`.
+  template <typename Response, typename Request>
+  Result<Response> Call(const testing::Credentials& who, const char* method,
+                        const Request& request) {
+    return testing::Client(server_.address(), who)
+        .Call<Response>("shop.users.v1.UsersService", method, request);
+  }
+
+  testing::Credentials As(int64_t id, api::v1::Role role = ROLE_USER) {
+    return callers_.User(id, role);
+  }
+  testing::Credentials Auth() { return callers_.Service("auth"); }
+  testing::Credentials Boss() { return As(1000, ROLE_SUPER_ADMIN); }
+
+  static v1::CreateUserRequest Person(int64_t id, api::v1::Role role = ROLE_USER,
+                                      const std::string& name = "Ann", int64_t attempt = 1) {
+    v1::CreateUserRequest request;
+    request.set_id(id);
+    request.set_name(name);
+    request.set_email("person" + std::to_string(id) + "@example.com");
+    request.set_role(role);
+    request.set_attempt(attempt);
+    return request;
+  }
+  Result<v1::User> Create(const v1::CreateUserRequest& request) {
+    return Call<v1::User>(Auth(), "CreateUser", request);
+  }
+  void Exists(int64_t id, api::v1::Role role = ROLE_USER, const std::string& name = "Ann") {
+    const Result<v1::User> user = Create(Person(id, role, name));
+    ASSERT_TRUE(user) << user.refusal().message;
+  }
+  Result<v1::User> Get(const testing::Credentials& who, int64_t id) {
+    v1::GetUserRequest request;
+    request.set_id(id);
+    return Call<v1::User>(who, "GetUser", request);
+  }
+  Result<Empty> Delete(const testing::Credentials& who, int64_t id) {
+    v1::DeleteUserRequest request;
+    request.set_id(id);
+    return Call<Empty>(who, "DeleteUser", request);
+  }
+  Result<v1::User> GiveRole(const testing::Credentials& who, int64_t id, api::v1::Role role) {
+    v1::UpdateUserRoleRequest request;
+    request.set_id(id);
+    request.set_role(role);
+    return Call<v1::User>(who, "UpdateUserRole", request);
+  }
+  Result<v1::User> Rename(const testing::Credentials& who, int64_t id, const std::string& name) {
+    v1::UpdateUserRequest request;
+    request.set_id(id);
+    request.set_name(name);
+    return Call<v1::User>(who, "UpdateUser", request);
+  }
+  std::vector<int64_t> Find(const std::string& q) {
+    v1::ListUsersRequest request;
+    request.set_q(q);
+    const Result<v1::ListUsersResponse> list =
+        Call<v1::ListUsersResponse>(As(900, ROLE_ADMIN), "ListUsers", request);
+    std::vector<int64_t> ids;
+    if (!list) {
+      ADD_FAILURE() << list.refusal().message;
+      return ids;
+    }
+    for (const v1::User& user : list->items()) ids.push_back(user.id());
+    return ids;
+  }
+  std::vector<std::string> Announced() {
+    std::vector<std::string> events;
+    for (const auto& row : postgres::Read(db_, [](postgres::Tx& tx) { return tx.Exec(kEvents); })) {
+      events.push_back(row[0].as<std::string>());
+    }
+    return events;
+  }
+
+  template <typename T>
+  static std::string Outcome(const Result<T>& result) {
+    return result ? "OK" : Name(result.refusal().code);
+  }
+
+  testing::TestDatabase database_;
+  testing::Callers callers_;
+  postgres::Pool db_{database_.settings()};
+  std::atomic<int> woken_ = 0;
+  UsersService service_{db_, [this] { ++woken_; }};
+  rpc::Identity identity_{{"users", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
+};
+
+TEST_F(UsersTest, ACreatedUserIsAnsweredWhole) {
+  v1::CreateUserRequest request = Person(7, ROLE_SELLER, "Ännchen");
+  request.set_birthdate("1990-12-31");
+  ASSERT_TRUE(Create(request));
+  const Result<v1::User> user = Get(Auth(), 7);
+  ASSERT_TRUE(user) << user.refusal().message;
+  EXPECT_EQ(user->name(), "Ännchen");
+  EXPECT_EQ(user->email(), "person7@example.com");
+  EXPECT_EQ(user->role(), ROLE_SELLER);
+  EXPECT_EQ(user->birthdate(), "1990-12-31");
+  EXPECT_NEAR(static_cast<double>(user->created_at().seconds()),
+              static_cast<double>(std::time(nullptr)), 60);
+}
+
+TEST_F(UsersTest, ARepeatedCreationAnnouncesOnce) {
+  Exists(7);
+  ASSERT_TRUE(Rename(As(7), 7, "Renamed"));
+  const Result<v1::User> again = Create(Person(7));
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->name(), "Renamed");
+  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7"));
+  EXPECT_GT(woken_, 0);
+}
+
+TEST_F(UsersTest, ALaterAttemptOverwritesAnEarlierOne) {
+  ASSERT_TRUE(Create(Person(7, ROLE_ADMIN, "First", 1)));
+  ASSERT_TRUE(Create(Person(7, ROLE_USER, "Second", 2)));
+  EXPECT_EQ(Outcome(Create(Person(7, ROLE_ADMIN, "First", 1))), "ABORTED");
+  const Result<v1::User> user = Get(Auth(), 7);
+  ASSERT_TRUE(user);
+  EXPECT_EQ(user->name(), "Second");
+  EXPECT_EQ(user->role(), ROLE_USER);
+  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7"));
+}
+
+TEST_F(UsersTest, CreationsAtOnceMakeOneUser) {
+  std::vector<std::thread> threads;
+  std::barrier start(4);
+  std::atomic<int> made = 0;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&] {
+      start.arrive_and_wait();
+      if (Create(Person(7))) ++made;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(made, 4);
+  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7"));
+}
+
+TEST_F(UsersTest, OnlyAuthCreatesUsers) {
+  EXPECT_EQ(Outcome(Call<v1::User>({}, "CreateUser", Person(7))), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Call<v1::User>(Boss(), "CreateUser", Person(7))), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Call<v1::User>(callers_.Service("orders"), "CreateUser", Person(7))),
+            "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Get(Auth(), 7)), "NOT_FOUND");
+}
+
+TEST_F(UsersTest, AUserSeesOnlyThemselves) {
+  Exists(7);
+  Exists(8);
+  EXPECT_EQ(Outcome(Get(As(7), 7)), "OK");
+  EXPECT_EQ(Outcome(Get(As(7), 8)), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Get(As(7, ROLE_SELLER), 8)), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Get({}, 7)), "UNAUTHENTICATED");
+}
+
+TEST_F(UsersTest, AnAdminSeesEverybody) {
+  Exists(7);
+  EXPECT_EQ(Outcome(Get(As(900, ROLE_ADMIN), 7)), "OK");
+  EXPECT_EQ(Outcome(Get(As(900, ROLE_ADMIN), 8)), "NOT_FOUND");
+}
+
+TEST_F(UsersTest, OnlyTheFieldsThatAreSentChange) {
+  v1::CreateUserRequest person = Person(7);
+  person.set_birthdate("1990-12-31");
+  ASSERT_TRUE(Create(person));
+  const Result<v1::User> renamed = Rename(As(7), 7, "Bea");
+  ASSERT_TRUE(renamed) << renamed.refusal().message;
+  EXPECT_EQ(renamed->name(), "Bea");
+  EXPECT_EQ(renamed->birthdate(), "1990-12-31");
+
+  v1::UpdateUserRequest request;
+  request.set_id(7);
+  request.set_birthdate("2000-01-01");
+  const Result<v1::User> younger = Call<v1::User>(As(7), "UpdateUser", request);
+  ASSERT_TRUE(younger);
+  EXPECT_EQ(younger->name(), "Bea");
+  EXPECT_EQ(younger->birthdate(), "2000-01-01");
+}
+
+TEST_F(UsersTest, NobodyChangesAnother) {
+  Exists(7);
+  EXPECT_EQ(Outcome(Rename(As(8), 7, "Eve")), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Rename(As(900, ROLE_ADMIN), 7, "Eva")), "OK");
+  EXPECT_EQ(Get(Auth(), 7)->name(), "Eva");
+}
+
+TEST_F(UsersTest, ABlankNameIsRefused) {
+  Exists(7);
+  EXPECT_EQ(Outcome(Rename(As(7), 7, "")), "INVALID_ARGUMENT");
+  EXPECT_EQ(Outcome(Rename(As(7), 7, "   ")), "INVALID_ARGUMENT");
+}
+
+TEST_F(UsersTest, OnlyASuperAdminGivesRoles) {
+  Exists(7);
+  EXPECT_EQ(Outcome(GiveRole(As(7), 7, ROLE_ADMIN)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(GiveRole(As(900, ROLE_ADMIN), 7, ROLE_ADMIN)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(GiveRole(Boss(), 7, ROLE_GUEST)), "INVALID_ARGUMENT");
+  EXPECT_EQ(Outcome(GiveRole(Boss(), 8, ROLE_ADMIN)), "NOT_FOUND");
+  const Result<v1::User> user = GiveRole(Boss(), 7, ROLE_ADMIN);
+  ASSERT_TRUE(user) << user.refusal().message;
+  EXPECT_EQ(user->role(), ROLE_ADMIN);
+}
+
+TEST_F(UsersTest, TheLastSuperAdminKeepsTheRole) {
+  Exists(1, ROLE_SUPER_ADMIN);
+  EXPECT_EQ(Outcome(GiveRole(Boss(), 1, ROLE_USER)), "FAILED_PRECONDITION");
+  EXPECT_EQ(Outcome(Delete(Boss(), 1)), "FAILED_PRECONDITION");
+  EXPECT_EQ(Outcome(GiveRole(Boss(), 1, ROLE_SUPER_ADMIN)), "OK");
+  Exists(2, ROLE_SUPER_ADMIN);
+  EXPECT_EQ(Outcome(GiveRole(Boss(), 1, ROLE_USER)), "OK");
+  EXPECT_EQ(Outcome(Delete(Boss(), 2)), "FAILED_PRECONDITION");
+}
+
+TEST_F(UsersTest, TwoSuperAdminsCannotUnseatEachOtherAtOnce) {
+  for (int round = 0; round < 10; ++round) {
+    const int64_t one = 10 + 2 * round;
+    Exists(one, ROLE_SUPER_ADMIN);
+    Exists(one + 1, ROLE_SUPER_ADMIN);
+    std::barrier start(2);
+    std::string outcomes[2];
+    std::thread threads[2];
+    for (int i = 0; i < 2; ++i) {
+      threads[i] = std::thread([&, i] {
+        start.arrive_and_wait();
+        outcomes[i] = Outcome(GiveRole(Boss(), one + i, ROLE_USER));
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_THAT(outcomes, ::testing::UnorderedElementsAre("OK", "FAILED_PRECONDITION"));
+    const int64_t left = Get(Auth(), one)->role() == ROLE_SUPER_ADMIN ? one : one + 1;
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+      tx.Run("DELETE FROM profiles WHERE id = " + std::to_string(left));
+    });
+  }
+}
+
+TEST_F(UsersTest, ADeletedUserIsGone) {
+  Exists(7);
+  EXPECT_EQ(Outcome(Delete(Boss(), 7)), "OK");
+  EXPECT_EQ(Outcome(Get(Auth(), 7)), "NOT_FOUND");
+  EXPECT_THAT(Find("person7"), IsEmpty());
+  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7", "USER_DELETED 7"));
+}
+
+TEST_F(UsersTest, DeletingTwiceAnnouncesOnce) {
+  Exists(7);
+  EXPECT_EQ(Outcome(Delete(Boss(), 7)), "OK");
+  EXPECT_EQ(Outcome(Delete(Boss(), 7)), "OK");
+  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7", "USER_DELETED 7"));
+}
+
+TEST_F(UsersTest, ADeletedIdNeverComesBack) {
+  Exists(7);
+  ASSERT_TRUE(Delete(Boss(), 7));
+  EXPECT_EQ(Outcome(Create(Person(7, ROLE_USER, "Ann", 2))), "FAILED_PRECONDITION");
+  EXPECT_EQ(Outcome(Get(Auth(), 7)), "NOT_FOUND");
+}
+
+TEST_F(UsersTest, OnlyASuperAdminDeletesOthers) {
+  Exists(7);
+  EXPECT_EQ(Outcome(Delete(As(7), 7)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Delete(As(900, ROLE_ADMIN), 7)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Delete(Boss(), 8)), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Get(Auth(), 7)), "OK");
+}
+
+TEST_F(UsersTest, NobodyDeletesThemselves) {
+  Exists(1, ROLE_SUPER_ADMIN);
+  Exists(2, ROLE_SUPER_ADMIN);
+  EXPECT_EQ(Outcome(Delete(As(1, ROLE_SUPER_ADMIN), 1)), "FAILED_PRECONDITION");
+  EXPECT_EQ(Outcome(Get(Auth(), 1)), "OK");
+}
+
+TEST_F(UsersTest, TheListComesInPagesNewestFirst) {
+  for (int64_t id = 1; id <= 5; ++id) Exists(id);
+  v1::ListUsersRequest request;
+  request.set_page(2);
+  request.set_limit(2);
+  const Result<v1::ListUsersResponse> list =
+      Call<v1::ListUsersResponse>(As(900, ROLE_ADMIN), "ListUsers", request);
+  ASSERT_TRUE(list) << list.refusal().message;
+  ASSERT_EQ(list->items_size(), 2);
+  EXPECT_EQ(list->items(0).id(), 3);
+  EXPECT_EQ(list->items(1).id(), 2);
+  EXPECT_EQ(list->page(), 2);
+  EXPECT_EQ(list->limit(), 2);
+  EXPECT_EQ(list->total(), 5);
+  EXPECT_EQ(list->total_pages(), 3);
+}
+
+TEST_F(UsersTest, APageBehindTheLastIsEmpty) {
+  Exists(1);
+  v1::ListUsersRequest request;
+  request.set_page(1'000'000);
+  request.set_limit(100);
+  const Result<v1::ListUsersResponse> list =
+      Call<v1::ListUsersResponse>(As(900, ROLE_ADMIN), "ListUsers", request);
+  ASSERT_TRUE(list);
+  EXPECT_EQ(list->items_size(), 0);
+  EXPECT_EQ(list->total(), 1);
+}
+
+TEST_F(UsersTest, TheSearchTakesItsTextLiterally) {
+  Exists(1, ROLE_USER, "Ann_Lee");
+  Exists(2, ROLE_USER, "AnnXLee");
+  Exists(3, ROLE_USER, "100% Bob\\");
+  EXPECT_THAT(Find("ann_l"), ElementsAre(1));
+  EXPECT_THAT(Find("100%"), ElementsAre(3));
+  EXPECT_THAT(Find("bob\\"), ElementsAre(3));
+  EXPECT_THAT(Find("PERSON2@"), ElementsAre(2));
+  EXPECT_THAT(Find(""), ElementsAre(3, 2, 1));
+  EXPECT_THAT(Find("'; DROP TABLE profiles; --"), IsEmpty());
+}
+
+TEST_F(UsersTest, OnlyAdminsListUsers) {
+  EXPECT_EQ(Outcome(Call<v1::ListUsersResponse>(As(7), "ListUsers", v1::ListUsersRequest())),
+            "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Call<v1::ListUsersResponse>({}, "ListUsers", v1::ListUsersRequest())),
+            "UNAUTHENTICATED");
+}
+
+}  // namespace
+}  // namespace shop::users
