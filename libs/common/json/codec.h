@@ -24,6 +24,7 @@
 
 #include <google/protobuf/message.h>
 
+#include <chrono>
 #include <string>
 #include <string_view>
 
@@ -38,6 +39,9 @@ std::string Write(const google::protobuf::Message& message);
 // Appends `text` as a JSON string with its quotes. Invalid UTF-8 becomes U+FFFD.
 void WriteString(std::string_view text, std::string* out);
 
+// Appends `time` as Timestamps are written, with its quotes.
+void WriteTime(std::chrono::system_clock::time_point time, std::string* out);
+
 // Merges the JSON object in `text` into `message`; lists are appended to. On refusal the message is
 // in no useful state. Fields filled from headers (shop.api.v1.header) are not read. `at` is where
 // in a greater message this one stands, for the paths of refusals.
@@ -49,6 +53,11 @@ Result<void> Read(std::string_view text, google::protobuf::Message* message,
 // refusal.
 Result<void> ReadScalar(std::string_view text, const google::protobuf::FieldDescriptor* field,
                         const std::string& path, google::protobuf::Message* message);
+
+// The field that JSON knows by `name` (JSON name, proto name or alias); nothing for a field that is
+// filled from a header.
+const google::protobuf::FieldDescriptor* FindField(const google::protobuf::Descriptor* message,
+                                                   std::string_view name);
 
 // The name of an enum value without the prefix its enum's name gives: ORDER_STATUS_PENDING is
 // "PENDING".

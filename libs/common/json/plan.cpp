@@ -173,6 +173,11 @@ const MessagePlan& PlanOf(const Descriptor* descriptor) {
   return *plan;
 }
 
+const FieldDescriptor* FindField(const Descriptor* message, std::string_view name) {
+  const FieldPlan* plan = PlanOf(message).Find(name);
+  return plan == nullptr ? nullptr : plan->field;
+}
+
 std::string_view BareName(const EnumValueDescriptor* value) {
   const std::string prefix = PrefixOf(value->type()->name());
   std::string_view name = value->name();

@@ -69,10 +69,7 @@ void WriteDigits(unsigned number, int width, std::string* out) {
   out->append(digits, static_cast<size_t>(width));
 }
 
-void WriteTimestamp(const Message& time, std::string* out) {
-  const Reflection& reflection = *time.GetReflection();
-  const int64_t seconds = reflection.GetInt64(time, time.GetDescriptor()->FindFieldByNumber(1));
-  const int32_t nanos = reflection.GetInt32(time, time.GetDescriptor()->FindFieldByNumber(2));
+void WriteTime(int64_t seconds, int32_t nanos, std::string* out) {
   constexpr int64_t kYear1 = -62135596800;
   constexpr int64_t kYear10000 = 253402300800;
   if (seconds < kYear1 || seconds >= kYear10000 || nanos < 0 || nanos >= 1'000'000'000) {
@@ -98,6 +95,12 @@ void WriteTimestamp(const Message& time, std::string* out) {
   *out += '.';
   WriteDigits(static_cast<unsigned>(nanos) / 1'000'000, 3, out);
   out->append("Z\"");
+}
+
+void WriteTimestamp(const Message& time, std::string* out) {
+  const Reflection& reflection = *time.GetReflection();
+  WriteTime(reflection.GetInt64(time, time.GetDescriptor()->FindFieldByNumber(1)),
+            reflection.GetInt32(time, time.GetDescriptor()->FindFieldByNumber(2)), out);
 }
 
 // How many bytes of well-formed UTF-8 `text`, which is not empty, begins with: 0 to 4.
@@ -301,6 +304,12 @@ std::string Write(const Message& message) {
   std::string out;
   Write(message, &out);
   return out;
+}
+
+void WriteTime(std::chrono::system_clock::time_point time, std::string* out) {
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(time);
+  const std::chrono::nanoseconds rest = time - seconds;
+  WriteTime(seconds.time_since_epoch().count(), static_cast<int32_t>(rest.count()), out);
 }
 
 void WriteString(std::string_view text, std::string* out) {

@@ -1,0 +1,157 @@
+#include "gateway/binding.h"
+
+#include <google/protobuf/descriptor.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+
+#include "common/json/codec.h"
+#include "gateway/router.h"
+#include "shop/api/v1/options.pb.h"
+
+namespace shop::gateway {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+// What ReadScalar can set.
+bool IsScalar(const FieldDescriptor& field) {
+  return field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE ||
+         field.message_type()->full_name() == "google.protobuf.Timestamp";
+}
+
+// The message that holds the last field of `path`.
+Message* Holder(Message* message, const std::vector<const FieldDescriptor*>& path) {
+  for (size_t i = 0; i + 1 < path.size(); ++i) {
+    message = message->GetReflection()->MutableMessage(message, path[i]);
+  }
+  return message;
+}
+
+}  // namespace
+
+Binding::Binding(const Descriptor* request, const std::vector<std::string>& variables,
+                 const std::string& body)
+    : request_(request), whole_body_(body == "*") {
+  for (const std::string& variable : variables) {
+    FieldPath path;
+    std::string name;
+    const Descriptor* message = request;
+    for (size_t at = 0; at <= variable.size();) {
+      const size_t dot = std::min(variable.find('.', at), variable.size());
+      const FieldDescriptor* field =
+          message == nullptr ? nullptr : message->FindFieldByName(variable.substr(at, dot - at));
+      if (field == nullptr || field->is_repeated()) {
+        throw std::logic_error(request->full_name() + " has no single field " + variable +
+                               " for its path");
+      }
+      path.push_back(field);
+      name += (name.empty() ? "" : ".") + field->json_name();
+      message = field->message_type();
+      at = dot + 1;
+    }
+    if (!IsScalar(*path.back())) {
+      throw std::logic_error(request->full_name() + ": " + variable + " of its path is a message");
+    }
+    variables_.emplace_back(std::move(path), std::move(name));
+  }
+  if (!body.empty() && !whole_body_) {
+    body_field_ = request->FindFieldByName(body);
+    if (body_field_ == nullptr || body_field_->is_repeated() || IsScalar(*body_field_)) {
+      throw std::logic_error(request->full_name() + " has no message " + body + " for its body");
+    }
+  }
+  for (int i = 0; i < request->field_count(); ++i) {
+    const FieldDescriptor* field = request->field(i);
+    const std::string& header = field->options().GetExtension(api::v1::header);
+    if (!header.empty()) headers_.emplace_back(field, header);
+  }
+}
+
+Result<void> Binding::Bind(const HttpRequest& request, const std::vector<std::string>& values,
+                           Message* message) const {
+  if (has_body()) {
+    const Result<void> read = BindBody(request.body, message);
+    if (!read) return read;
+  }
+  if (!whole_body_) {
+    const Result<void> read = BindQuery(request.query(), message);
+    if (!read) return read;
+  }
+  for (size_t i = 0; i < variables_.size(); ++i) {
+    const auto& [path, name] = variables_[i];
+    const Result<void> read = json::ReadScalar(values[i], path.back(), name, Holder(message, path));
+    if (!read) return read;
+  }
+  for (const auto& [field, name] : headers_) {
+    bool seen = false;
+    for (const auto& [header, value] : request.headers) {
+      if (!EqualsIgnoringCase(header, name)) continue;
+      if (seen && !field->is_repeated()) return InvalidField(name, "is given twice");
+      seen = true;
+      const Result<void> read = json::ReadScalar(value, field, name, message);
+      if (!read) return read;
+    }
+  }
+  return kDone;
+}
+
+Result<void> Binding::BindBody(std::string_view body, Message* message) const {
+  if (body.empty()) return kDone;
+  if (whole_body_) return json::Read(body, message);
+  return json::Read(body, message->GetReflection()->MutableMessage(message, body_field_),
+                    body_field_->json_name());
+}
+
+Result<void> Binding::BindQuery(std::string_view query, Message* message) const {
+  std::vector<FieldPath> seen;
+  while (!query.empty()) {
+    const std::string_view pair = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+    const size_t equals = std::min(pair.find('='), pair.size());
+    const std::optional<std::string> name = PercentDecode(pair.substr(0, equals), true);
+    if (!name) continue;
+    FieldPath path = FindParameter(*name);
+    if (path.empty()) continue;
+    const std::optional<std::string> value =
+        PercentDecode(pair.substr(std::min(pair.size(), equals + 1)), true);
+    if (!value) return InvalidField(*name, "is not percent-encoded properly");
+    const FieldDescriptor* field = path.back();
+    Message* holder = Holder(message, path);
+    if (!field->is_repeated()) {
+      if (std::find(seen.begin(), seen.end(), path) != seen.end()) {
+        return InvalidField(*name, "is given twice");
+      }
+      seen.push_back(std::move(path));
+    }
+    const Result<void> read = json::ReadScalar(*value, field, *name, holder);
+    if (!read) return read;
+  }
+  return kDone;
+}
+
+Binding::FieldPath Binding::FindParameter(std::string_view name) const {
+  FieldPath path;
+  const Descriptor* message = request_;
+  for (size_t at = 0; at <= name.size();) {
+    const size_t dot = std::min(name.find('.', at), name.size());
+    const FieldDescriptor* field =
+        message == nullptr ? nullptr : json::FindField(message, name.substr(at, dot - at));
+    const bool last = dot == name.size();
+    if (field == nullptr || (last && !IsScalar(*field)) || (!last && field->is_repeated())) {
+      return {};
+    }
+    path.push_back(field);
+    message = IsScalar(*field) ? nullptr : field->message_type();
+    at = dot + 1;
+  }
+  if (path.front() == body_field_) return {};
+  const bool of_path = std::any_of(variables_.begin(), variables_.end(),
+                                   [&](const auto& variable) { return variable.first == path; });
+  return of_path ? FieldPath{} : path;
+}
+
+}  // namespace shop::gateway

@@ -1,0 +1,629 @@
+#include "gateway/gateway.h"
+
+#include <google/protobuf/arena.h>
+#include <google/protobuf/descriptor_database.h>
+#include <google/protobuf/message.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <charconv>
+#include <optional>
+#include <set>
+#include <stdexcept>
+
+#include "common/core/addresses.h"
+#include "common/json/codec.h"
+#include "common/rpc/access.h"
+#include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
+#include "common/telemetry/trace.h"
+#include "gateway/answer.h"
+#include "gateway/binding.h"
+#include "gateway/router.h"
+#include "gateway/upstream.h"
+#include "google/api/annotations.pb.h"
+#include "shop/api/v1/options.pb.h"
+
+namespace shop::gateway {
+namespace {
+
+namespace asio = boost::asio;
+using google::protobuf::DescriptorPool;
+using google::protobuf::Message;
+using google::protobuf::MethodDescriptor;
+using google::protobuf::ServiceDescriptor;
+
+// The counters of one route and method, found without a lock once a status has come up.
+class RouteMetrics {
+ public:
+  RouteMetrics(const std::string& route, const std::string& method)
+      : route_(route),
+        method_(method),
+        duration_(prometheus::BuildHistogram()
+                      .Name("http_request_duration_seconds")
+                      .Help("From the whole request read to its answer made.")
+                      .Register(Metrics())
+                      .Add({{"route", route}}, DurationBuckets())) {}
+
+  void Count(int status, double seconds) {
+    std::atomic<prometheus::Counter*>& slot = by_status_[static_cast<size_t>(status) % 600];
+    prometheus::Counter* counter = slot.load(std::memory_order_acquire);
+    if (counter == nullptr) {
+      counter =
+          &prometheus::BuildCounter()
+               .Name("http_requests_total")
+               .Help("Requests answered.")
+               .Register(Metrics())
+               .Add({{"route", route_}, {"method", method_}, {"status", std::to_string(status)}});
+      slot.store(counter, std::memory_order_release);
+    }
+    counter->Increment();
+    duration_.Observe(seconds);
+  }
+
+ private:
+  std::string route_;
+  std::string method_;
+  prometheus::Histogram& duration_;
+  std::array<std::atomic<prometheus::Counter*>, 600> by_status_{};
+};
+
+// One way to call one method.
+struct Endpoint {
+  Endpoint(const MethodDescriptor* method, std::string http_method,
+           const std::string& path_template, const std::vector<std::string>& variables,
+           const std::string& body)
+      : method(method),
+        path('/' + method->service()->full_name() + '/' + method->name()),
+        http_method(std::move(http_method)),
+        binding(method->input_type(), variables, body),
+        metrics(path_template, this->http_method) {}
+
+  const MethodDescriptor* method;
+  std::string path;
+  std::string http_method;
+  Binding binding;
+  RouteMetrics metrics;
+  const Message* request_type = nullptr;
+  const Message* response_type = nullptr;
+  size_t upstream = 0;
+  int status = 200;
+  bool raw = false;
+  bool is_public = false;
+};
+
+std::pair<std::string, std::string> MethodAndTemplate(const google::api::HttpRule& rule) {
+  switch (rule.pattern_case()) {
+    case google::api::HttpRule::kGet:
+      return {"GET", rule.get()};
+    case google::api::HttpRule::kPut:
+      return {"PUT", rule.put()};
+    case google::api::HttpRule::kPost:
+      return {"POST", rule.post()};
+    case google::api::HttpRule::kDelete:
+      return {"DELETE", rule.delete_()};
+    case google::api::HttpRule::kPatch:
+      return {"PATCH", rule.patch()};
+    case google::api::HttpRule::kCustom:
+      return {rule.custom().kind(), rule.custom().path()};
+    case google::api::HttpRule::PATTERN_NOT_SET:
+      break;
+  }
+  return {};
+}
+
+// The token of `Authorization: Bearer …`; nothing without the header.
+Result<std::optional<std::string_view>> BearerToken(const HttpRequest& request) {
+  std::optional<std::string_view> token;
+  const Refusal malformed{Code::kUnauthenticated,
+                          "the Authorization header is not of the form: Bearer <token>"};
+  for (const auto& [name, value] : request.headers) {
+    if (!EqualsIgnoringCase(name, "authorization")) continue;
+    if (token || value.size() < 8 || !EqualsIgnoringCase(value.substr(0, 7), "bearer ")) {
+      return malformed;
+    }
+    token = value.substr(std::min(value.find_first_not_of(' ', 7), value.size()));
+    const bool legal = std::all_of(token->begin(), token->end(), [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+             std::string_view("-._~+/=").find(c) != std::string_view::npos;
+    });
+    if (token->empty() || !legal) return malformed;
+  }
+  return token;
+}
+
+// Whether the body is said to be JSON in UTF-8.
+bool IsJson(std::string_view content_type) {
+  const auto trim = [](std::string_view text) {
+    const size_t first = std::min(text.find_first_not_of(" \t"), text.size());
+    text.remove_prefix(first);
+    const size_t last = text.find_last_not_of(" \t");
+    return text.substr(0, last == std::string_view::npos ? 0 : last + 1);
+  };
+  const std::string_view type = content_type.substr(0, content_type.find(';'));
+  if (!EqualsIgnoringCase(trim(type), "application/json")) return false;
+  std::string_view parameters = content_type.substr(type.size());
+  while (!parameters.empty()) {
+    parameters.remove_prefix(1);
+    const std::string_view parameter = trim(parameters.substr(0, parameters.find(';')));
+    parameters.remove_prefix(std::min(parameters.find(';'), parameters.size()));
+    if (parameter.size() < 8 || !EqualsIgnoringCase(parameter.substr(0, 8), "charset=")) continue;
+    std::string_view charset = parameter.substr(8);
+    if (charset.size() > 1 && charset.front() == '"' && charset.back() == '"') {
+      charset = charset.substr(1, charset.size() - 2);
+    }
+    if (!EqualsIgnoringCase(charset, "utf-8")) return false;
+  }
+  return true;
+}
+
+// How long the client is willing to wait.
+Result<std::chrono::milliseconds> TimeoutOf(const HttpRequest& request,
+                                            std::chrono::milliseconds most) {
+  using std::chrono::milliseconds;
+  double seconds = 0;
+  const auto parse = [&seconds](std::string_view text) {
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
+    return error == std::errc() && end == text.data() + text.size() && seconds >= 0;
+  };
+  const auto limit = [&] {
+    if (seconds >= std::chrono::duration<double>(most).count()) return most;
+    return std::max(milliseconds(static_cast<int64_t>(seconds * 1000)), milliseconds(1));
+  };
+  if (const std::string_view text = request.Header("request-timeout"); !text.empty()) {
+    if (!parse(text)) return InvalidField("Request-Timeout", "must be a number of seconds");
+    return limit();
+  }
+  if (const std::string_view text = request.Header("grpc-timeout"); !text.empty()) {
+    static constexpr std::pair<char, double> kUnits[] = {{'H', 3600}, {'M', 60},   {'S', 1},
+                                                         {'m', 1e-3}, {'u', 1e-6}, {'n', 1e-9}};
+    const auto* unit = std::find_if(std::begin(kUnits), std::end(kUnits),
+                                    [&](const auto& known) { return known.first == text.back(); });
+    const std::string_view digits = text.substr(0, text.size() - 1);
+    if (unit == std::end(kUnits) || digits.size() > 8 ||
+        digits.find_first_not_of("0123456789") != std::string_view::npos || !parse(digits)) {
+      return InvalidField("Grpc-Timeout", "must be digits and one of H, M, S, m, u, n");
+    }
+    seconds *= unit->second;
+    return limit();
+  }
+  return most;
+}
+
+// What is known of a request while it is answered.
+struct Exchange {
+  explicit Exchange(const HttpRequest& request)
+      : request(request), trace(TraceContext::FromHeader(request.Header("traceparent"))) {
+    const std::string_view given = request.Header("x-request-id");
+    const bool usable =
+        !given.empty() && given.size() <= 128 &&
+        std::all_of(given.begin(), given.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+    // The trace's own id serves, unless another request has brought the same trace.
+    request_id =
+        usable ? std::string(given)
+               : (request.Header("traceparent").empty() ? trace : TraceContext::New()).trace_id;
+  }
+
+  const HttpRequest& request;
+  std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
+  TraceContext trace;
+  std::string request_id;
+  Endpoint* endpoint = nullptr;
+  Caller caller;
+  bool token_sent = false;
+};
+
+}  // namespace
+
+Services DeclaredServices() {
+  Services services;
+  std::vector<std::string> files;
+  DescriptorPool::internal_generated_database()->FindAllFileNames(&files);
+  std::sort(files.begin(), files.end());
+  for (const std::string& name : files) {
+    const auto* file = DescriptorPool::generated_pool()->FindFileByName(name);
+    if (file == nullptr || !std::string_view(file->package()).starts_with("shop.")) continue;
+    for (int i = 0; i < file->service_count(); ++i) services.push_back(file->service(i));
+  }
+  return services;
+}
+
+std::string ProcessOf(const ServiceDescriptor& service) {
+  const std::string_view package = service.file()->package();
+  const size_t start = std::min(package.find('.'), package.size() - 1) + 1;
+  return std::string(package.substr(start, package.find('.', start) - start));
+}
+
+Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
+  Settings settings;
+  settings.request_timeout =
+      std::chrono::milliseconds(env.Integer("REQUEST_TIMEOUT_MS", 10000, 1, 600000));
+  settings.cors_origins.clear();
+  std::string origins = env.Text("CORS_ALLOWED_ORIGINS", "*");
+  for (size_t at = 0; at <= origins.size();) {
+    const size_t comma = std::min(origins.find(',', at), origins.size());
+    std::string origin = origins.substr(at, comma - at);
+    origin.erase(0, origin.find_first_not_of(' '));
+    origin.erase(origin.find_last_not_of(" /") + 1);
+    if (origin != "*" && origin.find("://") == std::string::npos) {
+      env.Wrong("CORS_ALLOWED_ORIGINS", "is neither * nor a list such as https://shop.example");
+      break;
+    }
+    settings.cors_origins.push_back(std::move(origin));
+    at = comma + 1;
+  }
+  for (const ServiceDescriptor* service : services) {
+    const std::string process = ProcessOf(*service);
+    if (!settings.addresses.contains(process)) {
+      settings.addresses.emplace(process, ServiceAddress(env, process));
+    }
+  }
+  return settings;
+}
+
+struct Gateway::State {
+  State(const Settings& settings, auth::TokenVerifier& tokens)
+      : settings(settings), tokens(tokens) {}
+
+  void AddMethod(const MethodDescriptor* method, size_t upstream);
+  void AddRoute(const MethodDescriptor* method, const google::api::HttpRule& rule, size_t upstream);
+
+  asio::awaitable<HttpResponse> Respond(Exchange& exchange);
+  asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
+                                             const std::vector<std::string>& values);
+  asio::awaitable<Result<Caller>> WhoCalls(std::string_view token);
+  HttpResponse Options(const Exchange& exchange, const std::string& allow) const;
+  HttpResponse Readiness() const;
+  HttpResponse Failure(const Exchange& exchange, int status, std::string_view code,
+                       std::string_view message,
+                       const std::vector<FieldViolation>* details = nullptr) const;
+  HttpResponse Refuse(const Exchange& exchange, const Refusal& refusal, int retry_after = 0) const;
+  void Finish(const Exchange& exchange, HttpResponse* response);
+  std::vector<std::string> Missing() const;
+
+  const Settings settings;
+  auth::TokenVerifier& tokens;
+  Upstreams upstreams;
+  std::vector<std::string> upstream_names;
+  Router router;
+  std::vector<std::unique_ptr<Endpoint>> endpoints;           // by route
+  std::string allowed_headers;                                // of a CORS preflight
+  std::map<std::string, RouteMetrics, std::less<>> unrouted;  // by method
+  prometheus::Gauge& in_flight = prometheus::BuildGauge()
+                                     .Name("http_requests_in_flight")
+                                     .Help("Requests being answered.")
+                                     .Register(Metrics())
+                                     .Add({});
+  std::atomic<bool> stopping = false;
+  asio::thread_pool token_checks{1};  // destroyed first: what it runs uses the rest
+};
+
+Gateway::Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens)
+    : state_(std::make_unique<State>(settings, tokens)) {
+  std::map<std::string, size_t> upstreams;
+  for (const ServiceDescriptor* service : services) {
+    const std::string process = ProcessOf(*service);
+    if (!upstreams.contains(process)) {
+      upstreams[process] = state_->upstreams.Connect(settings.addresses.at(process));
+      state_->upstream_names.push_back(process);
+    }
+    for (int i = 0; i < service->method_count(); ++i) {
+      state_->AddMethod(service->method(i), upstreams[process]);
+    }
+  }
+  std::set<std::string> headers{"Authorization", "Content-Type", "Request-Timeout", "X-Request-Id",
+                                "traceparent"};
+  for (const auto& endpoint : state_->endpoints) {
+    const auto* request = endpoint->method->input_type();
+    for (int i = 0; i < request->field_count(); ++i) {
+      const std::string& header = request->field(i)->options().GetExtension(api::v1::header);
+      if (!header.empty()) headers.insert(header);
+    }
+  }
+  for (const std::string& header : headers) {
+    state_->allowed_headers += (state_->allowed_headers.empty() ? "" : ", ") + header;
+  }
+  for (const char* method : {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}) {
+    state_->unrouted.try_emplace(method, "none", method);
+  }
+}
+
+Gateway::~Gateway() = default;
+
+void Gateway::State::AddMethod(const MethodDescriptor* method, size_t upstream) {
+  rpc::RequireAccessOption(*method);
+  if (!method->options().HasExtension(google::api::http)) return;
+  if (method->client_streaming() || method->server_streaming()) {
+    log::Warning("a streaming method is not served over HTTP", {{"method", method->full_name()}});
+    return;
+  }
+  const google::api::HttpRule& rule = method->options().GetExtension(google::api::http);
+  AddRoute(method, rule, upstream);
+  for (const google::api::HttpRule& more : rule.additional_bindings()) {
+    AddRoute(method, more, upstream);
+  }
+}
+
+void Gateway::State::AddRoute(const MethodDescriptor* method, const google::api::HttpRule& rule,
+                              size_t upstream) {
+  const auto [http_method, path_template] = MethodAndTemplate(rule);
+  if (http_method.empty() || !rule.response_body().empty()) {
+    throw std::logic_error(method->full_name() + " has an HTTP binding that cannot be served");
+  }
+  const size_t route = router.Add(http_method, path_template);
+  auto endpoint = std::make_unique<Endpoint>(method, http_method, path_template,
+                                             router.variables(route), rule.body());
+  auto* types = google::protobuf::MessageFactory::generated_factory();
+  endpoint->request_type = types->GetPrototype(method->input_type());
+  endpoint->response_type = types->GetPrototype(method->output_type());
+  endpoint->upstream = upstream;
+  const api::v1::Answer& answer = method->options().GetExtension(api::v1::answer);
+  if (answer.status() != 0) endpoint->status = answer.status();
+  endpoint->raw = answer.raw();
+  endpoint->is_public = rpc::IsPublic(*method);
+  endpoints.push_back(std::move(endpoint));
+}
+
+asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange) {
+  const HttpRequest& request = exchange.request;
+  const std::string_view path = request.path();
+  if (path == "/healthz" || path == "/readyz") {
+    if (request.method == "GET" || request.method == "HEAD") {
+      co_return path == "/readyz" ? Readiness() : HttpResponse{200, {}, R"({"status":"ok"})"};
+    }
+    HttpResponse response =
+        Failure(exchange, 405, "METHOD_NOT_ALLOWED", "this path takes GET alone");
+    response.AddHeader("Allow", "GET, HEAD");
+    co_return response;
+  }
+
+  const Router::Found found = router.Find(request.method, path);
+  if (found.malformed) {
+    co_return Failure(exchange, 400, "INVALID_ARGUMENT",
+                      "the path is not percent-encoded properly");
+  }
+  if (!found.route) {
+    if (found.allow.empty()) {
+      co_return Failure(exchange, 404, "NOT_FOUND", "there is nothing at this path");
+    }
+    if (request.method == "OPTIONS") co_return Options(exchange, found.allow);
+    HttpResponse response =
+        Failure(exchange, 405, "METHOD_NOT_ALLOWED", "this path takes " + found.allow + " alone");
+    response.AddHeader("Allow", found.allow);
+    co_return response;
+  }
+  exchange.endpoint = endpoints[*found.route].get();
+  co_return co_await CallEndpoint(exchange, found.values);
+}
+
+asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
+                                                           const std::vector<std::string>& values) {
+  const HttpRequest& request = exchange.request;
+  const Endpoint& endpoint = *exchange.endpoint;
+
+  const auto token = BearerToken(request);
+  exchange.token_sent = !token || *token;
+  if (!token) co_return Refuse(exchange, token.refusal());
+  if (*token) {
+    Result<Caller> caller = co_await WhoCalls(**token);
+    if (!caller) co_return Refuse(exchange, caller.refusal());
+    exchange.caller = *std::move(caller);
+  }
+  if (const Result<void> allowed = rpc::CheckAccess(*endpoint.method, exchange.caller); !allowed) {
+    co_return Refuse(exchange, allowed.refusal());
+  }
+
+  if (endpoint.binding.has_body() && !request.body.empty() &&
+      !IsJson(request.Header("content-type"))) {
+    co_return Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
+                      "the body has to be application/json in UTF-8");
+  }
+  google::protobuf::Arena arena;
+  Message* message = endpoint.request_type->New(&arena);
+  if (const Result<void> bound = endpoint.binding.Bind(request, values, message); !bound) {
+    co_return Refuse(exchange, bound.refusal());
+  }
+  const Result<std::chrono::milliseconds> timeout = TimeoutOf(request, settings.request_timeout);
+  if (!timeout) co_return Refuse(exchange, timeout.refusal());
+
+  Upstreams::Request call{
+      endpoint.upstream,
+      endpoint.path,
+      *message,
+      *endpoint.response_type,
+      std::chrono::system_clock::now() + *timeout,
+      {{"x-request-id", exchange.request_id}, {"traceparent", exchange.trace.Child().Header()}}};
+  if (*token) call.metadata.emplace_back("authorization", "Bearer " + std::string(**token));
+  const auto reply = co_await upstreams.Call(std::move(call));
+
+  if (reply->refusal) {
+    const Refusal& refusal = *reply->refusal;
+    const int status = StatusOf(refusal);
+    if (status >= 500) {
+      // What went wrong in there is for the operator alone.
+      log::Warning("a service failed a request", {{"method", endpoint.method->full_name()},
+                                                  {"code", Name(refusal.code)},
+                                                  {"error", refusal.message},
+                                                  {"requestId", exchange.request_id},
+                                                  {"traceId", exchange.trace.trace_id}});
+    }
+    co_return Refuse(exchange, refusal, reply->retry_after);
+  }
+  HttpResponse response{endpoint.status};
+  if (endpoint.raw) {
+    json::Write(*reply->message, &response.body);
+  } else {
+    response.body = Envelope(endpoint.status, *reply->message);
+  }
+  co_return response;
+}
+
+asio::awaitable<Result<Caller>> Gateway::State::WhoCalls(std::string_view token) {
+  if (std::optional<Caller> caller = tokens.Recall(token)) co_return *std::move(caller);
+  // A signature takes its time, and the keys may have to be fetched.
+  const auto check = [this, token](auto handler) {
+    asio::any_io_executor executor = asio::get_associated_executor(handler);
+    asio::post(token_checks, [this, token, executor = std::move(executor),
+                              handler = std::move(handler)]() mutable {
+      Result<Caller> caller = Refusal{Code::kUnavailable, "tokens cannot be checked"};
+      try {
+        caller = tokens.Verify(token);
+      } catch (const std::exception& error) {
+        log::Error("cannot check a token", {{"error", error.what()}});
+      }
+      asio::post(executor, [caller = std::move(caller), handler = std::move(handler)]() mutable {
+        std::move(handler)(std::move(caller));
+      });
+    });
+  };
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Result<Caller>)>(
+      check, asio::use_awaitable);
+}
+
+HttpResponse Gateway::State::Options(const Exchange& exchange, const std::string& allow) const {
+  HttpResponse response{204};
+  response.AddHeader("Allow", allow);
+  if (!exchange.request.Header("access-control-request-method").empty()) {
+    response.AddHeader("Access-Control-Allow-Methods", allow);
+    response.AddHeader("Access-Control-Allow-Headers", allowed_headers);
+    response.AddHeader("Access-Control-Max-Age", "600");
+  }
+  return response;
+}
+
+HttpResponse Gateway::State::Readiness() const {
+  const std::vector<std::string> missing = Missing();
+  const bool is_stopping = stopping;
+  HttpResponse response{missing.empty() && !is_stopping ? 200 : 503};
+  response.body = response.status == 200 ? R"({"status":"ready")"
+                  : is_stopping          ? R"({"status":"stopping")"
+                                         : R"({"status":"waiting")";
+  response.body += R"(,"missing":[)";
+  for (const std::string& name : missing) {
+    if (response.body.back() != '[') response.body += ',';
+    json::WriteString(name, &response.body);
+  }
+  response.body += "]}";
+  return response;
+}
+
+HttpResponse Gateway::State::Failure(const Exchange& exchange, int status, std::string_view code,
+                                     std::string_view message,
+                                     const std::vector<FieldViolation>* details) const {
+  return {
+      status,
+      {},
+      ErrorBody({status, code, message, details, exchange.request.path(), exchange.request_id})};
+}
+
+HttpResponse Gateway::State::Refuse(const Exchange& exchange, const Refusal& refusal,
+                                    int retry_after) const {
+  const int status = StatusOf(refusal);
+  const std::string_view code =
+      refusal.reason.empty() ? std::string_view(Name(refusal.code)) : refusal.reason;
+  // A client can do nothing about what is wrong with us, and is told nothing about it.
+  if (status == 500) {
+    return Failure(exchange, status, Name(Code::kInternal), "something went wrong on our side");
+  }
+  HttpResponse response =
+      status == 503   ? Failure(exchange, status, code, "the service is away for the moment")
+      : status == 504 ? Failure(exchange, status, code, "the request took too long")
+      : status == 501 ? Failure(exchange, status, code, "this is not served yet")
+                      : Failure(exchange, status, code, refusal.message, &refusal.details);
+  if (status == 401) {
+    response.AddHeader("WWW-Authenticate",
+                       exchange.token_sent ? R"(Bearer error="invalid_token")" : "Bearer");
+  }
+  if (status == 429 || status == 503) {
+    response.AddHeader("Retry-After", std::to_string(std::max(retry_after, 1)));
+  }
+  return response;
+}
+
+void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
+  const HttpRequest& request = exchange.request;
+  const Endpoint* endpoint = exchange.endpoint;
+  response->AddHeader("X-Request-Id", exchange.request_id);
+  // What a caller may see can be theirs alone; a public GET may be kept by whoever likes.
+  if (endpoint != nullptr &&
+      (!endpoint->is_public || exchange.token_sent || endpoint->http_method != "GET")) {
+    response->AddHeader("Cache-Control", "no-store");
+  }
+  const bool everybody = settings.cors_origins.front() == "*";
+  if (!everybody) response->AddHeader("Vary", "Origin");
+  if (const std::string_view origin = request.Header("origin"); !origin.empty()) {
+    const auto& origins = settings.cors_origins;
+    if (everybody) {
+      response->AddHeader("Access-Control-Allow-Origin", "*");
+    } else if (std::find(origins.begin(), origins.end(), origin) != origins.end()) {
+      response->AddHeader("Access-Control-Allow-Origin", origin);
+    }
+    response->AddHeader("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+  }
+
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - exchange.start;
+  if (endpoint != nullptr) {
+    exchange.endpoint->metrics.Count(response->status, taken.count());
+  } else {
+    auto method = unrouted.find(request.method);
+    if (method == unrouted.end()) method = unrouted.find("other");
+    method->second.Count(response->status, taken.count());
+  }
+  log::Info("request", {{"method", request.method},
+                        {"path", request.path()},
+                        {"status", response->status},
+                        {"ms", taken.count() * 1000},
+                        {"userId", exchange.caller.user_id},
+                        {"requestId", exchange.request_id},
+                        {"traceId", exchange.trace.trace_id}});
+}
+
+std::vector<std::string> Gateway::State::Missing() const {
+  std::vector<std::string> missing;
+  for (size_t i = 0; i < upstream_names.size(); ++i) {
+    if (!upstreams.Connected(i)) missing.push_back(upstream_names[i]);
+  }
+  return missing;
+}
+
+asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request) {
+  Exchange exchange(request);
+  HttpResponse response;
+  state_->in_flight.Increment();
+  try {
+    response = co_await state_->Respond(exchange);
+  } catch (const std::exception& error) {
+    log::Error("cannot answer a request",
+               {{"error", error.what()}, {"requestId", exchange.request_id}});
+    response = state_->Refuse(exchange, {Code::kInternal, error.what()});
+  }
+  state_->in_flight.Decrement();
+  state_->Finish(exchange, &response);
+  co_return response;
+}
+
+HttpResponse Gateway::Reject(const HttpRequest& request, int status, std::string_view code,
+                             std::string_view message) {
+  const Exchange exchange(request);
+  HttpResponse response = state_->Failure(exchange, status, code, message);
+  response.close = true;
+  state_->Finish(exchange, &response);
+  return response;
+}
+
+std::vector<std::string> Gateway::Missing() const {
+  return state_->Missing();
+}
+
+void Gateway::Stop() {
+  state_->stopping = true;
+}
+
+}  // namespace shop::gateway

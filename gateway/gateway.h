@@ -1,0 +1,75 @@
+// From an HTTP request to its answer: route, caller, access, request message, rpc, envelope.
+//
+// Everything is worked out at the start from the descriptors of the declared services: routes from
+// google.api.http, who may call from shop.api.v1.access, the answer's form from shop.api.v1.answer.
+// Nothing here is about any one service. Besides the routes it answers /healthz, /readyz, OPTIONS
+// and CORS preflights.
+//
+// Thread-safe. No thread waits for a service, and none of the caller's threads for a token's check.
+// Counts http_requests_total{route,method,status}, http_request_duration_seconds{route} and
+// http_requests_in_flight; `route` is a path template or "none", so that clients cannot make up
+// labels.
+#pragma once
+
+#include <google/protobuf/descriptor.h>
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/auth/tokens.h"
+#include "common/core/env.h"
+#include "gateway/http.h"
+
+namespace shop::gateway {
+
+using Services = std::vector<const google::protobuf::ServiceDescriptor*>;
+
+// Every service of a package under shop. that is linked into this process.
+Services DeclaredServices();
+
+// The second part of the service's package: shop.orders.v1 is "orders". It names the address.
+std::string ProcessOf(const google::protobuf::ServiceDescriptor& service);
+
+class Gateway {
+ public:
+  struct Settings {
+    // How long a request may take. Clients may ask for less with Request-Timeout (seconds) or
+    // Grpc-Timeout, never for more.
+    std::chrono::milliseconds request_timeout{10000};
+    // Who may read answers in a browser: origins, or "*" for everybody.
+    std::vector<std::string> cors_origins{"*"};
+    std::map<std::string, std::string> addresses;  // by ProcessOf
+
+    // REQUEST_TIMEOUT_MS, CORS_ALLOWED_ORIGINS (comma-separated, default *), <SERVICE>_ADDR.
+    static Settings Read(Env& env, const Services& services);
+  };
+
+  // Throws std::logic_error for a method without a usable access option or with an HTTP binding
+  // that does not fit it. Streaming methods are left out. `tokens` has to outlive the gateway.
+  Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens);
+  // No request may be running any more.
+  ~Gateway();
+
+  // Answers `request`, whatever it is; its views have to live until then.
+  boost::asio::awaitable<HttpResponse> Handle(const HttpRequest& request);
+
+  // The answer to what could not be read as a request: counted, logged and shaped like any other.
+  HttpResponse Reject(const HttpRequest& request, int status, std::string_view code,
+                      std::string_view message);
+
+  // The processes without a connection: ready when there are none.
+  std::vector<std::string> Missing() const;
+  // /readyz says no from here on.
+  void Stop();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shop::gateway

@@ -1,0 +1,40 @@
+// An HTTP request and its answer, as the gateway sees them: apart from any HTTP library.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace shop::gateway {
+
+bool EqualsIgnoringCase(std::string_view a, std::string_view b);
+
+struct HttpRequest {
+  std::string_view method;
+  std::string_view target;  // path and query, as they were sent
+  std::string_view body;
+  std::vector<std::pair<std::string_view, std::string_view>> headers;
+
+  std::string_view path() const { return target.substr(0, target.find('?')); }
+  std::string_view query() const {
+    const size_t mark = target.find('?');
+    return mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
+  }
+  // The value of a header, "" when it was not sent; the first of several.
+  std::string_view Header(std::string_view name) const;
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string headers = {};  // whole lines; Content-Type and Content-Length come from the server
+  std::string body = {};     // JSON
+  bool close = false;        // the connection is of no use any more
+
+  // `value` must hold no line break.
+  void AddHeader(std::string_view name, std::string_view value) {
+    headers.append(name).append(": ").append(value).append("\r\n");
+  }
+};
+
+}  // namespace shop::gateway

@@ -1,0 +1,432 @@
+#include "gateway/http_server.h"
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/strand.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http/error.hpp>
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <ctime>
+#include <limits>
+#include <mutex>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "common/core/addresses.h"
+#include "common/telemetry/log.h"
+#include "gateway/gateway.h"
+#include "gateway/http.h"
+
+namespace shop::gateway {
+namespace {
+
+namespace asio = boost::asio;
+namespace beast = boost::beast;
+namespace http = boost::beast::http;
+using asio::ip::tcp;
+using boost::system::error_code;
+using Clock = std::chrono::steady_clock;
+using Parser = http::request_parser<http::string_body>;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kSweep{200};
+// How long, and how much, a client may go on sending what was refused before it reads the answer.
+constexpr milliseconds kLinger{2000};
+constexpr size_t kLingerBytes = 16 * 1024 * 1024;
+
+auto Into(error_code& error) {
+  return asio::redirect_error(asio::use_awaitable, error);
+}
+
+// The Date header's line, made once a second.
+const std::string& DateLine() {
+  thread_local std::time_t made = 0;
+  thread_local std::string line;
+  const std::time_t now = std::time(nullptr);
+  if (now != made) {
+    std::tm utc{};
+    gmtime_r(&now, &utc);
+    char text[64];
+    line.assign(text,
+                std::strftime(text, sizeof text, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &utc));
+    made = now;
+  }
+  return line;
+}
+
+// Status line and header of `response`.
+void ComposeHead(const HttpResponse& response, bool keep_alive, unsigned version,
+                 std::string* head) {
+  const beast::string_view reason =
+      http::obsolete_reason(static_cast<http::status>(response.status));
+  head->clear();
+  head->append("HTTP/1.1 ").append(std::to_string(response.status)).append(" ");
+  head->append(reason.data(), reason.size()).append("\r\n");
+  head->append(DateLine());
+  if (response.status != 204) {
+    head->append("Content-Type: application/json\r\nContent-Length: ");
+    head->append(std::to_string(response.body.size())).append("\r\n");
+  }
+  head->append("X-Content-Type-Options: nosniff\r\n").append(response.headers);
+  if (!keep_alive) {
+    head->append("Connection: close\r\n");
+  } else if (version < 11) {
+    head->append("Connection: keep-alive\r\n");
+  }
+  head->append("\r\n");
+}
+
+// Why a request whose header is read is refused all the same.
+struct Fault {
+  int status = 0;
+  std::string_view code = {};
+  std::string_view message = {};
+};
+
+Fault FaultOf(error_code error) {
+  if (error == http::error::header_limit) {
+    return {431, "HEADER_TOO_LARGE", "the header is too large"};
+  }
+  if (error == http::error::body_limit) {
+    return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
+  }
+  return {400, "INVALID_ARGUMENT", "this is not an HTTP request"};
+}
+
+}  // namespace
+
+struct HttpServer::State {
+  // Of one connection, on its own executor; `deadline` and `idle` are also seen by the sweep.
+  struct Connection {
+    Connection(tcp::socket socket, size_t max_buffer)
+        : socket(std::move(socket)), buffer(max_buffer) {}
+
+    void Expires(milliseconds after) {
+      deadline = (Clock::now() + after).time_since_epoch().count();
+    }
+    bool Expired() const { return Clock::now().time_since_epoch().count() >= deadline; }
+
+    tcp::socket socket;
+    beast::flat_buffer buffer;
+    std::optional<Parser> parser;
+    HttpRequest request;
+    std::string head;
+    asio::cancellation_signal cancel;
+    std::atomic<Clock::rep> deadline = std::numeric_limits<Clock::rep>::max();
+    std::atomic<bool> idle = true;
+  };
+
+  State(const Settings& settings, Gateway& gateway) : settings(settings), gateway(gateway) {}
+
+  void Listen();
+  asio::awaitable<void> Accept();
+  asio::awaitable<void> Sweep();
+  asio::awaitable<void> Serve(std::shared_ptr<Connection> connection);
+  asio::awaitable<bool> ServeOne(Connection& connection);
+  asio::awaitable<Fault> ReadRequest(Connection& connection);
+  asio::awaitable<error_code> Parse(Connection& connection, bool (Parser::*done)() const);
+  asio::awaitable<void> Linger(Connection& connection);
+  void View(Connection& connection);
+
+  const Settings settings;
+  Gateway& gateway;
+  asio::io_context io{settings.threads};
+  asio::strand<asio::io_context::executor_type> control = asio::make_strand(io);
+  tcp::acceptor acceptor{control};  // this and the timer are touched on `control` alone
+  asio::steady_timer timer{control};
+  std::mutex mutex;
+  std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
+  std::atomic<bool> stopping = false;
+  std::atomic<Clock::rep> patience = std::numeric_limits<Clock::rep>::max();
+  std::vector<std::thread> threads;
+};
+
+HttpServer::Settings HttpServer::Settings::Read(Env& env) {
+  Settings settings;
+  const auto duration = [&env](const char* name, milliseconds fallback) {
+    return milliseconds(env.Integer(name, fallback.count(), 1, 3600000));
+  };
+  const auto amount = [&env](const char* name, size_t fallback, int64_t max) {
+    return static_cast<size_t>(env.Integer(name, static_cast<int64_t>(fallback), 1, max));
+  };
+  settings.host = env.Text("BIND_HOST", settings.host);
+  settings.port = ServicePort(env, "gateway");
+  settings.threads = static_cast<int>(env.Integer("GATEWAY_THREADS", settings.threads, 1, 64));
+  settings.max_body_bytes = amount("HTTP_MAX_BODY_BYTES", settings.max_body_bytes, 1 << 26);
+  settings.max_connections = amount("HTTP_MAX_CONNECTIONS", settings.max_connections, 1 << 20);
+  settings.idle_timeout = duration("HTTP_IDLE_TIMEOUT_MS", settings.idle_timeout);
+  settings.header_timeout = duration("HTTP_HEADER_TIMEOUT_MS", settings.header_timeout);
+  settings.body_timeout = duration("HTTP_BODY_TIMEOUT_MS", settings.body_timeout);
+  return settings;
+}
+
+HttpServer::HttpServer(const Settings& settings, Gateway& gateway)
+    : state_(std::make_unique<State>(settings, gateway)) {
+  state_->Listen();
+  asio::co_spawn(state_->control, state_->Accept(), asio::detached);
+  asio::co_spawn(state_->control, state_->Sweep(), asio::detached);
+  for (int i = 0; i < settings.threads; ++i) {
+    state_->threads.emplace_back([state = state_.get()] { state->io.run(); });
+  }
+}
+
+HttpServer::~HttpServer() {
+  state_->gateway.Stop();
+  state_->patience = (Clock::now() + state_->settings.grace).time_since_epoch().count();
+  state_->stopping = true;
+  asio::post(state_->control, [state = state_.get()] {
+    error_code ignored;
+    state->acceptor.close(ignored);
+    state->timer.cancel();
+  });
+  for (std::thread& thread : state_->threads) thread.join();
+}
+
+uint16_t HttpServer::port() const {
+  return state_->acceptor.local_endpoint().port();
+}
+
+void HttpServer::State::Listen() {
+  try {
+    tcp::resolver resolver(io);
+    const tcp::endpoint endpoint =
+        *resolver.resolve(settings.host, std::to_string(settings.port), tcp::resolver::passive);
+    acceptor.open(endpoint.protocol());
+    acceptor.set_option(tcp::acceptor::reuse_address(true));
+    acceptor.bind(endpoint);
+    acceptor.listen(asio::socket_base::max_listen_connections);
+  } catch (const boost::system::system_error& error) {
+    throw std::runtime_error("cannot listen on " + settings.host + ":" +
+                             std::to_string(settings.port) + ": " + error.code().message());
+  }
+}
+
+asio::awaitable<void> HttpServer::State::Accept() {
+  while (!stopping) {
+    const asio::any_io_executor executor =
+        settings.threads > 1 ? asio::any_io_executor(asio::make_strand(io)) : io.get_executor();
+    tcp::socket socket(executor);
+    error_code error;
+    co_await acceptor.async_accept(socket, Into(error));
+    if (stopping) break;
+    if (error) {
+      // Most likely out of file descriptors: some will come free.
+      log::Warning("cannot accept a connection", {{"error", error.message()}});
+      asio::steady_timer pause(control, milliseconds(100));
+      co_await pause.async_wait(Into(error));
+      continue;
+    }
+    socket.set_option(tcp::no_delay(true), error);
+    auto connection =
+        std::make_shared<Connection>(std::move(socket), settings.max_header_bytes + (64 * 1024));
+    {
+      const std::lock_guard lock(mutex);
+      if (connections.size() >= settings.max_connections) {
+        static constexpr std::string_view kFull =
+            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+            "Connection: close\r\n\r\n";
+        connection->socket.non_blocking(true, error);
+        connection->socket.write_some(asio::buffer(kFull), error);
+        continue;
+      }
+      connections.emplace(connection.get(), connection);
+    }
+    asio::co_spawn(executor, Serve(connection),
+                   asio::bind_cancellation_slot(connection->cancel.slot(), asio::detached));
+  }
+}
+
+// Ends what has taken too long, and at the end everything.
+asio::awaitable<void> HttpServer::State::Sweep() {
+  for (;;) {
+    error_code error;
+    timer.expires_after(kSweep);
+    co_await timer.async_wait(Into(error));
+    const bool ending = stopping;
+    const bool impatient = Clock::now().time_since_epoch().count() >= patience;
+    const std::lock_guard lock(mutex);
+    if (ending && connections.empty()) co_return;
+    for (const auto& [key, connection] : connections) {
+      if (ending && connection->idle) connection->Expires(milliseconds(0));
+      if (!impatient && !connection->Expired()) continue;
+      asio::post(connection->socket.get_executor(), [connection = connection, impatient] {
+        error_code ignored;
+        if (impatient) {
+          connection->cancel.emit(asio::cancellation_type::terminal);
+        } else if (connection->Expired()) {
+          connection->socket.cancel(ignored);
+        }
+      });
+    }
+  }
+}
+
+asio::awaitable<void> HttpServer::State::Serve(std::shared_ptr<Connection> connection) {
+  try {
+    while (co_await ServeOne(*connection)) {
+    }
+  } catch (const boost::system::system_error&) {
+    // Cancelled.
+  } catch (const std::exception& error) {
+    log::Error("a connection ended with an error", {{"error", error.what()}});
+  }
+  error_code ignored;
+  connection->socket.shutdown(tcp::socket::shutdown_both, ignored);
+  connection->socket.close(ignored);
+  const std::lock_guard lock(mutex);
+  connections.erase(connection.get());
+}
+
+// Answers the next request; false when the connection is to end.
+asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
+  connection.parser.emplace();
+  connection.parser->header_limit(static_cast<uint32_t>(settings.max_header_bytes));
+  connection.parser->body_limit(settings.max_body_bytes);
+  connection.request = {};
+  if (connection.buffer.size() == 0) {
+    connection.Expires(settings.idle_timeout);
+    connection.idle = true;
+    if (stopping) co_return false;
+    error_code error;
+    const size_t got =
+        co_await connection.socket.async_read_some(connection.buffer.prepare(4096), Into(error));
+    if (error) co_return false;
+    connection.buffer.commit(got);
+  }
+  connection.idle = false;
+
+  const Fault fault = co_await ReadRequest(connection);
+  if (fault.status < 0) co_return false;
+  View(connection);
+  HttpResponse response;
+  if (fault.status == 0) {
+    connection.deadline = std::numeric_limits<Clock::rep>::max();
+    response = co_await gateway.Handle(connection.request);
+  } else {
+    response = gateway.Reject(connection.request, fault.status, fault.code, fault.message);
+  }
+
+  const auto& message = connection.parser->get();
+  const bool keep_alive = !response.close && !stopping && connection.parser->keep_alive();
+  ComposeHead(response, keep_alive, message.version(), &connection.head);
+  const bool head_only = message.method() == http::verb::head;
+  const std::array<asio::const_buffer, 2> parts{
+      asio::buffer(connection.head),
+      head_only ? asio::const_buffer() : asio::buffer(response.body)};
+  connection.Expires(settings.write_timeout);
+  error_code error;
+  co_await asio::async_write(connection.socket, parts, Into(error));
+  if (error) co_return false;
+  if (response.close) co_await Linger(connection);
+  co_return keep_alive;
+}
+
+// Reads one request. Status 0: it is there; negative: there is nobody left to answer.
+asio::awaitable<Fault> HttpServer::State::ReadRequest(Connection& connection) {
+  Parser& parser = *connection.parser;
+  connection.Expires(settings.header_timeout);
+  error_code error = co_await Parse(connection, &Parser::is_header_done);
+  if (!error) {
+    const auto& message = parser.get();
+    if (message.version() >= 11 && message.count(http::field::host) != 1) {
+      co_return Fault{400, "INVALID_ARGUMENT", "there has to be one Host header"};
+    }
+    if (message.count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
+      co_return Fault{400, "INVALID_ARGUMENT", "the transfer encoding is not known here"};
+    }
+    if (const auto expect = message.find(http::field::expect);
+        expect != message.end() && message.version() >= 11) {
+      if (!beast::iequals(expect->value(), "100-continue")) {
+        co_return Fault{417, "EXPECTATION_FAILED", "that expectation cannot be met"};
+      }
+      if (!parser.is_done() && connection.buffer.size() == 0) {
+        static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+        co_await asio::async_write(connection.socket, asio::buffer(kContinue), Into(error));
+      }
+    }
+    connection.Expires(settings.body_timeout);
+    if (!error) error = co_await Parse(connection, &Parser::is_done);
+  }
+  if (!error) co_return Fault{};
+  if (error == asio::error::operation_aborted) {
+    if (!connection.Expired()) co_return Fault{-1};
+    co_return Fault{408, "REQUEST_TIMEOUT", "the request took too long to arrive"};
+  }
+  // Faults of the connection have nobody to be told.
+  if (error.category() != make_error_code(http::error::end_of_stream).category()) {
+    co_return Fault{-1};
+  }
+  co_return FaultOf(error);
+}
+
+asio::awaitable<error_code> HttpServer::State::Parse(Connection& connection,
+                                                     bool (Parser::*done)() const) {
+  Parser& parser = *connection.parser;
+  while (!(parser.*done)()) {
+    if (connection.buffer.size() > 0) {
+      error_code error;
+      const size_t used = parser.put(connection.buffer.data(), error);
+      connection.buffer.consume(used);
+      if (error && error != http::error::need_more) co_return error;
+      if (used > 0) continue;
+    }
+    error_code error;
+    const size_t got =
+        co_await connection.socket.async_read_some(connection.buffer.prepare(8192), Into(error));
+    if (error) co_return error;
+    connection.buffer.commit(got);
+  }
+  co_return error_code{};
+}
+
+// Lets the client read the answer although it is still sending: closing at once would reset it
+// away.
+asio::awaitable<void> HttpServer::State::Linger(Connection& connection) {
+  error_code error;
+  connection.socket.shutdown(tcp::socket::shutdown_send, error);
+  connection.Expires(kLinger);
+  std::array<char, 8192> ignored{};
+  for (size_t total = 0; !error && total < kLingerBytes;) {
+    total += co_await connection.socket.async_read_some(asio::buffer(ignored), Into(error));
+  }
+}
+
+// Shows what was parsed, be it a part only, as a request.
+void HttpServer::State::View(Connection& connection) {
+  const auto& message = connection.parser->get();
+  HttpRequest& request = connection.request;
+  const auto view = [](beast::string_view text) {
+    return std::string_view(text.data(), text.size());
+  };
+  request.method = view(message.method_string());
+  request.target = view(message.target());
+  // A proxy's form of it: http://host/path.
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!request.target.starts_with(scheme)) continue;
+    const size_t path = std::min(request.target.find('/', scheme.size()), request.target.size());
+    request.target.remove_prefix(path);
+  }
+  request.body = message.body();
+  for (const auto& field : message) {
+    request.headers.emplace_back(view(field.name_string()), view(field.value()));
+  }
+}
+
+}  // namespace shop::gateway

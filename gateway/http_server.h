@@ -1,0 +1,51 @@
+// HTTP/1.1 in front of the gateway: connections, limits and time-outs.
+//
+// One coroutine a connection, requests of a connection one after the other, also when they come
+// pipelined. What cannot be read as a request is answered (400, 408, 413, 417, 431) and ends its
+// connection; an idle connection just ends. Time-outs are looked after five times a second.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "common/core/env.h"
+
+namespace shop::gateway {
+
+class Gateway;
+
+class HttpServer {
+ public:
+  struct Settings {
+    std::string host = "127.0.0.1";
+    uint16_t port = 0;  // 0 takes a free one (tests)
+    int threads = 1;    // one serves what two processors can send it
+    size_t max_header_bytes = 16 * 1024;
+    size_t max_body_bytes = 1024 * 1024;
+    size_t max_connections = 10000;                   // more get a 503 at once
+    std::chrono::milliseconds idle_timeout{60000};    // between requests
+    std::chrono::milliseconds header_timeout{10000};  // first byte to the end of the header
+    std::chrono::milliseconds body_timeout{30000};
+    std::chrono::milliseconds write_timeout{30000};
+    std::chrono::milliseconds grace{7000};  // for requests in flight when stopping
+
+    // BIND_HOST, GATEWAY_PORT, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_CONNECTIONS,
+    // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS.
+    static Settings Read(Env& env);
+  };
+
+  // Serves at once. Throws std::runtime_error when the port cannot be had.
+  HttpServer(const Settings& settings, Gateway& gateway);
+  // Accepts nothing more, lets requests in flight finish for the time of grace, then cancels them.
+  ~HttpServer();
+
+  uint16_t port() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shop::gateway

@@ -1,0 +1,23 @@
+// The gateway's process: what is declared is served.
+#include "common/auth/tokens.h"
+#include "common/core/addresses.h"
+#include "common/core/process.h"
+#include "common/rpc/identity.h"
+#include "gateway/gateway.h"
+#include "gateway/http_server.h"
+
+int main() {
+  using namespace shop;
+  Process process("gateway");
+  const gateway::Services services = gateway::DeclaredServices();
+  const auto settings = gateway::Gateway::Settings::Read(process.env(), services);
+  const auto http = gateway::HttpServer::Settings::Read(process.env());
+  const std::string auth_address = ServiceAddress(process.env(), "auth");
+  process.Start();
+
+  auth::TokenVerifier tokens(rpc::KeysFrom(auth_address));
+  gateway::Gateway gateway(settings, services, tokens);
+  const gateway::HttpServer server(http, gateway);
+  process.AddReadiness("services", [&] { return gateway.Missing().empty(); });
+  return process.RunUntilStopped();
+}

@@ -1,0 +1,213 @@
+#include "gateway/router.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace shop::gateway {
+namespace {
+
+int HexDigit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+[[noreturn]] void Malformed(std::string_view path_template, const char* why) {
+  throw std::invalid_argument("path template " + std::string(path_template) + ": " + why);
+}
+
+}  // namespace
+
+std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_space) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '+' && plus_is_space) {
+      decoded += ' ';
+    } else if (text[i] != '%') {
+      decoded += text[i];
+    } else {
+      const int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
+      const int low = i + 2 < text.size() ? HexDigit(text[i + 2]) : -1;
+      if (high < 0 || low < 0) return std::nullopt;
+      decoded += static_cast<char>(high * 16 + low);
+      i += 2;
+    }
+  }
+  return decoded;
+}
+
+// Template  = "/" Segments [ ":" Verb ]
+// Segments  = Segment { "/" Segment }
+// Segment   = "*" | "**" | LITERAL | "{" FieldPath [ "=" Segments ] "}"
+Router::Route Router::Parse(std::string_view path_template, std::vector<std::string>* names) {
+  Route route{};
+  std::string_view rest = path_template;
+  bool in_variable = false;
+  const auto take = [&rest](char c) {
+    if (rest.empty() || rest.front() != c) return false;
+    rest.remove_prefix(1);
+    return true;
+  };
+  const auto take_until = [&rest](const char* ends) {
+    const size_t length = std::min(rest.find_first_of(ends), rest.size());
+    const std::string_view taken = rest.substr(0, length);
+    rest.remove_prefix(length);
+    return taken;
+  };
+  const auto add = [&](std::string_view text) {
+    if (text.empty()) Malformed(path_template, "has an empty segment");
+    if (!route.segments.empty() && route.segments.back().kind == Kind::kRest) {
+      Malformed(path_template, "goes on after **");
+    }
+    if (text == "*" || text == "**") {
+      route.segments.push_back({text == "*" ? Kind::kAny : Kind::kRest, {}});
+    } else if (text.find('*') != std::string_view::npos) {
+      Malformed(path_template, "has a * that is not a whole segment");
+    } else {
+      route.segments.push_back({Kind::kLiteral, std::string(text)});
+    }
+  };
+  if (!take('/')) Malformed(path_template, "does not begin with a slash");
+  do {
+    if (take('{')) {
+      if (in_variable) Malformed(path_template, "has a variable in a variable");
+      in_variable = true;
+      names->emplace_back(take_until("=}/"));
+      if (names->back().empty()) Malformed(path_template, "has a variable without a name");
+      route.variables.push_back({route.segments.size(), 0});
+      if (rest.starts_with('/')) Malformed(path_template, "has a slash in a variable's name");
+      add(take('=') ? take_until("/}") : std::string_view("*"));
+    } else {
+      add(take_until("/:{}"));
+    }
+    if (take('}')) {
+      if (!in_variable) Malformed(path_template, "closes what is not open");
+      in_variable = false;
+      route.variables.back().count = route.segments.size() - route.variables.back().first;
+    }
+  } while (take('/'));
+  if (in_variable) Malformed(path_template, "does not close its variable");
+  if (take(':')) {
+    route.verb = take_until("/:{}*");
+    if (route.verb.empty()) Malformed(path_template, "has an empty verb");
+  }
+  if (!rest.empty()) Malformed(path_template, "has something after its end");
+  return route;
+}
+
+bool Router::Before(const Route& a, const Route& b) {
+  const size_t common = std::min(a.segments.size(), b.segments.size());
+  for (size_t i = 0; i < common; ++i) {
+    if (a.segments[i].kind != b.segments[i].kind) return a.segments[i].kind < b.segments[i].kind;
+  }
+  if (a.segments.size() != b.segments.size()) return a.segments.size() > b.segments.size();
+  return a.verb.size() > b.verb.size();  // a verb is also what a * would match
+}
+
+size_t Router::Add(std::string_view method, std::string_view path_template) {
+  std::vector<std::string> names;
+  Route route = Parse(path_template, &names);
+  route.number = variables_.size();
+  route.method = method;
+  const auto same_segment = [](const Segment& a, const Segment& b) {
+    return a.kind == b.kind && a.literal == b.literal;
+  };
+  for (const Route& other : routes_) {
+    if (other.method == route.method && other.verb == route.verb &&
+        std::equal(other.segments.begin(), other.segments.end(), route.segments.begin(),
+                   route.segments.end(), same_segment)) {
+      throw std::logic_error(std::string(method) + " " + std::string(path_template) +
+                             " is declared twice");
+    }
+  }
+  variables_.push_back(std::move(names));
+  routes_.insert(std::upper_bound(routes_.begin(), routes_.end(), route, Before), route);
+  return route.number;
+}
+
+const std::vector<std::string>& Router::variables(size_t route) const {
+  return variables_[route];
+}
+
+bool Router::Matches(const Route& route, const std::vector<std::string_view>& segments) {
+  const bool open = route.segments.back().kind == Kind::kRest;
+  const size_t fixed = route.segments.size() - (open ? 1 : 0);
+  if (open ? segments.size() < fixed : segments.size() != fixed) return false;
+  std::string_view last = segments.back();
+  if (!route.verb.empty()) {
+    const size_t stem = last.size() - std::min(last.size(), route.verb.size() + 1);
+    if (last.substr(stem, 1) != ":" || last.substr(stem + 1) != route.verb) return false;
+    last = last.substr(0, stem);
+  }
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const std::string_view segment = i + 1 == segments.size() ? last : segments[i];
+    if (segment.empty()) return false;
+    if (i < fixed && route.segments[i].kind == Kind::kLiteral &&
+        route.segments[i].literal != segment) {
+      return false;
+    }
+  }
+  return true;
+}
+
+Router::Found Router::Find(std::string_view method, std::string_view path) const {
+  Found found;
+  if (path.empty() || path.front() != '/') return found;
+  path.remove_prefix(1);
+  if (path.ends_with('/')) path.remove_suffix(1);
+  std::vector<std::string_view> segments;
+  for (;;) {
+    const size_t slash = path.find('/');
+    segments.push_back(path.substr(0, slash));
+    if (slash == std::string_view::npos) break;
+    path.remove_prefix(slash + 1);
+  }
+  std::vector<std::string> decoded;  // what the views of encoded segments look at from here on
+  decoded.reserve(segments.size());
+  for (std::string_view& segment : segments) {
+    if (segment.find('%') == std::string_view::npos) continue;
+    std::optional<std::string> plain = PercentDecode(segment);
+    if (!plain) {
+      found.malformed = true;
+      return found;
+    }
+    segment = decoded.emplace_back(*std::move(plain));
+  }
+
+  const Route* taken = nullptr;
+  const auto allow = [&found](std::string_view name) {
+    if (found.allow.find(name) != std::string::npos) return;
+    if (!found.allow.empty()) found.allow += ", ";
+    found.allow += name;
+  };
+  for (const Route& route : routes_) {
+    if (!Matches(route, segments)) continue;
+    if (route.method == method) {
+      taken = &route;
+      break;
+    }
+    if (taken == nullptr && method == "HEAD" && route.method == "GET") taken = &route;
+    allow(route.method);
+    if (route.method == "GET") allow("HEAD");
+  }
+  if (taken == nullptr) {
+    if (!found.allow.empty()) allow("OPTIONS");
+    return found;
+  }
+  found.route = taken->number;
+  if (!taken->verb.empty()) segments.back().remove_suffix(taken->verb.size() + 1);
+  for (const Variable& variable : taken->variables) {
+    std::string& value = found.values.emplace_back();
+    const bool open = taken->segments[variable.first + variable.count - 1].kind == Kind::kRest;
+    const size_t end = open ? segments.size() : variable.first + variable.count;
+    for (size_t i = variable.first; i < end; ++i) {
+      if (i > variable.first) value += '/';
+      value += segments[i];
+    }
+  }
+  return found;
+}
+
+}  // namespace shop::gateway

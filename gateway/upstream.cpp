@@ -1,0 +1,149 @@
+#include "gateway/upstream.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/completion_queue.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/support/channel_arguments.h>
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/prefer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <thread>
+
+#include "common/rpc/status.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace shop::gateway {
+namespace {
+
+namespace asio = boost::asio;
+using google::protobuf::MessageLite;
+using Stub = grpc::TemplatedGenericStub<MessageLite, MessageLite>;
+
+int RetryAfter(const grpc::Status& status) {
+  google::rpc::Status details;
+  if (status.error_details().empty() || !details.ParseFromString(status.error_details())) return 0;
+  google::rpc::RetryInfo info;
+  for (const google::protobuf::Any& detail : details.details()) {
+    if (!detail.UnpackTo(&info)) continue;
+    return static_cast<int>(info.retry_delay().seconds()) +
+           (info.retry_delay().nanos() > 0 ? 1 : 0);
+  }
+  return 0;
+}
+
+Refusal RefusalOf(const grpc::Status& status) {
+  Refusal refusal = rpc::FromStatus(status);
+  // Either the service gave up on us or we are stopping: the client may try again.
+  if (status.error_code() == grpc::StatusCode::CANCELLED) refusal.code = Code::kUnavailable;
+  return refusal;
+}
+
+// One call on its way. Keeps itself alive until gRPC hands it back, whoever else has let go of it.
+struct Pending : Upstreams::Reply {
+  grpc::ClientContext context;
+  grpc::Status status;
+  std::unique_ptr<grpc::ClientAsyncResponseReader<MessageLite>> reader;
+  std::shared_ptr<Pending> self;
+
+  virtual void Complete() = 0;
+
+  // On the queue's thread.
+  void Finish() {
+    if (!status.ok()) {
+      refusal = RefusalOf(status);
+      retry_after = RetryAfter(status);
+    }
+    Complete();
+    self.reset();
+  }
+};
+
+template <typename Handler>
+struct PendingFor final : Pending {
+  explicit PendingFor(Handler handler)
+      : executor(asio::get_associated_executor(handler)), handler(std::move(handler)) {}
+
+  void Complete() override {
+    asio::post(executor, [handler = std::move(handler),
+                          reply = std::shared_ptr<const Reply>(self)]() mutable {
+      std::move(handler)(std::move(reply));
+    });
+  }
+
+  asio::any_io_executor executor;
+  Handler handler;
+};
+
+}  // namespace
+
+struct Upstreams::State {
+  std::vector<std::shared_ptr<grpc::Channel>> channels;
+  std::vector<std::unique_ptr<Stub>> stubs;
+  grpc::CompletionQueue queue;
+  std::thread thread;
+};
+
+Upstreams::Upstreams() : state_(std::make_unique<State>()) {
+  state_->thread = std::thread([queue = &state_->queue] {
+    void* tag = nullptr;
+    bool ok = false;
+    while (queue->Next(&tag, &ok)) static_cast<Pending*>(tag)->Finish();
+  });
+}
+
+Upstreams::~Upstreams() {
+  state_->queue.Shutdown();
+  state_->thread.join();
+}
+
+size_t Upstreams::Connect(const std::string& address) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // 15 % of a call's CPU
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  arguments.SetMaxReceiveMessageSize(-1);
+  arguments.SetLoadBalancingPolicyName("round_robin");
+  state_->channels.push_back(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
+  state_->channels.back()->GetState(true);
+  state_->stubs.push_back(std::make_unique<Stub>(state_->channels.back()));
+  return state_->stubs.size() - 1;
+}
+
+bool Upstreams::Connected(size_t upstream) const {
+  return state_->channels[upstream]->GetState(true) == GRPC_CHANNEL_READY;
+}
+
+asio::awaitable<std::shared_ptr<const Upstreams::Reply>> Upstreams::Call(Request request) {
+  const auto start = [this, &request](auto handler) {
+    using Handler = decltype(handler);
+    auto slot = asio::get_associated_cancellation_slot(handler);
+    const auto call = std::make_shared<PendingFor<Handler>>(std::move(handler));
+    call->self = call;
+    call->message = request.response_type.New(&call->arena);
+    call->context.set_deadline(request.deadline);
+    for (const auto& [name, value] : request.metadata) call->context.AddMetadata(name, value);
+    if (slot.is_connected()) {
+      slot.assign([weak = std::weak_ptr<Pending>(call)](asio::cancellation_type) {
+        if (const std::shared_ptr<Pending> running = weak.lock()) running->context.TryCancel();
+      });
+    }
+    call->reader = state_->stubs[request.upstream]->PrepareUnaryCall(
+        &call->context, request.path, request.message, &state_->queue);
+    call->reader->StartCall();
+    call->reader->Finish(call->message, &call->status, static_cast<Pending*>(call.get()));
+  };
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>,
+                                          void(std::shared_ptr<const Reply>)>(start,
+                                                                              asio::use_awaitable);
+}
+
+}  // namespace shop::gateway

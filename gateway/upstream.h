@@ -1,0 +1,59 @@
+// Calls to the services: unary rpcs of any message types, without a thread waiting for any of them.
+//
+// One thread takes completed calls from gRPC's queue, reads their answers and posts the callers
+// back to their own executors. Nothing is retried: only a client knows what may run twice.
+#pragma once
+
+#include <google/protobuf/arena.h>
+#include <google/protobuf/message.h>
+
+#include <boost/asio/awaitable.hpp>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/core/result.h"
+
+namespace shop::gateway {
+
+class Upstreams {
+ public:
+  Upstreams();
+  // No call may be running any more.
+  ~Upstreams();
+
+  // Opens a channel, spread over all addresses of a name, and answers its number. Connects in the
+  // background, and again whenever the connection is lost. Before the first call alone.
+  size_t Connect(const std::string& address);
+  bool Connected(size_t upstream) const;
+
+  struct Request {
+    size_t upstream;
+    const std::string& path;  // /shop.orders.v1.OrdersService/GetOrder
+    const google::protobuf::Message& message;
+    const google::protobuf::Message& response_type;
+    std::chrono::system_clock::time_point deadline;
+    std::vector<std::pair<std::string, std::string>> metadata;
+  };
+
+  struct Reply {
+    virtual ~Reply() = default;
+
+    google::protobuf::Arena arena;
+    google::protobuf::Message* message = nullptr;  // of response_type, lives as long as the reply
+    std::optional<Refusal> refusal;                // then the message is empty
+    int retry_after = 0;                           // seconds that the service asks for, 0 for none
+  };
+
+  // Ends at the deadline at the latest. Cancelling the coroutine cancels the call.
+  boost::asio::awaitable<std::shared_ptr<const Reply>> Call(Request request);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shop::gateway
