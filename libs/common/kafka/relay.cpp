@@ -39,7 +39,7 @@ constexpr Statement kMark{
     "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY ($1::bigint[])"};
 // Counts up to a limit, as a long outage must not make counting the work.
 constexpr Statement kCount{
-    "SELECT count(*) FROM (SELECT FROM outbox WHERE published_at IS NULL LIMIT 10000) AS some"};
+    "SELECT count(*) FROM (SELECT FROM outbox WHERE published_at IS NULL LIMIT 10000) AS counted"};
 constexpr pqxx::result::size_type kDeletedAtOnce = 1000;
 constexpr Statement kDeleteOld{
     "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 1000)"

@@ -12,38 +12,62 @@ namespace {
 
 using Client = std::unique_ptr<rd_kafka_t, decltype(&rd_kafka_destroy)>;
 
-Client Connect() {
+Client Connect(rd_kafka_type_t type) {
   char error[256];
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
   const std::string brokers = Server("KAFKA_BOOTSTRAP_SERVERS");
-  if (rd_kafka_conf_set(conf, "bootstrap.servers", brokers.c_str(), error, sizeof error) !=
-      RD_KAFKA_CONF_OK) {
-    throw std::runtime_error(error);
-  }
-  rd_kafka_t* client = rd_kafka_new(RD_KAFKA_PRODUCER, conf, error, sizeof error);
+  const auto set = [&](const char* name, const char* value) {
+    if (rd_kafka_conf_set(conf, name, value, error, sizeof error) != RD_KAFKA_CONF_OK) {
+      throw std::runtime_error(error);
+    }
+  };
+  set("bootstrap.servers", brokers.c_str());
+  // Needed by the interface; no group is joined.
+  if (type == RD_KAFKA_CONSUMER) set("group.id", "reader");
+  rd_kafka_t* client = rd_kafka_new(type, conf, error, sizeof error);
   if (client == nullptr) throw std::runtime_error(error);
   return Client(client, rd_kafka_destroy);
 }
 
-bool HasLeaders(rd_kafka_t* client, const std::string& name, int partitions) {
+// How many partitions a topic has; 0 unless all have leaders.
+int PartitionsWithLeaders(rd_kafka_t* client, const std::string& name) {
   const std::unique_ptr<rd_kafka_topic_t, decltype(&rd_kafka_topic_destroy)> topic(
       rd_kafka_topic_new(client, name.c_str(), nullptr), rd_kafka_topic_destroy);
   const rd_kafka_metadata_t* metadata = nullptr;
   if (rd_kafka_metadata(client, 0, topic.get(), &metadata, 5000) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    return false;
+    return 0;
   }
-  bool ready = metadata->topic_cnt == 1 && metadata->topics[0].partition_cnt >= partitions;
-  for (int i = 0; ready && i < metadata->topics[0].partition_cnt; ++i) {
-    ready = metadata->topics[0].partitions[i].leader >= 0;
+  int count = metadata->topic_cnt == 1 ? metadata->topics[0].partition_cnt : 0;
+  for (int i = 0; i < count; ++i) {
+    if (metadata->topics[0].partitions[i].leader < 0) count = 0;
   }
   rd_kafka_metadata_destroy(metadata);
-  return ready;
+  return count;
+}
+
+TopicRecord ToRecord(const rd_kafka_message_t& message) {
+  TopicRecord record;
+  record.partition = message.partition;
+  record.key.assign(static_cast<const char*>(message.key), message.key_len);
+  record.value.assign(static_cast<const char*>(message.payload), message.len);
+  rd_kafka_headers_t* headers = nullptr;
+  if (rd_kafka_message_headers(&message, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    const char* name = nullptr;
+    const void* value = nullptr;
+    size_t size = 0;
+    for (size_t i = 0;
+         rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
+         ++i) {
+      record.headers[name] = std::string(static_cast<const char*>(value), size);
+    }
+  }
+  return record;
 }
 
 }  // namespace
 
 void MakeTopic(const std::string& name, int partitions) {
-  const Client client = Connect();
+  const Client client = Connect(RD_KAFKA_PRODUCER);
   char error[256];
   rd_kafka_NewTopic_t* topic =
       rd_kafka_NewTopic_new(name.c_str(), partitions, 1, error, sizeof error);
@@ -64,9 +88,32 @@ void MakeTopic(const std::string& name, int partitions) {
   if (outcome != RD_KAFKA_RESP_ERR_NO_ERROR && outcome != RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS) {
     throw std::runtime_error("cannot make topic " + name + ": " + rd_kafka_err2str(outcome));
   }
-  if (!Eventually([&] { return HasLeaders(client.get(), name, partitions); })) {
+  if (!Eventually([&] { return PartitionsWithLeaders(client.get(), name) >= partitions; })) {
     throw std::runtime_error("topic " + name + " has no leaders");
   }
+}
+
+std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
+                                   std::chrono::milliseconds limit) {
+  const auto give_up = std::chrono::steady_clock::now() + limit;
+  const Client client = Connect(RD_KAFKA_CONSUMER);
+  rd_kafka_poll_set_consumer(client.get());
+  const int partitions = PartitionsWithLeaders(client.get(), name);
+  rd_kafka_topic_partition_list_t* all = rd_kafka_topic_partition_list_new(partitions);
+  for (int i = 0; i < partitions; ++i) {
+    rd_kafka_topic_partition_list_add(all, name.c_str(), i)->offset = RD_KAFKA_OFFSET_BEGINNING;
+  }
+  rd_kafka_assign(client.get(), all);
+  rd_kafka_topic_partition_list_destroy(all);
+  std::vector<TopicRecord> records;
+  while (records.size() < at_least && std::chrono::steady_clock::now() < give_up) {
+    rd_kafka_message_t* message = rd_kafka_consumer_poll(client.get(), 100);
+    if (message == nullptr) continue;
+    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) records.push_back(ToRecord(*message));
+    rd_kafka_message_destroy(message);
+  }
+  rd_kafka_consumer_close(client.get());
+  return records;
 }
 
 }  // namespace shop::testing

@@ -1,11 +1,26 @@
 // Kafka topics for tests.
 #pragma once
 
+#include <chrono>
+#include <map>
 #include <string>
+#include <vector>
 
 namespace shop::testing {
 
 // Makes a topic and waits until its partitions have leaders. One that exists is left as it is.
 void MakeTopic(const std::string& name, int partitions);
+
+struct TopicRecord {
+  int partition = 0;
+  std::string key;
+  std::string value;
+  std::map<std::string, std::string> headers;
+};
+
+// What a topic holds, from its beginning, in the order of each partition: returns as soon as there
+// are `at_least` records, or what there is once the limit has passed.
+std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
+                                   std::chrono::milliseconds limit = std::chrono::seconds(20));
 
 }  // namespace shop::testing

@@ -1,0 +1,305 @@
+#include "common/kafka/consumer.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "common/kafka/held.h"
+#include "common/kafka/producer.h"
+#include "common/kafka/relay.h"
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+#include "common/testing/topics.h"
+#include "messaging_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::kafka {
+namespace {
+
+using events::v1::OrderCancelled;
+using postgres::Tx;
+using ::testing::ElementsAre;
+using testing::Eventually;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::MakeTopic;
+using testing::UniqueName;
+
+constexpr postgres::Statement kTell{"INSERT INTO told (key, reason) VALUES ($1, $2)"};
+
+KafkaSettings Brokers() {
+  return {.brokers = testing::Server("KAFKA_BOOTSTRAP_SERVERS")};
+}
+
+// A group that writes down what it is told, in order. A reason of "refuse" is refused, and "away"
+// finds a dependency away, until Mend is called.
+class ConsumerTest : public ::testing::Test {
+ protected:
+  ConsumerTest() {
+    postgres::Migrate(db_, {kMessagingMigrations});
+    InTransaction(db_, [](Tx& tx) {
+      tx.Run("CREATE TABLE told (id bigserial PRIMARY KEY, key text, reason text)");
+    });
+    MakeTopic(topic_, 6);
+  }
+
+  std::unique_ptr<Consumer> Hear() {
+    return std::make_unique<Consumer>(
+        Brokers(), group_, std::vector{topic_}, db_,
+        Handlers().On<OrderCancelled>(
+            [this](Tx& tx, const OrderCancelled& order, const Event& event) -> Result<void> {
+              ++calls_;
+              tx.Exec(kTell, event.key, order.reason());
+              if (mended_) return kDone;
+              if (order.reason() == "refuse") return Refusal{Code::kInternal, "not now"};
+              if (order.reason() == "throw") throw std::runtime_error("broken");
+              if (order.reason() == "away") return Refusal{Code::kUnavailable, "away"};
+              if (order.reason() == "gone") throw Unavailable("gone");
+              return kDone;
+            }),
+        ConsumerOptions{.attempts = 3,
+                        .first_pause = std::chrono::milliseconds(1),
+                        .longest_pause = std::chrono::milliseconds(20),
+                        .poll = std::chrono::milliseconds(20)});
+  }
+  Event Cancelled(int64_t key, const std::string& reason) {
+    OrderCancelled message;
+    message.set_order_id(key);
+    message.set_reason(reason);
+    Event event = Compose(message, {.source = "orders", .trace = TraceContext::New()});
+    event.topic = topic_;
+    return event;
+  }
+  void Publish(const std::vector<Event>& events) {
+    for (const Outcome& outcome : producer_.Publish(events, [] { return true; })) {
+      ASSERT_TRUE(outcome.acknowledged) << outcome.refusal;
+    }
+  }
+  void Mend() { mended_ = true; }
+
+  // What was told, in order; of one key, or of all.
+  std::vector<std::string> Told(const std::string& key = "") {
+    std::vector<std::string> told;
+    for (const auto& row :
+         Read(db_, [](Tx& tx) { return tx.Run("SELECT key, reason FROM told ORDER BY id"); })) {
+      if (key.empty() || row[0].as<std::string>() == key) told.push_back(row[1].as<std::string>());
+    }
+    return told;
+  }
+  size_t CountTold() { return Told().size(); }
+  std::vector<HeldEvent> Held() { return ListHeld(db_); }
+
+  const std::string topic_ = UniqueName();
+  const std::string group_ = UniqueName();
+  testing::TestDatabase database_;
+  postgres::Pool db_{database_.settings()};
+  Producer producer_{Brokers(), "test"};
+  std::atomic<bool> mended_ = false;
+  std::atomic<int> calls_ = 0;
+};
+
+TEST_F(ConsumerTest, EventsFromBeforeTheGroupLivedAreHeard) {
+  Publish({Cancelled(1, "a"), Cancelled(1, "b")});
+  const auto consumer = Hear();
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 2; }));
+  EXPECT_THAT(Told(), ElementsAre("a", "b"));
+}
+
+TEST_F(ConsumerTest, ASecondDeliveryChangesNothing) {
+  const auto consumer = Hear();
+  const Event event = Cancelled(1, "a");
+  Publish({event, event, Cancelled(1, "b")});
+  Publish({event, Cancelled(1, "c")});
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 3; }));
+  EXPECT_THAT(Told(), ElementsAre("a", "b", "c"));
+}
+
+TEST_F(ConsumerTest, AStoppedConsumerGoesOnWhereItWas) {
+  auto consumer = Hear();
+  Publish({Cancelled(1, "a"), Cancelled(2, "b")});
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 2; }));
+  consumer.reset();
+  Publish({Cancelled(1, "c")});
+  consumer = Hear();
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 3; }));
+  EXPECT_EQ(calls_, 3) << "the offsets were not committed";
+}
+
+TEST_F(ConsumerTest, ARefusedEventBlocksItsKeyAlone) {
+  const auto consumer = Hear();
+  Publish({Cancelled(1, "refuse"), Cancelled(1, "b"), Cancelled(2, "x"), Cancelled(3, "y")});
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 2 && Held().size() == 2; }));
+  Publish({Cancelled(1, "c"), Cancelled(2, "z")});
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 3 && Held().size() == 3; }));
+  EXPECT_THAT(Told("1"), IsEmpty());
+  EXPECT_THAT(Told("2"), ElementsAre("x", "z"));
+}
+
+TEST_F(ConsumerTest, ABlockedKeyIsHandledInOrderAfterwards) {
+  const auto consumer = Hear();
+  Publish({Cancelled(1, "throw"), Cancelled(1, "b")});
+  ASSERT_TRUE(Eventually([&] { return Held().size() == 2; }));
+  Mend();
+  Publish({Cancelled(1, "c")});
+  // It may have died meanwhile, and is then a person's to send back.
+  EXPECT_TRUE(Eventually([&] {
+    for (const HeldEvent& event : Held()) SendBack(db_, event.id);
+    return CountTold() == 3;
+  }));
+  EXPECT_THAT(Told("1"), ElementsAre("throw", "b", "c"));
+}
+
+TEST_F(ConsumerTest, ADependencyThatIsAwayPausesEverythingAndLosesNothing) {
+  const auto consumer = Hear();
+  ASSERT_TRUE(Eventually([&] { return consumer->ready(); }));
+  Publish({Cancelled(1, "a")});
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
+  Publish({Cancelled(1, "away"), Cancelled(1, "c")});
+  ASSERT_TRUE(Eventually([&] { return !consumer->ready() && calls_ >= 5; }));
+  EXPECT_THAT(Told(), ElementsAre("a"));
+  EXPECT_THAT(Held(), IsEmpty());
+  Mend();
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 3 && consumer->ready(); }));
+  Publish({Cancelled(1, "d")});
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 4; })) << "the partitions stayed paused";
+  EXPECT_THAT(Told(), ElementsAre("a", "away", "c", "d"));
+}
+
+TEST_F(ConsumerTest, AnUnavailableThatIsThrownPausesToo) {
+  const auto consumer = Hear();
+  Publish({Cancelled(1, "gone"), Cancelled(1, "b")});
+  ASSERT_TRUE(Eventually([&] { return calls_ >= 4; }));
+  EXPECT_THAT(Held(), IsEmpty());
+  Mend();
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 2; }));
+  EXPECT_THAT(Told(), ElementsAre("gone", "b"));
+}
+
+TEST_F(ConsumerTest, ADatabaseThatIsAwayLosesNothing) {
+  const auto consumer = Hear();
+  Publish({Cancelled(1, "a")});
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
+  postgres::Settings elsewhere = database_.settings();
+  elsewhere.database = "postgres";
+  postgres::Pool server(elsewhere);
+  const auto allow = [&](const std::string& answer) {
+    Read(server, [&](Tx& tx) {
+      return tx.Run("ALTER DATABASE " + database_.settings().database + " ALLOW_CONNECTIONS " +
+                    answer);
+    });
+  };
+  allow("false");
+  Read(server, [&](Tx& tx) {
+    return tx.Run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" +
+                  database_.settings().database + "'");
+  });
+  Publish({Cancelled(1, "b"), Cancelled(2, "c")});
+  EXPECT_TRUE(Eventually([&] { return !consumer->ready(); }));
+  allow("true");
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 3; }));
+  EXPECT_THAT(Held(), IsEmpty());
+}
+
+TEST_F(ConsumerTest, AnUnknownTypeIsHeldAndNotSkipped) {
+  const auto consumer = Hear();
+  Event unknown = Cancelled(1, "a");
+  unknown.type = "ORDER_FORGOTTEN";
+  Publish({unknown, Cancelled(1, "b"), Cancelled(2, "c")});
+  EXPECT_TRUE(Eventually([&] { return Held().size() == 2 && CountTold() == 1; }));
+  EXPECT_TRUE(Held()[0].dead);
+  EXPECT_THAT(Held()[0].reason, HasSubstr("ORDER_FORGOTTEN"));
+  EXPECT_THAT(Told(), ElementsAre("c"));
+}
+
+TEST_F(ConsumerTest, BytesThatAreNoEventAreHeld) {
+  const auto consumer = Hear();
+  Event noise;
+  noise.topic = topic_;
+  noise.key = "\xff";
+  noise.value = std::string("\0\xfe", 2);
+  Publish({noise, Cancelled(2, "c")});
+  EXPECT_TRUE(Eventually([&] { return Held().size() == 1 && CountTold() == 1; }));
+  EXPECT_EQ(Held()[0].value, "\\x00fe");
+}
+
+TEST_F(ConsumerTest, ADeadEventGoesToTheDeadTopic) {
+  MakeTopic(group_ + ".dead", 1);
+  const OutboxRelay relay(Brokers(), db_);
+  const auto consumer = Hear();
+  const Event event = Cancelled(1, "refuse");
+  Publish({event});
+  const std::vector<testing::TopicRecord> dead = testing::ReadTopic(group_ + ".dead", 1);
+  ASSERT_EQ(dead.size(), 1u);
+  EXPECT_EQ(dead[0].headers.at("ce_id"), event.id);
+  EXPECT_EQ(dead[0].value, event.value);
+  EXPECT_THAT(dead[0].headers.at("dead_reason"), HasSubstr("not now"));
+  EXPECT_EQ(dead[0].headers.at("dead_topic"), topic_);
+}
+
+TEST_F(ConsumerTest, ADeadEventThatIsSentBackIsHandled) {
+  const auto consumer = Hear();
+  Publish({Cancelled(1, "refuse"), Cancelled(1, "b")});
+  ASSERT_TRUE(Eventually([&] { return Held().size() == 2 && Held()[0].dead; }));
+  Mend();
+  EXPECT_TRUE(SendBack(db_, Held()[0].id));
+  EXPECT_TRUE(Eventually([&] { return Held().empty(); }));
+  EXPECT_THAT(Told(), ElementsAre("refuse", "b"));
+}
+
+TEST_F(ConsumerTest, ManyEventsShareATransaction) {
+  std::vector<Event> events;
+  for (int i = 0; i < 500; ++i) events.push_back(Cancelled(i % 7, std::to_string(i)));
+  Publish(events);
+  const auto consumer = Hear();
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 500; }));
+  const int transactions = Read(db_, [](Tx& tx) {
+    return tx.Run("SELECT count(DISTINCT xmin::text) FROM told")[0][0].as<int>();
+  });
+  EXPECT_LT(transactions, 250);
+}
+
+// Consumers come and go while events are published; each event has its effect once, in its key's
+// order.
+TEST_F(ConsumerTest, RebalancesLoseAndRepeatNothing) {
+  constexpr int kEvents = 600;
+  constexpr int kKeys = 12;
+  auto one = Hear();
+  std::thread publishing([&] {
+    for (int i = 0; i < kEvents; i += 6) {
+      std::vector<Event> some;
+      for (int j = i; j < i + 6; ++j) some.push_back(Cancelled(j % kKeys, std::to_string(j)));
+      Publish(some);
+    }
+  });
+  ASSERT_TRUE(Eventually([&] { return CountTold() > kEvents / 10; }));
+  auto two = Hear();
+  ASSERT_TRUE(Eventually([&] { return two->ready() && CountTold() > kEvents / 4; }));
+  one.reset();
+  auto three = Hear();
+  publishing.join();
+  EXPECT_TRUE(Eventually([&] { return CountTold() >= kEvents; }));
+  two.reset();
+  three.reset();
+  EXPECT_EQ(CountTold(), static_cast<size_t>(kEvents));
+  for (int key = 0; key < kKeys; ++key) {
+    std::vector<std::string> expected;
+    for (int i = key; i < kEvents; i += kKeys) expected.push_back(std::to_string(i));
+    EXPECT_EQ(Told(std::to_string(key)), expected);
+  }
+}
+
+TEST_F(ConsumerTest, StopsWithinSecondsWhileWaiting) {
+  auto consumer = Hear();
+  Publish({Cancelled(1, "away")});
+  ASSERT_TRUE(Eventually([&] { return calls_ >= 3; }));
+  const auto begin = std::chrono::steady_clock::now();
+  consumer->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
+}  // namespace
+}  // namespace shop::kafka

@@ -1,0 +1,354 @@
+#include "common/kafka/intake.h"
+
+#include <gmock/gmock.h>
+
+#include <thread>
+
+#include "common/kafka/held.h"
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+#include "messaging_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::kafka {
+namespace {
+
+using events::v1::OrderCancelled;
+using postgres::Tx;
+using ::testing::ElementsAre;
+using testing::Eventually;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr postgres::Statement kTell{"INSERT INTO told (key, reason) VALUES ($1, $2)"};
+
+// A group whose only effect is to write down what it was told, in order. A reason of "refuse" is
+// refused, "throw" throws, "away" finds a dependency away, until Mend is called.
+class IntakeTest : public ::testing::Test {
+ protected:
+  IntakeTest() {
+    postgres::Migrate(db_, {kMessagingMigrations});
+    InTransaction(db_, [](Tx& tx) {
+      tx.Run("CREATE TABLE told (id bigserial PRIMARY KEY, key text, reason text)");
+    });
+  }
+
+  Intake Group(ConsumerOptions options = Impatient()) {
+    return Intake(db_, "group",
+                  Handlers()
+                      .On<OrderCancelled>([this](Tx& tx, const OrderCancelled& order,
+                                                 const Event& event) -> Result<void> {
+                        tx.Exec(kTell, event.key, order.reason());
+                        if (mended_) return kDone;
+                        if (order.reason() == "refuse") {
+                          return Refusal{Code::kFailedPrecondition, "not now"};
+                        }
+                        if (order.reason() == "throw") throw std::runtime_error("broken");
+                        if (order.reason() == "away") return Refusal{Code::kUnavailable, "away"};
+                        return kDone;
+                      })
+                      .Ignore("ORDER_CONFIRMED"),
+                  options);
+  }
+  static ConsumerOptions Impatient() {
+    return {.attempts = 3,
+            .first_pause = std::chrono::milliseconds(1),
+            .longest_pause = std::chrono::milliseconds(2)};
+  }
+
+  Record Cancelled(int64_t key, const std::string& reason) {
+    OrderCancelled message;
+    message.set_order_id(key);
+    message.set_reason(reason);
+    return {.event = Compose(message, {.source = "test", .trace = TraceContext::New()}),
+            .partition = 1,
+            .position = next_position_++};
+  }
+  Record Unknown(int64_t key) {
+    Record record = Cancelled(key, "unknown");
+    record.event.type = "ORDER_FORGOTTEN";
+    return record;
+  }
+
+  // One after the other, holding what is refused, as a consumer does.
+  static void Hear(Intake& group, const std::vector<Record>& records) {
+    for (const Record& record : records) {
+      std::string reason;
+      try {
+        const Result<void> taken = group.Take({&record});
+        if (taken) continue;
+        reason = taken.refusal().message;
+      } catch (const std::exception& error) {
+        reason = error.what();
+      }
+      group.Hold(record, reason);
+    }
+  }
+  void Mend() { mended_ = true; }
+
+  std::vector<std::string> Told() {
+    std::vector<std::string> told;
+    for (const auto& row : Read(db_, [](Tx& tx) {
+           return tx.Run("SELECT key || ' ' || reason FROM told ORDER BY id");
+         })) {
+      told.push_back(row[0].as<std::string>());
+    }
+    return told;
+  }
+  std::vector<std::string> Held() {
+    std::vector<std::string> held;
+    for (const HeldEvent& event : ListHeld(db_)) {
+      held.push_back(event.key + (event.dead ? " dead: " : " held: ") + event.reason);
+    }
+    return held;
+  }
+  // Retries until nothing more is due.
+  bool RetriesUntil(Intake& group, const std::function<bool()>& condition) {
+    return Eventually([&] {
+      group.RetryDue();
+      return condition();
+    });
+  }
+  int OutboxRows() {
+    return Read(db_, [](Tx& tx) { return tx.Run("SELECT count(*) FROM outbox")[0][0].as<int>(); });
+  }
+
+  testing::TestDatabase database_;
+  postgres::Pool db_{database_.settings()};
+  std::atomic<bool> mended_ = false;
+  int64_t next_position_ = 0;
+};
+
+TEST_F(IntakeTest, EventsAreHandledInTheirOrder) {
+  Intake group = Group();
+  const Record first = Cancelled(1, "a");
+  const Record second = Cancelled(2, "b");
+  const Record third = Cancelled(1, "c");
+  EXPECT_TRUE(group.Take({&first, &second, &third}));
+  EXPECT_THAT(Told(), ElementsAre("1 a", "2 b", "1 c"));
+}
+
+TEST_F(IntakeTest, ASecondDeliveryChangesNothing) {
+  Intake group = Group();
+  const Record record = Cancelled(1, "a");
+  EXPECT_TRUE(group.Take({&record, &record}));
+  EXPECT_TRUE(group.Take({&record}));
+  EXPECT_THAT(Told(), ElementsAre("1 a"));
+}
+
+TEST_F(IntakeTest, ARefusalKeepsNothingOfItsTransaction) {
+  Intake group = Group();
+  const Record good = Cancelled(1, "a");
+  const Record bad = Cancelled(2, "refuse");
+  const Result<void> taken = group.Take({&good, &bad});
+  ASSERT_FALSE(taken);
+  EXPECT_EQ(taken.refusal().code, Code::kFailedPrecondition);
+  EXPECT_THAT(Told(), IsEmpty());
+  EXPECT_TRUE(group.Take({&good})) << "was taken for seen";
+  EXPECT_THAT(Told(), ElementsAre("1 a"));
+}
+
+TEST_F(IntakeTest, ARefusedEventHoldsBackItsKeyAlone) {
+  Intake group = Group();
+  Hear(group, {Cancelled(1, "refuse"), Cancelled(1, "later"), Cancelled(2, "other")});
+  EXPECT_THAT(Told(), ElementsAre("2 other"));
+  EXPECT_THAT(Held(),
+              ElementsAre("1 held: not now", "1 held: waits for an earlier event of its key"));
+}
+
+TEST_F(IntakeTest, AHeldKeyIsHandledInOrderOnceItCanBe) {
+  Intake group = Group();
+  Hear(group, {Cancelled(1, "throw"), Cancelled(1, "b")});
+  Mend();
+  Hear(group, {Cancelled(1, "c")});
+  EXPECT_THAT(Told(), IsEmpty()) << "overtook what is held";
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  Hear(group, {Cancelled(1, "d")});
+  EXPECT_THAT(Told(), ElementsAre("1 throw", "1 b", "1 c", "1 d"));
+}
+
+TEST_F(IntakeTest, AHeldEventThatIsDeliveredAgainIsHeldOnce) {
+  Intake group = Group();
+  const Record record = Cancelled(1, "refuse");
+  Hear(group, {record, record});
+  EXPECT_THAT(Held(), ElementsAre("1 held: not now"));
+}
+
+TEST_F(IntakeTest, AnEventThatWasHandledAfterBeingHeldIsKnownWhenItComesAgain) {
+  Intake group = Group();
+  const Record record = Cancelled(1, "refuse");
+  Hear(group, {record});
+  Mend();
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  Hear(group, {record});
+  EXPECT_THAT(Told(), ElementsAre("1 refuse"));
+}
+
+TEST_F(IntakeTest, AfterItsLastAttemptAnEventIsDead) {
+  Intake group = Group();
+  Hear(group, {Cancelled(1, "refuse"), Cancelled(1, "later")});
+  EXPECT_TRUE(RetriesUntil(group, [&] { return ListHeld(db_)[0].dead; }));
+  EXPECT_EQ(ListHeld(db_)[0].attempts, 3);
+  EXPECT_FALSE(ListHeld(db_)[1].dead);
+  EXPECT_FALSE(group.RetryDue()) << "what stands behind a dead event is not due";
+  EXPECT_THAT(Told(), IsEmpty());
+}
+
+TEST_F(IntakeTest, ADeadEventIsAnnouncedWithTheReason) {
+  Intake group = Group();
+  const Record record = Cancelled(7, "refuse");
+  Hear(group, {record});
+  EXPECT_TRUE(RetriesUntil(group, [&] { return ListHeld(db_)[0].dead; }));
+  const pqxx::row row = Read(db_, [](Tx& tx) {
+    return tx.Run(
+        "SELECT topic, key, event_id, headers->>'dead_reason', headers->>'dead_topic',"
+        " headers->>'dead_attempts', value FROM outbox")[0];
+  });
+  EXPECT_EQ(row[0].as<std::string>(), "group.dead");
+  EXPECT_EQ(row[1].as<std::string>(), "7");
+  EXPECT_EQ(row[2].as<std::string>(), record.event.id);
+  EXPECT_THAT(row[3].as<std::string>(), HasSubstr("not now"));
+  EXPECT_EQ(row[4].as<std::string>(), "orders");
+  EXPECT_EQ(row[5].as<std::string>(), "3");
+  EXPECT_EQ(row[6].as<std::string>(), record.event.value);
+}
+
+TEST_F(IntakeTest, ADeadEventThatIsSentBackIsHandledBeforeThoseBehindIt) {
+  Intake group = Group();
+  Hear(group, {Cancelled(1, "refuse"), Cancelled(1, "later")});
+  EXPECT_TRUE(RetriesUntil(group, [&] { return ListHeld(db_)[0].dead; }));
+  Mend();
+  EXPECT_FALSE(group.RetryDue());
+  EXPECT_TRUE(SendBack(db_, ListHeld(db_)[0].id));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_THAT(Told(), ElementsAre("1 refuse", "1 later"));
+}
+
+TEST_F(IntakeTest, ADiscardedEventLetsTheNextOnesGo) {
+  Intake group = Group();
+  const Record record = Cancelled(1, "refuse");
+  Hear(group, {record, Cancelled(1, "later")});
+  EXPECT_TRUE(Discard(db_, ListHeld(db_)[0].id));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  Mend();
+  Hear(group, {record});
+  EXPECT_THAT(Told(), ElementsAre("1 later"));
+}
+
+TEST_F(IntakeTest, OnlyADeadEventCanBeSentBack) {
+  Intake group = Group();
+  Hear(group, {Cancelled(1, "refuse")});
+  EXPECT_FALSE(SendBack(db_, ListHeld(db_)[0].id));
+  EXPECT_FALSE(SendBack(db_, 12345));
+  EXPECT_FALSE(Discard(db_, 12345));
+}
+
+TEST_F(IntakeTest, AnUnknownTypeIsDeadAtOnce) {
+  Intake group = Group();
+  const Record unknown = Unknown(1);
+  const Record other = Cancelled(2, "other");
+  const Record later = Cancelled(1, "later");
+  EXPECT_TRUE(group.Take({&unknown, &other, &later}));
+  EXPECT_THAT(Told(), ElementsAre("2 other"));
+  EXPECT_THAT(Held(), ElementsAre(HasSubstr("1 dead: is of a type that is neither"),
+                                  "1 held: waits for an earlier event of its key"));
+  EXPECT_EQ(OutboxRows(), 1);
+}
+
+TEST_F(IntakeTest, MalformedEventsAreDeadAtOnce) {
+  Intake group = Group();
+  Record no_json = Cancelled(1, "a");
+  no_json.event.value = "{";
+  Record empty = Cancelled(2, "a");
+  empty.event.value = "";
+  Record no_id = Cancelled(3, "a");
+  no_id.event.id = "";
+  Record no_type = Cancelled(4, "a");
+  no_type.event.type = "";
+  EXPECT_TRUE(group.Take({&no_json, &empty, &no_id, &no_type}));
+  EXPECT_TRUE(group.Take({&no_id}));
+  EXPECT_THAT(Told(), IsEmpty());
+  EXPECT_THAT(Held(),
+              ElementsAre(HasSubstr("1 dead: is malformed"), HasSubstr("2 dead: is malformed"),
+                          "3 dead: has no ce_id", "4 dead: has no ce_type"));
+}
+
+TEST_F(IntakeTest, AnIgnoredTypeLeavesNothing) {
+  Intake group = Group();
+  Record record = Cancelled(1, "a");
+  record.event.type = "ORDER_CONFIRMED";
+  EXPECT_TRUE(group.Take({&record}));
+  EXPECT_THAT(Told(), IsEmpty());
+  EXPECT_THAT(Held(), IsEmpty());
+}
+
+TEST_F(IntakeTest, ADependencyThatIsAwayCostsNoAttempt) {
+  Intake group = Group();
+  const Record blocker = Cancelled(1, "refuse");
+  Hear(group, {blocker, Cancelled(1, "away")});
+  EXPECT_TRUE(Discard(db_, ListHeld(db_)[0].id));
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(Eventually([&] { return group.RetryDue(); }));
+  EXPECT_EQ(ListHeld(db_)[0].attempts, 0);
+  Mend();
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_THAT(Told(), ElementsAre("1 away"));
+}
+
+TEST_F(IntakeTest, LivePathAndRetriesOfAKeyNeverOvertakeEachOther) {
+  ConsumerOptions options = Impatient();
+  options.attempts = 1'000'000;
+  Intake group = Group(options);
+  std::atomic<bool> stop = false;
+  std::thread retrying([&] {
+    while (!stop) group.RetryDue();
+  });
+  std::vector<std::string> expected;
+  for (int i = 0; i < 60; ++i) {
+    // Every tenth fails until the next but two has come.
+    if (i % 10 == 0) mended_ = false;
+    if (i % 10 == 3) mended_ = true;
+    const std::string reason = i % 10 == 0 ? "refuse" : std::to_string(i);
+    Hear(group, {Cancelled(1, reason)});
+    expected.push_back("1 " + reason);
+  }
+  EXPECT_TRUE(Eventually([&] { return Held().empty(); }));
+  stop = true;
+  retrying.join();
+  EXPECT_EQ(Told(), expected);
+}
+
+TEST_F(IntakeTest, TwoConsumersOfTheSameEventsHaveOneEffect) {
+  Intake one = Group();
+  Intake other = Group();
+  std::vector<Record> records;
+  for (int i = 0; i < 50; ++i) records.push_back(Cancelled(i % 5, std::to_string(i)));
+  std::vector<const Record*> all;
+  for (const Record& record : records) all.push_back(&record);
+  std::thread zombie([&] { EXPECT_TRUE(other.Take(all)); });
+  EXPECT_TRUE(one.Take(all));
+  zombie.join();
+  EXPECT_EQ(Told().size(), 50u);
+}
+
+TEST_F(IntakeTest, AReasonInAnyBytesIsKept) {
+  Intake group = Group();
+  const Record record = Cancelled(1, "refuse");
+  std::string reason(999, 'x');
+  group.Hold(record, reason + "ä\xff");
+  EXPECT_THAT(Held(), ElementsAre(HasSubstr("xxx")));
+}
+
+TEST_F(IntakeTest, DeliverAnswersTheRefusal) {
+  const Handlers handlers =
+      Handlers().On<OrderCancelled>([](Tx&, const OrderCancelled&, const Event&) -> Result<void> {
+        return Refusal{Code::kNotFound, "no"};
+      });
+  const Result<void> outcome = Deliver(db_, handlers, "group", Cancelled(1, "a").event);
+  ASSERT_FALSE(outcome);
+  EXPECT_EQ(outcome.refusal().code, Code::kNotFound);
+  EXPECT_FALSE(Deliver(db_, handlers, "group", Unknown(1).event));
+  EXPECT_THAT(Held(), IsEmpty());
+}
+
+}  // namespace
+}  // namespace shop::kafka

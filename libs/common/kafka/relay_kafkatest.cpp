@@ -1,0 +1,318 @@
+#include "common/kafka/relay.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "common/kafka/events.h"
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+#include "common/testing/topics.h"
+#include "messaging_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::kafka {
+namespace {
+
+using postgres::Tx;
+using testing::Eventually;
+using testing::MakeTopic;
+using testing::ReadTopic;
+using testing::TopicRecord;
+using testing::UniqueName;
+
+KafkaSettings Brokers() {
+  return {.brokers = testing::Server("KAFKA_BOOTSTRAP_SERVERS")};
+}
+
+// A port on which nothing listens until Open is called; from then on it leads to the broker.
+class Door {
+ public:
+  Door() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in any = Loopback(0);
+    socklen_t size = sizeof any;
+    ::bind(socket_, reinterpret_cast<sockaddr*>(&any), size);
+    ::getsockname(socket_, reinterpret_cast<sockaddr*>(&any), &size);
+    port_ = ntohs(any.sin_port);
+  }
+  ~Door() {
+    ::shutdown(socket_, SHUT_RDWR);
+    if (opened_.joinable()) opened_.join();
+    ::close(socket_);
+  }
+  KafkaSettings settings() const { return {.brokers = "127.0.0.1:" + std::to_string(port_)}; }
+  void Open() {
+    ::listen(socket_, 16);
+    opened_ = std::thread([this] {
+      std::vector<std::thread> pumps;
+      std::vector<int> ends;
+      for (int client; (client = ::accept(socket_, nullptr, nullptr)) >= 0;) {
+        const int server = ::socket(AF_INET, SOCK_STREAM, 0);
+        const std::string address = Brokers().brokers;
+        sockaddr_in to =
+            Loopback(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+        if (::connect(server, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) std::abort();
+        pumps.emplace_back(Pump, client, server);
+        pumps.emplace_back(Pump, server, client);
+        ends.insert(ends.end(), {client, server});
+      }
+      for (const int end : ends) ::shutdown(end, SHUT_RDWR);
+      for (std::thread& pump : pumps) pump.join();
+      for (const int end : ends) ::close(end);
+    });
+  }
+
+ private:
+  static sockaddr_in Loopback(uint16_t port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    return address;
+  }
+  static void Pump(int from, int to) {
+    char bytes[16'384];
+    for (ssize_t size; (size = ::recv(from, bytes, sizeof bytes, 0)) > 0;) {
+      if (::send(to, bytes, static_cast<size_t>(size), MSG_NOSIGNAL) != size) break;
+    }
+    ::shutdown(to, SHUT_RDWR);
+  }
+
+  int socket_;
+  uint16_t port_ = 0;
+  std::thread opened_;
+};
+
+class RelayTest : public ::testing::Test {
+ protected:
+  RelayTest() {
+    postgres::Migrate(db_, {kMessagingMigrations});
+    MakeTopic(topic_, 3);
+  }
+
+  static Event Cancelled(const std::string& topic, int64_t key, int number) {
+    events::v1::OrderCancelled message;
+    message.set_order_id(key);
+    message.set_reason(std::to_string(number));
+    Event event = Compose(message, {.source = "orders", .trace = TraceContext::New()});
+    event.topic = topic;
+    return event;
+  }
+  // Events 0 to `count` - 1, spread over five keys, each in a transaction of its own.
+  void AnnounceMany(int count) {
+    for (int i = 0; i < count; ++i) {
+      InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(topic_, i % 5, i)); });
+    }
+  }
+  int Unpublished() {
+    return Read(db_, [](Tx& tx) {
+      return tx.Run("SELECT count(*) FROM outbox WHERE published_at IS NULL")[0][0].as<int>();
+    });
+  }
+  // The numbers told for each key, in the topic's order, each where it came first.
+  static std::map<std::string, std::vector<int>> FirstTold(
+      const std::vector<TopicRecord>& records) {
+    std::map<std::string, std::vector<int>> told;
+    std::set<std::string> seen;
+    for (const TopicRecord& record : records) {
+      if (!seen.insert(record.headers.at("ce_id")).second) continue;
+      const std::string marker = "\"reason\":\"";
+      told[record.key].push_back(
+          std::stoi(record.value.substr(record.value.find(marker) + marker.size())));
+    }
+    return told;
+  }
+  static std::map<std::string, std::vector<int>> AllInOrder(int count) {
+    std::map<std::string, std::vector<int>> all;
+    for (int i = 0; i < count; ++i) all[std::to_string(i % 5)].push_back(i);
+    return all;
+  }
+
+  const std::string topic_ = UniqueName();
+  testing::TestDatabase database_;
+  postgres::Pool db_{database_.settings()};
+};
+
+TEST_F(RelayTest, AnEventArrivesAsACloudEvent) {
+  const OutboxRelay relay(Brokers(), db_);
+  const Event event = Cancelled(topic_, 42, 7);
+  InTransaction(db_, [&](Tx& tx) { Announce(tx, event); });
+  const std::vector<TopicRecord> records = ReadTopic(topic_, 1);
+  ASSERT_EQ(records.size(), 1u);
+  EXPECT_EQ(records[0].key, "42");
+  EXPECT_EQ(records[0].value, event.value);
+  const std::map<std::string, std::string> headers{{"ce_specversion", "1.0"},
+                                                   {"ce_id", event.id},
+                                                   {"ce_type", event.type},
+                                                   {"ce_source", "/orders"},
+                                                   {"ce_subject", "42"},
+                                                   {"ce_time", event.time},
+                                                   {"traceparent", event.trace.Header()},
+                                                   {"content-type", "application/json"}};
+  EXPECT_EQ(records[0].headers, headers);
+}
+
+TEST_F(RelayTest, WhatIsRolledBackIsNeverPublished) {
+  const OutboxRelay relay(Brokers(), db_);
+  const Result<void> refused = InTransaction(db_, [&](Tx& tx) -> Result<void> {
+    Announce(tx, Cancelled(topic_, 1, 1));
+    return Refusal{Code::kAborted, "no"};
+  });
+  EXPECT_FALSE(refused);
+  InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(topic_, 1, 2)); });
+  EXPECT_EQ(FirstTold(ReadTopic(topic_, 1))["1"], std::vector<int>{2});
+}
+
+// What a process leaves behind that is killed between commit and publish.
+TEST_F(RelayTest, WhatWasCommittedBeforeTheRelayLivedIsPublished) {
+  AnnounceMany(20);
+  const OutboxRelay relay(Brokers(), db_);
+  EXPECT_EQ(FirstTold(ReadTopic(topic_, 20)), AllInOrder(20));
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+}
+
+TEST_F(RelayTest, EventsOfAKeyKeepTheirOrder) {
+  RelayOptions small;
+  small.batch = 7;
+  const OutboxRelay relay(Brokers(), db_, small);
+  AnnounceMany(300);
+  const std::vector<TopicRecord> records = ReadTopic(topic_, 300);
+  EXPECT_EQ(records.size(), 300u);
+  EXPECT_EQ(FirstTold(records), AllInOrder(300));
+}
+
+TEST_F(RelayTest, AWokenRelayDoesNotWaitForItsPoll) {
+  RelayOptions sleepy;
+  sleepy.poll = std::chrono::minutes(10);
+  OutboxRelay relay(Brokers(), db_, sleepy);
+  AnnounceMany(1);
+  EXPECT_TRUE(Eventually([&] {
+    relay.Wake();
+    return Unpublished() == 0;
+  }));
+}
+
+TEST_F(RelayTest, EverythingArrivesOnceTheBrokersAreBack) {
+  Door door;
+  const OutboxRelay relay(door.settings(), db_);
+  AnnounceMany(50);
+  EXPECT_EQ(Unpublished(), 50);
+  door.Open();
+  EXPECT_EQ(FirstTold(ReadTopic(topic_, 50, std::chrono::seconds(30))), AllInOrder(50));
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+}
+
+TEST_F(RelayTest, StopsPromptlyWhileTheBrokersAreAway) {
+  Door door;
+  auto relay = std::make_unique<OutboxRelay>(door.settings(), db_);
+  AnnounceMany(5);
+  ASSERT_TRUE(Eventually([&] {
+    return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
+  }));
+  const auto begin = std::chrono::steady_clock::now();
+  relay.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(3));
+  EXPECT_EQ(Unpublished(), 5);
+}
+
+TEST_F(RelayTest, EverythingArrivesOnceTheDatabaseIsBack) {
+  AnnounceMany(1);
+  const OutboxRelay relay(Brokers(), db_);
+  ASSERT_EQ(ReadTopic(topic_, 1).size(), 1u);
+  postgres::Settings elsewhere = database_.settings();
+  elsewhere.database = "postgres";
+  postgres::Pool server(elsewhere);
+  const auto allow = [&](const std::string& answer) {
+    Read(server, [&](Tx& tx) {
+      return tx.Run("ALTER DATABASE " + database_.settings().database + " ALLOW_CONNECTIONS " +
+                    answer);
+    });
+  };
+  allow("false");
+  Read(server, [&](Tx& tx) {
+    return tx.Run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" +
+                  database_.settings().database + "'");
+  });
+  EXPECT_THROW(AnnounceMany(1), Unavailable);
+  allow("true");
+  AnnounceMany(1);
+  EXPECT_EQ(ReadTopic(topic_, 2).size(), 2u);
+}
+
+// The lease is taken from whoever holds it all the time, so that both publish what both have read.
+TEST_F(RelayTest, TwoRelaysOnlyRepeat) {
+  RelayOptions small;
+  small.batch = 10;
+  small.lease = std::chrono::milliseconds(30);
+  std::atomic<bool> stop = false;
+  std::thread thief([&] {
+    postgres::Pool own(database_.settings());
+    while (!stop) {
+      InTransaction(own, [](Tx& tx) { tx.Run("DELETE FROM relay_lease"); });
+    }
+  });
+  {
+    const OutboxRelay one(Brokers(), db_, small);
+    const OutboxRelay other(Brokers(), db_, small);
+    AnnounceMany(300);
+    EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+  }
+  stop = true;
+  thief.join();
+  std::set<std::string> ids;
+  for (const TopicRecord& record : ReadTopic(topic_, 1'000'000, std::chrono::seconds(3))) {
+    ids.insert(record.headers.at("ce_id"));
+  }
+  EXPECT_EQ(ids.size(), 300u);
+}
+
+TEST_F(RelayTest, AnotherRelayGoesOnWhenTheHolderIsGone) {
+  RelayOptions quick;
+  quick.lease = std::chrono::milliseconds(500);
+  auto one = std::make_unique<OutboxRelay>(Brokers(), db_, quick);
+  AnnounceMany(5);
+  ASSERT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+  const OutboxRelay other(Brokers(), db_, quick);
+  one.reset();
+  AnnounceMany(5);
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+}
+
+TEST_F(RelayTest, ATopicThatIsMissingHoldsUpNoOther) {
+  const std::string missing = UniqueName();
+  InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(missing, 1, 1)); });
+  const OutboxRelay relay(Brokers(), db_);
+  AnnounceMany(10);
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
+  AnnounceMany(10);
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
+  MakeTopic(missing, 1);
+  EXPECT_EQ(ReadTopic(missing, 1, std::chrono::seconds(40)).size(), 1u);
+}
+
+TEST_F(RelayTest, PublishedRowsAreKeptOnlyForAWhile) {
+  AnnounceMany(3);
+  InTransaction(db_, [](Tx& tx) {
+    tx.Run(
+        "UPDATE outbox SET published_at = now() - interval '25 hours' WHERE id = 1;"
+        "UPDATE outbox SET published_at = now() - interval '23 hours' WHERE id = 2");
+  });
+  const OutboxRelay relay(Brokers(), db_);
+  EXPECT_TRUE(Eventually([&] {
+    return Read(db_, [](Tx& tx) {
+      return tx
+          .Run("SELECT count(*) = 2 AND min(id) = 2 FROM outbox WHERE published_at IS NOT NULL")[0]
+                                                                                                [0]
+          .as<bool>();
+    });
+  }));
+}
+
+}  // namespace
+}  // namespace shop::kafka
