@@ -1,0 +1,12 @@
+// What shipping hears.
+#pragma once
+
+#include "common/kafka/events.h"
+
+namespace shop::shipping {
+
+// The group's handlers for topic `orders`: ORDER_CREATED makes the order's shipment, with a
+// tracking number of its own. Confirmations and cancellations change nothing yet.
+kafka::Handlers OrderHandlers();
+
+}  // namespace shop::shipping

@@ -1,0 +1,134 @@
+// Events in, shipments out, on a real database.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/postgres/migrations.h"
+#include "common/testing/database.h"
+#include "messaging_migrations.h"
+#include "shipping/shipping_events.h"
+#include "shipping/shipping_service.h"
+#include "shipping_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::shipping {
+namespace {
+
+using ::testing::MatchesRegex;
+
+constexpr int64_t kAda = 7;
+constexpr int64_t kOrder = 42;
+
+events::v1::OrderCreated AnOrder(int64_t order_id = kOrder) {
+  events::v1::OrderCreated order;
+  order.set_order_id(order_id);
+  order.set_user_id(kAda);
+  order.mutable_shipping_address()->set_street("12 “Old” Lane");
+  order.mutable_shipping_address()->set_city("Ghent");
+  order.mutable_shipping_address()->set_country("BE");
+  return order;
+}
+
+class ShippingTest : public ::testing::Test {
+ protected:
+  ShippingTest() { postgres::Migrate(db, {kMessagingMigrations, kShippingMigrations}); }
+
+  static kafka::Event Announced(const google::protobuf::Message& fact) {
+    return kafka::Compose(fact, {.source = "orders", .trace = TraceContext::New()});
+  }
+  Result<void> Hear(const kafka::Event& event) {
+    return kafka::Deliver(db, OrderHandlers(), "shipping", event);
+  }
+  Result<v1::Shipment> Get(int64_t user_id, api::v1::Role role = api::v1::ROLE_USER,
+                           int64_t order_id = kOrder) {
+    Call call;
+    call.caller.user_id = user_id;
+    call.caller.role = role;
+    v1::GetShipmentRequest request;
+    request.set_order_id(order_id);
+    return service.GetShipment(call, request);
+  }
+  std::string Value(const std::string& sql) {
+    return postgres::Read(db,
+                          [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<std::string>(); });
+  }
+
+  shop::testing::TestDatabase database;
+  postgres::Pool db{database.settings()};
+  ShippingService service{db};
+};
+
+TEST_F(ShippingTest, AnOrderThatWasCreatedHasAShipment) {
+  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  const Result<v1::Shipment> shipment = Get(kAda);
+  ASSERT_TRUE(shipment);
+  EXPECT_GT(shipment->id(), 0);
+  EXPECT_EQ(shipment->order_id(), kOrder);
+  EXPECT_EQ(shipment->user_id(), kAda);
+  EXPECT_EQ(shipment->status(), v1::SHIPMENT_STATUS_CREATED);
+  EXPECT_THAT(shipment->tracking_number(), MatchesRegex("TRK[0-9A-HJKMNP-TV-Z]{12}"));
+  EXPECT_GT(shipment->created_at().seconds(), 1600000000);
+  EXPECT_EQ(Value("SELECT address->>'street' FROM shipments"), "12 “Old” Lane");
+}
+
+TEST_F(ShippingTest, AnOrderWithoutAnAddressHasAShipmentWithoutOne) {
+  events::v1::OrderCreated order = AnOrder();
+  order.clear_shipping_address();
+  ASSERT_TRUE(Hear(Announced(order)));
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments WHERE address IS NULL"), "1");
+}
+
+TEST_F(ShippingTest, EveryShipmentHasATrackingNumberOfItsOwn) {
+  ASSERT_TRUE(Hear(Announced(AnOrder(1))));
+  ASSERT_TRUE(Hear(Announced(AnOrder(2))));
+  EXPECT_NE(Get(kAda, api::v1::ROLE_USER, 1)->tracking_number(),
+            Get(kAda, api::v1::ROLE_USER, 2)->tracking_number());
+}
+
+TEST_F(ShippingTest, ASecondDeliveryChangesNothing) {
+  const kafka::Event event = Announced(AnOrder());
+  ASSERT_TRUE(Hear(event));
+  const std::string number = Get(kAda)->tracking_number();
+  ASSERT_TRUE(Hear(event));
+  EXPECT_EQ(Get(kAda)->tracking_number(), number);
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
+}
+
+TEST_F(ShippingTest, AnOrderAnnouncedAgainUnderAnotherIdKeepsItsShipment) {
+  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  const std::string number = Get(kAda)->tracking_number();
+  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  EXPECT_EQ(Get(kAda)->tracking_number(), number);
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
+}
+
+TEST_F(ShippingTest, AnEventWithoutAnOrderIsRefused) {
+  EXPECT_FALSE(Hear(Announced(AnOrder(0))));
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "0");
+}
+
+TEST_F(ShippingTest, ConfirmedAndCancelledOrdersAreKnownAndNotNeeded) {
+  EXPECT_TRUE(OrderHandlers().Ignores("ORDER_CONFIRMED"));
+  EXPECT_TRUE(OrderHandlers().Ignores("ORDER_CANCELLED"));
+}
+
+TEST_F(ShippingTest, SomebodyElsesShipmentIsNotFound) {
+  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  const Result<v1::Shipment> shipment = Get(kAda + 1);
+  ASSERT_FALSE(shipment);
+  EXPECT_EQ(shipment.refusal().code, Code::kNotFound);
+  EXPECT_FALSE(Get(kAda + 1, api::v1::ROLE_SELLER));
+}
+
+TEST_F(ShippingTest, AnAdminSeesEveryShipment) {
+  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  EXPECT_TRUE(Get(kAda + 1, api::v1::ROLE_ADMIN));
+  EXPECT_TRUE(Get(kAda + 1, api::v1::ROLE_SUPER_ADMIN));
+}
+
+TEST_F(ShippingTest, AnOrderNobodyHasHeardOfIsNotFound) {
+  EXPECT_EQ(Get(kAda).refusal().code, Code::kNotFound);
+  EXPECT_EQ(Get(kAda, api::v1::ROLE_ADMIN).refusal().code, Code::kNotFound);
+}
+
+}  // namespace
+}  // namespace shop::shipping
