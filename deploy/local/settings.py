@@ -34,6 +34,10 @@ PRIVATE = {
 FIRST_EPHEMERAL_PORT = 32768
 
 
+# Settings that hold an address of a server; the ports of our own processes end in _PORT.
+SERVER_ADDRESSES = ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "MONGODB_URI", "SMTP_URL")
+
+
 class StackError(Exception):
     """Something the person at the keyboard can mend; the message says how."""
 
@@ -150,12 +154,19 @@ def make_signing_key(path):
 
 
 def init_env(template, out):
-    """Makes .env from its template and the signing key; leaves alone what exists."""
+    """Makes .env from its template and the signing key; leaves alone what exists.
+
+    Addresses that a later template brings are added. Other settings are not: leaving one out can
+    have a meaning.
+    """
     out = Path(out)
+    wanted = parse(Path(template).read_text())
     text = out.read_text() if out.exists() else Path(template).read_text()
-    generated = missing_secrets(parse(text))
-    if generated or not out.exists():
-        write_private(out, change(text, generated))
+    present = parse(text)
+    added = {name: value for name, value in wanted.items() if name not in present
+             and (name.endswith("_PORT") or name in SERVER_ADDRESSES)} | missing_secrets(present)
+    if added or not out.exists():
+        write_private(out, change(text, added))
     key_file = parse(text).get("JWT_SIGNING_KEY_FILE")
     if key_file:
         make_signing_key(REPO / key_file)
@@ -167,8 +178,7 @@ def free_env(template, out):
     variables = parse(text)
     located = [name for name, value in variables.items()
                if re.fullmatch(r"\d+", value) and name.endswith("_PORT")]
-    embedded = [name for name in ("KAFKA_BOOTSTRAP_SERVERS", "REDIS_URL", "MONGODB_URI", "SMTP_URL")
-                if name in variables]
+    embedded = [name for name in SERVER_ADDRESSES if name in variables]
     ports = iter(free_ports(len(located) + len(embedded)))
     changes = {name: str(next(ports)) for name in located}
     for name in embedded:
