@@ -11,7 +11,9 @@
 #include "common/rpc/server.h"
 #include "common/rpc/testing.h"
 #include "common/testing/database.h"
+#include "common/testing/servers.h"
 #include "messaging_migrations.h"
+#include "users/user_store.h"
 #include "users_migrations.h"
 
 namespace shop::users {
@@ -290,6 +292,27 @@ TEST_F(UsersTest, ADeletedIdNeverComesBack) {
   EXPECT_EQ(Outcome(Get(Auth(), 7)), "NOT_FOUND");
 }
 
+TEST_F(UsersTest, ACreationWaitsForTheDeletionUnderWay) {
+  Exists(7);
+  std::string outcome;
+  std::thread creation;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    LockId(tx, 7);
+    users::Delete(tx, 7);
+    creation = std::thread([&] { outcome = Outcome(Create(Person(7, ROLE_USER, "Ann", 2))); });
+    EXPECT_TRUE(testing::Eventually([&] {
+      return !postgres::Read(db_, [](postgres::Tx& other) {
+                return other.Run(
+                    "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    " AND datname = current_database()");
+              }).empty();
+    }));
+  });
+  creation.join();
+  EXPECT_EQ(outcome, "FAILED_PRECONDITION");
+  EXPECT_EQ(Outcome(Get(Auth(), 7)), "NOT_FOUND");
+}
+
 TEST_F(UsersTest, OnlyASuperAdminDeletesOthers) {
   Exists(7);
   EXPECT_EQ(Outcome(Delete(As(7), 7)), "PERMISSION_DENIED");
@@ -340,6 +363,7 @@ TEST_F(UsersTest, TheSearchTakesItsTextLiterally) {
   Exists(3, ROLE_USER, "100% Bob\\");
   EXPECT_THAT(Find("ann_l"), ElementsAre(1));
   EXPECT_THAT(Find("100%"), ElementsAre(3));
+  EXPECT_THAT(Find("ann%lee"), IsEmpty());
   EXPECT_THAT(Find("bob\\"), ElementsAre(3));
   EXPECT_THAT(Find("PERSON2@"), ElementsAre(2));
   EXPECT_THAT(Find(""), ElementsAre(3, 2, 1));
