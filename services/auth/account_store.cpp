@@ -1,0 +1,51 @@
+#include "auth/account_store.h"
+
+namespace shop::auth {
+namespace {
+
+using postgres::Statement;
+using postgres::Tx;
+
+constexpr Statement kFind{
+    "SELECT id, password_hash, state = 'ACTIVE' FROM accounts WHERE email = $1"};
+// The unique index on the address settles the race between two registrations.
+constexpr Statement kBegin{
+    "INSERT INTO accounts (email, password_hash) VALUES ($1, $2)"
+    " ON CONFLICT (email) DO UPDATE SET password_hash = EXCLUDED.password_hash,"
+    " attempt = accounts.attempt + 1 WHERE accounts.state = 'PENDING' RETURNING id, attempt"};
+constexpr Statement kFinish{
+    "UPDATE accounts SET state = 'ACTIVE'"
+    " WHERE id = $1 AND attempt = $2 AND state IN ('PENDING', 'ACTIVE')"};
+constexpr Statement kReplaceHash{
+    "UPDATE accounts SET password_hash = $2 WHERE id = $1 AND state = 'ACTIVE'"};
+constexpr Statement kErase{
+    "UPDATE accounts SET state = 'DELETED', email = NULL, password_hash = NULL WHERE id = $1"};
+
+}  // namespace
+
+std::optional<Account> FindAccount(Tx& tx, const std::string& email) {
+  const pqxx::result rows = tx.Exec(kFind, email);
+  if (rows.empty()) return std::nullopt;
+  return Account{rows[0][0].as<int64_t>(), rows[0][1].as<std::string>(), rows[0][2].as<bool>()};
+}
+
+std::optional<Attempt> BeginRegistration(Tx& tx, const std::string& email,
+                                         const std::string& password_hash) {
+  const pqxx::result rows = tx.Exec(kBegin, email, password_hash);
+  if (rows.empty()) return std::nullopt;
+  return Attempt{rows[0][0].as<int64_t>(), rows[0][1].as<int64_t>()};
+}
+
+bool FinishRegistration(Tx& tx, const Attempt& attempt) {
+  return tx.Exec(kFinish, attempt.id, attempt.number).affected_rows() == 1;
+}
+
+void ReplacePasswordHash(Tx& tx, int64_t id, const std::string& password_hash) {
+  tx.Exec(kReplaceHash, id, password_hash);
+}
+
+void EraseAccount(Tx& tx, int64_t id) {
+  tx.Exec(kErase, id);
+}
+
+}  // namespace shop::auth

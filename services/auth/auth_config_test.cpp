@@ -1,0 +1,80 @@
+#include "auth/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "common/rpc/testing.h"
+
+namespace shop::auth {
+namespace {
+
+using ::testing::Contains;
+using ::testing::IsEmpty;
+using ::testing::StartsWith;
+
+class AuthConfig : public ::testing::Test {
+ protected:
+  Config Read() {
+    env_ = Env([this](const std::string& name) -> std::optional<std::string> {
+      const auto found = variables_.find(name);
+      if (found == variables_.end()) return std::nullopt;
+      return found->second;
+    });
+    return Config::Read(env_);
+  }
+  std::vector<std::string> Problems() {
+    Read();
+    return env_.problems();
+  }
+
+  std::map<std::string, std::string> variables_ = {
+      {"JWT_SIGNING_KEY", testing::Callers().private_key_pem()},
+      {"SERVICE_TOKEN_KEY", testing::kServiceKey},
+      {"POSTGRES_PASSWORD", "secret"}};
+  Env env_;
+};
+
+TEST_F(AuthConfig, ItsDefaultsAreSafe) {
+  const Config config = Read();
+  EXPECT_THAT(env_.problems(), IsEmpty());
+  EXPECT_FALSE(config.options.allow_role_at_registration);
+  EXPECT_EQ(config.options.token_life.count(), 900);
+  EXPECT_EQ(config.bcrypt_cost, 12);
+  EXPECT_FALSE(config.operator_account);
+}
+
+TEST_F(AuthConfig, ItNamesEveryWrongVariableAtOnce) {
+  variables_ = {{"JWT_SIGNING_KEY", "no key"}, {"BCRYPT_COST", "17"}, {"SUPER_ADMIN_EMAIL", "a@b"}};
+  const std::vector<std::string> problems = Problems();
+  for (const char* name : {"JWT_SIGNING_KEY", "BCRYPT_COST", "SUPER_ADMIN_PASSWORD",
+                           "SERVICE_TOKEN_KEY", "POSTGRES_PASSWORD"}) {
+    EXPECT_THAT(problems, Contains(StartsWith(std::string(name) + " "))) << name;
+  }
+}
+
+TEST_F(AuthConfig, TheOperatorsAccountMeetsTheRulesOfAnyOther) {
+  variables_["SUPER_ADMIN_EMAIL"] = "admin@shop.example";
+  variables_["SUPER_ADMIN_PASSWORD"] = "Admin123!";
+  EXPECT_THAT(Problems(), IsEmpty());
+  variables_["SUPER_ADMIN_PASSWORD"] = "admin";
+  EXPECT_THAT(Problems(), Contains(StartsWith("SUPER_ADMIN_PASSWORD ")));
+  variables_["SUPER_ADMIN_PASSWORD"] = "adminadmin";
+  EXPECT_THAT(Problems(), Contains(StartsWith("SUPER_ADMIN_PASSWORD ")));
+  variables_["SUPER_ADMIN_PASSWORD"] = "Admin123!";
+  variables_["SUPER_ADMIN_EMAIL"] = "admin";
+  EXPECT_THAT(Problems(), Contains(StartsWith("SUPER_ADMIN_EMAIL ")));
+}
+
+TEST_F(AuthConfig, NoProblemTellsASecret) {
+  variables_["SUPER_ADMIN_EMAIL"] = "admin@shop.example";
+  variables_["SUPER_ADMIN_PASSWORD"] = "hunter2";
+  variables_["JWT_SIGNING_KEY"] = "hunter2";
+  for (const std::string& problem : Problems()) {
+    EXPECT_THAT(problem, ::testing::Not(::testing::HasSubstr("hunter2")));
+  }
+}
+
+}  // namespace
+}  // namespace shop::auth

@@ -1,0 +1,188 @@
+#include "auth/auth_service.h"
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include "auth/account_store.h"
+#include "common/telemetry/log.h"
+
+namespace shop::auth {
+namespace {
+
+using postgres::InTransaction;
+using postgres::Read;
+using postgres::Tx;
+using users::v1::User;
+
+constexpr char kUsers[] = "shop.users.v1.UsersService";
+
+// Addresses are ASCII, as the field's rule says.
+std::string LowerCase(std::string email) {
+  std::transform(email.begin(), email.end(), email.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return email;
+}
+
+Refusal EmailTaken() {
+  return {Code::kAlreadyExists,
+          "this e-mail address is registered already",
+          {{"email", "is registered already"}}};
+}
+
+// One answer for a wrong password, an unknown address and a deleted user.
+Refusal WrongCredentials() {
+  return {Code::kUnauthenticated, "e-mail or password is wrong"};
+}
+
+}  // namespace
+
+AuthService::AuthService(postgres::Pool& db, const rpc::Channel& users, PasswordHasher& passwords,
+                         const TokenSigner& signer, AuthOptions options)
+    : db_(db),
+      passwords_(passwords),
+      signer_(signer),
+      options_(options),
+      create_user_(users, kUsers, "CreateUser"),
+      get_user_(users, kUsers, "GetUser"),
+      update_user_role_(users, kUsers, "UpdateUserRole") {}
+
+rpc::Service AuthService::Methods() {
+  return rpc::Service("shop.auth.v1.AuthService")
+      .On("Register", this, &AuthService::Register)
+      .On("Login", this, &AuthService::Login)
+      .On("GetMe", this, &AuthService::GetMe)
+      .On("GetJwks", this, &AuthService::GetJwks);
+}
+
+Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& request) {
+  if (std::optional<std::string> problem = PasswordProblem(request.password())) {
+    return InvalidField("password", *std::move(problem));
+  }
+  const api::v1::Role role = request.has_role() ? request.role() : api::v1::ROLE_USER;
+  const bool allowed = role == api::v1::ROLE_USER ||
+                       call.caller.role == api::v1::ROLE_SUPER_ADMIN ||
+                       (options_.allow_role_at_registration && role != api::v1::ROLE_SUPER_ADMIN);
+  if (!allowed) {
+    return Refusal{Code::kPermissionDenied, "only a SUPER_ADMIN may register this role"};
+  }
+  return Enroll(call, request, role);
+}
+
+Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& request,
+                                 api::v1::Role role) {
+  const std::string email = LowerCase(request.email());
+  const Result<std::string> hash = passwords_.Hash(request.password(), call.deadline);
+  if (!hash) return hash.refusal();
+
+  const std::optional<Attempt> attempt =
+      InTransaction(db_, [&](Tx& tx) { return BeginRegistration(tx, email, *hash); });
+  if (!attempt) return EmailTaken();
+
+  // From here on a crash leaves a PENDING account, which the next attempt takes over.
+  users::v1::CreateUserRequest profile;
+  profile.set_id(attempt->id);
+  profile.set_name(request.name());
+  profile.set_email(email);
+  profile.set_role(role);
+  if (request.has_birthdate()) profile.set_birthdate(request.birthdate());
+  profile.set_attempt(attempt->number);
+  Result<User> user = create_user_(call, profile);
+  if (!user) {
+    switch (user.refusal().code) {
+      case Code::kAborted:  // somebody registers the same address at this moment, and was later
+        return EmailTaken();
+      case Code::kFailedPrecondition:  // deleted meanwhile; USER_DELETED frees the address
+        return Refusal{Code::kAborted, "the user was deleted at this moment, try again"};
+      default:
+        return user;
+    }
+  }
+  if (!InTransaction(db_, [&](Tx& tx) { return FinishRegistration(tx, *attempt); })) {
+    return EmailTaken();
+  }
+  return user;
+}
+
+Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRequest& request) {
+  const std::string email = LowerCase(request.email());
+  const std::optional<Account> account = Read(db_, [&](Tx& tx) { return FindAccount(tx, email); });
+  std::optional<std::string> hash;
+  if (account && account->active) hash = account->password_hash;
+  const Result<bool> matches = passwords_.Matches(request.password(), hash, call.deadline);
+  if (!matches) return matches.refusal();
+  if (!*matches) return WrongCredentials();
+
+  Result<User> user = Profile(call, account->id);
+  if (!user) {
+    return user.refusal().code == Code::kNotFound ? WrongCredentials() : user.refusal();
+  }
+  v1::LoginResponse response;
+  response.set_access_token(signer_.Sign(user->id(), user->role(), options_.token_life));
+  response.set_expires_in(static_cast<int32_t>(options_.token_life.count()));
+  *response.mutable_user() = *std::move(user);
+  return response;
+}
+
+Result<User> AuthService::GetMe(const Call& call, const v1::GetMeRequest&) {
+  Result<User> user = Profile(call, call.caller.user_id);
+  if (!user && user.refusal().code == Code::kNotFound) {
+    return Refusal{Code::kUnauthenticated, "this user was deleted"};
+  }
+  return user;
+}
+
+Result<v1::Jwks> AuthService::GetJwks(const Call&, const v1::GetJwksRequest&) {
+  const PublicKey& key = signer_.public_key();
+  v1::Jwks jwks;
+  v1::Jwk* jwk = jwks.add_keys();
+  jwk->set_kty("EC");
+  jwk->set_crv("P-256");
+  jwk->set_x(key.x);
+  jwk->set_y(key.y);
+  jwk->set_use("sig");
+  jwk->set_alg("ES256");
+  jwk->set_kid(key.kid);
+  return jwks;
+}
+
+void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& request) {
+  const std::optional<Account> account =
+      Read(db_, [&](Tx& tx) { return FindAccount(tx, LowerCase(request.email())); });
+  if (!account || !account->active) {
+    const Result<User> user = Enroll(call, request, api::v1::ROLE_SUPER_ADMIN);
+    if (!user) throw std::runtime_error(user.refusal().message);
+    log::Info("the operator's account was made", {{"userId", user->id()}});
+    return;
+  }
+
+  const Result<bool> matches =
+      passwords_.Matches(request.password(), account->password_hash, call.deadline);
+  if (!matches) throw std::runtime_error(matches.refusal().message);
+  if (!*matches) {
+    const Result<std::string> hash = passwords_.Hash(request.password(), call.deadline);
+    if (!hash) throw std::runtime_error(hash.refusal().message);
+    InTransaction(db_, [&](Tx& tx) { ReplacePasswordHash(tx, account->id, *hash); });
+    log::Info("the operator's account has a new password", {{"userId", account->id}});
+  }
+
+  Result<User> user = Profile(call, account->id);
+  if (user && user->role() != api::v1::ROLE_SUPER_ADMIN) {
+    users::v1::UpdateUserRoleRequest promotion;
+    promotion.set_id(account->id);
+    promotion.set_role(api::v1::ROLE_SUPER_ADMIN);
+    user = update_user_role_(call, promotion);
+    if (user) log::Info("the operator's account is a SUPER_ADMIN now", {{"userId", account->id}});
+  }
+  if (!user) throw std::runtime_error(user.refusal().message);
+}
+
+Result<User> AuthService::Profile(const Call& call, int64_t id) const {
+  users::v1::GetUserRequest request;
+  request.set_id(id);
+  return get_user_(call, request);
+}
+
+}  // namespace shop::auth

@@ -1,0 +1,64 @@
+#include "auth/config.h"
+
+#include <stdexcept>
+
+#include "auth/password.h"
+#include "common/auth/tokens.h"
+#include "common/core/addresses.h"
+#include "common/rpc/rules.h"
+
+namespace shop::auth {
+namespace {
+
+std::string ReadSigningKey(Env& env) {
+  const std::string pem = env.RequiredSecret("JWT_SIGNING_KEY");
+  if (pem.empty()) return pem;
+  try {
+    TokenSigner checked(pem);
+  } catch (const std::invalid_argument& error) {
+    env.Wrong("JWT_SIGNING_KEY", error.what());
+  }
+  return pem;
+}
+
+std::optional<OperatorCredentials> ReadOperatorAccount(Env& env) {
+  const std::optional<std::string> email = env.Optional("SUPER_ADMIN_EMAIL");
+  const std::optional<std::string> password = env.Secret("SUPER_ADMIN_PASSWORD");
+  if (!email && !password) return std::nullopt;
+  if (!email) env.Wrong("SUPER_ADMIN_EMAIL", "is not set, and SUPER_ADMIN_PASSWORD is");
+  if (!password) env.Wrong("SUPER_ADMIN_PASSWORD", "is not set, and SUPER_ADMIN_EMAIL is");
+  if (!email || !password) return std::nullopt;
+
+  // What registration asks of anybody.
+  const Result<void> valid = rpc::CheckRules(OperatorRegistration({*email, *password}));
+  if (!valid) {
+    for (const FieldViolation& violation : valid.refusal().details) {
+      env.Wrong(violation.field == "email" ? "SUPER_ADMIN_EMAIL" : "SUPER_ADMIN_PASSWORD",
+                violation.message);
+    }
+  } else if (const std::optional<std::string> problem = PasswordProblem(*password)) {
+    env.Wrong("SUPER_ADMIN_PASSWORD", *problem);
+  }
+  return OperatorCredentials{*email, *password};
+}
+
+}  // namespace
+
+Config Config::Read(Env& env) {
+  Config config{
+      .server = rpc::ServerSettings::Read(env, "auth"),
+      .identity = rpc::Identity::Settings::Read(env, "auth"),
+      .postgres = postgres::Settings::Read(env, "auth"),
+      .kafka = kafka::KafkaSettings::Read(env),
+      .users_address = ServiceAddress(env, "users"),
+      .signing_key = ReadSigningKey(env),
+      .bcrypt_cost = static_cast<int>(env.Integer("BCRYPT_COST", 12, 4, 16)),
+      .options = {.token_life =
+                      std::chrono::seconds(env.Integer("ACCESS_TOKEN_SECONDS", 900, 60, 86400)),
+                  .allow_role_at_registration = env.Flag("ALLOW_ROLE_AT_REGISTRATION", false)},
+      .operator_account = ReadOperatorAccount(env)};
+  if (!env.Optional("RPC_THREADS")) config.server.threads = 64;
+  return config;
+}
+
+}  // namespace shop::auth

@@ -1,0 +1,47 @@
+#include <algorithm>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "auth/auth_events.h"
+#include "auth/auth_service.h"
+#include "auth/config.h"
+#include "auth/operator_account.h"
+#include "auth_migrations.h"
+#include "common/core/process.h"
+#include "common/kafka/consumer.h"
+#include "common/kafka/relay.h"
+#include "common/telemetry/log.h"
+#include "messaging_migrations.h"
+
+int main() {
+  using namespace shop;
+  Process process("auth");
+  const auth::Config config = auth::Config::Read(process.env());
+  process.Start();
+  if (config.options.allow_role_at_registration) {
+    log::Warning("ALLOW_ROLE_AT_REGISTRATION is on: anybody can register as SELLER or ADMIN");
+  }
+
+  postgres::Pool db(config.postgres);
+  process.WaitFor("PostgreSQL", [&] {
+    postgres::Migrate(db, {kMessagingMigrations, kAuthMigrations});
+  });
+
+  const auth::TokenSigner signer(config.signing_key);
+  rpc::Identity identity(config.identity, [&] { return std::vector{signer.public_key()}; });
+  const rpc::Channel users(config.users_address, &identity);
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  // A quarter of the threads stays free for what needs no hash.
+  auth::PasswordHasher passwords(config.bcrypt_cost, cores,
+                                 config.server.threads * 3 / 4 - std::max(cores, 1));
+  auth::AuthService service(db, users, passwords, signer, config.options);
+
+  kafka::OutboxRelay relay(config.kafka, db);
+  kafka::Consumer consumer(config.kafka, "auth", {"users"}, db, auth::AuthEventHandlers(),
+                           {.after_commit = [&] { relay.Wake(); }});
+  const rpc::Server server(config.server, identity, {service.Methods()});
+  std::optional<auth::OperatorAccount> operator_account;
+  if (config.operator_account) operator_account.emplace(service, *config.operator_account);
+  return process.RunUntilStopped();
+}
