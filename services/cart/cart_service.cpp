@@ -60,7 +60,8 @@ rpc::Service CartService::Methods() {
       .On("AddItem", this, &CartService::AddItem)
       .On("UpdateItem", this, &CartService::UpdateItem)
       .On("RemoveItem", this, &CartService::RemoveItem)
-      .On("ClearCart", this, &CartService::ClearCart);
+      .On("ClearCart", this, &CartService::ClearCart)
+      .On("EmptyOrderedCart", this, &CartService::EmptyOrderedCart);
 }
 
 Result<v1::Cart> CartService::GetCart(const Call& call, const v1::GetCartRequest& request) {
@@ -136,6 +137,13 @@ Result<v1::Cart> CartService::RemoveItem(const Call& call, const v1::RemoveItemR
 
 Result<v1::Cart> CartService::ClearCart(const Call& call, const v1::ClearCartRequest&) {
   return ToProto(store_.Clear(call.caller.user_id), {});
+}
+
+Result<v1::EmptyOrderedCartResponse> CartService::EmptyOrderedCart(
+    const Call&, const v1::EmptyOrderedCartRequest& request) {
+  v1::EmptyOrderedCartResponse response;
+  response.set_emptied(store_.ClearVersion(request.user_id(), request.version()));
+  return response;
 }
 
 CartService::Quotes CartService::Quote(const Call& call, const StoredCart& cart,

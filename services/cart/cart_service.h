@@ -32,6 +32,8 @@ class CartService {
   Result<v1::Cart> UpdateItem(const Call& call, const v1::UpdateItemRequest& request);
   Result<v1::Cart> RemoveItem(const Call& call, const v1::RemoveItemRequest& request);
   Result<v1::Cart> ClearCart(const Call& call, const v1::ClearCartRequest& request);
+  Result<v1::EmptyOrderedCartResponse> EmptyOrderedCart(const Call& call,
+                                                        const v1::EmptyOrderedCartRequest& request);
 
  private:
   // What products says now; what is not in its catalogue is missing.

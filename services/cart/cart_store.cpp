@@ -323,14 +323,26 @@ StoredCart CartStore::Remove(int64_t user_id, int64_t product_id) {
   return changed ? *std::move(changed) : Find(user_id);
 }
 
+namespace {
+
+Bson Emptying() {
+  return Bson(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "}", "$set", "{", "lineCount",
+                       BCON_INT64(0), "items", "{", "}", "updatedAt", BCON_DATE_TIME(NowMs()),
+                       "}"));
+}
+
+}  // namespace
+
 StoredCart CartStore::Clear(int64_t user_id) {
   const Bson filter(
       BCON_NEW("_id", BCON_INT64(user_id), "lineCount", "{", "$gt", BCON_INT64(0), "}"));
-  const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "}", "$set", "{", "lineCount",
-                             BCON_INT64(0), "items", "{", "}", "updatedAt", BCON_DATE_TIME(NowMs()),
-                             "}"));
-  std::optional<StoredCart> changed = state_->Update(filter, update);
+  std::optional<StoredCart> changed = state_->Update(filter, Emptying());
   return changed ? *std::move(changed) : Find(user_id);
+}
+
+bool CartStore::ClearVersion(int64_t user_id, int64_t version) {
+  const Bson filter(BCON_NEW("_id", BCON_INT64(user_id), "version", BCON_INT64(version)));
+  return state_->Update(filter, Emptying()).has_value();
 }
 
 }  // namespace shop::cart

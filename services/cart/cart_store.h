@@ -69,6 +69,8 @@ class CartStore {
   // These two change nothing, not even the version, when there is nothing to take out.
   StoredCart Remove(int64_t user_id, int64_t product_id);
   StoredCart Clear(int64_t user_id);
+  // Clears the cart if it is still at `version`; says whether it did.
+  bool ClearVersion(int64_t user_id, int64_t version);
 
  private:
   struct State;

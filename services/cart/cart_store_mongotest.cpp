@@ -142,6 +142,15 @@ TEST_F(CartStoreTest, TheLimitOfLinesHoldsAfterLinesCameAndWent) {
   EXPECT_EQ(taken, 5);
 }
 
+TEST_F(CartStoreTest, AnOrderedVersionIsClearedOnceAndALaterOneNever) {
+  const StoredCart ordered = *Add(Some(kLamp, 2));
+  EXPECT_TRUE(store.ClearVersion(kAda, ordered.version));
+  EXPECT_FALSE(store.ClearVersion(kAda, ordered.version));
+  const StoredCart later = *Add(Some(kLamp, 1));
+  EXPECT_FALSE(store.ClearVersion(kAda, ordered.version));
+  EXPECT_EQ(store.Find(kAda).version, later.version);
+}
+
 TEST_F(CartStoreTest, SettingTheQuantityOfWhatWasClearedBringsNothingBack) {
   ASSERT_TRUE(Add(Some(kMug, 1)));
   AtOnce(4, 20, [&](int thread, int) {

@@ -27,6 +27,8 @@ int main() {
   const rpc::Server server(config.server, identity, {service.Methods()});
   const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers(),
                                  {.after_commit = [&] { relay.Wake(); }});
+  // Apart from the above, so that a cart service that is away holds up no order.
+  const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart));
   process.AddReadiness("Kafka", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
+
+#include "common/json/codec.h"
 
 namespace shop::orders {
 namespace {
@@ -12,6 +15,7 @@ constexpr int64_t kMaxTotal = 1'000'000'000'000'000;  // ten million million, ex
 }  // namespace
 
 v1::OrderStatus StatusOf(const Facts& facts) {
+  if (facts.progress != v1::ORDER_STATUS_UNSPECIFIED) return facts.progress;
   switch (facts.stock) {
     case StockFact::kNone:
       return v1::ORDER_STATUS_PENDING;
@@ -21,6 +25,30 @@ v1::OrderStatus StatusOf(const Facts& facts) {
       return v1::ORDER_STATUS_CANCELLED;
   }
   return v1::ORDER_STATUS_UNSPECIFIED;
+}
+
+Result<void> Move(Facts* facts, v1::OrderStatus next) {
+  static constexpr std::pair<v1::OrderStatus, v1::OrderStatus> kLegal[] = {
+      {v1::ORDER_STATUS_PENDING, v1::ORDER_STATUS_CANCELLED},
+      {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_CANCELLED},
+      {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_SHIPPED},
+      {v1::ORDER_STATUS_SHIPPED, v1::ORDER_STATUS_DELIVERED},
+  };
+  const v1::OrderStatus now = StatusOf(*facts);
+  if (std::ranges::find(kLegal, std::pair{now, next}) == std::end(kLegal)) {
+    Refusal refusal{
+        .code = Code::kFailedPrecondition,
+        .message = "an order that is " + StatusText(now) + " cannot become " + StatusText(next),
+        .reason = "ILLEGAL_MOVE"};
+    refusal.details.push_back({"status", refusal.message});
+    return refusal;
+  }
+  facts->progress = next;
+  return kDone;
+}
+
+std::string StatusText(v1::OrderStatus status) {
+  return std::string(json::BareName(v1::OrderStatus_descriptor()->FindValueByNumber(status)));
 }
 
 std::string RejectionReason(

@@ -23,9 +23,17 @@ enum class StockFact { kNone, kReserved, kRejected };
 
 struct Facts {
   StockFact stock = StockFact::kNone;
+  // How far the order was moved by hand: SHIPPED, DELIVERED, CANCELLED, or UNSPECIFIED.
+  v1::OrderStatus progress = v1::ORDER_STATUS_UNSPECIFIED;
 };
 
 v1::OrderStatus StatusOf(const Facts& facts);
+
+// Moves the order by hand. FAILED_PRECONDITION when there is no such move from where it stands.
+Result<void> Move(Facts* facts, v1::OrderStatus next);
+
+// "PENDING" and so on.
+std::string StatusText(v1::OrderStatus status);
 
 // Why an order that stock rejected was cancelled, for people: "not enough stock: 2 of product 7
 // wanted, 1 left".

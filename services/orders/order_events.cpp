@@ -1,5 +1,8 @@
 #include "orders/order_events.h"
 
+#include <stdexcept>
+
+#include "shop/cart/v1/cart.pb.h"
 #include "shop/events/v1/stock.pb.h"
 
 namespace shop::orders {
@@ -12,6 +15,12 @@ News About(const Standing& order) {
   news.set_order_uuid(order.uuid);
   news.set_user_id(order.user_id);
   return news;
+}
+
+events::v1::OrderCancelled Cancelled(const Standing& order) {
+  auto event = About<events::v1::OrderCancelled>(order);
+  event.set_reason(order.reason);
+  return event;
 }
 
 // The order a fact of stock is about, locked; nothing when stock's word is known already.
@@ -30,10 +39,14 @@ Result<void> OnStockReserved(postgres::Tx& tx, const events::v1::StockReserved& 
   if (!order) return order.refusal();
   if (!order->has_value()) return kDone;
 
+  const v1::OrderStatus before = StatusOf((*order)->facts);
   (*order)->facts.stock = StockFact::kReserved;
-  Update(tx, **order, "");
-  kafka::Announce(tx, About<events::v1::OrderConfirmed>(**order),
-                  EventOrigin(envelope.trace, envelope.id));
+  Update(tx, **order);
+  // An order that was cancelled meanwhile stays so; stock hears of that and releases.
+  if (StatusOf((*order)->facts) != before) {
+    kafka::Announce(tx, About<events::v1::OrderConfirmed>(**order),
+                    EventOrigin(envelope.trace, envelope.id));
+  }
   return kDone;
 }
 
@@ -43,11 +56,13 @@ Result<void> OnStockRejected(postgres::Tx& tx, const events::v1::StockRejected& 
   if (!order) return order.refusal();
   if (!order->has_value()) return kDone;
 
+  const v1::OrderStatus before = StatusOf((*order)->facts);
   (*order)->facts.stock = StockFact::kRejected;
-  auto cancelled = About<events::v1::OrderCancelled>(**order);
-  cancelled.set_reason(RejectionReason(event.shortages()));
-  Update(tx, **order, cancelled.reason());
-  kafka::Announce(tx, cancelled, EventOrigin(envelope.trace, envelope.id));
+  if (StatusOf((*order)->facts) != before) {
+    (*order)->reason = RejectionReason(event.shortages());
+    kafka::Announce(tx, Cancelled(**order), EventOrigin(envelope.trace, envelope.id));
+  }
+  Update(tx, **order);
   return kDone;
 }
 
@@ -67,6 +82,20 @@ events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int6
   return event;
 }
 
+void AnnounceMove(postgres::Tx& tx, const Standing& order, const kafka::Origin& origin) {
+  switch (StatusOf(order.facts)) {
+    case v1::ORDER_STATUS_SHIPPED:
+      return kafka::Announce(tx, About<events::v1::OrderShipped>(order), origin);
+    case v1::ORDER_STATUS_DELIVERED:
+      return kafka::Announce(tx, About<events::v1::OrderDelivered>(order), origin);
+    case v1::ORDER_STATUS_CANCELLED:
+      return kafka::Announce(tx, Cancelled(order), origin);
+    default:
+      throw std::logic_error("no event tells a move by hand to " +
+                             StatusText(StatusOf(order.facts)));
+  }
+}
+
 kafka::Origin EventOrigin(const TraceContext& trace, const std::string& cause_id) {
   return {.source = "orders", .trace = trace, .cause_id = cause_id};
 }
@@ -75,6 +104,27 @@ kafka::Handlers EventHandlers() {
   return kafka::Handlers()
       .On<events::v1::StockReserved>(OnStockReserved)
       .On<events::v1::StockRejected>(OnStockRejected);
+}
+
+kafka::Handlers CartHandlers(const rpc::Channel& cart) {
+  static constexpr std::chrono::seconds kEmptyLimit{5};
+  const rpc::Remote<cart::v1::EmptyOrderedCartRequest, cart::v1::EmptyOrderedCartResponse> empty(
+      cart, "shop.cart.v1.CartService", "EmptyOrderedCart");
+  return kafka::Handlers()
+      .On<events::v1::OrderCreated>([empty](postgres::Tx&, const events::v1::OrderCreated& order,
+                                            const kafka::Event& envelope) -> Result<void> {
+        if (!order.has_cart_version()) return kDone;
+        cart::v1::EmptyOrderedCartRequest request;
+        request.set_user_id(order.user_id());
+        request.set_version(order.cart_version());
+        const auto emptied = empty(rpc::BackgroundCall(envelope.trace, kEmptyLimit), request);
+        if (!emptied) return emptied.refusal();
+        return kDone;
+      })
+      .Ignore("ORDER_CONFIRMED")
+      .Ignore("ORDER_CANCELLED")
+      .Ignore("ORDER_SHIPPED")
+      .Ignore("ORDER_DELIVERED");
 }
 
 }  // namespace shop::orders

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/kafka/events.h"
+#include "common/rpc/client.h"
 #include "orders/order_store.h"
 #include "shop/events/v1/orders.pb.h"
 
@@ -9,11 +10,18 @@ namespace shop::orders {
 
 events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int64_t> cart_version);
 
+// What a move by hand to SHIPPED, DELIVERED or CANCELLED announces.
+void AnnounceMove(postgres::Tx& tx, const Standing& order, const kafka::Origin& origin);
+
 // Who announces, as part of which trace.
 kafka::Origin EventOrigin(const TraceContext& trace, const std::string& cause_id = {});
 
 // Topic `stock`: STOCK_RESERVED confirms an order, STOCK_REJECTED cancels it. The first answer
 // stands: a repeat, or the other answer later, changes nothing.
 kafka::Handlers EventHandlers();
+
+// Topic `orders`, in a consumer group of its own: ORDER_CREATED of a cart empties that cart, if it
+// is still the version that was ordered. `cart` must outlive the handlers.
+kafka::Handlers CartHandlers(const rpc::Channel& cart);
 
 }  // namespace shop::orders

@@ -1,10 +1,14 @@
 #include "orders/order_service.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include "common/core/sha256.h"
 #include "orders/order_events.h"
 
 namespace shop::orders {
 namespace {
+
+using google::protobuf::util::TimeUtil;
 
 // What makes two requests the same: all of them but the key itself.
 std::string Fingerprint(const v1::CreateOrderRequest& request) {
@@ -38,7 +42,8 @@ rpc::Service OrderService::Methods() {
       .On("CreateOrder", this, &OrderService::CreateOrder)
       .On("ListOrders", this, &OrderService::ListOrders)
       .On("GetOrder", this, &OrderService::GetOrder)
-      .On("GetOrderStatus", this, &OrderService::GetOrderStatus);
+      .On("GetOrderStatus", this, &OrderService::GetOrderStatus)
+      .On("UpdateOrderStatus", this, &OrderService::UpdateOrderStatus);
 }
 
 // Places an order for the caller. A repeated idempotency key gets the order it made the first time.
@@ -143,6 +148,13 @@ Result<v1::ListOrdersResponse> OrderService::ListOrders(const Call& call,
                                                         const v1::ListOrdersRequest& request) {
   Listing listing{.owner = OwnerFor(call)};
   listing.status = request.status();
+  if (call.caller.is_admin() && request.has_user_id()) listing.owner = request.user_id();
+  if (request.has_created_from()) {
+    listing.from_us = TimeUtil::TimestampToMicroseconds(request.created_from());
+  }
+  if (request.has_created_before()) {
+    listing.before_us = TimeUtil::TimestampToMicroseconds(request.created_before());
+  }
   if (request.has_page()) listing.page = request.page();
   if (request.has_limit()) listing.limit = request.limit();
   return postgres::Read(db_, [&](postgres::Tx& tx) { return List(tx, listing); });
@@ -161,6 +173,29 @@ Result<v1::OrderState> OrderService::GetOrderStatus(const Call& call,
       db_, [&](postgres::Tx& tx) { return FindState(tx, request.id(), OwnerFor(call)); });
   if (!state) return NoOrder(request.id());
   return *std::move(state);
+}
+
+// Moves an order by hand; the state it is in already is answered as it is.
+Result<v1::OrderState> OrderService::UpdateOrderStatus(
+    const Call& call, const v1::UpdateOrderStatusRequest& request) {
+  Result<v1::OrderState> moved =
+      postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::OrderState> {
+        std::optional<Standing> order = FindForUpdate(tx, request.id());
+        if (!order) return NoOrder(request.id());
+        if (StatusOf(order->facts) != request.status()) {
+          if (Result<void> move = Move(&order->facts, request.status()); !move) {
+            return move.refusal();
+          }
+          if (request.status() == v1::ORDER_STATUS_CANCELLED) {
+            order->reason = request.reason().empty() ? "cancelled by the shop" : request.reason();
+          }
+          Update(tx, *order);
+          AnnounceMove(tx, *order, EventOrigin(call.trace));
+        }
+        return *FindState(tx, request.id(), 0);
+      });
+  if (moved) committed_();
+  return moved;
 }
 
 }  // namespace shop::orders

@@ -27,6 +27,8 @@ class OrderService {
   Result<v1::ListOrdersResponse> ListOrders(const Call& call, const v1::ListOrdersRequest& request);
   Result<v1::Order> GetOrder(const Call& call, const v1::GetOrderRequest& request);
   Result<v1::OrderState> GetOrderStatus(const Call& call, const v1::GetOrderStatusRequest& request);
+  Result<v1::OrderState> UpdateOrderStatus(const Call& call,
+                                           const v1::UpdateOrderStatusRequest& request);
 
  private:
   struct Wanted {

@@ -101,6 +101,15 @@ class OrderServiceTest : public ::testing::Test {
     return *service_.GetOrder(As(1, api::v1::ROLE_ADMIN), request);
   }
 
+  Result<v1::OrderState> MoveTo(const v1::Order& order, v1::OrderStatus status,
+                                const std::string& reason = "") {
+    v1::UpdateOrderStatusRequest request;
+    request.set_id(order.id());
+    request.set_status(status);
+    request.set_reason(reason);
+    return service_.UpdateOrderStatus(As(1, api::v1::ROLE_ADMIN), request);
+  }
+
   std::vector<std::string> Announced() {
     std::vector<std::string> types;
     postgres::InTransaction(db_, [&](postgres::Tx& tx) {
@@ -280,6 +289,54 @@ TEST_F(OrderServiceTest, TheFirstWordOfStockStands) {
   ASSERT_TRUE(Hear<events::v1::StockRejected>(order, "e3"));
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_PROCESSING);
   EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CONFIRMED"));
+}
+
+TEST_F(OrderServiceTest, MovingAnOrderByHandAnnouncesTheMoveOnce) {
+  const v1::Order order = Place(7);
+  ASSERT_TRUE(Hear<events::v1::StockReserved>(order, "e1"));
+  ASSERT_TRUE(MoveTo(order, v1::ORDER_STATUS_SHIPPED));
+  ASSERT_TRUE(MoveTo(order, v1::ORDER_STATUS_SHIPPED));
+  ASSERT_TRUE(MoveTo(order, v1::ORDER_STATUS_DELIVERED));
+  EXPECT_THAT(Announced(),
+              ElementsAre("ORDER_CREATED", "ORDER_CONFIRMED", "ORDER_SHIPPED", "ORDER_DELIVERED"));
+  EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_DELIVERED);
+}
+
+TEST_F(OrderServiceTest, AnIllegalMoveChangesNothing) {
+  const v1::Order order = Place(7);
+  const Result<v1::OrderState> moved = MoveTo(order, v1::ORDER_STATUS_DELIVERED);
+  ASSERT_FALSE(moved);
+  EXPECT_EQ(moved.refusal().code, Code::kFailedPrecondition);
+  EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_PENDING);
+  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+}
+
+TEST_F(OrderServiceTest, AnOrderCancelledByHandStaysSoWhenItsStockIsReservedLater) {
+  const v1::Order order = Place(7);
+  ASSERT_TRUE(MoveTo(order, v1::ORDER_STATUS_CANCELLED, "out of season"));
+  ASSERT_TRUE(Hear<events::v1::StockReserved>(order, "e1"));
+  EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_CANCELLED);
+  EXPECT_EQ(Get(order.id()).reason(), "out of season");
+  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CANCELLED"));
+}
+
+TEST_F(OrderServiceTest, AnAdminFindsOrdersByUserStateAndTime) {
+  const v1::Order first = Place(7);
+  Place(8);
+  ASSERT_TRUE(Hear<events::v1::StockReserved>(first, "e1"));
+  v1::ListOrdersRequest of_user;
+  of_user.set_user_id(7);
+  EXPECT_EQ(service_.ListOrders(As(1, api::v1::ROLE_ADMIN), of_user)->total(), 1);
+  EXPECT_EQ(service_.ListOrders(As(8), of_user)->items(0).user_id(), 8);
+  v1::ListOrdersRequest pending;
+  pending.set_status(v1::ORDER_STATUS_PENDING);
+  EXPECT_EQ(service_.ListOrders(As(1, api::v1::ROLE_ADMIN), pending)->total(), 1);
+  v1::ListOrdersRequest earlier;
+  *earlier.mutable_created_before() = first.created_at();
+  EXPECT_EQ(service_.ListOrders(As(1, api::v1::ROLE_ADMIN), earlier)->total(), 0);
+  v1::ListOrdersRequest since;
+  *since.mutable_created_from() = first.created_at();
+  EXPECT_EQ(service_.ListOrders(As(1, api::v1::ROLE_ADMIN), since)->total(), 2);
 }
 
 }  // namespace

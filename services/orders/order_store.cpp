@@ -23,10 +23,6 @@ std::string EnumText(const google::protobuf::EnumDescriptor* type, int number) {
   return std::string(json::BareName(type->FindValueByNumber(number)));
 }
 
-std::string StatusText(v1::OrderStatus status) {
-  return EnumText(v1::OrderStatus_descriptor(), status);
-}
-
 v1::OrderStatus ParseStatus(const std::string& text) {
   v1::OrderStatus status{};
   if (!v1::OrderStatus_Parse("ORDER_STATUS_" + text, &status)) {
@@ -161,22 +157,27 @@ std::optional<v1::OrderState> FindState(Tx& tx, int64_t id, int64_t owner) {
 }
 
 v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
-  static constexpr Statement kCount{
-      "SELECT count(*) FROM orders WHERE ($1 = 0 OR user_id = $1) AND ($2 = '' OR status = $2)"};
-  static constexpr Statement kList{
-      "SELECT " ORDER_COLUMNS
-      " FROM orders WHERE ($1 = 0 OR user_id = $1) AND ($2 = '' OR status = $2) "
-      "ORDER BY id DESC LIMIT $3 OFFSET $4"};
+#define MATCHING_ORDERS                                                             \
+  " FROM orders WHERE ($1 = 0 OR user_id = $1) AND ($2 = '' OR status = $2) "       \
+  "AND ($3::bigint IS NULL OR created_at >= to_timestamp($3::bigint / 1000000.0)) " \
+  "AND ($4::bigint IS NULL OR created_at < to_timestamp($4::bigint / 1000000.0)) "
+  static constexpr Statement kCount{"SELECT count(*)" MATCHING_ORDERS};
+  static constexpr Statement kList{"SELECT " ORDER_COLUMNS MATCHING_ORDERS
+                                   "ORDER BY id DESC LIMIT $5 OFFSET $6"};
+#undef MATCHING_ORDERS
   const std::string status =
       listing.status == v1::ORDER_STATUS_UNSPECIFIED ? std::string() : StatusText(listing.status);
   v1::ListOrdersResponse response;
   response.set_page(listing.page);
   response.set_limit(listing.limit);
-  response.set_total(tx.Exec(kCount, listing.owner, status)[0][0].as<int64_t>());
+  response.set_total(
+      tx.Exec(kCount, listing.owner, status, listing.from_us, listing.before_us)[0][0]
+          .as<int64_t>());
   response.set_total_pages(
       static_cast<int32_t>((response.total() + listing.limit - 1) / listing.limit));
   const int64_t offset = static_cast<int64_t>(listing.page - 1) * listing.limit;
-  for (const pqxx::row& row : tx.Exec(kList, listing.owner, status, listing.limit, offset)) {
+  for (const pqxx::row& row : tx.Exec(kList, listing.owner, status, listing.from_us,
+                                      listing.before_us, listing.limit, offset)) {
     *response.add_items() = ReadOrder(row);
   }
   if (!response.items().empty()) AddLines(tx, response.mutable_items());
@@ -185,28 +186,37 @@ v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
 
 std::optional<Standing> FindForUpdate(Tx& tx, int64_t id) {
   static constexpr Statement kFind{
-      "SELECT id, uuid, user_id, stock FROM orders WHERE id = $1 FOR UPDATE"};
+      "SELECT id, uuid, user_id, stock, progress, reason FROM orders WHERE id = $1 FOR UPDATE"};
   const pqxx::result rows = tx.Exec(kFind, id);
   if (rows.empty()) return std::nullopt;
   Standing standing{rows[0]["id"].as<int64_t>(),
                     rows[0]["uuid"].as<std::string>(),
                     rows[0]["user_id"].as<int64_t>(),
-                    {}};
+                    {},
+                    rows[0]["reason"].as<std::string>("")};
   if (!rows[0]["stock"].is_null()) {
     standing.facts.stock = rows[0]["stock"].as<std::string>() == "RESERVED" ? StockFact::kReserved
                                                                             : StockFact::kRejected;
   }
+  if (!rows[0]["progress"].is_null()) {
+    standing.facts.progress = ParseStatus(rows[0]["progress"].as<std::string>());
+  }
   return standing;
 }
 
-void Update(Tx& tx, const Standing& standing, const std::string& reason) {
+void Update(Tx& tx, const Standing& standing) {
   static constexpr Statement kUpdate{
-      "UPDATE orders SET status = $2, stock = $3, reason = nullif($4, ''), seq = seq + 1, "
-      "updated_at = now() WHERE id = $1"};
+      "UPDATE orders SET status = $2, stock = $3, progress = $4, reason = nullif($5, ''), "
+      "seq = seq + 1, updated_at = now() WHERE id = $1"};
   std::optional<std::string> stock;
   if (standing.facts.stock == StockFact::kReserved) stock = "RESERVED";
   if (standing.facts.stock == StockFact::kRejected) stock = "REJECTED";
-  tx.Exec(kUpdate, standing.id, StatusText(StatusOf(standing.facts)), stock, reason);
+  std::optional<std::string> progress;
+  if (standing.facts.progress != v1::ORDER_STATUS_UNSPECIFIED) {
+    progress = StatusText(standing.facts.progress);
+  }
+  tx.Exec(kUpdate, standing.id, StatusText(StatusOf(standing.facts)), stock, progress,
+          standing.reason);
 }
 
 std::optional<KeyUse> FindKey(Tx& tx, int64_t user_id, const std::string& key) {

@@ -34,6 +34,9 @@ std::optional<v1::Order> FindByCart(postgres::Tx& tx, int64_t user_id, int64_t c
 struct Listing {
   int64_t owner = 0;         // 0: everybody's
   v1::OrderStatus status{};  // UNSPECIFIED: any
+  // Placed in [from, before), in microseconds since 1970.
+  std::optional<int64_t> from_us = {};
+  std::optional<int64_t> before_us = {};
   int32_t page = 1;
   int32_t limit = 20;
 };
@@ -45,11 +48,12 @@ struct Standing {
   std::string uuid;
   int64_t user_id;
   Facts facts;
+  std::string reason;  // why it was cancelled
 };
 // Locks the order's row until the transaction ends.
 std::optional<Standing> FindForUpdate(postgres::Tx& tx, int64_t id);
 // Writes the facts and the status that follows from them, and counts `seq` on.
-void Update(postgres::Tx& tx, const Standing& standing, const std::string& reason);
+void Update(postgres::Tx& tx, const Standing& standing);
 
 // The order that a key has made, if any.
 struct KeyUse {

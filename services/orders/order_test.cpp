@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace shop::orders {
 namespace {
 
@@ -35,6 +37,36 @@ TEST(OrderStatus, FollowsFromWhatStockSaid) {
   EXPECT_EQ(StatusOf({StockFact::kNone}), v1::ORDER_STATUS_PENDING);
   EXPECT_EQ(StatusOf({StockFact::kReserved}), v1::ORDER_STATUS_PROCESSING);
   EXPECT_EQ(StatusOf({StockFact::kRejected}), v1::ORDER_STATUS_CANCELLED);
+}
+
+TEST(OrderStatus, StaysCancelledWhateverStockSaysLater) {
+  EXPECT_EQ(StatusOf({StockFact::kReserved, v1::ORDER_STATUS_CANCELLED}),
+            v1::ORDER_STATUS_CANCELLED);
+}
+
+TEST(Move, KnowsEachLegalMoveAndRefusesEveryOther) {
+  const std::set<std::pair<int, int>> legal = {
+      {v1::ORDER_STATUS_PENDING, v1::ORDER_STATUS_CANCELLED},
+      {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_CANCELLED},
+      {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_SHIPPED},
+      {v1::ORDER_STATUS_SHIPPED, v1::ORDER_STATUS_DELIVERED}};
+  const Facts standings[] = {
+      {},
+      {StockFact::kReserved},
+      {StockFact::kRejected},
+      {StockFact::kReserved, v1::ORDER_STATUS_SHIPPED},
+      {StockFact::kReserved, v1::ORDER_STATUS_DELIVERED},
+      {StockFact::kReserved, v1::ORDER_STATUS_CANCELLED},
+  };
+  for (const Facts& standing : standings) {
+    for (int next = v1::ORDER_STATUS_PENDING; next <= v1::ORDER_STATUS_CANCELLED; ++next) {
+      Facts facts = standing;
+      const bool moved = static_cast<bool>(Move(&facts, static_cast<v1::OrderStatus>(next)));
+      EXPECT_EQ(moved, legal.contains({StatusOf(standing), next}))
+          << StatusText(StatusOf(standing)) << " to " << next;
+      EXPECT_EQ(StatusOf(facts), moved ? next : StatusOf(standing));
+    }
+  }
 }
 
 TEST(MergeLines, AddsUpAProductThatIsNamedTwice) {

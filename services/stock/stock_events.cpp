@@ -72,7 +72,9 @@ kafka::Handlers EventHandlers(const rpc::Channel& products) {
           })
       // A confirmed order keeps what it reserved; a cancelled one was rejected and holds nothing.
       .Ignore("ORDER_CONFIRMED")
-      .Ignore("ORDER_CANCELLED");
+      .Ignore("ORDER_CANCELLED")
+      .Ignore("ORDER_SHIPPED")
+      .Ignore("ORDER_DELIVERED");
 }
 
 }  // namespace shop::stock
