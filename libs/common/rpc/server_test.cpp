@@ -69,7 +69,7 @@ class ServerTest : public testing::Test {
   }
   static ReserveStockRequest Reservation() {
     ReserveStockRequest request;
-    request.set_order_uuid("u");
+    request.set_order_uuid("00000000-0000-4000-8000-000000000001");
     request.set_order_id(1);
     products::v1::ReserveLine* line = request.add_items();
     line->set_product_id(1);

@@ -1,0 +1,29 @@
+// The products service: catalogue, search, prices, stock on hand and reservations.
+#include "common/core/process.h"
+#include "common/postgres/migrations.h"
+#include "products/config.h"
+#include "products/product_cache.h"
+#include "products/product_store.h"
+#include "products/products_service.h"
+#include "products_migrations.h"
+
+int main() {
+  using namespace shop;
+
+  Process process("products");
+  const products::Config config = products::Config::Read(process.env());
+  process.Start();
+
+  postgres::Pool db(config.postgres);
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kProductsMigrations}); });
+
+  products::ProductStore store(db, config.currency);
+  // Not waited for: without Redis every answer comes from PostgreSQL.
+  products::ProductCache cache(config.cache, [&](const products::ProductCache::Invalidate& remove) {
+    store.DrainInvalidations(remove);
+  });
+  products::ProductsService service(db, store, cache);
+  rpc::Identity identity(config.identity);
+  rpc::Server server(config.server, identity, {service.Methods()});
+  return process.RunUntilStopped();
+}

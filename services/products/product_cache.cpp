@@ -1,0 +1,165 @@
+#include "products/product_cache.h"
+
+#include <fmt/format.h>
+
+#include <random>
+
+#include "common/core/result.h"
+#include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
+
+namespace shop::products {
+namespace {
+
+// Longer than a read of the database takes; a holder that is later keeps nothing.
+constexpr char kLeaseMilliseconds[] = "3000";
+
+constexpr char kKeepScript[] =
+    "if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end "
+    "redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) "
+    "redis.call('DEL', KEYS[2]) "
+    "return 1";
+
+// No two processes' leases are ever the same.
+std::string RandomPrefix() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}-", random(), random());
+}
+
+prometheus::Counter& Requests(const std::string& outcome) {
+  return prometheus::BuildCounter()
+      .Name("cache_requests_total")
+      .Help("Products asked of the cache, by whether it had them or was left out")
+      .Register(Metrics())
+      .Add({{"outcome", outcome}});
+}
+
+}  // namespace
+
+ProductCache::Settings ProductCache::Settings::Read(Env& env) {
+  Settings settings;
+  settings.redis = Redis::Settings::Read(env);
+  settings.life = std::chrono::seconds(env.Integer("CACHE_TTL_SECONDS", 300, 1, 86'400));
+  return settings;
+}
+
+ProductCache::ProductCache(Settings settings, Drain drain)
+    : settings_(std::move(settings)),
+      drain_(std::move(drain)),
+      token_prefix_(RandomPrefix()),
+      redis_(settings_.redis),
+      hits_(Requests("hit")),
+      misses_(Requests("miss")),
+      bypasses_(Requests("bypass")),
+      thread_([this] { DrainUntilStopped(); }) {}
+
+ProductCache::~ProductCache() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+}
+
+std::string ProductCache::CopyKey(int64_t id) const {
+  return settings_.prefix + std::to_string(id);
+}
+
+std::string ProductCache::LeaseKey(int64_t id) const {
+  return CopyKey(id) + ":lease";
+}
+
+ProductCache::Found ProductCache::Find(int64_t id) {
+  if (!serving()) {
+    bypasses_.Increment();
+    return {};
+  }
+  try {
+    if (std::optional<std::string> copy = redis_.Command({"GET", CopyKey(id)})) {
+      hits_.Increment();
+      return {std::move(copy), {}};
+    }
+    misses_.Increment();
+    std::string token = token_prefix_ + std::to_string(++tokens_);
+    if (!redis_.Command({"SET", LeaseKey(id), token, "NX", "PX", kLeaseMilliseconds})) return {};
+    return {std::nullopt, std::move(token)};
+  } catch (const Unavailable& error) {
+    bypasses_.Increment();
+    Failed(error);
+    return {};
+  }
+}
+
+void ProductCache::Keep(int64_t id, const std::string& lease, const std::string& copy) {
+  if (lease.empty() || !serving()) return;
+  try {
+    redis_.Command({"EVAL", kKeepScript, "2", CopyKey(id), LeaseKey(id), lease, copy,
+                    std::to_string(settings_.life.count())});
+  } catch (const Unavailable& error) {
+    Failed(error);
+  }
+}
+
+void ProductCache::Remove(const std::vector<int64_t>& ids) {
+  if (!reachable_) return;  // the next drain begins later than this commit, and does it
+  try {
+    Delete(ids);
+  } catch (const Unavailable& error) {
+    Failed(error);
+  }
+}
+
+void ProductCache::Delete(const std::vector<int64_t>& ids) {
+  std::vector<std::string> words{"DEL"};
+  for (const int64_t id : ids) {
+    words.push_back(CopyKey(id));
+    words.push_back(LeaseKey(id));
+  }
+  redis_.Command(words);
+}
+
+void ProductCache::Failed(const std::exception& error) {
+  const bool served = serving();
+  reachable_ = false;
+  ++failures_;
+  if (served) log::Warning("the cache is left out", {{"error", error.what()}});
+}
+
+void ProductCache::DrainOnce() {
+  const uint64_t failures = failures_;
+  try {
+    redis_.Command({"PING"});
+    reachable_ = true;
+  } catch (const Unavailable& error) {
+    Failed(error);
+    return;
+  }
+  try {
+    drain_([this](const std::vector<int64_t>& ids) {
+      try {
+        Delete(ids);
+      } catch (const Unavailable& error) {
+        Failed(error);
+        throw;
+      }
+    });
+  } catch (const std::exception& error) {
+    // A database that is away changes nothing, so copies that are served go on being right.
+    log::Debug("pending invalidations are left for later", {{"error", error.what()}});
+    return;
+  }
+  if (healed_.exchange(failures) != failures) log::Info("the cache is in use");
+}
+
+void ProductCache::DrainUntilStopped() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    lock.unlock();
+    DrainOnce();
+    lock.lock();
+    wake_.wait_for(lock, settings_.drain_every, [this] { return stopping_; });
+  }
+}
+
+}  // namespace shop::products

@@ -1,0 +1,341 @@
+#include "products/product_store.h"
+
+#include <gmock/gmock.h>
+
+#include "common/postgres/migrations.h"
+#include "common/testing/database.h"
+#include "products_migrations.h"
+
+namespace shop::products {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+class ProductStoreTest : public ::testing::Test {
+ protected:
+  ProductStoreTest() { postgres::Migrate(db_, {kProductsMigrations}); }
+
+  static v1::CreateProductRequest Draft(const std::string& name, int64_t price = 100,
+                                        int64_t stock = 1) {
+    v1::CreateProductRequest draft;
+    draft.set_name(name);
+    draft.set_price(price);
+    draft.set_stock(stock);
+    return draft;
+  }
+  int64_t Add(const std::string& name, int64_t price = 100, int64_t stock = 1) {
+    return store_.Insert(Draft(name, price, stock), std::nullopt).id();
+  }
+  int64_t AddWith(const std::string& name, const std::string& category,
+                  const std::string& description) {
+    v1::CreateProductRequest draft = Draft(name);
+    draft.set_category(category);
+    draft.set_description(description);
+    return store_.Insert(draft, std::nullopt).id();
+  }
+  static std::vector<std::string> NamesOf(const ProductPage& page) {
+    std::vector<std::string> names;
+    for (const v1::Product& product : page.items) names.push_back(product.name());
+    return names;
+  }
+  std::vector<std::string> Listed(const ProductFilter& filter, const std::string& sort = "") {
+    return NamesOf(store_.List(filter, *ParseSort(sort), Page::Of({}, {})));
+  }
+  std::vector<std::string> Found(const std::string& text) {
+    return NamesOf(store_.Search(text, Page::Of({}, {})));
+  }
+  std::string Value(const std::string& sql) {
+    return postgres::Read(
+        db_, [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<std::string>("NULL"); });
+  }
+
+  testing::TestDatabase database_;
+  postgres::Pool db_{database_.settings()};
+  ProductStore store_{db_, "EUR"};
+};
+
+TEST_F(ProductStoreTest, AProductIsReadAsItWasWritten) {
+  v1::CreateProductRequest draft = Draft("Lamp \"Ä\" \\ 'x'", 4999, 7);
+  draft.set_description("line one\nline two");
+  draft.set_category("home; DROP TABLE products");
+  v1::Image* second = draft.add_images();
+  second->set_url("https://example.org/\"b\".png");
+  second->set_index(2);
+  draft.add_images()->set_url("https://example.org/a.png");
+
+  const v1::Product made = store_.Insert(draft, 12);
+  const std::optional<v1::Product> read = store_.Find(made.id());
+  ASSERT_TRUE(read);
+  EXPECT_EQ(read->SerializeAsString(), made.SerializeAsString());
+  EXPECT_EQ(read->name(), draft.name());
+  EXPECT_EQ(read->description(), draft.description());
+  EXPECT_EQ(read->category(), draft.category());
+  EXPECT_EQ(read->price(), 4999);
+  EXPECT_EQ(read->currency(), "EUR");
+  EXPECT_EQ(read->stock(), 7);
+  EXPECT_EQ(read->seller_id(), 12);
+  ASSERT_THAT(read->images(), SizeIs(2));
+  EXPECT_EQ(read->images(0).url(), "https://example.org/a.png");
+  EXPECT_EQ(read->images(1).url(), "https://example.org/\"b\".png");
+  EXPECT_EQ(read->images(1).index(), 2);
+  EXPECT_GT(read->created_at().seconds(), 1'700'000'000);
+}
+
+TEST_F(ProductStoreTest, WhatWasNotSentIsAbsent) {
+  const v1::Product made = store_.Insert(Draft("Lamp"), std::nullopt);
+  EXPECT_FALSE(made.has_seller_id());
+  EXPECT_FALSE(made.has_category());
+  EXPECT_THAT(made.images(), IsEmpty());
+}
+
+TEST_F(ProductStoreTest, AnUpdateChangesOnlyWhatIsSent) {
+  v1::CreateProductRequest draft = Draft("Lamp", 100, 5);
+  draft.set_category("home");
+  draft.add_images()->set_url("https://example.org/a.png");
+  v1::Product expected = store_.Insert(draft, 3);
+
+  v1::UpdateProductRequest change;
+  change.set_id(expected.id());
+  change.set_price(250);
+  const std::optional<v1::Product> changed = store_.Update(change, std::nullopt);
+  ASSERT_TRUE(changed);
+  EXPECT_GT(changed->updated_at().seconds() * 1'000'000'000 + changed->updated_at().nanos(),
+            expected.updated_at().seconds() * 1'000'000'000 + expected.updated_at().nanos());
+  expected.set_price(250);
+  *expected.mutable_updated_at() = changed->updated_at();
+  EXPECT_EQ(changed->SerializeAsString(), expected.SerializeAsString());
+
+  change.Clear();
+  change.set_id(expected.id());
+  change.set_description("");
+  change.set_category("office");
+  change.add_images()->set_url("https://example.org/b.png");
+  const std::optional<v1::Product> again = store_.Update(change, std::nullopt);
+  EXPECT_EQ(again->category(), "office");
+  EXPECT_EQ(again->price(), 250);
+  ASSERT_THAT(again->images(), SizeIs(1));
+  EXPECT_EQ(again->images(0).url(), "https://example.org/b.png");
+}
+
+TEST_F(ProductStoreTest, ASellerTouchesOnlyTheirOwn) {
+  const int64_t id = store_.Insert(Draft("Lamp"), 12).id();
+  const int64_t of_the_platform = Add("Desk");
+  v1::UpdateProductRequest change;
+  change.set_price(1);
+  for (const int64_t others : {id, of_the_platform}) {
+    change.set_id(others);
+    EXPECT_FALSE(store_.Update(change, 13));
+    EXPECT_FALSE(store_.Delete(others, 13));
+    EXPECT_EQ(store_.Find(others)->price(), 100);
+  }
+  change.set_id(id);
+  EXPECT_TRUE(store_.Update(change, 12));
+  EXPECT_TRUE(store_.Delete(id, 12));
+}
+
+TEST_F(ProductStoreTest, ADeletedProductIsNowhereButKept) {
+  const int64_t id = Add("Lamp");
+  EXPECT_TRUE(store_.Delete(id, std::nullopt));
+  EXPECT_FALSE(store_.Delete(id, std::nullopt));
+  EXPECT_FALSE(store_.Find(id));
+  EXPECT_THAT(store_.Quote({id}), IsEmpty());
+  EXPECT_THAT(Listed({}), IsEmpty());
+  EXPECT_THAT(Found("lamp"), IsEmpty());
+  v1::UpdateProductRequest change;
+  change.set_id(id);
+  EXPECT_FALSE(store_.Update(change, std::nullopt));
+  EXPECT_EQ(Value("SELECT count(*) FROM products"), "1");
+}
+
+TEST_F(ProductStoreTest, QuotesAreOfTheProductsThatThereAre) {
+  const int64_t lamp = Add("Lamp", 100, 3);
+  const int64_t desk = Add("Desk", 200, 0);
+  std::vector<int64_t> ids{desk, 999'999, lamp, lamp};
+  for (int64_t id = 1'000'000; ids.size() < 1000; ++id) ids.push_back(id);
+  const std::vector<v1::Quote> quotes = store_.Quote(ids);
+  ASSERT_THAT(quotes, SizeIs(2));
+  EXPECT_EQ(quotes[0].product_id(), lamp);
+  EXPECT_EQ(quotes[0].name(), "Lamp");
+  EXPECT_EQ(quotes[0].price(), 100);
+  EXPECT_EQ(quotes[0].stock(), 3);
+  EXPECT_EQ(quotes[1].stock(), 0);
+}
+
+TEST_F(ProductStoreTest, EachFilterLeavesOutTheOthers) {
+  v1::CreateProductRequest lamp = Draft("Lamp", 100, 0);
+  lamp.set_category("home");
+  store_.Insert(lamp, 1);
+  v1::CreateProductRequest desk = Draft("Desk", 200, 2);
+  desk.set_category("office");
+  store_.Insert(desk, 2);
+  Add("Pen", 300, 1);
+
+  EXPECT_THAT(Listed({}), ElementsAre("Lamp", "Desk", "Pen"));
+  EXPECT_THAT(Listed({.category = "office"}), ElementsAre("Desk"));
+  EXPECT_THAT(Listed({.min_price = 200}), ElementsAre("Desk", "Pen"));
+  EXPECT_THAT(Listed({.max_price = 200}), ElementsAre("Lamp", "Desk"));
+  EXPECT_THAT(Listed({.min_price = 150, .max_price = 250}), ElementsAre("Desk"));
+  EXPECT_THAT(Listed({.seller_id = 1}), ElementsAre("Lamp"));
+  EXPECT_THAT(Listed({.in_stock = true}), ElementsAre("Desk", "Pen"));
+  EXPECT_THAT(Listed({.category = "home", .in_stock = true}), IsEmpty());
+}
+
+TEST_F(ProductStoreTest, SqlInAFilterIsPlainText) {
+  Add("Lamp");
+  EXPECT_THAT(Listed({.category = "' OR '1'='1"}), IsEmpty());
+  EXPECT_THAT(Listed({.category = "%"}), IsEmpty());
+  for (const char* text : {"'; DROP TABLE products; --", "\\", "& | ! ( ) : * <-> lamp'\"", "%_%a",
+                           "\"unclosed", "a:*", "$1"}) {
+    Found(text);
+  }
+  EXPECT_THAT(Listed({}), ElementsAre("Lamp"));
+}
+
+TEST_F(ProductStoreTest, ListsAreInTheOrderAsked) {
+  Add("B", 200);
+  Add("A", 200);
+  Add("C", 100);
+  EXPECT_THAT(Listed({}, "price,name"), ElementsAre("C", "A", "B"));
+  EXPECT_THAT(Listed({}, "-price,name"), ElementsAre("A", "B", "C"));
+  EXPECT_THAT(Listed({}, "-price"), ElementsAre("B", "A", "C"));
+  EXPECT_THAT(Listed({}, "-name"), ElementsAre("C", "B", "A"));
+  EXPECT_THAT(Listed({}, "-createdAt"), ElementsAre("C", "A", "B"));
+  EXPECT_THAT(Listed({}, "-id"), ElementsAre("C", "A", "B"));
+}
+
+TEST_F(ProductStoreTest, PagesHoldEveryProductOnce) {
+  for (int i = 0; i < 25; ++i) Add("Same", 100);
+  std::set<int64_t> seen;
+  for (const int32_t number : {1, 2, 3}) {
+    const ProductPage page = store_.List({}, *ParseSort("price"), Page::Of(number, 10));
+    EXPECT_EQ(page.total, 25);
+    EXPECT_THAT(page.items, SizeIs(number == 3 ? 5 : 10));
+    for (const v1::Product& product : page.items) seen.insert(product.id());
+  }
+  EXPECT_THAT(seen, SizeIs(25));
+}
+
+TEST_F(ProductStoreTest, APageBeyondTheEndIsEmptyAndKnowsTheTotal) {
+  Add("Lamp");
+  const ProductPage listed = store_.List({}, *ParseSort(""), Page::Of(9, 20));
+  EXPECT_THAT(listed.items, IsEmpty());
+  EXPECT_EQ(listed.total, 1);
+  const ProductPage found = store_.Search("lamp", Page::Of(9, 20));
+  EXPECT_THAT(found.items, IsEmpty());
+  EXPECT_EQ(found.total, 1);
+  Add("Keyboard");
+  EXPECT_EQ(store_.Search("keybaord", Page::Of(9, 20)).total, 1);
+}
+
+TEST_F(ProductStoreTest, SearchRanksTheNameOverTheCategoryOverTheDescription) {
+  AddWith("Desk", "furniture", "Fits a keyboard and a screen");
+  AddWith("Wrist rest", "keyboard", "Soft");
+  AddWith("Mechanical keyboard", "computers", "Loud");
+  AddWith("Chair", "furniture", "Black");
+  EXPECT_THAT(Found("keyboard"), ElementsAre("Mechanical keyboard", "Wrist rest", "Desk"));
+}
+
+TEST_F(ProductStoreTest, SearchKnowsOtherFormsOfAWord) {
+  AddWith("Running shoes", "sport", "");
+  EXPECT_THAT(Found("shoe"), ElementsAre("Running shoes"));
+  EXPECT_THAT(Found("runs shoes"), ElementsAre("Running shoes"));
+}
+
+TEST_F(ProductStoreTest, SearchForgivesATypo) {
+  Add("Mechanical keyboard");
+  Add("Laptop 15 inch");
+  Add("Smartphone");
+  Add("Wireless Mouse");
+  Add("Coffee grinder");
+  EXPECT_THAT(Found("keybord"), ElementsAre("Mechanical keyboard"));
+  EXPECT_THAT(Found("keybaord"), ElementsAre("Mechanical keyboard"));
+  EXPECT_THAT(Found("lapotp"), ElementsAre("Laptop 15 inch"));
+  EXPECT_THAT(Found("labtop"), ElementsAre("Laptop 15 inch"));
+  EXPECT_THAT(Found("smartfone"), ElementsAre("Smartphone"));
+  EXPECT_THAT(Found("wireles mose"), ElementsAre("Wireless Mouse"));
+  EXPECT_THAT(Found("cofee"), ElementsAre("Coffee grinder"));
+}
+
+TEST_F(ProductStoreTest, SearchFindsTheBeginningOfAWord) {
+  Add("Mechanical keyboard");
+  EXPECT_THAT(Found("keyb"), ElementsAre("Mechanical keyboard"));
+}
+
+TEST_F(ProductStoreTest, SearchDoesNotFindWhatIsNotAlike) {
+  Add("Mechanical keyboard");
+  EXPECT_THAT(Found("zzqxw"), IsEmpty());
+  EXPECT_THAT(Found("the"), IsEmpty());
+}
+
+TEST_F(ProductStoreTest, SearchPagesThroughWhatMatches) {
+  for (int i = 0; i < 5; ++i) Add("Lamp");
+  Add("Desk");
+  const ProductPage second = store_.Search("lamp", Page::Of(2, 3));
+  EXPECT_EQ(second.total, 5);
+  EXPECT_THAT(second.items, SizeIs(2));
+}
+
+TEST_F(ProductStoreTest, SearchReadsNoTableFromEndToEnd) {
+  std::string plan;
+  postgres::Read(db_, [&](postgres::Tx& tx) {
+    tx.Run(
+        "INSERT INTO products (name, description, price, on_hand)"
+        " SELECT md5(n::text), md5(n::text), 1, 1 FROM generate_series(1, 5000) AS n");
+    tx.Run("VACUUM ANALYZE products");
+    for (const auto& row : tx.Run("EXPLAIN SELECT id FROM products WHERE deleted_at IS NULL AND "
+                                  "(search @@ websearch_to_tsquery('english', 'lamp') OR "
+                                  "'lamp' <% name)")) {
+      plan += row[0].as<std::string>() + "\n";
+    }
+    return true;
+  });
+  EXPECT_THAT(plan, ::testing::HasSubstr("products_by_words"));
+  EXPECT_THAT(plan, ::testing::HasSubstr("products_by_trigrams"));
+}
+
+TEST_F(ProductStoreTest, WhatChangesAProductMarksItsCopyStale) {
+  const int64_t lamp = Add("Lamp");
+  const int64_t desk = Add("Desk");
+  const auto drained = [&] {
+    std::vector<int64_t> all;
+    store_.DrainInvalidations(
+        [&](const std::vector<int64_t>& ids) { all.insert(all.end(), ids.begin(), ids.end()); });
+    return all;
+  };
+  EXPECT_THAT(drained(), IsEmpty());
+  v1::UpdateProductRequest change;
+  change.set_id(lamp);
+  change.set_price(5);
+  store_.Update(change, std::nullopt);
+  store_.Delete(desk, std::nullopt);
+  EXPECT_THAT(drained(), UnorderedElementsAre(lamp, desk));
+  EXPECT_THAT(drained(), IsEmpty());
+}
+
+TEST_F(ProductStoreTest, AnInvalidationThatFailedStaysPending) {
+  const int64_t lamp = Add("Lamp");
+  v1::UpdateProductRequest change;
+  change.set_id(lamp);
+  store_.Update(change, std::nullopt);
+  EXPECT_THROW(store_.DrainInvalidations([](const auto&) { throw Unavailable("Redis is away"); }),
+               Unavailable);
+  std::vector<int64_t> pending;
+  store_.DrainInvalidations([&](const std::vector<int64_t>& ids) { pending = ids; });
+  EXPECT_THAT(pending, ElementsAre(lamp));
+}
+
+TEST_F(ProductStoreTest, MoreInvalidationsThanABatchAreAllDrained) {
+  Value(
+      "WITH i AS (INSERT INTO cache_invalidations (product_id) SELECT generate_series(1, 2500)"
+      " RETURNING 1) SELECT count(*) FROM i");
+  size_t drained = 0;
+  store_.DrainInvalidations([&](const std::vector<int64_t>& ids) { drained += ids.size(); });
+  EXPECT_EQ(drained, 2500u);
+  EXPECT_EQ(Value("SELECT count(*) FROM cache_invalidations"), "0");
+}
+
+}  // namespace
+}  // namespace shop::products

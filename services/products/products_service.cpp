@@ -1,0 +1,145 @@
+#include "products/products_service.h"
+
+#include <utility>
+
+#include "products/stock_store.h"
+
+namespace shop::products {
+namespace {
+
+Refusal NoSuchProduct(int64_t id) {
+  return {Code::kNotFound, "there is no product " + std::to_string(id)};
+}
+
+// Whose products the caller may change: nothing means everybody's.
+std::optional<int64_t> OwnerFilter(const Caller& caller) {
+  if (caller.is_admin()) return std::nullopt;
+  return caller.user_id;
+}
+
+template <typename Request>
+Page PageOf(const Request& request) {
+  return Page::Of(request.has_page() ? std::optional(request.page()) : std::nullopt,
+                  request.has_limit() ? std::optional(request.limit()) : std::nullopt);
+}
+
+v1::ListProductsResponse ToResponse(ProductPage found, const Page& page) {
+  v1::ListProductsResponse response;
+  response.mutable_items()->Reserve(static_cast<int>(found.items.size()));
+  for (v1::Product& product : found.items) *response.add_items() = std::move(product);
+  response.set_page(page.number);
+  response.set_limit(page.limit);
+  response.set_total(found.total);
+  response.set_total_pages(page.pages(found.total));
+  return response;
+}
+
+// Bytes of letters beyond ASCII count as such.
+bool HasLetterOrDigit(const std::string& text) {
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x80 || std::isalnum(byte)) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+rpc::Service ProductsService::Methods() {
+  return rpc::Service("shop.products.v1.ProductsService")
+      .On("ListProducts", this, &ProductsService::ListProducts)
+      .On("SearchProducts", this, &ProductsService::SearchProducts)
+      .On("GetProduct", this, &ProductsService::GetProduct)
+      .On("CreateProduct", this, &ProductsService::CreateProduct)
+      .On("UpdateProduct", this, &ProductsService::UpdateProduct)
+      .On("DeleteProduct", this, &ProductsService::DeleteProduct)
+      .On("QuoteProducts", this, &ProductsService::QuoteProducts)
+      .On("ReserveStock", this, &ProductsService::ReserveStock);
+}
+
+Result<v1::ListProductsResponse> ProductsService::ListProducts(
+    const Call&, const v1::ListProductsRequest& request) {
+  const Result<std::vector<SortKey>> sort = ParseSort(request.sort());
+  if (!sort) return sort.refusal();
+
+  ProductFilter filter;
+  if (!request.category().empty()) filter.category = request.category();
+  if (request.has_min_price()) filter.min_price = request.min_price();
+  if (request.has_max_price()) filter.max_price = request.max_price();
+  if (request.has_seller_id()) filter.seller_id = request.seller_id();
+  filter.in_stock = request.in_stock();
+
+  const Page page = PageOf(request);
+  return ToResponse(store_.List(filter, *sort, page), page);
+}
+
+Result<v1::ListProductsResponse> ProductsService::SearchProducts(
+    const Call&, const v1::SearchProductsRequest& request) {
+  if (!HasLetterOrDigit(request.q())) return InvalidField("q", "has no letter and no digit");
+  const Page page = PageOf(request);
+  return ToResponse(store_.Search(request.q(), page), page);
+}
+
+Result<v1::Product> ProductsService::GetProduct(const Call&, const v1::GetProductRequest& request) {
+  const ProductCache::Found cached = cache_.Find(request.id());
+  v1::Product copy;
+  if (cached.copy && copy.ParseFromString(*cached.copy)) return copy;
+
+  std::optional<v1::Product> product = store_.Find(request.id());
+  if (!product) return NoSuchProduct(request.id());
+  cache_.Keep(request.id(), cached.lease, product->SerializeAsString());
+  return *std::move(product);
+}
+
+Result<v1::Product> ProductsService::CreateProduct(const Call& call,
+                                                   const v1::CreateProductRequest& request) {
+  std::optional<int64_t> seller_id = OwnerFilter(call.caller);
+  if (!seller_id && request.has_seller_id()) seller_id = request.seller_id();
+  return store_.Insert(request, seller_id);
+}
+
+Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
+                                                   const v1::UpdateProductRequest& request) {
+  std::optional<v1::Product> product = store_.Update(request, OwnerFilter(call.caller));
+  if (!product) return NoSuchProduct(request.id());
+  cache_.Remove({request.id()});
+  return *std::move(product);
+}
+
+Result<google::protobuf::Empty> ProductsService::DeleteProduct(
+    const Call& call, const v1::DeleteProductRequest& request) {
+  if (!store_.Delete(request.id(), OwnerFilter(call.caller))) return NoSuchProduct(request.id());
+  cache_.Remove({request.id()});
+  return google::protobuf::Empty();
+}
+
+Result<v1::QuoteProductsResponse> ProductsService::QuoteProducts(
+    const Call&, const v1::QuoteProductsRequest& request) {
+  v1::QuoteProductsResponse response;
+  for (v1::Quote& quote : store_.Quote({request.ids().begin(), request.ids().end()})) {
+    *response.add_items() = std::move(quote);
+  }
+  return response;
+}
+
+Result<v1::ReserveStockResponse> ProductsService::ReserveStock(
+    const Call&, const v1::ReserveStockRequest& request) {
+  StockOrder order{request.order_uuid(), request.order_id(), {}};
+  for (const v1::ReserveLine& line : request.items()) {
+    order.quantities[line.product_id()] += line.quantity();
+  }
+  const StockDecision decision =
+      postgres::InTransaction(db_, [&](postgres::Tx& tx) { return Reserve(tx, order); });
+
+  v1::ReserveStockResponse response;
+  response.set_reserved(decision.reserved);
+  for (const v1::Shortage& shortage : decision.shortages) *response.add_shortages() = shortage;
+  if (decision.reserved) {
+    std::vector<int64_t> ids;
+    for (const v1::ReserveLine& line : request.items()) ids.push_back(line.product_id());
+    cache_.Remove(ids);
+  }
+  return response;
+}
+
+}  // namespace shop::products

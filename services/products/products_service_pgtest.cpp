@@ -1,0 +1,321 @@
+// The products service over gRPC, with a real database and a real Redis.
+#include "products/products_service.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/empty.pb.h>
+
+#include "common/postgres/migrations.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+#include "common/rpc/testing.h"
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+#include "products_migrations.h"
+
+namespace shop::products {
+namespace {
+
+using api::v1::ROLE_ADMIN;
+using api::v1::ROLE_SELLER;
+using api::v1::ROLE_SUPER_ADMIN;
+using api::v1::ROLE_USER;
+using google::protobuf::Empty;
+using ::testing::SizeIs;
+
+constexpr int64_t kSeller = 12;
+constexpr int64_t kRival = 13;
+constexpr char kUuid[] = "00000000-0000-4000-8000-000000000001";
+
+class ProductsServiceTest : public ::testing::Test {
+ protected:
+  explicit ProductsServiceTest(ProductCache::Settings cache = WithRedis())
+      : cache_(std::move(cache), [this](const ProductCache::Invalidate& remove) {
+          store_.DrainInvalidations(remove);
+        }) {}
+
+  static ProductCache::Settings WithRedis() {
+    Env env([](const std::string& name) {
+      return name == "REDIS_URL" ? std::optional(testing::Server(name)) : std::nullopt;
+    });
+    ProductCache::Settings settings = ProductCache::Settings::Read(env);
+    settings.prefix = testing::UniqueName() + ":";
+    settings.drain_every = std::chrono::milliseconds(20);
+    return settings;
+  }
+
+  template <typename Response, typename Request>
+  Result<Response> Call(const testing::Credentials& who, const char* method,
+                        const Request& request) {
+    return testing::Client(server_.address(), who)
+        .Call<Response>("shop.products.v1.ProductsService", method, request);
+  }
+  testing::Credentials As(int64_t id, api::v1::Role role) { return callers_.User(id, role); }
+  testing::Credentials Admin() { return As(1, ROLE_ADMIN); }
+  testing::Credentials Seller() { return As(kSeller, ROLE_SELLER); }
+
+  static v1::CreateProductRequest Draft(const std::string& name = "Lamp", int64_t stock = 5) {
+    v1::CreateProductRequest draft;
+    draft.set_name(name);
+    draft.set_price(4999);
+    draft.set_stock(stock);
+    return draft;
+  }
+  Result<v1::Product> Create(const testing::Credentials& who,
+                             const v1::CreateProductRequest& draft) {
+    return Call<v1::Product>(who, "CreateProduct", draft);
+  }
+  int64_t Made(int64_t stock = 5) {
+    const Result<v1::Product> product = Create(Seller(), Draft("Lamp", stock));
+    EXPECT_TRUE(product) << product.refusal().message;
+    return product ? product->id() : 0;
+  }
+  Result<v1::Product> Get(int64_t id) {
+    v1::GetProductRequest request;
+    request.set_id(id);
+    return Call<v1::Product>({}, "GetProduct", request);
+  }
+  Result<v1::Product> Reprice(const testing::Credentials& who, int64_t id, int64_t price) {
+    v1::UpdateProductRequest change;
+    change.set_id(id);
+    change.set_price(price);
+    return Call<v1::Product>(who, "UpdateProduct", change);
+  }
+  Result<Empty> Delete(const testing::Credentials& who, int64_t id) {
+    v1::DeleteProductRequest request;
+    request.set_id(id);
+    return Call<Empty>(who, "DeleteProduct", request);
+  }
+  Result<v1::QuoteProductsResponse> Quote(const testing::Credentials& who, int64_t id) {
+    v1::QuoteProductsRequest request;
+    request.add_ids(id);
+    return Call<v1::QuoteProductsResponse>(who, "QuoteProducts", request);
+  }
+  static v1::ReserveStockRequest Order(int64_t id, std::vector<int64_t> quantities,
+                                       const std::string& uuid = kUuid) {
+    v1::ReserveStockRequest request;
+    request.set_order_uuid(uuid);
+    request.set_order_id(1);
+    for (const int64_t quantity : quantities) {
+      v1::ReserveLine* line = request.add_items();
+      line->set_product_id(id);
+      line->set_quantity(quantity);
+    }
+    return request;
+  }
+  Result<v1::ReserveStockResponse> Reserve(const v1::ReserveStockRequest& request) {
+    return Call<v1::ReserveStockResponse>(callers_.Service("stock"), "ReserveStock", request);
+  }
+  Result<v1::ListProductsResponse> Search(const std::string& q) {
+    v1::SearchProductsRequest request;
+    request.set_q(q);
+    return Call<v1::ListProductsResponse>({}, "SearchProducts", request);
+  }
+  Result<v1::ListProductsResponse> List(const std::string& sort, int32_t page, int32_t limit) {
+    v1::ListProductsRequest request;
+    request.set_sort(sort);
+    request.set_page(page);
+    request.set_limit(limit);
+    return Call<v1::ListProductsResponse>({}, "ListProducts", request);
+  }
+  // Behind the cache's back.
+  void PriceInDatabase(int64_t id, int64_t price) {
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+      tx.Run("UPDATE products SET price = " + std::to_string(price) +
+             " WHERE id = " + std::to_string(id));
+    });
+  }
+  void CacheIsServing() {
+    ASSERT_TRUE(testing::Eventually([&] { return cache_.serving(); }));
+  }
+  template <typename T>
+  static std::string Outcome(const Result<T>& result) {
+    return result ? "OK" : Name(result.refusal().code);
+  }
+  template <typename T>
+  static std::string Field(const Result<T>& result) {
+    return result || result.refusal().details.empty() ? "" : result.refusal().details[0].field;
+  }
+
+  testing::TestDatabase database_;
+  testing::Callers callers_;
+  postgres::Pool db_{database_.settings()};
+  const bool migrated_ = (postgres::Migrate(db_, {kProductsMigrations}), true);
+  ProductStore store_{db_, "EUR"};
+  ProductCache cache_;
+  ProductsService service_{db_, store_, cache_};
+  rpc::Identity identity_{{"products", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
+};
+
+TEST_F(ProductsServiceTest, OnlySellersAndAdminsChangeTheCatalogue) {
+  const int64_t id = Made();
+  const testing::Credentials user = As(7, ROLE_USER);
+  EXPECT_EQ(Outcome(Create({}, Draft())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Create(user, Draft())), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Reprice(user, id, 1)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Delete(user, id)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Create(callers_.Service("orders"), Draft())), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Create(As(1, ROLE_SUPER_ADMIN), Draft())), "OK");
+}
+
+TEST_F(ProductsServiceTest, OnlyServicesQuoteAndReserve) {
+  const int64_t id = Made();
+  EXPECT_EQ(Outcome(Quote(Admin(), id)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Quote(callers_.Service("shipping"), id)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Quote(callers_.Service("cart"), id)), "OK");
+  EXPECT_EQ(Outcome(Call<v1::ReserveStockResponse>(callers_.Service("orders"), "ReserveStock",
+                                                   Order(id, {1}))),
+            "PERMISSION_DENIED");
+}
+
+TEST_F(ProductsServiceTest, TheSellerOfAProductIsTheSellerWhoMadeIt) {
+  v1::CreateProductRequest draft = Draft();
+  draft.set_seller_id(kRival);
+  EXPECT_EQ(Create(Seller(), draft)->seller_id(), kSeller);
+  EXPECT_EQ(Create(Admin(), draft)->seller_id(), kRival);
+  draft.clear_seller_id();
+  EXPECT_FALSE(Create(Admin(), draft)->has_seller_id());
+}
+
+TEST_F(ProductsServiceTest, AnothersProductIsNotFoundByASeller) {
+  const int64_t id = Made();
+  const testing::Credentials rival = As(kRival, ROLE_SELLER);
+  EXPECT_EQ(Outcome(Reprice(rival, id, 1)), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Delete(rival, id)), "NOT_FOUND");
+  EXPECT_EQ(Get(id)->price(), 4999);
+  EXPECT_EQ(Outcome(Reprice(Seller(), id, 1)), "OK");
+  EXPECT_EQ(Outcome(Reprice(Admin(), id, 2)), "OK");
+}
+
+TEST_F(ProductsServiceTest, ProductsAreReadFromTheCacheAndQuotesFromTheDatabase) {
+  CacheIsServing();
+  const int64_t id = Made();
+  EXPECT_EQ(Get(id)->price(), 4999);
+  PriceInDatabase(id, 1);
+  EXPECT_EQ(Get(id)->price(), 4999);
+  EXPECT_EQ(Quote(callers_.Service("orders"), id)->items(0).price(), 1);
+}
+
+TEST_F(ProductsServiceTest, ACachedProductIsTheSameAsOneFromTheDatabase) {
+  CacheIsServing();
+  v1::CreateProductRequest draft = Draft();
+  draft.set_category("home");
+  draft.add_images()->set_url("https://example.org/a.png");
+  const Result<v1::Product> made = Create(Seller(), draft);
+  const std::string first = Get(made->id())->SerializeAsString();
+  EXPECT_EQ(first, made->SerializeAsString());
+  EXPECT_EQ(Get(made->id())->SerializeAsString(), first);
+}
+
+TEST_F(ProductsServiceTest, AChangeIsSeenByTheNextRead) {
+  CacheIsServing();
+  const int64_t id = Made(5);
+  EXPECT_EQ(Get(id)->price(), 4999);
+  EXPECT_TRUE(Reprice(Seller(), id, 100));
+  EXPECT_EQ(Get(id)->price(), 100);
+  EXPECT_TRUE(Reserve(Order(id, {2}))->reserved());
+  EXPECT_EQ(Get(id)->stock(), 3);
+  EXPECT_TRUE(Delete(Seller(), id));
+  EXPECT_EQ(Outcome(Get(id)), "NOT_FOUND");
+}
+
+TEST_F(ProductsServiceTest, AChangeWhoseProcessDiedBeforeTheInvalidationIsSeenSoon) {
+  CacheIsServing();
+  const int64_t id = Made();
+  EXPECT_EQ(Get(id)->price(), 4999);
+  v1::UpdateProductRequest change;
+  change.set_id(id);
+  change.set_price(100);
+  store_.Update(change, std::nullopt);
+  EXPECT_TRUE(testing::Eventually([&] { return Get(id)->price() == 100; }));
+}
+
+TEST_F(ProductsServiceTest, LinesOfOneProductAreReservedTogether) {
+  const int64_t id = Made(5);
+  const Result<v1::ReserveStockResponse> refused = Reserve(Order(id, {3, 3}));
+  EXPECT_FALSE(refused->reserved());
+  ASSERT_THAT(refused->shortages(), SizeIs(1));
+  EXPECT_EQ(refused->shortages(0).requested(), 6);
+  EXPECT_EQ(refused->shortages(0).available(), 5);
+  EXPECT_TRUE(Reserve(Order(id, {3, 2}, "00000000-0000-4000-8000-000000000002"))->reserved());
+  EXPECT_EQ(Get(id)->stock(), 0);
+}
+
+TEST_F(ProductsServiceTest, ARepeatedReservationIsAnsweredAsTheFirst) {
+  const int64_t id = Made(1);
+  const std::string first = Reserve(Order(id, {2}))->SerializeAsString();
+  v1::UpdateProductRequest restock;
+  restock.set_id(id);
+  restock.set_stock(10);
+  ASSERT_TRUE(Call<v1::Product>(Seller(), "UpdateProduct", restock));
+  EXPECT_EQ(Reserve(Order(id, {2}))->SerializeAsString(), first);
+}
+
+TEST_F(ProductsServiceTest, WhatIsNoUuidIsRefused) {
+  EXPECT_EQ(Outcome(Reserve(Order(Made(), {1}, "1"))), "INVALID_ARGUMENT");
+}
+
+TEST_F(ProductsServiceTest, ListsTellTheirPage) {
+  for (int i = 0; i < 3; ++i) Made();
+  const Result<v1::ListProductsResponse> page = List("-id", 2, 2);
+  ASSERT_TRUE(page);
+  EXPECT_THAT(page->items(), SizeIs(1));
+  EXPECT_EQ(page->page(), 2);
+  EXPECT_EQ(page->limit(), 2);
+  EXPECT_EQ(page->total(), 3);
+  EXPECT_EQ(page->total_pages(), 2);
+  EXPECT_EQ(page->items(0).currency(), "EUR");
+}
+
+TEST_F(ProductsServiceTest, ListsRefuseAnUnknownSortByItsField) {
+  const Result<v1::ListProductsResponse> page = List("colour", 1, 2);
+  EXPECT_EQ(Outcome(page), "INVALID_ARGUMENT");
+  EXPECT_EQ(Field(page), "sort");
+}
+
+TEST_F(ProductsServiceTest, ASearchForNothingIsRefused) {
+  for (const char* q : {"", " ", "...", "\"'", "-", "%_"}) {
+    EXPECT_EQ(Outcome(Search(q)), "INVALID_ARGUMENT") << q;
+    EXPECT_EQ(Field(Search(q)), "q") << q;
+  }
+}
+
+TEST_F(ProductsServiceTest, ASearchFindsWhatIsSpeltNearlySo) {
+  ASSERT_TRUE(Create(Seller(), Draft("Mechanical keyboard")));
+  ASSERT_TRUE(Create(Seller(), Draft("Lamp")));
+  const Result<v1::ListProductsResponse> found = Search("keybaord");
+  ASSERT_TRUE(found);
+  ASSERT_THAT(found->items(), SizeIs(1));
+  EXPECT_EQ(found->items(0).name(), "Mechanical keyboard");
+  EXPECT_EQ(found->total(), 1);
+}
+
+TEST_F(ProductsServiceTest, TextWithANulByteIsRefusedAndNotCut) {
+  v1::CreateProductRequest draft = Draft();
+  draft.set_description(std::string("a\0b", 3));
+  EXPECT_EQ(Field(Create(Seller(), draft)), "description");
+}
+
+class WithoutRedisTest : public ProductsServiceTest {
+ protected:
+  WithoutRedisTest() : ProductsServiceTest(Nowhere()) {}
+  static ProductCache::Settings Nowhere() {
+    ProductCache::Settings settings;
+    settings.redis = {.host = "127.0.0.1", .port = 1};
+    return settings;
+  }
+};
+
+TEST_F(WithoutRedisTest, EverythingIsAnsweredFromTheDatabase) {
+  const int64_t id = Made(5);
+  EXPECT_EQ(Get(id)->price(), 4999);
+  EXPECT_TRUE(Reprice(Seller(), id, 100));
+  EXPECT_EQ(Get(id)->price(), 100);
+  EXPECT_TRUE(Reserve(Order(id, {2}))->reserved());
+  EXPECT_EQ(Get(id)->stock(), 3);
+  EXPECT_TRUE(Delete(Seller(), id));
+  EXPECT_EQ(Outcome(Get(id)), "NOT_FOUND");
+}
+
+}  // namespace
+}  // namespace shop::products

@@ -1,0 +1,89 @@
+#include "products/stock_store.h"
+
+namespace shop::products {
+namespace {
+
+using postgres::Statement;
+
+// Waits for another call about the same order that has not committed yet.
+constexpr Statement kClaim{R"sql(
+    INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, 'HELD')
+    ON CONFLICT (order_uuid) DO NOTHING)sql"};
+
+constexpr Statement kDecided{R"sql(
+    SELECT r.state, s.product_id, s.requested, s.available
+    FROM reservations r
+    LEFT JOIN LATERAL jsonb_to_recordset(r.shortages)
+         AS s(product_id bigint, requested bigint, available bigint) ON true
+    WHERE r.order_uuid = $1 ORDER BY s.product_id)sql"};
+
+// Decides for one order that was just claimed. `locked` sees the newest version of each product
+// under its lock. The updates run on condition that nothing is short there, and then all of them: a
+// condition of their own on the stock would be judged by the statement's snapshot first, which may
+// be older than a restock, and skip the row. The table's check is what holds should this be wrong.
+constexpr Statement kDecide{R"sql(
+    WITH wanted AS (
+      SELECT * FROM unnest($2::bigint[], $3::bigint[]) AS w(product_id, quantity)),
+    locked AS MATERIALIZED (
+      SELECT p.id, p.on_hand - p.reserved AS available
+      FROM products p JOIN wanted w ON w.product_id = p.id
+      WHERE p.deleted_at IS NULL
+      ORDER BY p.id FOR UPDATE OF p),
+    short AS MATERIALIZED (
+      SELECT w.product_id, w.quantity AS requested, coalesce(l.available, 0) AS available
+      FROM wanted w LEFT JOIN locked l ON l.id = w.product_id
+      WHERE coalesce(l.available, 0) < w.quantity),
+    taken AS (
+      UPDATE products p SET reserved = p.reserved + w.quantity, version = p.version + 1
+      FROM wanted w
+      WHERE p.id = w.product_id AND NOT EXISTS (SELECT FROM short)
+      RETURNING p.id, w.quantity),
+    lines AS (
+      INSERT INTO reservation_lines (order_uuid, product_id, quantity)
+      SELECT $1::uuid, id, quantity FROM taken),
+    ledger AS (
+      INSERT INTO stock_movements (product_id, kind, reserved, order_uuid)
+      SELECT id, 'RESERVED', quantity, $1::uuid FROM taken),
+    stale AS (
+      INSERT INTO cache_invalidations (product_id) SELECT id FROM taken),
+    refused AS (
+      UPDATE reservations SET
+        state = 'REJECTED',
+        shortages = (SELECT jsonb_agg(to_jsonb(short)) FROM short)
+      WHERE order_uuid = $1::uuid AND EXISTS (SELECT FROM short))
+    SELECT product_id, requested, available FROM short ORDER BY product_id)sql"};
+
+v1::Shortage ToShortage(const pqxx::row& row) {
+  v1::Shortage shortage;
+  shortage.set_product_id(row["product_id"].as<int64_t>());
+  shortage.set_requested(row["requested"].as<int64_t>());
+  shortage.set_available(row["available"].as<int64_t>());
+  return shortage;
+}
+
+}  // namespace
+
+StockDecision Reserve(postgres::Tx& tx, const StockOrder& order) {
+  StockDecision decision;
+  if (tx.Exec(kClaim, order.uuid, order.order_id).affected_rows() == 0) {
+    for (const pqxx::row& row : tx.Exec(kDecided, order.uuid)) {
+      decision.reserved = row["state"].as<std::string>() != "REJECTED";
+      if (!row["product_id"].is_null()) decision.shortages.push_back(ToShortage(row));
+    }
+    return decision;
+  }
+  std::vector<int64_t> ids;
+  std::vector<int64_t> quantities;
+  for (const auto& [id, quantity] : order.quantities) {
+    ids.push_back(id);
+    quantities.push_back(quantity);
+  }
+  for (const pqxx::row& row :
+       tx.Exec(kDecide, order.uuid, postgres::Array(ids), postgres::Array(quantities))) {
+    decision.shortages.push_back(ToShortage(row));
+  }
+  decision.reserved = decision.shortages.empty();
+  return decision;
+}
+
+}  // namespace shop::products

@@ -1,0 +1,34 @@
+// All SQL of reservations: stock held for orders.
+//
+// An order's reservation is decided once, by its UUID: all of its lines are held or none, and the
+// decision is kept with what was short. Whoever asks again, at the same moment or after a restock,
+// is told that decision. Products are locked by id in order, so that no two orders wait for each
+// other.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "common/postgres/pool.h"
+#include "shop/products/v1/products.pb.h"
+
+namespace shop::products {
+
+struct StockOrder {
+  std::string uuid;
+  int64_t order_id = 0;
+  std::map<int64_t, int64_t> quantities;  // by product
+};
+
+struct StockDecision {
+  bool reserved = false;
+  std::vector<v1::Shortage> shortages;  // none when reserved
+};
+
+// In the caller's transaction, which must be READ COMMITTED. What it holds is marked stale in
+// cache_invalidations.
+StockDecision Reserve(postgres::Tx& tx, const StockOrder& order);
+
+}  // namespace shop::products
