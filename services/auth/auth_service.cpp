@@ -148,6 +148,12 @@ Result<v1::Jwks> AuthService::GetJwks(const Call&, const v1::GetJwksRequest&) {
   return jwks;
 }
 
+bool AuthService::IsRegistered(const std::string& email) {
+  const std::optional<Account> account =
+      Read(db_, [&](Tx& tx) { return FindAccount(tx, LowerCase(email)); });
+  return account && account->active;
+}
+
 void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& request) {
   const std::optional<Account> account =
       Read(db_, [&](Tx& tx) { return FindAccount(tx, LowerCase(request.email())); });

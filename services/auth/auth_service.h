@@ -35,6 +35,8 @@ class AuthService {
   // half-way is taken over.
   Result<users::v1::User> Enroll(const Call& call, const v1::RegisterRequest& request,
                                  api::v1::Role role);
+  // Whether the address has an account that can sign in.
+  bool IsRegistered(const std::string& email);
   // Sees to it that this account exists with this password and is a SUPER_ADMIN's. Repeating it is
   // harmless. Throws when it cannot be done now.
   void EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& request);

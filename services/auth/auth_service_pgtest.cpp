@@ -445,8 +445,17 @@ TEST_F(OperatorTest, TheAccountIsMadeOnceUsersIsThere) {
   OperatorAccount account(service_, {"root@example.com", kPassword});
   ASSERT_TRUE(testing::Eventually([&] { return !Accounts().empty(); }));
   EXPECT_EQ(users_.count(), 0u);
+  EXPECT_FALSE(account.exists());
   users_.away = false;
-  EXPECT_TRUE(testing::Eventually([&] { return static_cast<bool>(Login("root@example.com")); }));
+  EXPECT_TRUE(testing::Eventually([&] { return account.exists(); }));
+  EXPECT_TRUE(Login("root@example.com"));
+}
+
+TEST_F(OperatorTest, AnAccountOfAnEarlierStartNeedsNoUsers) {
+  Ensure(kPassword);
+  users_.away = true;
+  OperatorAccount account(service_, {"Root@example.com", kPassword});
+  EXPECT_TRUE(testing::Eventually([&] { return account.exists(); }));
 }
 
 TEST_F(OperatorTest, StoppingDoesNotWaitForUsers) {

@@ -42,6 +42,10 @@ int main() {
                            {.after_commit = [&] { relay.Wake(); }});
   const rpc::Server server(config.server, identity, {service.Methods()});
   std::optional<auth::OperatorAccount> operator_account;
-  if (config.operator_account) operator_account.emplace(service, *config.operator_account);
+  if (config.operator_account) {
+    operator_account.emplace(service, *config.operator_account);
+    // Only a first start waits for users with this: who finds the stack ready can sign in.
+    process.AddReadiness("the operator's account", [&] { return operator_account->exists(); });
+  }
   return process.RunUntilStopped();
 }

@@ -43,7 +43,9 @@ void OperatorAccount::Run() {
   std::chrono::milliseconds pause = kFirstPause;
   for (;;) {
     try {
+      exists_ = exists_ || service_.IsRegistered(credentials_.email);
       service_.EnsureSuperAdmin(rpc::BackgroundCall(TraceContext::New(), kAttemptLimit), request);
+      exists_ = true;
       return;
     } catch (const std::exception& error) {
       log::Warning("waiting to make the operator's account", {{"error", error.what()}});

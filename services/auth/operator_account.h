@@ -1,6 +1,7 @@
 // The first SUPER_ADMIN, whom the environment names: somebody has to be able to give roles.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <mutex>
 #include <string>
@@ -29,11 +30,15 @@ class OperatorAccount {
   // Within some seconds also when users does not answer.
   ~OperatorAccount();
 
+  // Whether somebody can sign in with it: it was made, now or at an earlier start.
+  bool exists() const { return exists_; }
+
  private:
   void Run();
 
   AuthService& service_;
   const OperatorCredentials credentials_;
+  std::atomic<bool> exists_ = false;
   std::mutex mutex_;
   std::condition_variable stopped_;
   bool stopping_ = false;
