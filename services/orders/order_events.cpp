@@ -103,7 +103,8 @@ kafka::Origin EventOrigin(const TraceContext& trace, const std::string& cause_id
 kafka::Handlers EventHandlers() {
   return kafka::Handlers()
       .On<events::v1::StockReserved>(OnStockReserved)
-      .On<events::v1::StockRejected>(OnStockRejected);
+      .On<events::v1::StockRejected>(OnStockRejected)
+      .Ignore("STOCK_RELEASED");
 }
 
 kafka::Handlers CartHandlers(const rpc::Channel& cart) {

@@ -54,7 +54,8 @@ rpc::Service ProductsService::Methods() {
       .On("UpdateProduct", this, &ProductsService::UpdateProduct)
       .On("DeleteProduct", this, &ProductsService::DeleteProduct)
       .On("QuoteProducts", this, &ProductsService::QuoteProducts)
-      .On("ReserveStock", this, &ProductsService::ReserveStock);
+      .On("ReserveStock", this, &ProductsService::ReserveStock)
+      .On("ReleaseStock", this, &ProductsService::ReleaseStock);
 }
 
 Result<v1::ListProductsResponse> ProductsService::ListProducts(
@@ -139,6 +140,16 @@ Result<v1::ReserveStockResponse> ProductsService::ReserveStock(
     for (const v1::ReserveLine& line : request.items()) ids.push_back(line.product_id());
     cache_.Remove(ids);
   }
+  return response;
+}
+
+Result<v1::ReleaseStockResponse> ProductsService::ReleaseStock(
+    const Call&, const v1::ReleaseStockRequest& request) {
+  const std::vector<int64_t> products = postgres::InTransaction(
+      db_, [&](postgres::Tx& tx) { return Release(tx, request.order_uuid(), request.order_id()); });
+  if (!products.empty()) cache_.Remove(products);
+  v1::ReleaseStockResponse response;
+  response.set_released(!products.empty());
   return response;
 }
 

@@ -53,6 +53,29 @@ constexpr Statement kDecide{R"sql(
       WHERE order_uuid = $1::uuid AND EXISTS (SELECT FROM short))
     SELECT product_id, requested, available FROM short ORDER BY product_id)sql"};
 
+constexpr Statement kEnd{R"sql(
+    INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, 'REJECTED')
+    ON CONFLICT (order_uuid) DO UPDATE SET state = 'RELEASED', updated_at = now()
+    WHERE reservations.state = 'HELD'
+    RETURNING state)sql"};
+
+constexpr Statement kGiveBack{R"sql(
+    WITH held AS (
+      SELECT product_id, quantity FROM reservation_lines WHERE order_uuid = $1::uuid),
+    locked AS MATERIALIZED (
+      SELECT p.id, h.quantity FROM products p JOIN held h ON h.product_id = p.id
+      ORDER BY p.id FOR UPDATE OF p),
+    given AS (
+      UPDATE products p SET reserved = p.reserved - l.quantity, version = p.version + 1
+      FROM locked l WHERE p.id = l.id
+      RETURNING p.id, l.quantity),
+    ledger AS (
+      INSERT INTO stock_movements (product_id, kind, reserved, order_uuid)
+      SELECT id, 'RELEASED', -quantity, $1::uuid FROM given),
+    stale AS (
+      INSERT INTO cache_invalidations (product_id) SELECT id FROM given)
+    SELECT id FROM given)sql"};
+
 v1::Shortage ToShortage(const pqxx::row& row) {
   v1::Shortage shortage;
   shortage.set_product_id(row["product_id"].as<int64_t>());
@@ -84,6 +107,16 @@ StockDecision Reserve(postgres::Tx& tx, const StockOrder& order) {
   }
   decision.reserved = decision.shortages.empty();
   return decision;
+}
+
+std::vector<int64_t> Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id) {
+  std::vector<int64_t> products;
+  const pqxx::result ended = tx.Exec(kEnd, order_uuid, order_id);
+  if (ended.empty() || ended[0][0].as<std::string>() != "RELEASED") return products;
+  for (const pqxx::row& row : tx.Exec(kGiveBack, order_uuid)) {
+    products.push_back(row[0].as<int64_t>());
+  }
+  return products;
 }
 
 }  // namespace shop::products

@@ -31,4 +31,9 @@ struct StockDecision {
 // cache_invalidations.
 StockDecision Reserve(postgres::Tx& tx, const StockOrder& order);
 
+// Gives back what the order holds and answers the products it was of; none when it holds nothing.
+// An order that has no reservation gets a refusal in its place, so that a late Reserve holds
+// nothing.
+std::vector<int64_t> Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id);
+
 }  // namespace shop::products

@@ -39,7 +39,8 @@ class StockStoreTest : public ::testing::Test {
                     "sum(reserved), 0) FROM stock_movements WHERE product_id = p.id)"),
               0);
     EXPECT_EQ(Value("SELECT count(*) FROM products p WHERE reserved <> (SELECT coalesce("
-                    "sum(quantity), 0) FROM reservation_lines WHERE product_id = p.id)"),
+                    "sum(quantity), 0) FROM reservation_lines JOIN reservations USING (order_uuid) "
+                    "WHERE product_id = p.id AND state = 'HELD')"),
               0);
   }
 
@@ -65,6 +66,11 @@ class StockStoreTest : public ::testing::Test {
     return postgres::InTransaction(db_, [&](postgres::Tx& tx) {
       return Reserve(tx, {Uuid(order), order, quantities});
     });
+  }
+  bool GiveBack(int64_t order) {
+    return !postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+              return Release(tx, Uuid(order), order);
+            }).empty();
   }
   int64_t Available(int64_t id) { return store_.Find(id)->stock(); }
   int64_t Value(const std::string& sql) {
@@ -185,6 +191,36 @@ TEST_F(StockStoreTest, OrdersOfTheSameProductsDoNotBlockEachOtherForever) {
   });
   for (const auto& [id, quantity] : all) EXPECT_EQ(Available(id), 1000 - 10 * kThreads);
   EXPECT_EQ(Value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"), 0);
+}
+
+TEST_F(StockStoreTest, WhatIsReleasedCanBeBoughtAgain) {
+  const int64_t lamp = Stocked(3);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  EXPECT_TRUE(GiveBack(1));
+  EXPECT_EQ(Available(lamp), 3);
+}
+
+TEST_F(StockStoreTest, AReleaseGivesBackOnce) {
+  const int64_t lamp = Stocked(3);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  std::atomic<int> given = 0;
+  AtOnce([&](int) { given += GiveBack(1); });
+  EXPECT_EQ(given, 1);
+  EXPECT_EQ(Available(lamp), 3);
+}
+
+TEST_F(StockStoreTest, AReleaseThatComesFirstRefusesTheReservation) {
+  const int64_t lamp = Stocked(3);
+  EXPECT_FALSE(GiveBack(1));
+  EXPECT_FALSE(Ask(1, {{lamp, 2}}).reserved);
+  EXPECT_EQ(Available(lamp), 3);
+}
+
+TEST_F(StockStoreTest, ARefusedOrderReleasesNothing) {
+  const int64_t lamp = Stocked(3);
+  ASSERT_FALSE(Ask(1, {{lamp, 5}}).reserved);
+  EXPECT_FALSE(GiveBack(1));
+  EXPECT_EQ(Available(lamp), 3);
 }
 
 TEST_F(StockStoreTest, SettingStockLeavesWhatIsReserved) {

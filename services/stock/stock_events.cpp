@@ -7,12 +7,16 @@
 namespace shop::stock {
 namespace {
 
+using events::v1::OrderCancelled;
 using events::v1::OrderCreated;
+using products::v1::ReleaseStockRequest;
+using products::v1::ReleaseStockResponse;
 using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
 using Reserve = rpc::Remote<ReserveStockRequest, ReserveStockResponse>;
+using Release = rpc::Remote<ReleaseStockRequest, ReleaseStockResponse>;
 
-constexpr std::chrono::seconds kReserveLimit{5};
+constexpr std::chrono::seconds kCallLimit{5};
 
 ReserveStockRequest ReservationOf(const OrderCreated& order) {
   ReserveStockRequest request;
@@ -49,7 +53,7 @@ events::v1::StockRejected Rejected(const OrderCreated& order, const ReserveStock
 Result<void> OnOrderCreated(const Reserve& reserve, postgres::Tx& tx, const OrderCreated& order,
                             const kafka::Event& envelope) {
   const Result<ReserveStockResponse> answer =
-      reserve(rpc::BackgroundCall(envelope.trace, kReserveLimit), ReservationOf(order));
+      reserve(rpc::BackgroundCall(envelope.trace, kCallLimit), ReservationOf(order));
   if (!answer) return answer.refusal();
 
   const kafka::Origin origin{.source = "stock", .trace = envelope.trace, .cause_id = envelope.id};
@@ -61,18 +65,41 @@ Result<void> OnOrderCreated(const Reserve& reserve, postgres::Tx& tx, const Orde
   return kDone;
 }
 
+Result<void> OnOrderCancelled(const Release& release, postgres::Tx& tx, const OrderCancelled& order,
+                              const kafka::Event& envelope) {
+  ReleaseStockRequest request;
+  request.set_order_uuid(order.order_uuid());
+  request.set_order_id(order.order_id());
+  const Result<ReleaseStockResponse> answer =
+      release(rpc::BackgroundCall(envelope.trace, kCallLimit), request);
+  if (!answer) return answer.refusal();
+  if (answer->released()) {
+    events::v1::StockReleased event;
+    event.set_order_id(order.order_id());
+    event.set_order_uuid(order.order_uuid());
+    event.set_user_id(order.user_id());
+    kafka::Announce(tx, event,
+                    {.source = "stock", .trace = envelope.trace, .cause_id = envelope.id});
+  }
+  return kDone;
+}
+
 }  // namespace
 
 kafka::Handlers EventHandlers(const rpc::Channel& products) {
   const Reserve reserve(products, "shop.products.v1.ProductsService", "ReserveStock");
+  const Release release(products, "shop.products.v1.ProductsService", "ReleaseStock");
   return kafka::Handlers()
       .On<OrderCreated>(
           [reserve](postgres::Tx& tx, const OrderCreated& order, const kafka::Event& envelope) {
             return OnOrderCreated(reserve, tx, order, envelope);
           })
-      // A confirmed order keeps what it reserved; a cancelled one was rejected and holds nothing.
+      .On<OrderCancelled>(
+          [release](postgres::Tx& tx, const OrderCancelled& order, const kafka::Event& envelope) {
+            return OnOrderCancelled(release, tx, order, envelope);
+          })
+      // An order that goes on keeps what it holds.
       .Ignore("ORDER_CONFIRMED")
-      .Ignore("ORDER_CANCELLED")
       .Ignore("ORDER_SHIPPED")
       .Ignore("ORDER_DELIVERED");
 }

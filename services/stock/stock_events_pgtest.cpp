@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <set>
 
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -30,7 +31,14 @@ class FakeProducts {
  public:
   rpc::Service Methods() {
     return rpc::Service("shop.products.v1.ProductsService")
-        .On("ReserveStock", this, &FakeProducts::ReserveStock);
+        .On("ReserveStock", this, &FakeProducts::ReserveStock)
+        .On("ReleaseStock", this, &FakeProducts::ReleaseStock);
+  }
+  Result<products::v1::ReleaseStockResponse> ReleaseStock(
+      const Call&, const products::v1::ReleaseStockRequest& request) {
+    products::v1::ReleaseStockResponse response;
+    response.set_released(holding.erase(request.order_uuid()) > 0);
+    return response;
   }
   Result<products::v1::ReserveStockResponse> ReserveStock(
       const Call&, const products::v1::ReserveStockRequest& request) {
@@ -43,8 +51,10 @@ class FakeProducts {
       shortage->set_available(3);
     }
     response.set_reserved(response.shortages().empty());
+    if (response.reserved()) holding.insert(request.order_uuid());
     return response;
   }
+  std::set<std::string> holding;  // orders, by UUID
 };
 
 class StockEventsTest : public ::testing::Test {
@@ -62,6 +72,14 @@ class StockEventsTest : public ::testing::Test {
     orders::v1::OrderItem* item = order.add_items();
     item->set_product_id(1);
     item->set_quantity(quantity);
+    return kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
+  }
+
+  static kafka::Event ItsCancellation() {
+    events::v1::OrderCancelled order;
+    order.set_order_id(12);
+    order.set_order_uuid("a7f0c3de-0000-4000-8000-000000000012");
+    order.set_user_id(7);
     return kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
   }
 
@@ -123,6 +141,21 @@ TEST_F(StockEventsTest, TheAnnouncementsIdFollowsFromItsCause) {
   postgres::InTransaction(db_, [](postgres::Tx& tx) { tx.Run("TRUNCATE inbox, outbox"); });
   ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
   EXPECT_EQ(Announced().at(0).id, first);
+}
+
+TEST_F(StockEventsTest, ACancelledOrderGivesBackWhatItHolds) {
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", ItsCancellation()));
+  EXPECT_TRUE(fake_.holding.empty());
+  ASSERT_EQ(Announced().size(), 2u);
+  EXPECT_EQ(Announced()[1].type, "STOCK_RELEASED");
+}
+
+TEST_F(StockEventsTest, ACancelledOrderThatHeldNothingReleasesNothing) {
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", ItsCancellation()));
+  ASSERT_EQ(Announced().size(), 1u);
+  EXPECT_EQ(Announced()[0].type, "STOCK_REJECTED");
 }
 
 TEST_F(StockEventsTest, WhileProductsIsAwayNothingIsDecided) {
