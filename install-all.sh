@@ -127,7 +127,7 @@ bring_packages() {
   fi
   mapfile -t missing < <(missing_packages "${wanted[@]}")
   if [ ${#missing[@]} -gt 0 ]; then
-    say "installing ${#missing[@]} Debian packages: ${missing[*]}"
+    say "installing ${#missing[@]} Debian packages (some minutes; $tools/apt.log shows how far): ${missing[*]}"
     install_packages "${missing[@]}"
   else
     say "Debian packages are there (${#wanted[@]})"
@@ -150,8 +150,9 @@ bring_jars() {
   say "bringing $name from Maven Central (a minute the first time)"
   rm -rf "$home"
   mkdir -p "$home"
-  mvn -B -ntp -q -Dstyle.color=never -f "$pom" dependency:copy-dependencies -DincludeScope=runtime \
-    -DoutputDirectory="$PWD/$home/jars"
+  mvn -B -ntp -q -f "$pom" dependency:copy-dependencies -DincludeScope=runtime \
+    -DoutputDirectory="$PWD/$home/jars" >"$home/mvn.log" 2>&1 ||
+    { tail -20 "$home/mvn.log" >&2; fail "could not bring $name from Maven Central"; }
   javac -cp "$home/jars/*" -d "$home/classes" "$source"
   [ "$name" != kafka ] || /usr/bin/python3 deploy/local/stack.py prepare-kafka
   stamp "$home/stamp" "$pom" "$source"
