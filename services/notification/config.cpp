@@ -1,0 +1,38 @@
+#include "notification/config.h"
+
+#include "common/core/addresses.h"
+
+namespace shop::notification {
+namespace {
+
+SmtpSettings ReadSmtp(Env& env) {
+  SmtpSettings settings;
+  settings.url = env.RequiredSecret("SMTP_URL");  // may have a password in it
+  if (!settings.url.empty() && !IsSmtpUrl(settings.url)) {
+    env.Wrong("SMTP_URL", "is not like smtp://host:port or smtps://user:password@host");
+  }
+  return settings;
+}
+
+Mailbox ReadMailFrom(Env& env) {
+  const std::optional<Mailbox> from =
+      ParseMailbox(env.Text("MAIL_FROM", "Shop <orders@shop.local>"));
+  if (!from) env.Wrong("MAIL_FROM", "is not like Shop <orders@shop.local>");
+  return from.value_or(Mailbox{});
+}
+
+}  // namespace
+
+Config Config::Read(Env& env) {
+  Config config;
+  config.server = rpc::ServerSettings::Read(env, "notification");
+  config.identity = rpc::Identity::Settings::Read(env, "notification");
+  config.postgres = postgres::Settings::Read(env, "notification");
+  config.kafka = kafka::KafkaSettings::Read(env);
+  config.users_address = ServiceAddress(env, "users");
+  config.smtp = ReadSmtp(env);
+  config.mail_from = ReadMailFrom(env);
+  return config;
+}
+
+}  // namespace shop::notification

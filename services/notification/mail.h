@@ -1,0 +1,36 @@
+// A mail as text on the wire: RFC 5322 headers, a plain UTF-8 body in quoted-printable. Whatever
+// the parts contain, no part can add a header or a recipient.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace shop::notification {
+
+struct Mailbox {
+  std::string name;  // for people, may be empty
+  std::string address;
+};
+
+struct Mail {
+  Mailbox from;
+  Mailbox to;
+  std::string subject;
+  std::string text;        // lines end with \n
+  std::string message_id;  // without the angle brackets
+  std::chrono::system_clock::time_point date;
+};
+
+// Whether mail can be sent to this address: local@domain in visible ASCII without any character
+// that means something to SMTP or in a header.
+bool IsPlainAddress(std::string_view address);
+
+// `Shop <orders@shop.local>` or `orders@shop.local`; nothing when it is neither.
+std::optional<Mailbox> ParseMailbox(std::string_view text);
+
+// The mail with CRLF line ends. The addresses must be plain.
+std::string ToMime(const Mail& mail);
+
+}  // namespace shop::notification

@@ -1,0 +1,88 @@
+#include "notification/mail_jobs.h"
+
+namespace shop::notification {
+namespace {
+
+constexpr postgres::Statement kInsert{R"sql(
+    INSERT INTO mail_jobs (order_id, kind, user_id, event, traceparent)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (order_id, kind) DO NOTHING)sql"};
+
+constexpr postgres::Statement kLease{R"sql(
+    WITH due AS (
+      SELECT id, leased_until IS NOT NULL AS taken_over
+      FROM mail_jobs
+      WHERE state = 'WAITING' AND next_at <= now()
+        AND (leased_until IS NULL OR leased_until <= now())
+      ORDER BY next_at, id
+      LIMIT 1
+      FOR UPDATE SKIP LOCKED)
+    UPDATE mail_jobs AS job
+    SET attempts = attempts + 1, leased_until = now() + $1 * interval '1 millisecond'
+    FROM due
+    WHERE job.id = due.id
+    RETURNING job.id, order_id, kind, user_id, event, traceparent, attempts, taken_over,
+              (extract(epoch FROM created_at) * 1000)::bigint AS created_at)sql"};
+
+constexpr postgres::Statement kFinish{R"sql(
+    UPDATE mail_jobs
+    SET state = $3, last_error = nullif($4, ''), leased_until = NULL, finished_at = now()
+    WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
+
+constexpr postgres::Statement kPostpone{R"sql(
+    UPDATE mail_jobs
+    SET next_at = now() + $3 * interval '1 millisecond', last_error = $4, leased_until = NULL
+    WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
+
+const char* Name(MailEnd end) {
+  switch (end) {
+    case MailEnd::kSent:
+      return "SENT";
+    case MailEnd::kRefused:
+      return "REFUSED";
+    case MailEnd::kGone:
+      return "GONE";
+  }
+  return "";
+}
+
+}  // namespace
+
+bool InsertOnce(postgres::Tx& tx, const NewMailJob& job) {
+  return tx.Exec(kInsert, job.order_id, job.kind, job.user_id, job.event, job.traceparent)
+             .affected_rows() == 1;
+}
+
+std::optional<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease) {
+  const pqxx::result leased =
+      postgres::InTransaction(db, [&](postgres::Tx& tx) { return tx.Exec(kLease, lease.count()); });
+  if (leased.empty()) return std::nullopt;
+  const pqxx::row row = leased[0];
+  MailJob job;
+  job.id = row["id"].as<int64_t>();
+  job.order_id = row["order_id"].as<int64_t>();
+  job.kind = row["kind"].as<std::string>();
+  job.user_id = row["user_id"].as<int64_t>();
+  job.event = row["event"].as<std::string>();
+  job.traceparent = row["traceparent"].as<std::string>();
+  job.created_at = std::chrono::system_clock::time_point(
+      std::chrono::milliseconds(row["created_at"].as<int64_t>()));
+  job.attempt = row["attempts"].as<int>();
+  job.taken_over = row["taken_over"].as<bool>();
+  return job;
+}
+
+bool Finish(postgres::Pool& db, const MailJob& job, MailEnd end, const std::string& why) {
+  return postgres::InTransaction(db, [&](postgres::Tx& tx) {
+           return tx.Exec(kFinish, job.id, job.attempt, Name(end), why).affected_rows();
+         }) == 1;
+}
+
+bool Postpone(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,
+              const std::string& why) {
+  return postgres::InTransaction(db, [&](postgres::Tx& tx) {
+           return tx.Exec(kPostpone, job.id, job.attempt, pause.count(), why).affected_rows();
+         }) == 1;
+}
+
+}  // namespace shop::notification

@@ -1,0 +1,165 @@
+#include "notification/mail_jobs.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "common/postgres/migrations.h"
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+#include "messaging_migrations.h"
+#include "notification/notification_events.h"
+#include "notification_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::notification {
+namespace {
+
+using shop::testing::Eventually;
+
+constexpr std::chrono::minutes kLong{5};
+constexpr std::chrono::milliseconds kNone{0};
+
+class MailJobsTest : public ::testing::Test {
+ protected:
+  MailJobsTest() { postgres::Migrate(db, {kMessagingMigrations, kNotificationMigrations}); }
+
+  bool Insert(int64_t order_id, const std::string& kind = "ORDER_CREATED") {
+    return postgres::InTransaction(db, [&](postgres::Tx& tx) {
+      return InsertOnce(tx, {.order_id = order_id,
+                             .kind = kind,
+                             .user_id = 7,
+                             .event = R"({"orderId":42})",
+                             .traceparent = "t"});
+    });
+  }
+  std::string Value(const std::string& sql) {
+    return postgres::Read(db,
+                          [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<std::string>(); });
+  }
+  std::string State() { return Value("SELECT state FROM mail_jobs"); }
+
+  shop::testing::TestDatabase database;
+  postgres::Pool db{database.settings()};
+};
+
+TEST_F(MailJobsTest, AJobIsLeasedAsItWasWritten) {
+  ASSERT_TRUE(Insert(42));
+  const std::optional<MailJob> job = Lease(db, kLong);
+  ASSERT_TRUE(job);
+  EXPECT_EQ(job->order_id, 42);
+  EXPECT_EQ(job->kind, "ORDER_CREATED");
+  EXPECT_EQ(job->user_id, 7);
+  EXPECT_EQ(job->event, R"({"orderId":42})");
+  EXPECT_EQ(job->traceparent, "t");
+  EXPECT_EQ(job->attempt, 1);
+  EXPECT_FALSE(job->taken_over);
+  EXPECT_GT(job->created_at.time_since_epoch(), std::chrono::seconds(1600000000));
+}
+
+TEST_F(MailJobsTest, AnOrderHasOneJobOfAKind) {
+  EXPECT_TRUE(Insert(42));
+  EXPECT_FALSE(Insert(42));
+  EXPECT_TRUE(Insert(42, "ORDER_CONFIRMED"));
+}
+
+TEST_F(MailJobsTest, SendersAtOnceNeverHoldOneJobTogether) {
+  for (int64_t order = 1; order <= 40; ++order) ASSERT_TRUE(Insert(order));
+  std::mutex mutex;
+  std::map<int64_t, int> leases;
+  std::vector<std::thread> senders;
+  for (int i = 0; i < 4; ++i) {
+    senders.emplace_back([&] {
+      while (const std::optional<MailJob> job = Lease(db, kLong)) {
+        const std::lock_guard lock(mutex);
+        ++leases[job->order_id];
+      }
+    });
+  }
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_EQ(leases.size(), 40u);
+  for (const auto& [order, count] : leases) EXPECT_EQ(count, 1) << order;
+}
+
+TEST_F(MailJobsTest, ALeaseThatRanOutIsTakenOver) {
+  ASSERT_TRUE(Insert(42));
+  ASSERT_TRUE(Lease(db, kNone));
+  std::optional<MailJob> second;
+  ASSERT_TRUE(Eventually([&] { return (second = Lease(db, kLong)).has_value(); }));
+  EXPECT_EQ(second->attempt, 2);
+  EXPECT_TRUE(second->taken_over);
+}
+
+TEST_F(MailJobsTest, WhoLostTheLeaseChangesNothing) {
+  ASSERT_TRUE(Insert(42));
+  const std::optional<MailJob> first = Lease(db, kNone);
+  std::optional<MailJob> second;
+  ASSERT_TRUE(Eventually([&] { return (second = Lease(db, kLong)).has_value(); }));
+  EXPECT_FALSE(Postpone(db, *first, kNone, "late"));
+  EXPECT_FALSE(Finish(db, *first, MailEnd::kRefused));
+  EXPECT_FALSE(Lease(db, kLong));
+  EXPECT_TRUE(Finish(db, *second, MailEnd::kSent));
+  EXPECT_EQ(State(), "SENT");
+}
+
+TEST_F(MailJobsTest, AFinishedJobIsNeverLeasedAgain) {
+  ASSERT_TRUE(Insert(42));
+  const std::optional<MailJob> job = Lease(db, kNone);
+  EXPECT_TRUE(Finish(db, *job, MailEnd::kGone, "why"));
+  EXPECT_EQ(State(), "GONE");
+  EXPECT_EQ(Value("SELECT last_error FROM mail_jobs"), "why");
+  EXPECT_FALSE(Lease(db, kLong));
+  EXPECT_FALSE(Finish(db, *job, MailEnd::kSent));
+}
+
+TEST_F(MailJobsTest, APostponedJobWaits) {
+  ASSERT_TRUE(Insert(42));
+  EXPECT_TRUE(Postpone(db, *Lease(db, kLong), kLong, "away"));
+  EXPECT_FALSE(Lease(db, kLong));
+  EXPECT_EQ(State(), "WAITING");
+}
+
+TEST_F(MailJobsTest, APostponedJobComesBackWithoutASuspicion) {
+  ASSERT_TRUE(Insert(42));
+  EXPECT_TRUE(Postpone(db, *Lease(db, kLong), kNone, "away"));
+  std::optional<MailJob> job;
+  ASSERT_TRUE(Eventually([&] { return (job = Lease(db, kLong)).has_value(); }));
+  EXPECT_FALSE(job->taken_over);
+}
+
+TEST_F(MailJobsTest, AnOrderThatWasCreatedLeavesOneJobHoweverOftenItIsHeard) {
+  events::v1::OrderCreated order;
+  order.set_order_id(42);
+  order.set_user_id(7);
+  const kafka::Event event =
+      kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
+  ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", event));
+  ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", event));
+  kafka::Event again = event;
+  again.id = "another";
+  ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", again));
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "1");
+  const std::optional<MailJob> job = Lease(db, kLong);
+  EXPECT_EQ(job->event, event.value);
+  EXPECT_EQ(job->traceparent, event.trace.Header());
+}
+
+TEST_F(MailJobsTest, AnEventWithoutAnOrderOrUserIsRefused) {
+  events::v1::OrderCreated order;
+  order.set_order_id(42);
+  EXPECT_FALSE(
+      kafka::Deliver(db, OrderHandlers(), "notification",
+                     kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()})));
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "0");
+}
+
+TEST_F(MailJobsTest, ConfirmedAndCancelledOrdersAreKnownAndNotNeeded) {
+  EXPECT_TRUE(OrderHandlers().Ignores("ORDER_CONFIRMED"));
+  EXPECT_TRUE(OrderHandlers().Ignores("ORDER_CANCELLED"));
+}
+
+}  // namespace
+}  // namespace shop::notification

@@ -1,0 +1,35 @@
+#include "common/core/process.h"
+#include "common/kafka/consumer.h"
+#include "common/kafka/relay.h"
+#include "common/postgres/migrations.h"
+#include "common/rpc/client.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+#include "messaging_migrations.h"
+#include "notification/config.h"
+#include "notification/mail_sender.h"
+#include "notification/notification_events.h"
+#include "notification_migrations.h"
+
+int main() {
+  shop::Process process("notification");
+  const auto config = shop::notification::Config::Read(process.env());
+  process.Start();
+
+  shop::postgres::Pool db(config.postgres);
+  process.WaitFor("PostgreSQL", [&] {
+    shop::postgres::Migrate(db, {shop::kMessagingMigrations, shop::kNotificationMigrations});
+  });
+
+  shop::rpc::Identity identity(config.identity);
+  const shop::rpc::Channel users(config.users_address, &identity);
+  const shop::rpc::Server server(config.server, identity, {});  // health and reflection
+
+  const shop::notification::MailSender sender(db, users, config.smtp, config.mail_from);
+  shop::kafka::OutboxRelay relay(config.kafka, db);  // publishes what the consumer parks
+  const shop::kafka::Consumer consumer(config.kafka, "notification", {"orders"}, db,
+                                       shop::notification::OrderHandlers(),
+                                       {.after_commit = [&] { relay.Wake(); }});
+  process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
+  return process.RunUntilStopped();
+}

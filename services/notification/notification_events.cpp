@@ -1,0 +1,31 @@
+#include "notification/notification_events.h"
+
+#include "notification/mail_jobs.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::notification {
+namespace {
+
+Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& order,
+                            const kafka::Event& event) {
+  if (order.order_id() <= 0 || order.user_id() <= 0) {
+    return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
+  }
+  InsertOnce(tx, {.order_id = order.order_id(),
+                  .kind = event.type,
+                  .user_id = order.user_id(),
+                  .event = event.value,
+                  .traceparent = event.trace.Header()});
+  return kDone;
+}
+
+}  // namespace
+
+kafka::Handlers OrderHandlers() {
+  return kafka::Handlers()
+      .On<events::v1::OrderCreated>(OnOrderCreated)
+      .Ignore("ORDER_CONFIRMED")
+      .Ignore("ORDER_CANCELLED");
+}
+
+}  // namespace shop::notification

@@ -1,0 +1,12 @@
+// What notification hears.
+#pragma once
+
+#include "common/kafka/events.h"
+
+namespace shop::notification {
+
+// The group's handlers for topic `orders`: ORDER_CREATED leaves a mail job in the event's own
+// transaction, for a MailSender. Confirmations and cancellations send nothing yet.
+kafka::Handlers OrderHandlers();
+
+}  // namespace shop::notification

@@ -1,0 +1,145 @@
+#include "notification/smtp.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <optional>
+#include <string_view>
+
+namespace shop::notification {
+namespace {
+
+using std::chrono::steady_clock;
+
+// How long a stopping process waits for the word on a mail that has left. Together with everything
+// else it has to close within ten seconds.
+constexpr std::chrono::seconds kLastWord{4};
+
+struct Free {
+  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+  void operator()(CURLU* url) const { curl_url_cleanup(url); }
+};
+
+struct Url {
+  explicit Url(const std::string& text) : handle(curl_url()) {
+    valid = curl_url_set(handle.get(), CURLUPART_URL, text.c_str(), 0) == CURLUE_OK;
+  }
+  std::string Part(CURLUPart part) const {
+    char* text = nullptr;
+    if (!valid || curl_url_get(handle.get(), part, &text, 0) != CURLUE_OK) return {};
+    std::string copy = text;
+    curl_free(text);
+    return copy;
+  }
+
+  std::unique_ptr<CURLU, Free> handle;
+  bool valid = false;
+};
+
+// A mail on its way out.
+struct Upload {
+  std::string_view left;
+  bool all_gone = false;  // libcurl has asked for more and was told that this is all
+  const std::stop_token& stop;
+  std::optional<steady_clock::time_point> stopped_at = std::nullopt;
+};
+
+size_t ReadUpload(char* buffer, size_t size, size_t count, void* context) {
+  auto& upload = *static_cast<Upload*>(context);
+  const size_t length = std::min(size * count, upload.left.size());
+  std::memcpy(buffer, upload.left.data(), length);
+  upload.left.remove_prefix(length);
+  if (length == 0) upload.all_gone = true;
+  return length;
+}
+
+// Other than 0 makes libcurl give up.
+int CheckStop(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  auto& upload = *static_cast<Upload*>(context);
+  if (!upload.stop.stop_requested()) return 0;
+  if (!upload.all_gone) return 1;
+  if (!upload.stopped_at) upload.stopped_at = steady_clock::now();
+  return steady_clock::now() - *upload.stopped_at > kLastWord ? 1 : 0;
+}
+
+MailOutcome Judge(CURLcode result, long code, const Upload& upload) {
+  if (result == CURLE_OK) return MailOutcome::kSent;
+  // CURLE_SEND_ERROR with such a code is an answer to MAIL, RCPT or DATA. A greeting or a login
+  // that is refused says nothing about this mail.
+  const bool about_this_mail = upload.all_gone || result == CURLE_SEND_ERROR;
+  if (about_this_mail && code >= 500 && code < 600) return MailOutcome::kRefused;
+  if (code >= 400 && code < 500) return MailOutcome::kFailed;
+  return upload.all_gone ? MailOutcome::kUnknown : MailOutcome::kFailed;
+}
+
+}  // namespace
+
+bool IsSmtpUrl(const std::string& text) {
+  const Url url(text);
+  const std::string scheme = url.Part(CURLUPART_SCHEME);
+  return (scheme == "smtp" || scheme == "smtps") && !url.Part(CURLUPART_HOST).empty();
+}
+
+struct Smtp::State {
+  explicit State(const SmtpSettings& settings) {
+    static std::once_flag once;
+    std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+    curl.reset(curl_easy_init());
+    if (curl == nullptr) throw std::bad_alloc();
+    Set(CURLOPT_URL, settings.url.c_str());
+    Set(CURLOPT_PROTOCOLS_STR, "smtp,smtps");
+    if (!Url(settings.url).Part(CURLUPART_USER).empty()) {
+      Set(CURLOPT_USE_SSL, static_cast<long>(CURLUSESSL_ALL));
+    }
+    Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(settings.connect_timeout.count()));
+    Set(CURLOPT_TIMEOUT_MS, static_cast<long>(settings.timeout.count()));
+    Set(CURLOPT_NOSIGNAL, 1L);
+    Set(CURLOPT_UPLOAD, 1L);
+    Set(CURLOPT_READFUNCTION, ReadUpload);
+    Set(CURLOPT_NOPROGRESS, 0L);
+    Set(CURLOPT_XFERINFOFUNCTION, CheckStop);
+    Set(CURLOPT_ERRORBUFFER, error.data());
+  }
+
+  template <typename Value>
+  void Set(CURLoption option, Value value) {
+    curl_easy_setopt(curl.get(), option, value);
+  }
+
+  std::array<char, CURL_ERROR_SIZE> error{};
+  std::unique_ptr<CURL, Free> curl;
+};
+
+Smtp::Smtp(const SmtpSettings& settings) : state_(std::make_unique<State>(settings)) {}
+
+Smtp::~Smtp() = default;
+
+MailAnswer Smtp::Send(const std::string& from, const std::string& to, const std::string& mail,
+                      const std::stop_token& stop) {
+  const std::unique_ptr<curl_slist, Free> recipients(
+      curl_slist_append(nullptr, ("<" + to + ">").c_str()));
+  Upload upload{.left = mail, .stop = stop};
+  state_->Set(CURLOPT_MAIL_FROM, ("<" + from + ">").c_str());
+  state_->Set(CURLOPT_MAIL_RCPT, recipients.get());
+  state_->Set(CURLOPT_READDATA, &upload);
+  state_->Set(CURLOPT_XFERINFODATA, &upload);
+  state_->error[0] = '\0';
+  const CURLcode result = curl_easy_perform(state_->curl.get());
+  long code = 0;
+  curl_easy_getinfo(state_->curl.get(), CURLINFO_RESPONSE_CODE, &code);
+  state_->Set(CURLOPT_MAIL_RCPT, static_cast<curl_slist*>(nullptr));
+
+  std::string why;
+  if (result != CURLE_OK) {
+    why = state_->error[0] != '\0' ? state_->error.data() : curl_easy_strerror(result);
+    if (code != 0) why += " (last answer " + std::to_string(code) + ")";
+  }
+  return {Judge(result, code, upload), why};
+}
+
+}  // namespace shop::notification

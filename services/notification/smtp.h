@@ -1,0 +1,49 @@
+// Hands mails to a mail server over SMTP, through libcurl.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <stop_token>
+#include <string>
+
+namespace shop::notification {
+
+struct SmtpSettings {
+  // smtp://host:port, or smtps:// with TLS from the start; user:password@ logs in, and makes
+  // smtp:// insist on STARTTLS.
+  std::string url;
+  std::chrono::milliseconds connect_timeout{5'000};
+  std::chrono::milliseconds timeout{30'000};  // of a whole mail
+};
+
+bool IsSmtpUrl(const std::string& url);
+
+enum class MailOutcome {
+  kSent,     // the server has taken it
+  kRefused,  // the server will never take it
+  kFailed,   // it was not sent; later it may be
+  kUnknown,  // all of it left, and no answer came: it may have been sent
+};
+
+struct MailAnswer {
+  MailOutcome outcome;
+  std::string why;  // for the log; has no credentials in it
+};
+
+// Used by one thread. Keeps its connection from one mail to the next.
+class Smtp {
+ public:
+  explicit Smtp(const SmtpSettings& settings);
+  ~Smtp();
+
+  // `mail` is the whole of it as ToMime writes it. When stopped, gives up at once before the last
+  // byte has left, and soon after that.
+  MailAnswer Send(const std::string& from, const std::string& to, const std::string& mail,
+                  const std::stop_token& stop);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace shop::notification

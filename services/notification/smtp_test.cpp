@@ -1,0 +1,209 @@
+// What Smtp makes of a server's answers, with a server that follows a script.
+#include "notification/smtp.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace shop::notification {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+using Script = std::map<std::string, std::string>;
+
+constexpr char kHangUp[] = "";
+constexpr char kSilence[] = "(silence)";
+
+// Speaks just enough SMTP with one client after the other. Each verb, and "." for the end of the
+// mail, is answered by the script, else as a willing server would.
+class ScriptedServer {
+ public:
+  explicit ScriptedServer(Script script) : script_(std::move(script)) {
+    listener_ = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    socklen_t length = sizeof address;
+    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
+    port_ = ntohs(address.sin_port);
+    listen(listener_, 4);
+    thread_ = std::thread([this] { Serve(); });
+  }
+  ~ScriptedServer() {
+    shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    close(listener_);
+  }
+
+  SmtpSettings settings() const {
+    SmtpSettings settings;
+    settings.url = "smtp://127.0.0.1:" + std::to_string(port_);
+    settings.timeout = std::chrono::seconds(2);
+    return settings;
+  }
+  std::string heard() const {
+    const std::lock_guard lock(mutex_);
+    return heard_;
+  }
+
+ private:
+  void Serve() {
+    for (;;) {
+      const int client = accept(listener_, nullptr, nullptr);
+      if (client < 0) return;
+      Talk(client);
+      close(client);
+    }
+  }
+
+  void Talk(int client) {
+    std::string buffer;
+    bool in_mail = false;
+    if (!Answer(client, "(greeting)", "220 hello")) return;
+    char bytes[4096];
+    for (ssize_t got; (got = recv(client, bytes, sizeof bytes, 0)) > 0;) {
+      buffer.append(bytes, static_cast<size_t>(got));
+      for (size_t end; (end = buffer.find("\r\n")) != std::string::npos;) {
+        const std::string line = buffer.substr(0, end);
+        buffer.erase(0, end + 2);
+        {
+          const std::lock_guard lock(mutex_);
+          heard_ += line + "\n";
+        }
+        if (in_mail && line != ".") continue;
+        const std::string verb = in_mail ? "." : line.substr(0, 4);
+        in_mail = verb == "DATA" && !script_.contains("DATA");
+        if (!Answer(client, verb, verb == "DATA" ? "354 go on" : "250 fine")) return;
+      }
+    }
+  }
+
+  bool Answer(int client, const std::string& verb, const std::string& usual) {
+    const auto scripted = script_.find(verb);
+    const std::string answer = scripted == script_.end() ? usual : scripted->second;
+    if (answer == kHangUp) return false;
+    if (answer == kSilence) return true;
+    const std::string line = answer + "\r\n";
+    return send(client, line.data(), line.size(), MSG_NOSIGNAL) > 0;
+  }
+
+  const Script script_;
+  int listener_;
+  uint16_t port_ = 0;
+  mutable std::mutex mutex_;
+  std::string heard_;
+  std::thread thread_;
+};
+
+constexpr char kMail[] = "Subject: hello\r\n\r\n.leading dot\r\n";
+
+MailAnswer SendTo(const SmtpSettings& settings) {
+  return Smtp(settings).Send("orders@shop.local", "ada@example.org", kMail, {});
+}
+
+MailOutcome OutcomeWith(const std::string& verb, const std::string& answer) {
+  const ScriptedServer server(Script{{verb, answer}});
+  return SendTo(server.settings()).outcome;
+}
+
+TEST(Smtp, AMailThatWasTakenIsSent) {
+  const ScriptedServer server(Script{});
+  EXPECT_EQ(SendTo(server.settings()).outcome, MailOutcome::kSent);
+  EXPECT_THAT(server.heard(), HasSubstr("MAIL FROM:<orders@shop.local>"));
+  EXPECT_THAT(server.heard(), HasSubstr("RCPT TO:<ada@example.org>"));
+  EXPECT_THAT(server.heard(), HasSubstr("\n..leading dot\n.\n"));
+}
+
+TEST(Smtp, OneConnectionServesSeveralMails) {
+  const ScriptedServer server(Script{});
+  Smtp smtp(server.settings());
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, {}).outcome, MailOutcome::kSent);
+  }
+  const std::string heard = server.heard();
+  EXPECT_EQ(heard.find("EHLO"), heard.rfind("EHLO"));
+}
+
+TEST(Smtp, ARefusalForGoodIsOne) {
+  EXPECT_EQ(OutcomeWith("MAIL", "550 no"), MailOutcome::kRefused);
+  EXPECT_EQ(OutcomeWith("RCPT", "550 no such mailbox"), MailOutcome::kRefused);
+  EXPECT_EQ(OutcomeWith("DATA", "554 no"), MailOutcome::kRefused);
+  EXPECT_EQ(OutcomeWith(".", "552 too big"), MailOutcome::kRefused);
+}
+
+TEST(Smtp, ARefusalForNowIsAFailure) {
+  EXPECT_EQ(OutcomeWith("MAIL", "451 later"), MailOutcome::kFailed);
+  EXPECT_EQ(OutcomeWith("RCPT", "450 busy"), MailOutcome::kFailed);
+  EXPECT_EQ(OutcomeWith("DATA", "421 closing"), MailOutcome::kFailed);
+  EXPECT_EQ(OutcomeWith(".", "452 full"), MailOutcome::kFailed);
+}
+
+TEST(Smtp, AServerThatRefusesEverybodyRefusesNoMail) {
+  EXPECT_EQ(OutcomeWith("(greeting)", "554 no service"), MailOutcome::kFailed);
+}
+
+TEST(Smtp, AnAnswerThatNeverCameIsUnknown) {
+  EXPECT_EQ(OutcomeWith(".", kHangUp), MailOutcome::kUnknown);
+  EXPECT_EQ(OutcomeWith(".", kSilence), MailOutcome::kUnknown);
+}
+
+TEST(Smtp, ALossBeforeTheMailHasLeftIsAFailure) {
+  EXPECT_EQ(OutcomeWith("(greeting)", kHangUp), MailOutcome::kFailed);
+  EXPECT_EQ(OutcomeWith("RCPT", kHangUp), MailOutcome::kFailed);
+  EXPECT_EQ(OutcomeWith("DATA", kHangUp), MailOutcome::kFailed);
+  EXPECT_EQ(OutcomeWith("MAIL", kSilence), MailOutcome::kFailed);
+}
+
+TEST(Smtp, NoServerIsAFailure) {
+  SmtpSettings settings;
+  settings.url = "smtp://127.0.0.1:1";
+  const MailAnswer answer = SendTo(settings);
+  EXPECT_EQ(answer.outcome, MailOutcome::kFailed);
+  EXPECT_THAT(answer.why, Not(""));
+}
+
+TEST(Smtp, APasswordNeverLeavesWithoutTls) {
+  const ScriptedServer server(Script{});
+  SmtpSettings settings = server.settings();
+  settings.url.insert(7, "shop:secret@");
+  const MailAnswer answer = SendTo(settings);
+  EXPECT_EQ(answer.outcome, MailOutcome::kFailed);
+  EXPECT_THAT(answer.why, Not(HasSubstr("secret")));
+  EXPECT_THAT(server.heard(), Not(HasSubstr("AUTH")));
+}
+
+TEST(Smtp, StoppingGivesUpBeforeTheMailHasLeft) {
+  const ScriptedServer server(Script{{"MAIL", kSilence}});
+  SmtpSettings settings = server.settings();
+  settings.timeout = std::chrono::seconds(20);
+  std::stop_source stop;
+  stop.request_stop();
+  const auto start = std::chrono::steady_clock::now();
+  const MailAnswer answer =
+      Smtp(settings).Send("orders@shop.local", "ada@example.org", kMail, stop.get_token());
+  EXPECT_EQ(answer.outcome, MailOutcome::kFailed);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+}
+
+TEST(Smtp, OnlySmtpUrlsAreTaken) {
+  EXPECT_TRUE(IsSmtpUrl("smtp://127.0.0.1:1025"));
+  EXPECT_TRUE(IsSmtpUrl("smtps://shop:p%40ss@mail.example.org"));
+  EXPECT_FALSE(IsSmtpUrl("http://127.0.0.1"));
+  EXPECT_FALSE(IsSmtpUrl("127.0.0.1:25"));
+  EXPECT_FALSE(IsSmtpUrl(""));
+}
+
+}  // namespace
+}  // namespace shop::notification
