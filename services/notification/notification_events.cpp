@@ -25,7 +25,9 @@ kafka::Handlers OrderHandlers() {
   return kafka::Handlers()
       .On<events::v1::OrderCreated>(OnOrderCreated)
       .Ignore("ORDER_CONFIRMED")
-      .Ignore("ORDER_CANCELLED");
+      .Ignore("ORDER_CANCELLED")
+      .Ignore("ORDER_SHIPPED")
+      .Ignore("ORDER_DELIVERED");
 }
 
 }  // namespace shop::notification

@@ -6,7 +6,7 @@
 namespace shop::notification {
 
 // The group's handlers for topic `orders`: ORDER_CREATED leaves a mail job in the event's own
-// transaction, for a MailSender. Confirmations and cancellations send nothing yet.
+// transaction, for a MailSender. The other events of an order send nothing yet.
 kafka::Handlers OrderHandlers();
 
 }  // namespace shop::notification

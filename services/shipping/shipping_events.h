@@ -6,7 +6,7 @@
 namespace shop::shipping {
 
 // The group's handlers for topic `orders`: ORDER_CREATED makes the order's shipment, with a
-// tracking number of its own. Confirmations and cancellations change nothing yet.
+// tracking number of its own. The other events of an order change nothing yet.
 kafka::Handlers OrderHandlers();
 
 }  // namespace shop::shipping
