@@ -5,10 +5,17 @@ namespace {
 
 using postgres::Statement;
 
-// Waits for another call about the same order that has not committed yet.
+// Waits for another call about the same order that has not committed yet; who comes first locks the
+// products.
 constexpr Statement kClaim{R"sql(
-    INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, 'HELD')
-    ON CONFLICT (order_uuid) DO NOTHING)sql"};
+    WITH claim AS (
+      INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, 'HELD')
+      ON CONFLICT (order_uuid) DO NOTHING RETURNING order_uuid),
+    locked AS (
+      SELECT id FROM products
+      WHERE id = ANY($3::bigint[]) AND EXISTS (SELECT FROM claim)
+      ORDER BY id FOR UPDATE)
+    SELECT EXISTS (SELECT FROM claim), (SELECT count(*) FROM locked))sql"};
 
 constexpr Statement kDecided{R"sql(
     SELECT r.state, s.product_id, s.requested, s.available
@@ -17,26 +24,22 @@ constexpr Statement kDecided{R"sql(
          AS s(product_id bigint, requested bigint, available bigint) ON true
     WHERE r.order_uuid = $1 ORDER BY s.product_id)sql"};
 
-// Decides for one order that was just claimed. `locked` sees the newest version of each product
-// under its lock. The updates run on condition that nothing is short there, and then all of them: a
-// condition of their own on the stock would be judged by the statement's snapshot first, which may
-// be older than a restock, and skip the row. The table's check is what holds should this be wrong.
+// Decides for one order that was just claimed. A statement of its own, so that its snapshot is
+// taken when the locks are held and sees what is locked: in the claim's, a product that was
+// restocked while its lock was waited for would still be judged, here or by the table's check, as
+// it was before.
 constexpr Statement kDecide{R"sql(
     WITH wanted AS (
-      SELECT * FROM unnest($2::bigint[], $3::bigint[]) AS w(product_id, quantity)),
-    locked AS MATERIALIZED (
-      SELECT p.id, p.on_hand - p.reserved AS available
-      FROM products p JOIN wanted w ON w.product_id = p.id
-      WHERE p.deleted_at IS NULL
-      ORDER BY p.id FOR UPDATE OF p),
+      SELECT w.product_id, w.quantity, coalesce(p.on_hand - p.reserved, 0) AS available
+      FROM unnest($2::bigint[], $3::bigint[]) AS w(product_id, quantity)
+      LEFT JOIN products p ON p.id = w.product_id AND p.deleted_at IS NULL),
     short AS MATERIALIZED (
-      SELECT w.product_id, w.quantity AS requested, coalesce(l.available, 0) AS available
-      FROM wanted w LEFT JOIN locked l ON l.id = w.product_id
-      WHERE coalesce(l.available, 0) < w.quantity),
+      SELECT product_id, quantity AS requested, available FROM wanted WHERE available < quantity),
     taken AS (
       UPDATE products p SET reserved = p.reserved + w.quantity, version = p.version + 1
       FROM wanted w
-      WHERE p.id = w.product_id AND NOT EXISTS (SELECT FROM short)
+      WHERE p.id = w.product_id AND p.on_hand - p.reserved >= w.quantity
+        AND NOT EXISTS (SELECT FROM short)
       RETURNING p.id, w.quantity),
     lines AS (
       INSERT INTO reservation_lines (order_uuid, product_id, quantity)
@@ -87,22 +90,23 @@ v1::Shortage ToShortage(const pqxx::row& row) {
 }  // namespace
 
 StockDecision Reserve(postgres::Tx& tx, const StockOrder& order) {
-  StockDecision decision;
-  if (tx.Exec(kClaim, order.uuid, order.order_id).affected_rows() == 0) {
-    for (const pqxx::row& row : tx.Exec(kDecided, order.uuid)) {
-      decision.reserved = row["state"].as<std::string>() != "REJECTED";
-      if (!row["product_id"].is_null()) decision.shortages.push_back(ToShortage(row));
-    }
-    return decision;
-  }
   std::vector<int64_t> ids;
   std::vector<int64_t> quantities;
   for (const auto& [id, quantity] : order.quantities) {
     ids.push_back(id);
     quantities.push_back(quantity);
   }
-  for (const pqxx::row& row :
-       tx.Exec(kDecide, order.uuid, postgres::Array(ids), postgres::Array(quantities))) {
+  StockDecision decision;
+  const std::string products = postgres::Array(ids);
+  const bool claimed = tx.Exec(kClaim, order.uuid, order.order_id, products)[0][0].as<bool>();
+  if (!claimed) {
+    for (const pqxx::row& row : tx.Exec(kDecided, order.uuid)) {
+      decision.reserved = row["state"].as<std::string>() != "REJECTED";
+      if (!row["product_id"].is_null()) decision.shortages.push_back(ToShortage(row));
+    }
+    return decision;
+  }
+  for (const pqxx::row& row : tx.Exec(kDecide, order.uuid, products, postgres::Array(quantities))) {
     decision.shortages.push_back(ToShortage(row));
   }
   decision.reserved = decision.shortages.empty();

@@ -78,7 +78,9 @@ class StockStoreTest : public ::testing::Test {
   }
   static void AtOnce(const std::function<void(int)>& work) {
     std::vector<std::thread> threads;
-    for (int i = 0; i < kThreads; ++i) threads.emplace_back(work, i);
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&work, i] { EXPECT_NO_THROW(work(i)); });
+    }
     for (std::thread& thread : threads) thread.join();
   }
 
