@@ -1,0 +1,313 @@
+"""What the end-to-end tests do to the platform, and how they look at it from outside.
+
+Everything here goes through what an operator or a client has too: the stack's own script, HTTP,
+gRPC, the topics, the mail folder. Waiting is always for a condition, with a limit, and said aloud.
+"""
+
+import email.policy
+import http.client
+import itertools
+import json
+import mailbox
+import re
+import shutil
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+TOOLS = REPO / ".local" / "tools"
+SERVICES = ("auth", "users", "products", "cart", "orders", "stock", "shipping", "notification")
+PROCESSES = SERVICES + ("gateway",)
+
+# Consumer groups, and the process (with its database) that each lives in.
+GROUPS = {"stock": "stock", "orders": "orders", "cart": "orders", "shipping": "shipping",
+          "notification": "notification", "auth": "auth"}
+
+PASSWORD = "Walk-Through-1!"
+
+
+def say(text):
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+def wait_for(what, condition, limit=30.0):
+    """Answers the first true value of `condition()`; fails when there is none within the limit.
+
+    An AssertionError or a refused connection counts as "not yet".
+    """
+    say(f"waiting for {what} (at most {limit:.0f} s)")
+    deadline = time.monotonic() + limit
+    last = None
+    while True:
+        try:
+            last = condition()
+            if last:
+                return last
+        except (AssertionError, OSError, http.client.HTTPException) as error:
+            last = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {limit:.0f} s in vain for {what}; last: {last!r}")
+        time.sleep(0.05)
+
+
+def tool(name, *places):
+    """A program of ours or of the system."""
+    for place in places:
+        if (TOOLS / place).exists():
+            return str(TOOLS / place)
+    found = shutil.which(name)
+    if not found:
+        raise AssertionError(f"{name} is not installed: run ./install-all.sh")
+    return found
+
+
+class Answer:
+    """What the gateway said. Amounts are Decimal, exactly as they were written."""
+
+    def __init__(self, status, headers, text):
+        self.status = status
+        self.headers = headers
+        self.text = text
+        self.json = json.loads(text, parse_float=Decimal) if text else None
+
+    def __repr__(self):
+        return f"{self.status} {self.text}"
+
+    @property
+    def data(self):
+        assert self.status < 400, f"refused: {self}"
+        return self.json["data"]
+
+
+class Event:
+    """One record of a topic."""
+
+    def __init__(self, record):
+        self.topic = record["topic"]
+        self.partition = record["partition"]
+        self.key = record["key"]
+        self.text = record["payload"]
+        pairs = record.get("headers") or []
+        self.headers = dict(zip(pairs[::2], pairs[1::2]))
+        self.type = self.headers.get("ce_type")
+
+    @property
+    def json(self):
+        return json.loads(self.text, parse_float=Decimal)
+
+
+class Stack:
+    """The whole platform on ports of its own."""
+
+    def __init__(self, folder, binaries):
+        self.folder = Path(folder)
+        self.binaries = binaries
+        self.env_file = self.folder / "env"
+        self.settings = {}
+
+    # --- its life ---
+
+    def script(self, command, *arguments, check=True, quiet=False):
+        if not quiet:
+            say("stack: " + " ".join((command,) + arguments))
+        words = ["/usr/bin/python3", str(REPO / "deploy/local/stack.py"), command]
+        if command != "free-env":
+            words += ["--dir", str(self.folder), "--env", str(self.env_file), "--bin", str(self.binaries)]
+        done = subprocess.run(words + list(arguments), stdout=subprocess.PIPE, check=False, text=True,
+                              stderr=subprocess.STDOUT)
+        if check and done.returncode != 0:
+            raise AssertionError(f"stack.py {command} failed:\n{done.stdout}")
+        return done.stdout
+
+    def start(self):
+        """A fresh stack on free ports; what an earlier run left in the folder is removed first."""
+        if self.env_file.exists():
+            self.script("down", check=False)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.script("free-env", "--from", str(REPO / ".env.example"), "--out", str(self.env_file))
+        # People are made by the dozen here; what bcrypt costs is not what is tested.
+        with open(self.env_file, "a", encoding="utf-8") as file:
+            file.write("BCRYPT_COST=4\n")
+        for line in self.env_file.read_text().splitlines():
+            name, equals, value = line.partition("=")
+            if equals and not line.startswith("#"):
+                self.settings[name] = value
+        self.script("up")
+
+    def port(self, process):
+        return int(self.settings[f"{process.upper()}_PORT"])
+
+    def admin_port(self, process):
+        return int(self.settings[f"{process.upper()}_ADMIN_PORT"])
+
+    def pid(self, name):
+        """The process id that supervision knows a program by, or None."""
+        for line in self.script("status", check=False, quiet=True).splitlines():
+            words = line.split()
+            if len(words) > 2 and words[0] == name and words[2].isdigit():
+                return int(words[2])
+        return None
+
+    def log(self, process):
+        return self.folder / "run" / "log" / f"{process}.log"
+
+    def ready(self, process):
+        return fetch(self.admin_port(process), "/readyz").status == 200
+
+    # --- HTTP ---
+
+    @property
+    def base_url(self):
+        return f"http://127.0.0.1:{self.port('gateway')}/api/v1"
+
+    def call(self, method, path, body=None, token=None, headers=None):
+        return fetch(self.port("gateway"), "/api/v1" + path, method, body, token, headers)
+
+    def metrics(self, process):
+        """Samples of /metrics: {'name{labels}': value}."""
+        samples = {}
+        for line in fetch(self.admin_port(process), "/metrics", plain=True).text.splitlines():
+            if line and not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                samples[name] = float(value)
+        return samples
+
+    def metric(self, process, name, *labels):
+        """Sum of a metric over every sample that has these labels (`topic="orders"`)."""
+        return sum(value for sample, value in self.metrics(process).items()
+                   if (sample == name or sample.startswith(name + "{"))
+                   and all(label in sample for label in labels))
+
+    # --- topics ---
+
+    @property
+    def bootstrap(self):
+        return self.settings["KAFKA_BOOTSTRAP_SERVERS"]
+
+    def kcat(self, *arguments, text=None):
+        done = subprocess.run(
+            [tool("kcat"), "-b", self.bootstrap, "-X", "broker.address.family=v4", *arguments],
+            input=text, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, f"kcat {arguments}: {done.stderr}"
+        return done.stdout
+
+    def events(self, topic, key=None, kind=None):
+        """Everything that is on a topic now, or what there is of a key or a type."""
+        lines = self.kcat("-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J").splitlines()
+        events = [Event(json.loads(line)) for line in lines]
+        return [event for event in events
+                if (key is None or event.key == str(key)) and (kind is None or event.type == kind)]
+
+    def publish_again(self, event):
+        """Puts the very record on its topic a second time, headers and partition included."""
+        headers = itertools.chain.from_iterable(
+            ("-H", f"{name}={value}") for name, value in event.headers.items())
+        self.kcat("-P", "-t", event.topic, "-p", str(event.partition), "-k", event.key, *headers,
+                  text=event.text)
+
+    def lag(self, *groups):
+        """How many records of their topics consumer groups have not committed yet."""
+        kafka = TOOLS / "kafka"
+        jars = ":".join(str(jar) for jar in sorted((kafka / "jars").glob("*.jar")))
+        words = ["/usr/bin/java", "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+                 f"-XX:SharedArchiveFile={kafka / 'classes.jsa'}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off",
+                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", jars,
+                 "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+                 "--bootstrap-server", self.bootstrap, "--describe", "--offsets"]
+        for group in groups:
+            words += ["--group", group]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        rows = [line.split() for line in done.stdout.splitlines()]
+        # GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG …; "-" is nothing committed yet.
+        rows = [row for row in rows if row and row[0] in groups]
+        assert {row[0] for row in rows} == set(groups), f"{done.stdout} {done.stderr}"
+        return sum(int(row[4]) - (int(row[3]) if row[3].isdigit() else 0) for row in rows)
+
+    def held(self, process):
+        """How many events a process's groups have put aside, to try again or for a person."""
+        found = self.script("psql", process, "--sql", "SELECT count(*) || ' held' FROM held", quiet=True)
+        return int(re.search(r"(\d+) held", found)[1])
+
+    def wait_until_heard(self, limit=60):
+        """Until every group has finished with everything that is on its topics, and holds none of it."""
+        wait_for("all consumers to have finished what is on their topics",
+                 lambda: self.lag(*GROUPS) == 0 and not any(map(self.held, set(GROUPS.values()))), limit)
+
+    # --- mails ---
+
+    def mails(self, to):
+        """The mails that somebody got, decoded."""
+        folder = self.folder / "data" / "mail"
+        if not folder.exists():
+            return []
+        box = mailbox.Maildir(folder, create=False, factory=lambda file: email.message_from_binary_file(
+            file, policy=email.policy.default))
+        return [mail for mail in box if to.lower() in str(mail["To"]).lower()]
+
+
+def mail_text(mail):
+    return mail["Subject"] + "\n" + mail.get_body(preferencelist=("plain", "html")).get_content()
+
+
+def fetch(port, path, method="GET", body=None, token=None, headers=None, plain=False):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        headers = dict(headers or {})
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        payload = None
+        if body is not None:
+            payload = json.dumps(body, default=float)
+            headers["Content-Type"] = "application/json"
+        connection.request(method, path, payload, headers)
+        reply = connection.getresponse()
+        text = reply.read().decode()
+        answer = Answer(reply.status, reply.headers, "" if plain or not text.startswith("{") else text)
+        answer.text = text
+        return answer
+    finally:
+        connection.close()
+
+
+class Person:
+    """Somebody with an account, and what they do in the shop."""
+
+    numbers = itertools.count(1)
+
+    def __init__(self, shop, name="customer", email_address=None, password=PASSWORD):
+        self.shop = shop
+        self.email = email_address or f"{name}.{next(self.numbers)}@example.com"
+        if email_address is None:
+            shop.call("POST", "/auth/register", {
+                "name": name.title(), "email": self.email, "password": password}).data
+        answer = shop.call("POST", "/auth/login", {"email": self.email, "password": password}).data
+        self.token = answer["accessToken"]
+        self.id = answer["user"]["id"]
+
+    @classmethod
+    def super_admin(cls, shop):
+        return cls(shop, email_address=shop.settings["SUPER_ADMIN_EMAIL"],
+                   password=shop.settings["SUPER_ADMIN_PASSWORD"])
+
+    def call(self, method, path, body=None, headers=None):
+        return self.shop.call(method, path, body, self.token, headers)
+
+    def make_product(self, name, price, stock):
+        return self.call("POST", "/products", {"name": name, "price": price, "stock": stock}).data["id"]
+
+    def order(self, product, quantity=1):
+        """Places an order, which must be answered 201; answers its id."""
+        answer = self.call("POST", "/orders", {"items": [{"productId": product, "quantity": quantity}]})
+        assert answer.status == 201, f"the order was not taken: {answer}"
+        return answer.data["id"]
+
+    def status(self, order):
+        return self.call("GET", f"/orders/{order}/status").data["status"]
+
+    def wait_until_decided(self, order, limit=30):
+        """PROCESSING or CANCELLED, whichever becomes of a PENDING order."""
+        return wait_for(f"order {order} to be decided",
+                        lambda: (status := self.status(order)) != "PENDING" and status, limit)

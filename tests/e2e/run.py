@@ -1,0 +1,76 @@
+#!/usr/bin/python3
+"""Starts the whole platform on free ports, runs the end-to-end tests, and stops it.
+
+  tests/e2e/run.py --bin build/dev/bin --dir build/dev/e2e [delivery_test.TheLastUnits …]
+
+After a failure the stack is stopped and its logs stay in <dir>/run/log; otherwise all is removed.
+"""
+
+import argparse
+import faulthandler
+import signal
+import sys
+import unittest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import case  # pylint: disable=wrong-import-position
+from harness import PROCESSES, REPO, Stack, say  # pylint: disable=wrong-import-position
+
+MODULES = ("walkthrough_test", "order_test", "surface_test", "delivery_test")
+
+
+class TooLong(KeyboardInterrupt):  # which unittest lets through
+    pass
+
+
+def give_up(*_):
+    raise TooLong("the tests took too long")
+
+
+def show_logs(stack):
+    for process in PROCESSES:
+        log = stack.log(process)
+        if log.exists():
+            lines = log.read_text(errors="replace").splitlines()
+            loud = [line for line in lines if '"error"' in line or '"warning"' in line or '"fatal"' in line]
+            chosen = loud[-12:] if loud else lines[-3:]
+            print(f"--- {process}\n" + "\n".join(line[:600] for line in chosen), file=sys.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--bin", type=Path, default=REPO / "build/dev/bin")
+    parser.add_argument("--dir", type=Path, default=REPO / "build/dev/e2e")
+    parser.add_argument("--limit", type=int, default=570, help="seconds for everything")
+    parser.add_argument("--keep", action="store_true", help="leave the stack running")
+    parser.add_argument("tests", nargs="*", default=MODULES)
+    args = parser.parse_args()
+
+    faulthandler.register(signal.SIGUSR1)
+    signal.signal(signal.SIGALRM, give_up)
+    signal.signal(signal.SIGTERM, give_up)
+    signal.alarm(args.limit)
+    stack = case.stack = Stack(args.dir, args.bin)
+    passed = False
+    try:
+        stack.start()
+        suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests)
+        passed = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
+    finally:
+        signal.alarm(0)
+        if not passed:
+            show_logs(stack)
+        if args.keep:
+            say(f"the stack is left running: {stack.base_url}, settings in {stack.env_file}")
+        elif passed:
+            stack.script("down", check=False)
+        else:
+            stack.script("stop", check=False)
+            say(f"logs: {stack.folder / 'run' / 'log'}")
+    sys.exit(0 if passed else 1)
+
+
+if __name__ == "__main__":
+    main()
