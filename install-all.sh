@@ -8,7 +8,7 @@ usage() {
   cat <<'END'
 usage: ./install-all.sh [--for=test] [--no-apt]
 
-  --for=test   only what building, testing and running need; without linters and grpcurl
+  --for=test   only what building, testing and running need; without linters
   --no-apt     leave Debian's packages to somebody else (see the lists in this script)
 END
 }
@@ -122,7 +122,7 @@ bring_packages() {
   local wanted=("${build_packages[@]}" "${server_packages[@]}") missing
   ! $everything || wanted+=("${lint_packages[@]}")
   if ! node_is_new_enough; then wanted+=(nodejs npm); fi
-  if $everything && ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
+  if ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
     wanted+=(golang-go)
   fi
   mapfile -t missing < <(missing_packages "${wanted[@]}")
@@ -188,7 +188,7 @@ mkdir -p $tools
 bring_jars kafka CreateTopics.java
 bring_jars mongo MongoStandIn.java
 bring_newman
-! $everything || bring_grpcurl
+bring_grpcurl
 [ -f .env ] || say "making .env from .env.example, with secrets of its own"
 /usr/bin/python3 deploy/local/stack.py init-env --out .env
 say "done"
