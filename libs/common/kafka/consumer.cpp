@@ -359,6 +359,8 @@ void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::Er
   // Called between transactions: what is finished is in the database, and nothing is half done.
   joined = false;
   if (!consumer->assignment_lost()) Commit(true);
+  // A paused partition would still be paused when it comes back.
+  if (waiting) PauseAll(false);
   for (const auto& [place, next] : assigned) {
     lag.Remove(&lag.Add(
         {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}}));

@@ -8,9 +8,11 @@
 #include <mutex>
 #include <thread>
 
+#include "common/kafka/client.h"
 #include "common/kafka/held.h"
 #include "common/kafka/producer.h"
 #include "common/kafka/relay.h"
+#include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
@@ -47,12 +49,12 @@ class ConsumerTest : public ::testing::Test {
     MakeTopic(topic_, 6);
   }
 
-  std::unique_ptr<Consumer> Hear() {
+  std::unique_ptr<Consumer> Hear(std::atomic<int>* calls = nullptr) {
     return std::make_unique<Consumer>(
         Brokers(), group_, std::vector{topic_}, db_,
         Handlers().On<OrderCancelled>(
-            [this](Tx& tx, const OrderCancelled& order, const Event& event) -> Result<void> {
-              ++calls_;
+            [this, calls](Tx& tx, const OrderCancelled& order, const Event& event) -> Result<void> {
+              ++(calls ? *calls : calls_);
               tx.Exec(kTell, event.key, order.reason());
               if (mended_) return kDone;
               if (order.reason() == "refuse") return Refusal{Code::kInternal, "not now"};
@@ -93,6 +95,25 @@ class ConsumerTest : public ::testing::Test {
   size_t CountTold() { return Told().size(); }
   std::vector<HeldEvent> Held() { return ListHeld(db_); }
 
+  // The sum of the group's offsets.
+  int64_t CountCommitted() {
+    ClientLog log;
+    std::string error;
+    const std::unique_ptr<RdKafka::KafkaConsumer> observer(RdKafka::KafkaConsumer::create(
+        MakeConf(Brokers(), &log, {{"group.id", group_}}).get(), error));
+    std::vector<RdKafka::TopicPartition*> places;
+    for (int i = 0; i < 6; ++i) places.push_back(RdKafka::TopicPartition::create(topic_, i));
+    int64_t sum = 0;
+    if (observer->committed(places, 5'000) == RdKafka::ERR_NO_ERROR) {
+      for (const RdKafka::TopicPartition* place : places) {
+        sum += std::max<int64_t>(place->offset(), 0);
+      }
+    }
+    RdKafka::TopicPartition::destroy(places);
+    observer->close();
+    return sum;
+  }
+
   const std::string topic_ = UniqueName();
   const std::string group_ = UniqueName();
   testing::TestDatabase database_;
@@ -127,6 +148,13 @@ TEST_F(ConsumerTest, AStoppedConsumerGoesOnWhereItWas) {
   consumer = Hear();
   ASSERT_TRUE(Eventually([&] { return CountTold() == 3; }));
   EXPECT_EQ(calls_, 3) << "the offsets were not committed";
+}
+
+// Also those of a consumer that is never stopped in order.
+TEST_F(ConsumerTest, OffsetsAreCommittedAsEventsAreHandled) {
+  const auto consumer = Hear();
+  Publish({Cancelled(1, "a"), Cancelled(2, "b"), Cancelled(3, "refuse")});
+  EXPECT_TRUE(Eventually([&] { return CountCommitted() == 3; }));
 }
 
 TEST_F(ConsumerTest, ARefusedEventBlocksItsKeyAlone) {
@@ -171,12 +199,18 @@ TEST_F(ConsumerTest, ADependencyThatIsAwayPausesEverythingAndLosesNothing) {
 
 TEST_F(ConsumerTest, AnUnavailableThatIsThrownPausesToo) {
   const auto consumer = Hear();
-  Publish({Cancelled(1, "gone"), Cancelled(1, "b")});
+  std::vector<Event> events{Cancelled(1, "gone")};
+  std::vector<std::string> reasons{"gone"};
+  for (int i = 0; i < 300; ++i) {
+    reasons.push_back(std::to_string(i));
+    events.push_back(Cancelled(1, reasons.back()));
+  }
+  Publish(events);
   ASSERT_TRUE(Eventually([&] { return calls_ >= 4; }));
   EXPECT_THAT(Held(), IsEmpty());
   Mend();
-  EXPECT_TRUE(Eventually([&] { return CountTold() == 2; }));
-  EXPECT_THAT(Told(), ElementsAre("gone", "b"));
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 301; }));
+  EXPECT_EQ(Told(), reasons);
 }
 
 TEST_F(ConsumerTest, ADatabaseThatIsAwayLosesNothing) {
@@ -290,6 +324,40 @@ TEST_F(ConsumerTest, RebalancesLoseAndRepeatNothing) {
     for (int i = key; i < kEvents; i += kKeys) expected.push_back(std::to_string(i));
     EXPECT_EQ(Told(std::to_string(key)), expected);
   }
+}
+
+TEST_F(ConsumerTest, OneBadEventAmongManyIsHeldAlone) {
+  std::vector<Event> events;
+  for (int i = 0; i < 60; ++i) events.push_back(Cancelled(i, i == 30 ? "refuse" : "good"));
+  Publish(events);
+  const auto consumer = Hear();
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 59; }));
+  ASSERT_EQ(Held().size(), 1u);
+  EXPECT_EQ(Held()[0].key, "30");
+  EXPECT_EQ(Held()[0].id, 1) << "others were held meanwhile";
+}
+
+TEST_F(ConsumerTest, AWaitingConsumerLetsGoOfWhatItHasNotFinished) {
+  std::vector<Event> events;
+  for (int i = 0; i < 30; ++i) events.push_back(Cancelled(i, "away"));
+  Publish(events);
+  std::atomic<int> calls_of_one = 0;
+  std::atomic<int> calls_of_two = 0;
+  const auto one = Hear(&calls_of_one);
+  ASSERT_TRUE(Eventually([&] { return calls_of_one >= 3; }));
+  const auto two = Hear(&calls_of_two);
+  ASSERT_TRUE(Eventually([&] { return calls_of_two >= 1; }));
+  Mend();
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 30; }));
+  EXPECT_TRUE(Eventually([&] { return CountCommitted() == 30; }));
+  const auto& repeated = prometheus::BuildCounter()
+                             .Name("consumer_events_total")
+                             .Register(Metrics())
+                             .Add({{"group", group_},
+                                   {"topic", topic_},
+                                   {"type", "ORDER_CANCELLED"},
+                                   {"outcome", "repeated"}});
+  EXPECT_EQ(repeated.Value(), 0);
 }
 
 TEST_F(ConsumerTest, StopsWithinSecondsWhileWaiting) {

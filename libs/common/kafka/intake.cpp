@@ -220,7 +220,7 @@ struct Intake::State {
                                                              {"eventId", record.event.id},
                                                              {"eventType", record.event.type},
                                                              {"heldId", id},
-                                                             {"reason", reason}});
+                                                             {"reason", Kept(reason)}});
   }
 
   milliseconds Pause(int attempts) const {
@@ -330,7 +330,7 @@ void Intake::Hold(const Record& record, const std::string& reason) {
                                  {"eventId", record.event.id},
                                  {"eventType", record.event.type},
                                  {"traceId", record.event.trace.trace_id},
-                                 {"reason", reason}});
+                                 {"reason", Kept(reason)}});
   state.Count({{&record.event, dead ? "dead" : "held"}});
   if (dead) state.options.after_commit();
 }

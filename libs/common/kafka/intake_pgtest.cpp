@@ -330,6 +330,29 @@ TEST_F(IntakeTest, TwoConsumersOfTheSameEventsHaveOneEffect) {
   EXPECT_EQ(Told().size(), 50u);
 }
 
+TEST_F(IntakeTest, EventsOfOneKeyAreHandledOneAtATime) {
+  std::atomic<int> inside = 0;
+  std::atomic<int> most = 0;
+  Intake group(
+      db_, "group",
+      Handlers().On<OrderCancelled>([&](Tx&, const OrderCancelled&, const Event&) -> Result<void> {
+        most = std::max<int>(most, ++inside);
+        // Gives the other one time to come in as well, should it be able to.
+        if (Eventually([&] { return inside > 1; }, std::chrono::milliseconds(200))) {
+          most = 2;
+        }
+        --inside;
+        return kDone;
+      }),
+      Impatient());
+  const Record one = Cancelled(1, "a");
+  const Record other = Cancelled(1, "b");
+  std::thread second([&] { EXPECT_TRUE(group.Take({&other})); });
+  EXPECT_TRUE(group.Take({&one}));
+  second.join();
+  EXPECT_EQ(most, 1);
+}
+
 TEST_F(IntakeTest, AReasonInAnyBytesIsKept) {
   Intake group = Group();
   const Record record = Cancelled(1, "refuse");

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "common/kafka/events.h"
+#include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
@@ -210,8 +211,8 @@ TEST_F(RelayTest, EverythingArrivesOnceTheBrokersAreBack) {
 
 TEST_F(RelayTest, StopsPromptlyWhileTheBrokersAreAway) {
   Door door;
-  auto relay = std::make_unique<OutboxRelay>(door.settings(), db_);
   AnnounceMany(5);
+  auto relay = std::make_unique<OutboxRelay>(door.settings(), db_);
   ASSERT_TRUE(Eventually([&] {
     return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
   }));
@@ -290,8 +291,12 @@ TEST_F(RelayTest, ATopicThatIsMissingHoldsUpNoOther) {
   const OutboxRelay relay(Brokers(), db_);
   AnnounceMany(10);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
+  const auto& errors =
+      prometheus::BuildCounter().Name("outbox_errors_total").Register(Metrics()).Add({});
+  const double before = errors.Value();
   AnnounceMany(10);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
+  EXPECT_EQ(errors.Value(), before) << "was tried again in the way of the others";
   MakeTopic(missing, 1);
   EXPECT_EQ(ReadTopic(missing, 1, std::chrono::seconds(40)).size(), 1u);
 }

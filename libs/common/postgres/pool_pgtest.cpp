@@ -189,6 +189,21 @@ TEST_F(PoolTest, AConnectionThatDiesWithinATransactionRunsItAgain) {
   EXPECT_THAT(Names(), ::testing::ElementsAre("one", "two"));
 }
 
+TEST_F(PoolTest, NothingIsKeptOfATransactionThatGoesOnAfterItsConnectionDied) {
+  EXPECT_THROW(InTransaction(pool_,
+                             [&](Tx& tx) {
+                               Terminate(tx.Exec(kMyBackend)[0][0].as<int>());
+                               for (int64_t id = 1; id <= 3; ++id) {
+                                 try {
+                                   tx.Exec(kInsert, id, "x");
+                                 } catch (const std::exception&) {
+                                 }
+                               }
+                             }),
+               std::exception);
+  EXPECT_THAT(Names(), ::testing::IsEmpty());
+}
+
 // The backend dies while a deferred trigger keeps the COMMIT busy.
 TEST_F(PoolTest, ACommitWhoseOutcomeIsUnknownIsNotRepeated) {
   InTransaction(pool_, [](Tx& tx) {
