@@ -1,0 +1,967 @@
+// The whole gateway over real sockets, in front of a service that only this test knows.
+#include "gateway/gateway.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <boost/json/src.hpp>
+#include <map>
+#include <mutex>
+#include <thread>
+
+#include "common/rpc/status.h"
+#include "common/testing/servers.h"
+#include "gateway/http_server.h"
+#include "gateway/testing/library.grpc.pb.h"
+#include "google/rpc/error_details.pb.h"
+#include "google/rpc/status.pb.h"
+
+namespace shop::gateway {
+namespace {
+
+using shop::testing::Eventually;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using ::testing::AllOf;
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Key;
+using ::testing::MatchesRegex;
+using ::testing::Not;
+using ::testing::StartsWith;
+namespace api = shop::testing::v1;
+
+class Library final : public api::LibraryService::Service {
+ public:
+  grpc::Status GetBook(grpc::ServerContext*, const api::GetBookRequest* request,
+                       api::Book* response) override {
+    if (request->id() == 404) return {grpc::StatusCode::NOT_FOUND, "no such book"};
+    response->set_id(request->id());
+    response->set_title("Title");
+    response->set_price(4999);
+    response->set_genre(api::GENRE_POETRY);
+    if (!request->shelf().empty()) response->set_shelf(request->shelf());
+    return grpc::Status::OK;
+  }
+  grpc::Status ListBooks(grpc::ServerContext*, const api::ListBooksRequest* request,
+                         api::ListBooksResponse* response) override {
+    response->set_request(request->ShortDebugString());
+    return grpc::Status::OK;
+  }
+  grpc::Status CreateBook(grpc::ServerContext*, const api::CreateBookRequest* request,
+                          api::Book* response) override {
+    ++created;
+    response->set_id(static_cast<int64_t>(request->title().size()));
+    response->set_title(request->title() + request->key());
+    response->set_price(request->price());
+    return grpc::Status::OK;
+  }
+  grpc::Status UpdateBook(grpc::ServerContext*, const api::UpdateBookRequest* request,
+                          api::Book* response) override {
+    *response = request->book();
+    return grpc::Status::OK;
+  }
+  grpc::Status DeleteBook(grpc::ServerContext*, const api::GetBookRequest*,
+                          google::protobuf::Empty*) override {
+    return grpc::Status::OK;
+  }
+  grpc::Status Fail(grpc::ServerContext*, const api::FailRequest* request,
+                    google::protobuf::Empty*) override {
+    Refusal refusal{static_cast<Code>(request->code()), request->message(), {}, request->reason()};
+    for (const std::string& field : request->fields()) refusal.details.push_back({field, "is bad"});
+    const grpc::Status status = rpc::ToStatus(refusal);
+    google::rpc::Status details;
+    details.ParseFromString(status.error_details());
+    if (request->retry_after() > 0) {
+      google::rpc::RetryInfo info;
+      info.mutable_retry_delay()->set_seconds(request->retry_after());
+      details.add_details()->PackFrom(info);
+    }
+    return {status.error_code(), status.error_message(), details.SerializeAsString()};
+  }
+  grpc::Status Wait(grpc::ServerContext* context, const google::protobuf::Empty*,
+                    google::protobuf::Empty*) override {
+    ++waiting;
+    while (!context->IsCancelled() && !release) std::this_thread::sleep_for(milliseconds(5));
+    --waiting;
+    return grpc::Status::OK;
+  }
+  grpc::Status Echo(grpc::ServerContext* context, const google::protobuf::Empty*,
+                    api::EchoResponse* response) override {
+    for (const auto& [name, value] : context->client_metadata()) {
+      (*response->mutable_metadata())[std::string(name.data(), name.size())] =
+          std::string(value.data(), value.size());
+    }
+    response->set_deadline_ms(std::chrono::duration_cast<milliseconds>(
+                                  context->deadline() - std::chrono::system_clock::now())
+                                  .count());
+    return grpc::Status::OK;
+  }
+
+  std::atomic<int> created = 0;
+  std::atomic<int> waiting = 0;
+  std::atomic<bool> release = false;
+};
+
+struct Response {
+  int status = 0;                              // 0: the connection ended before a whole answer
+  std::map<std::string, std::string> headers;  // by lower-case name
+  std::string body;
+
+  boost::json::value json() const { return boost::json::parse(body); }
+  std::string text(const char* pointer) const {
+    const boost::json::value value = json().at_pointer(pointer);
+    return value.is_string() ? std::string(value.as_string()) : boost::json::serialize(value);
+  }
+};
+
+// A client that sends just the bytes it is told to.
+class Client {
+ public:
+  explicit Client(uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    timeval limit{10, 0};
+    setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    connected_ = ::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  }
+  ~Client() { ::close(socket_); }
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
+  bool connected() const { return connected_; }
+
+  bool Send(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t sent = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return false;
+      text.remove_prefix(static_cast<size_t>(sent));
+    }
+    return true;
+  }
+
+  Response Receive(bool with_body = true) {
+    Response response;
+    while (buffer_.find("\r\n\r\n") == std::string::npos) {
+      if (!More()) return response;
+    }
+    const size_t end = buffer_.find("\r\n\r\n");
+    std::string head = buffer_.substr(0, end + 2);
+    buffer_.erase(0, end + 4);
+    const int status = std::stoi(head.substr(9, 3));
+    for (size_t at = head.find("\r\n") + 2; at < head.size();) {
+      const size_t colon = head.find(": ", at);
+      const size_t line_end = head.find("\r\n", at);
+      std::string name = head.substr(at, colon - at);
+      for (char& c : name) c = static_cast<char>(std::tolower(c));
+      response.headers[name] = head.substr(colon + 2, line_end - colon - 2);
+      at = line_end + 2;
+    }
+    const size_t length = with_body && response.headers.contains("content-length")
+                              ? std::stoul(response.headers["content-length"])
+                              : 0;
+    while (buffer_.size() < length) {
+      if (!More()) return response;
+    }
+    response.body = buffer_.substr(0, length);
+    buffer_.erase(0, length);
+    response.status = status;
+    return response;
+  }
+
+  // Whether the other side has closed, having sent nothing more.
+  bool Ended() { return buffer_.empty() && !More() && ended_; }
+
+ private:
+  bool More() {
+    char bytes[65536];
+    const ssize_t got = ::recv(socket_, bytes, sizeof bytes, 0);
+    if (got <= 0) {
+      ended_ = got == 0 || errno == ECONNRESET;
+      return false;
+    }
+    buffer_.append(bytes, static_cast<size_t>(got));
+    return true;
+  }
+
+  int socket_;
+  bool connected_ = false;
+  bool ended_ = false;
+  std::string buffer_;
+};
+
+std::string PrivateKey() {
+  EVP_PKEY* key = EVP_EC_gen("P-256");
+  BIO* bio = BIO_new(BIO_s_mem());
+  PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr);
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio, &data);
+  std::string pem(data, static_cast<size_t>(size));
+  BIO_free(bio);
+  EVP_PKEY_free(key);
+  return pem;
+}
+
+const google::protobuf::ServiceDescriptor* Declared(const char* service) {
+  return google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(service);
+}
+
+class GatewayTest : public ::testing::Test {
+ protected:
+  GatewayTest() : signer_(PrivateKey()) {
+    StartService();
+    settings_.addresses["testing"] = "127.0.0.1:" + std::to_string(service_port_);
+  }
+  ~GatewayTest() override {
+    library_.release = true;
+    server_.reset();
+    gateway_.reset();
+    StopService();
+  }
+
+  void StartService() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:" + std::to_string(service_port_),
+                             grpc::InsecureServerCredentials(), &port);
+    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    builder.RegisterService(&library_);
+    service_ = builder.BuildAndStart();
+    ASSERT_NE(service_, nullptr);
+    service_port_ = port;
+  }
+  void StopService() {
+    if (service_) service_->Shutdown(std::chrono::system_clock::now());
+    service_.reset();
+  }
+
+  // Starts the gateway with what `settings_` and `http_` say by then, and waits for the service.
+  void Start() {
+    gateway_ = std::make_unique<Gateway>(
+        settings_, Services{Declared("shop.testing.v1.LibraryService")}, tokens_);
+    server_ = std::make_unique<HttpServer>(http_, *gateway_);
+    ASSERT_TRUE(Eventually([this] { return gateway_->Missing().empty(); }));
+  }
+
+  uint16_t port() {
+    if (!server_) Start();
+    return server_->port();
+  }
+
+  Response Exchange(const std::string& request) {
+    Client client(port());
+    client.Send(request);
+    return client.Receive(!request.starts_with("HEAD"));
+  }
+  static std::string Get(const std::string& target, const std::string& headers = "",
+                         const std::string& method = "GET") {
+    return method + " " + target + " HTTP/1.1\r\nHost: shop\r\n" + headers + "\r\n";
+  }
+  static std::string Post(const std::string& target, const std::string& body,
+                          const std::string& headers = "Content-Type: application/json\r\n",
+                          const std::string& method = "POST") {
+    return method + " " + target + " HTTP/1.1\r\nHost: shop\r\n" + headers +
+           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  }
+  std::string Token(shop::api::v1::Role role, int64_t id = 7) {
+    return "Authorization: Bearer " + signer_.Sign(id, role, seconds(60)) + "\r\n";
+  }
+  std::string User() { return Token(shop::api::v1::ROLE_USER); }
+  std::string Admin() { return Token(shop::api::v1::ROLE_ADMIN); }
+
+  Library library_;
+  int service_port_ = 0;
+  std::unique_ptr<grpc::Server> service_;
+  auth::TokenSigner signer_;
+  std::atomic<bool> keys_away_ = false;
+  auth::TokenVerifier tokens_{[this]() -> std::vector<auth::PublicKey> {
+    if (keys_away_) throw Unavailable("auth is away");
+    return {signer_.public_key()};
+  }};
+  Gateway::Settings settings_;
+  HttpServer::Settings http_;
+  std::unique_ptr<Gateway> gateway_;
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST_F(GatewayTest, AnswersInTheEnvelope) {
+  const Response response = Exchange(Get("/api/v1/books/12"));
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body, R"({"success":true,"statusCode":200,)"
+                           R"("data":{"id":12,"title":"Title","price":49.99,"genre":"POETRY"}})");
+  EXPECT_EQ(response.headers.at("content-type"), "application/json");
+  EXPECT_EQ(response.headers.at("x-content-type-options"), "nosniff");
+}
+
+TEST_F(GatewayTest, ServesEveryBindingOfAMethod) {
+  EXPECT_EQ(Exchange(Get("/api/v1/shelves/top%20left/books/12")).text("/data/shelf"), "top left");
+}
+
+TEST_F(GatewayTest, TakesTheQuery) {
+  EXPECT_EQ(Exchange(Get("/api/v1/books?page=2&tag=a&tag=b&nonsense=1")).text("/data/request"),
+            R"(page: 2 tags: "a" tags: "b")");
+}
+
+TEST_F(GatewayTest, AnswersTheStatusThatTheMethodNames) {
+  const Response response = Exchange(
+      Post("/api/v1/books", R"({"title":"T","price":9.99})",
+           User() + "Content-Type: application/json; charset=utf-8\r\nIdempotency-Key: k\r\n"));
+  EXPECT_EQ(response.status, 201);
+  EXPECT_EQ(response.text("/statusCode"), "201");
+  EXPECT_EQ(response.text("/data/title"), "Tk");
+  EXPECT_EQ(response.text("/data/price"), "9.99E0");
+  EXPECT_THAT(response.body, HasSubstr("\"price\":9.99,"));
+}
+
+TEST_F(GatewayTest, ABodyCanBeAFieldOfTheRequest) {
+  const Response response = Exchange(Post("/api/v1/books/5", R"({"title":"new"})",
+                                          Admin() + "Content-Type: application/json\r\n", "PATCH"));
+  EXPECT_EQ(response.text("/data/id"), "5");
+  EXPECT_EQ(response.text("/data/title"), "new");
+}
+
+TEST_F(GatewayTest, DeletesAnswerAnEmptyObject) {
+  EXPECT_EQ(Exchange(Get("/api/v1/books/5", Admin(), "DELETE")).body,
+            R"({"success":true,"statusCode":200,"data":{}})");
+}
+
+TEST_F(GatewayTest, RawAnswersHaveNoEnvelope) {
+  EXPECT_THAT(Exchange(Get("/echo")).body, StartsWith(R"({"metadata":{)"));
+}
+
+TEST_F(GatewayTest, RefusesWhatDoesNotFitNamingTheField) {
+  const Response response = Exchange(Get("/api/v1/books/twelve?x=1"));
+  EXPECT_EQ(response.status, 400);
+  EXPECT_EQ(response.text("/success"), "false");
+  EXPECT_EQ(response.text("/statusCode"), "400");
+  EXPECT_EQ(response.text("/path"), "/api/v1/books/twelve");
+  EXPECT_EQ(response.text("/error/code"), "INVALID_ARGUMENT");
+  EXPECT_EQ(response.text("/error/details/0/field"), "id");
+  EXPECT_EQ(response.text("/requestId"), response.headers.at("x-request-id"));
+  EXPECT_THAT(response.text("/timestamp"),
+              MatchesRegex("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\\.[0-9]{3}Z"));
+}
+
+TEST_F(GatewayTest, PassesOnWhatTheServiceRefuses) {
+  const Response response =
+      Exchange(Get("/api/v1/fail/9?reason=OUT_OF_STOCK&message=none+left&fields=items%5B0%5D"));
+  EXPECT_EQ(response.status, 409);
+  EXPECT_EQ(response.text("/error/code"), "OUT_OF_STOCK");
+  EXPECT_EQ(response.text("/error/message"), "none left");
+  EXPECT_EQ(response.text("/error/details"), R"([{"field":"items[0]","message":"is bad"}])");
+}
+
+TEST_F(GatewayTest, EveryCodeOfAServiceHasItsStatus) {
+  const std::pair<int, int> expected[] = {
+      {1, 503}, {2, 500},  {3, 400},  {4, 504},  {5, 404},  {6, 409},  {7, 403},  {8, 429},
+      {9, 409}, {10, 409}, {11, 400}, {12, 501}, {13, 500}, {14, 503}, {15, 500}, {16, 401}};
+  for (const auto& [code, status] : expected) {
+    const Response response =
+        Exchange(Get("/api/v1/fail/" + std::to_string(code) + "?message=secret"));
+    EXPECT_EQ(response.status, status) << code;
+    EXPECT_EQ(response.body.find("secret") != std::string::npos, status < 500) << code;
+  }
+  EXPECT_EQ(Exchange(Get("/api/v1/fail/9?reason=IDEMPOTENCY_KEY_REUSED")).status, 422);
+}
+
+TEST_F(GatewayTest, SaysWhenToTryAgain) {
+  EXPECT_EQ(Exchange(Get("/api/v1/fail/8?retryAfter=17")).headers.at("retry-after"), "17");
+  EXPECT_EQ(Exchange(Get("/api/v1/fail/8")).headers.at("retry-after"), "1");
+  EXPECT_EQ(Exchange(Get("/api/v1/fail/14")).headers.at("retry-after"), "1");
+}
+
+TEST_F(GatewayTest, UnknownPathsAreNotFound) {
+  const Response response = Exchange(Get("/api/v1/bookshelf\"%3Cb%3E"));
+  EXPECT_EQ(response.status, 404);
+  EXPECT_EQ(response.text("/error/code"), "NOT_FOUND");
+  EXPECT_EQ(response.text("/path"), "/api/v1/bookshelf\"%3Cb%3E");
+}
+
+TEST_F(GatewayTest, OtherMethodsAreToldWhichThereAre) {
+  const Response response = Exchange(Get("/api/v1/books/7", "", "PUT"));
+  EXPECT_EQ(response.status, 405);
+  EXPECT_EQ(response.headers.at("allow"), "GET, HEAD, PATCH, DELETE, OPTIONS");
+}
+
+TEST_F(GatewayTest, MethodsWithoutABindingAreNotServed) {
+  for (const char* path : {"/shop.testing.v1.LibraryService/Internal", "/api/v1/books/7/watch"}) {
+    EXPECT_EQ(Exchange(Get(path)).status, 404) << path;
+  }
+}
+
+TEST_F(GatewayTest, HeadAnswersWithoutABody) {
+  Client client(port());
+  client.Send(Get("/api/v1/books/12", "", "HEAD") + Get("/api/v1/books/13"));
+  const Response head = client.Receive(false);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("content-length"), client.Receive().headers.at("content-length"));
+}
+
+TEST_F(GatewayTest, OptionsListTheMethods) {
+  const Response response = Exchange(Get("/api/v1/books", "", "OPTIONS"));
+  EXPECT_EQ(response.status, 204);
+  EXPECT_EQ(response.headers.at("allow"), "GET, HEAD, POST, OPTIONS");
+  EXPECT_THAT(response.headers, Not(Contains(Key("content-length"))));
+}
+
+// Access.
+
+TEST_F(GatewayTest, WithoutATokenTheCallerIsAskedForOne) {
+  const Response response = Exchange(Post("/api/v1/books", "{}"));
+  EXPECT_EQ(response.status, 401);
+  EXPECT_EQ(response.text("/error/code"), "UNAUTHENTICATED");
+  EXPECT_EQ(response.headers.at("www-authenticate"), "Bearer");
+  EXPECT_EQ(library_.created, 0);
+}
+
+TEST_F(GatewayTest, ABadTokenIsRefusedEverywhere) {
+  for (const char* value : {"Bearer nonsense", "Bearer a.b.c", "Bearer", "Bearer ", "Basic dTpw",
+                            "bearer a b", "token"}) {
+    const Response response =
+        Exchange(Get("/api/v1/books/12", std::string("Authorization: ") + value + "\r\n"));
+    EXPECT_EQ(response.status, 401) << value;
+    EXPECT_EQ(response.headers.at("www-authenticate"), "Bearer error=\"invalid_token\"") << value;
+  }
+}
+
+TEST_F(GatewayTest, AnExpiredTokenIsRefused) {
+  const std::string token = signer_.Sign(7, shop::api::v1::ROLE_USER, seconds(-3600));
+  EXPECT_EQ(Exchange(Post("/api/v1/books", "{}", "Authorization: Bearer " + token + "\r\n")).status,
+            401);
+}
+
+TEST_F(GatewayTest, TwoTokensAreRefused) {
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", User() + User())).status, 401);
+}
+
+TEST_F(GatewayTest, TheSchemeIsReadInAnyCase) {
+  const std::string token = signer_.Sign(7, shop::api::v1::ROLE_USER, seconds(60));
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", "authorization: bearer  " + token + "\r\n")).status,
+            200);
+}
+
+TEST_F(GatewayTest, ARoleThatIsTooLittleIsForbidden) {
+  const Response response = Exchange(Get("/api/v1/books/5", User(), "DELETE"));
+  EXPECT_EQ(response.status, 403);
+  EXPECT_EQ(response.text("/error/code"), "PERMISSION_DENIED");
+  EXPECT_EQ(
+      Exchange(Get("/api/v1/books/5", Token(shop::api::v1::ROLE_SUPER_ADMIN), "DELETE")).status,
+      200);
+}
+
+TEST_F(GatewayTest, WhileNoKeyCanBeHadTheAnswerIsToTryAgain) {
+  keys_away_ = true;
+  const Response response = Exchange(Get("/api/v1/books/12", User()));
+  EXPECT_EQ(response.status, 503);
+  EXPECT_EQ(response.headers.at("retry-after"), "1");
+}
+
+TEST_F(GatewayTest, AnswersToACallerAreNotToBeKept) {
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", User())).headers.at("cache-control"), "no-store");
+  EXPECT_EQ(Exchange(Post("/api/v1/books", "{}")).headers.at("cache-control"), "no-store");
+  EXPECT_THAT(Exchange(Get("/api/v1/books/12")).headers, Not(Contains(Key("cache-control"))));
+}
+
+// What travels with a call.
+
+TEST_F(GatewayTest, PassesOnTokenRequestIdAndTrace) {
+  const std::string trace = "0af7651916cd43dd8448eb211c80319c";
+  const std::string token = User();
+  const Response response =
+      Exchange(Get("/echo", token + "X-Request-Id: my-id\r\nX-Service-Token: forged\r\n" +
+                                "traceparent: 00-" + trace + "-b7ad6b7169203331-01\r\n"));
+  EXPECT_EQ("Authorization: " + response.text("/metadata/authorization") + "\r\n", token);
+  EXPECT_EQ(response.text("/metadata/x-request-id"), "my-id");
+  EXPECT_THAT(response.text("/metadata/traceparent"),
+              AllOf(StartsWith("00-" + trace + "-"), Not(HasSubstr("b7ad6b7169203331"))));
+  EXPECT_THAT(response.body, Not(HasSubstr("forged")));
+  EXPECT_EQ(response.headers.at("x-request-id"), "my-id");
+}
+
+TEST_F(GatewayTest, MakesARequestIdWhereNoneOfUseCame) {
+  for (const std::string& header : {std::string(), std::string("X-Request-Id: a b\r\n"),
+                                    "X-Request-Id: " + std::string(129, 'x') + "\r\n",
+                                    std::string("X-Request-Id: \xc3\xbc\r\n")}) {
+    const Response response = Exchange(Get("/echo", header));
+    EXPECT_THAT(response.headers.at("x-request-id"), MatchesRegex("[0-9a-f]{32}")) << header;
+    EXPECT_EQ(response.text("/metadata/x-request-id"), response.headers.at("x-request-id"));
+  }
+  EXPECT_EQ(Exchange(Get("/echo", "X-Request-Id: " + std::string(128, 'x') + "\r\n"))
+                .headers.at("x-request-id"),
+            std::string(128, 'x'));
+}
+
+TEST_F(GatewayTest, PassesOnTheDeadline) {
+  settings_.request_timeout = seconds(8);
+  const auto deadline = [this](const std::string& headers) {
+    return std::stoi(Exchange(Get("/echo", headers)).text("/deadlineMs"));
+  };
+  const auto about = [](int expected) {
+    return AllOf(::testing::Gt(expected - 1500), ::testing::Le(expected + 100));
+  };
+  EXPECT_THAT(deadline(""), about(8000));
+  EXPECT_THAT(deadline("Request-Timeout: 5\r\n"), about(5000));
+  EXPECT_THAT(deadline("Request-Timeout: 3.5\r\n"), about(3500));
+  EXPECT_THAT(deadline("Grpc-Timeout: 4S\r\n"), about(4000));
+  EXPECT_THAT(deadline("Grpc-Timeout: 6000m\r\n"), about(6000));
+  EXPECT_THAT(deadline("Request-Timeout: 3600\r\n"), about(8000));
+  EXPECT_THAT(deadline("Grpc-Timeout: 99999999H\r\n"), about(8000));
+}
+
+TEST_F(GatewayTest, RefusesATimeoutThatIsNone) {
+  for (const char* header :
+       {"Request-Timeout: soon\r\n", "Request-Timeout: -1\r\n", "Request-Timeout: nan\r\n",
+        "Grpc-Timeout: 5\r\n", "Grpc-Timeout: 5s\r\n", "Grpc-Timeout: S\r\n",
+        "Grpc-Timeout: 123456789S\r\n", "Grpc-Timeout: 1.5S\r\n"}) {
+    EXPECT_EQ(Exchange(Get("/echo", header)).status, 400) << header;
+  }
+}
+
+TEST_F(GatewayTest, WhatTakesTooLongIs504) {
+  settings_.request_timeout = milliseconds(200);
+  const Response response = Exchange(Get("/api/v1/wait"));
+  EXPECT_EQ(response.status, 504);
+  EXPECT_EQ(response.text("/error/code"), "DEADLINE_EXCEEDED");
+  EXPECT_TRUE(Eventually([this] { return library_.waiting == 0; }));
+}
+
+TEST_F(GatewayTest, AWaitingRequestHoldsUpNobodyElse) {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 5; ++i) {
+    clients.push_back(std::make_unique<Client>(port()));
+    clients.back()->Send(Get("/api/v1/wait"));
+  }
+  ASSERT_TRUE(Eventually([this] { return library_.waiting == 5; }));
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
+  library_.release = true;
+  for (const auto& client : clients) EXPECT_EQ(client->Receive().status, 200);
+}
+
+TEST_F(GatewayTest, AServiceThatIsAwayIs503UntilItIsBack) {
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
+  EXPECT_EQ(Exchange(Get("/readyz")).status, 200);
+  StopService();
+  ASSERT_TRUE(Eventually([this] { return Exchange(Get("/api/v1/books/12")).status == 503; }));
+  const Response away = Exchange(Get("/readyz"));
+  EXPECT_EQ(away.status, 503);
+  EXPECT_EQ(away.text("/missing"), "[\"testing\"]");
+  StartService();
+  EXPECT_TRUE(Eventually([this] { return Exchange(Get("/api/v1/books/12")).status == 200; }));
+  EXPECT_TRUE(Eventually([this] { return Exchange(Get("/readyz")).status == 200; }));
+}
+
+TEST_F(GatewayTest, IsHealthyWhateverElseIsAway) {
+  StopService();
+  gateway_ = std::make_unique<Gateway>(settings_, Services{}, tokens_);
+  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  EXPECT_EQ(Exchange(Get("/healthz")).status, 200);
+  EXPECT_EQ(Exchange(Get("/healthz", "", "POST")).status, 405);
+}
+
+// Bodies.
+
+TEST_F(GatewayTest, ABodyHasToBeJson) {
+  for (const char* type :
+       {"", "Content-Type: text/plain\r\n", "Content-Type: application/jsonx\r\n",
+        "Content-Type: application/json; charset=latin1\r\n",
+        "Content-Type: application/x-www-form-urlencoded\r\n"}) {
+    const Response response = Exchange(Post("/api/v1/books", "{}", User() + type));
+    EXPECT_EQ(response.status, 415) << type;
+  }
+  for (const char* type : {"Content-Type: application/json\r\n",
+                           "content-type: Application/JSON ;charset=\"UTF-8\"\r\n",
+                           "Content-Type: application/json; charset=UTF-8; x=y\r\n"}) {
+    EXPECT_EQ(Exchange(Post("/api/v1/books", "{}", User() + type)).status, 201) << type;
+  }
+}
+
+TEST_F(GatewayTest, AnEmptyBodyIsAnEmptyObject) {
+  EXPECT_EQ(Exchange(Post("/api/v1/books", "", User())).status, 201);
+  EXPECT_EQ(Exchange(Get("/api/v1/books", User(), "POST")).status, 201);
+}
+
+TEST_F(GatewayTest, ABodyThatIsNotJsonIsRefused) {
+  for (const char* body :
+       {"{", "[]", "null", "{}{}", "\xff", "{\"title\":5}", "{\"title\":\"\\u0000\"}",
+        "{\"title\":\"a\",\"title\":\"b\"}", "{\"price\":1.234}"}) {
+    const Response response =
+        Exchange(Post("/api/v1/books", body, User() + "Content-Type: application/json\r\n"));
+    EXPECT_EQ(response.status, 400) << body;
+  }
+  EXPECT_EQ(library_.created, 0);
+}
+
+TEST_F(GatewayTest, ChunkedBodiesAreRead) {
+  const Response response = Exchange(
+      "POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n" + User() +
+      "Transfer-Encoding: chunked\r\n\r\n9\r\n{\"title\":\r\n6;x=y\r\n\"abc\"}\r\n0\r\n\r\n");
+  EXPECT_EQ(response.status, 201);
+  EXPECT_EQ(response.text("/data/title"), "abc");
+}
+
+TEST_F(GatewayTest, ABodyThatComesInPiecesIsPutTogether) {
+  Client client(port());
+  const std::string request =
+      Post("/api/v1/books", R"({"title":"abc"})", User() + "Content-Type: application/json\r\n");
+  for (const char c : request) ASSERT_TRUE(client.Send(std::string_view(&c, 1)));
+  EXPECT_EQ(client.Receive().status, 201);
+}
+
+TEST_F(GatewayTest, ABodyAtTheLimitIsTakenAndOneBeyondIsNot) {
+  http_.max_body_bytes = 100'000;
+  const auto of_size = [](size_t size) { return "{\"x\":\"" + std::string(size - 8, 'x') + "\"}"; };
+  const std::string headers = User() + "Content-Type: application/json\r\n";
+  EXPECT_EQ(Exchange(Post("/api/v1/books", of_size(100'000), headers)).status, 201);
+  const Response response = Exchange(Post("/api/v1/books", of_size(100'001), headers));
+  EXPECT_EQ(response.status, 413);
+  EXPECT_EQ(response.text("/error/code"), "PAYLOAD_TOO_LARGE");
+  EXPECT_EQ(response.text("/path"), "/api/v1/books");
+  EXPECT_EQ(response.headers.at("connection"), "close");
+}
+
+TEST_F(GatewayTest, ABodyFarBeyondTheLimitStillGetsItsAnswer) {
+  const std::string headers = User() + "Content-Type: application/json\r\n";
+  EXPECT_EQ(Exchange(Post("/api/v1/books", std::string(5'000'000, ' '), headers)).status, 413);
+}
+
+TEST_F(GatewayTest, AChunkedBodyBeyondTheLimitIsRefused) {
+  http_.max_body_bytes = 1000;
+  std::string request =
+      "POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n" + User() +
+      "\r\n";
+  for (int i = 0; i < 20; ++i) request += "64\r\n" + std::string(100, ' ') + "\r\n";
+  EXPECT_EQ(Exchange(request + "0\r\n\r\n").status, 413);
+}
+
+TEST_F(GatewayTest, AClientThatWaitsForLeaveToSendGetsIt) {
+  Client client(port());
+  const std::string body = R"({"title":"abc"})";
+  client.Send("POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n" +
+              User() + "Expect: 100-continue\r\nContent-Length: " + std::to_string(body.size()) +
+              "\r\n\r\n");
+  EXPECT_EQ(client.Receive().status, 100);
+  client.Send(body);
+  EXPECT_EQ(client.Receive().status, 201);
+}
+
+TEST_F(GatewayTest, NoLeaveIsGivenForWhatIsTooLarge) {
+  EXPECT_EQ(Exchange("POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\n"
+                     "Content-Length: 99999999\r\n\r\n")
+                .status,
+            413);
+}
+
+TEST_F(GatewayTest, OtherExpectationsFail) {
+  EXPECT_EQ(Exchange(Get("/api/v1/books/1", "Expect: coffee\r\n")).status, 417);
+}
+
+// Requests that are none.
+
+TEST_F(GatewayTest, AHeaderThatIsTooLargeIsRefused) {
+  const auto with = [](size_t size) {
+    return Get("/echo", "X: " + std::string(size, 'x') + "\r\n");
+  };
+  EXPECT_EQ(Exchange(with(15'000)).status, 200);
+  const Response response = Exchange(with(17'000));
+  EXPECT_EQ(response.status, 431);
+  EXPECT_EQ(response.text("/error/code"), "HEADER_TOO_LARGE");
+  EXPECT_EQ(Exchange(with(300'000)).status, 431);
+  EXPECT_EQ(Exchange(Get("/" + std::string(17'000, 'x'))).status, 431);
+}
+
+TEST_F(GatewayTest, WhatIsNotHttpIsRefused) {
+  for (const char* request :
+       {"nonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /\r\n\r\n", "GET  / HTTP/1.1\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nBad Header: x\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"}) {
+    const Response response = Exchange(request);
+    EXPECT_EQ(response.status, 400) << request;
+    EXPECT_EQ(response.headers.at("connection"), "close") << request;
+  }
+}
+
+TEST_F(GatewayTest, ARequestWithTwoLengthsIsRefused) {
+  const std::string start = "POST /api/v1/books HTTP/1.1\r\nHost: shop\r\n";
+  for (const char* headers :
+       {"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+        "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n0\r\n\r\n",
+        "Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}", "Content-Length: 2, 3\r\n\r\n{}",
+        "Content-Length: -1\r\n\r\n", "Content-Length: 2x\r\n\r\n{}",
+        "Content-Length: 99999999999999999999999\r\n\r\n", "Transfer-Encoding: gzip\r\n\r\n",
+        "Transfer-Encoding: chunked, gzip\r\n\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "Transfer-Encoding: xchunked\r\n\r\n"}) {
+    EXPECT_EQ(Exchange(start + headers).status, 400) << headers;
+  }
+}
+
+TEST_F(GatewayTest, ThereHasToBeOneHost) {
+  EXPECT_EQ(Exchange("GET /healthz HTTP/1.1\r\n\r\n").status, 400);
+  EXPECT_EQ(Exchange("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").status, 400);
+  EXPECT_EQ(Exchange("GET /healthz HTTP/1.0\r\n\r\n").status, 200);
+}
+
+TEST_F(GatewayTest, ABrokenPathEncodingIsRefused) {
+  EXPECT_EQ(Exchange(Get("/api/v1/books/%zz")).status, 400);
+}
+
+TEST_F(GatewayTest, TheWholeAddressMayStandInTheRequestLine) {
+  EXPECT_EQ(Exchange(Get("http://shop/api/v1/books/12?x=1")).status, 200);
+}
+
+// Connections.
+
+TEST_F(GatewayTest, AConnectionServesManyRequests) {
+  Client client(port());
+  for (int i = 1; i < 50; ++i) {
+    client.Send(Get("/api/v1/books/" + std::to_string(i)));
+    EXPECT_EQ(client.Receive().text("/data/id"), std::to_string(i));
+  }
+}
+
+TEST_F(GatewayTest, PipelinedRequestsAreAnsweredInTheirOrder) {
+  Client client(port());
+  std::string requests;
+  const std::string headers = User() + "Content-Type: application/json\r\n";
+  for (int i = 1; i <= 20; ++i) {
+    requests += Get("/api/v1/books/" + std::to_string(i));
+    requests += Post("/api/v1/books", "{\"title\":\"" + std::string(i, 'x') + "\"}", headers);
+  }
+  client.Send(requests);
+  for (int i = 1; i <= 20; ++i) {
+    EXPECT_EQ(client.Receive().text("/data/id"), std::to_string(i));
+    EXPECT_EQ(client.Receive().text("/data/title"), std::string(i, 'x'));
+  }
+}
+
+TEST_F(GatewayTest, AConnectionEndsWhenTheClientSaysSo) {
+  Client client(port());
+  client.Send(Get("/api/v1/books/1", "Connection: close\r\n"));
+  const Response response = client.Receive();
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.headers.at("connection"), "close");
+  EXPECT_TRUE(client.Ended());
+}
+
+TEST_F(GatewayTest, AnOldClientGetsOneAnswerUnlessItAsksForMore) {
+  Client once(port());
+  once.Send("GET /healthz HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(once.Receive().status, 200);
+  EXPECT_TRUE(once.Ended());
+  Client more(port());
+  more.Send("GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+  EXPECT_EQ(more.Receive().headers.at("connection"), "keep-alive");
+  more.Send("GET /healthz HTTP/1.0\r\n\r\n");
+  EXPECT_EQ(more.Receive().status, 200);
+}
+
+TEST_F(GatewayTest, ASlowHeaderIsTimedOut) {
+  http_.header_timeout = milliseconds(300);
+  Client client(port());
+  client.Send("GET /healthz HTTP/1.1\r\nHo");
+  const Response response = client.Receive();
+  EXPECT_EQ(response.status, 408);
+  EXPECT_EQ(response.text("/error/code"), "REQUEST_TIMEOUT");
+  EXPECT_TRUE(client.Ended());
+}
+
+TEST_F(GatewayTest, ADrippingHeaderIsTimedOut) {
+  http_.header_timeout = milliseconds(300);
+  Client client(port());
+  client.Send("GET /healthz HTTP/1.1\r\n");
+  EXPECT_TRUE(Eventually([&] { return !client.Send("X: y\r\n"); }));
+}
+
+TEST_F(GatewayTest, ASlowBodyIsTimedOut) {
+  http_.body_timeout = milliseconds(300);
+  Client client(port());
+  client.Send("POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\n{");
+  const Response response = client.Receive();
+  EXPECT_EQ(response.status, 408);
+  EXPECT_EQ(response.text("/path"), "/api/v1/books");
+}
+
+TEST_F(GatewayTest, AnIdleConnectionJustEnds) {
+  http_.idle_timeout = milliseconds(300);
+  Client silent(port());
+  EXPECT_TRUE(silent.Ended());
+  Client idle(port());
+  idle.Send(Get("/healthz"));
+  EXPECT_EQ(idle.Receive().status, 200);
+  EXPECT_TRUE(idle.Ended());
+}
+
+TEST_F(GatewayTest, AClientThatGoesAwayDoesNoHarm) {
+  {
+    Client client(port());
+    client.Send(Get("/api/v1/wait"));
+    ASSERT_TRUE(Eventually([this] { return library_.waiting == 1; }));
+  }
+  Client(port()).Send("GET /heal");
+  library_.release = true;
+  EXPECT_EQ(Exchange(Get("/healthz")).status, 200);
+}
+
+TEST_F(GatewayTest, ConnectionsBeyondTheLimitAreTurnedAway) {
+  http_.max_connections = 2;
+  Client first(port());
+  first.Send(Get("/healthz"));
+  EXPECT_EQ(first.Receive().status, 200);
+  {
+    Client second(port());
+    second.Send(Get("/healthz"));
+    EXPECT_EQ(second.Receive().status, 200);
+    Client third(port());
+    EXPECT_EQ(third.Receive().status, 503);
+    EXPECT_TRUE(third.Ended());
+  }
+  EXPECT_TRUE(Eventually([this] { return Exchange(Get("/healthz")).status == 200; }));
+}
+
+TEST_F(GatewayTest, StoppingLetsRequestsFinish) {
+  Client idle(port());
+  idle.Send(Get("/healthz"));
+  EXPECT_EQ(idle.Receive().status, 200);
+  Client busy(port());
+  busy.Send(Get("/api/v1/wait"));
+  ASSERT_TRUE(Eventually([this] { return library_.waiting == 1; }));
+  const uint16_t port = server_->port();
+  std::thread stop([this] { server_.reset(); });
+  EXPECT_TRUE(idle.Ended());
+  EXPECT_TRUE(Eventually([port] { return !Client(port).connected(); }));
+  library_.release = true;
+  const Response response = busy.Receive();
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.headers.at("connection"), "close");
+  stop.join();
+}
+
+TEST_F(GatewayTest, StoppingDoesNotWaitForEver) {
+  http_.grace = milliseconds(300);
+  Client busy(port());
+  busy.Send(Get("/api/v1/wait"));
+  ASSERT_TRUE(Eventually([this] { return library_.waiting == 1; }));
+  const auto start = std::chrono::steady_clock::now();
+  server_.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(5));
+  EXPECT_TRUE(Eventually([this] { return library_.waiting == 0; }));
+}
+
+TEST_F(GatewayTest, SeveralThreadsServeTheSame) {
+  http_.threads = 3;
+  const uint16_t port = this->port();
+  const std::string user = User();
+  std::atomic<int> good = 0;
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&, i] {
+      Client client(port);
+      for (int j = 1; j <= 50; ++j) {
+        const std::string id = std::to_string(i * 1000 + j);
+        client.Send(Get("/api/v1/books/" + id, user));
+        if (client.Receive().text("/data/id") == id) ++good;
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(good, 400);
+}
+
+// Browsers.
+
+TEST_F(GatewayTest, APreflightIsAnswered) {
+  const Response response =
+      Exchange(Get("/api/v1/books",
+                   "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"
+                   "Access-Control-Request-Headers: authorization\r\n",
+                   "OPTIONS"));
+  EXPECT_EQ(response.status, 204);
+  EXPECT_EQ(response.headers.at("access-control-allow-origin"), "*");
+  EXPECT_EQ(response.headers.at("access-control-allow-methods"), "GET, HEAD, POST, OPTIONS");
+  EXPECT_THAT(response.headers.at("access-control-allow-headers"),
+              AllOf(HasSubstr("Authorization"), HasSubstr("Idempotency-Key")));
+}
+
+TEST_F(GatewayTest, EveryAnswerSaysWhoMayReadIt) {
+  const std::string origin = "Origin: https://a.example\r\n";
+  EXPECT_EQ(Exchange(Get("/api/v1/books/1", origin)).headers.at("access-control-allow-origin"),
+            "*");
+  EXPECT_EQ(Exchange(Get("/nothing", origin)).headers.at("access-control-allow-origin"), "*");
+  EXPECT_THAT(Exchange(Get("/api/v1/books/1")).headers,
+              Not(Contains(Key("access-control-allow-origin"))));
+}
+
+TEST_F(GatewayTest, OnlyTheListedOriginsMayReadWhereThereIsAList) {
+  settings_.cors_origins = {"https://a.example", "https://b.example"};
+  const Response listed = Exchange(Get("/api/v1/books/1", "Origin: https://b.example\r\n"));
+  EXPECT_EQ(listed.headers.at("access-control-allow-origin"), "https://b.example");
+  EXPECT_EQ(listed.headers.at("vary"), "Origin");
+  const Response other = Exchange(Get("/api/v1/books/1", "Origin: https://c.example\r\n"));
+  EXPECT_THAT(other.headers, Not(Contains(Key("access-control-allow-origin"))));
+}
+
+// The start.
+
+TEST(Start, StopsAtAMethodThatDoesNotSayWhoMayCallIt) {
+  auth::TokenVerifier tokens([] { return std::vector<auth::PublicKey>(); });
+  Gateway::Settings settings;
+  settings.addresses["testing"] = "127.0.0.1:1";
+  const auto* service = Declared("shop.testing.v1.ForgetfulService");
+  EXPECT_THROW(Gateway(settings, {service}, tokens), std::logic_error);
+}
+
+TEST(Start, KnowsEveryServiceOfThePlatform) {
+  std::vector<std::string> processes;
+  for (const auto* service : DeclaredServices()) processes.push_back(ProcessOf(*service));
+  for (const char* process :
+       {"auth", "users", "products", "cart", "orders", "shipping", "testing"}) {
+    EXPECT_THAT(processes, Contains(process));
+  }
+}
+
+TEST(Start, EveryServiceOfThePlatformCanBeRouted) {
+  Services services = DeclaredServices();
+  std::erase_if(services, [](const auto* service) { return ProcessOf(*service) == "testing"; });
+  Env env([](const std::string&) { return std::nullopt; });
+  auth::TokenVerifier tokens([] { return std::vector<auth::PublicKey>(); });
+  EXPECT_NO_THROW(Gateway(Gateway::Settings::Read(env, services), services, tokens));
+  EXPECT_THAT(env.problems(), IsEmpty());
+}
+
+TEST(Start, ReadsItsSettings) {
+  std::map<std::string, std::string> values{
+      {"REQUEST_TIMEOUT_MS", "2500"},
+      {"CORS_ALLOWED_ORIGINS", "https://a.example/, http://b"},
+      {"TESTING_ADDR", "books:1"},
+      {"GATEWAY_PORT", "4000"}};
+  Env env([&](const std::string& name) -> std::optional<std::string> {
+    const auto found = values.find(name);
+    return found == values.end() ? std::nullopt : std::optional(found->second);
+  });
+  const auto* service = Declared("shop.testing.v1.LibraryService");
+  const auto settings = Gateway::Settings::Read(env, {service});
+  EXPECT_EQ(settings.request_timeout, milliseconds(2500));
+  EXPECT_THAT(settings.cors_origins, ElementsAre("https://a.example", "http://b"));
+  EXPECT_EQ(settings.addresses.at("testing"), "books:1");
+  EXPECT_EQ(HttpServer::Settings::Read(env).port, 4000);
+  EXPECT_THAT(env.problems(), IsEmpty());
+  values["CORS_ALLOWED_ORIGINS"] = "a.example";
+  Gateway::Settings::Read(env, {service});
+  EXPECT_THAT(env.problems(), ElementsAre(StartsWith("CORS_ALLOWED_ORIGINS")));
+}
+
+}  // namespace
+}  // namespace shop::gateway
