@@ -161,10 +161,10 @@ bring_jars() {
 bring_newman() {
   local home=$tools/npm list=deploy/local/tools
   if done_with "$home/stamp" $list/package.json $list/package-lock.json; then
-    say "newman and buf are there"
+    say "newman, buf and Swagger UI are there"
     return
   fi
-  say "bringing newman and buf by npm"
+  say "bringing newman, buf and Swagger UI by npm"
   mkdir -p "$home"
   cp $list/package.json $list/package-lock.json "$home"
   npm ci --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error

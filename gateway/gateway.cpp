@@ -281,6 +281,7 @@ struct Gateway::State {
   asio::awaitable<Result<Caller>> WhoCalls(std::string_view token);
   HttpResponse Options(const Exchange& exchange, const std::string& allow) const;
   HttpResponse Readiness() const;
+  HttpResponse OnlyGet(const Exchange& exchange) const;
   HttpResponse Failure(const Exchange& exchange, int status, std::string_view code,
                        std::string_view message,
                        const std::vector<FieldViolation>* details = nullptr) const;
@@ -293,7 +294,12 @@ struct Gateway::State {
   Upstreams upstreams;
   std::vector<std::string> upstream_names;
   Router router;
-  std::vector<std::unique_ptr<Endpoint>> endpoints;           // by route
+  std::vector<std::unique_ptr<Endpoint>> endpoints;  // by route
+  struct Document {
+    std::string content_type;
+    std::string body;
+  };
+  std::map<std::string, Document, std::less<>> documents;     // by path
   std::string allowed_headers;                                // of a CORS preflight
   std::map<std::string, RouteMetrics, std::less<>> unrouted;  // by method
   prometheus::Gauge& in_flight = prometheus::BuildGauge()
@@ -378,9 +384,12 @@ asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange) {
     if (request.method == "GET" || request.method == "HEAD") {
       co_return path == "/readyz" ? Readiness() : HttpResponse{200, {}, R"({"status":"ok"})"};
     }
-    HttpResponse response =
-        Failure(exchange, 405, "METHOD_NOT_ALLOWED", "this path takes GET alone");
-    response.AddHeader("Allow", "GET, HEAD");
+    co_return OnlyGet(exchange);
+  }
+  if (const auto document = documents.find(path); document != documents.end()) {
+    if (request.method != "GET" && request.method != "HEAD") co_return OnlyGet(exchange);
+    HttpResponse response{200, {}, document->second.body};
+    response.content_type = document->second.content_type;
     co_return response;
   }
 
@@ -514,6 +523,12 @@ HttpResponse Gateway::State::Readiness() const {
   return response;
 }
 
+HttpResponse Gateway::State::OnlyGet(const Exchange& exchange) const {
+  HttpResponse response = Failure(exchange, 405, "METHOD_NOT_ALLOWED", "this path takes GET alone");
+  response.AddHeader("Allow", "GET, HEAD");
+  return response;
+}
+
 HttpResponse Gateway::State::Failure(const Exchange& exchange, int status, std::string_view code,
                                      std::string_view message,
                                      const std::vector<FieldViolation>* details) const {
@@ -616,6 +631,10 @@ HttpResponse Gateway::Reject(const HttpRequest& request, int status, std::string
   response.close = true;
   state_->Finish(exchange, &response);
   return response;
+}
+
+void Gateway::Publish(const std::string& path, std::string content_type, std::string body) {
+  state_->documents[path] = {std::move(content_type), std::move(body)};
 }
 
 std::vector<std::string> Gateway::Missing() const {

@@ -2,8 +2,8 @@
 //
 // Everything is worked out at the start from the descriptors of the declared services: routes from
 // google.api.http, who may call from shop.api.v1.access, the answer's form from shop.api.v1.answer.
-// Nothing here is about any one service. Besides the routes it answers /healthz, /readyz, OPTIONS
-// and CORS preflights.
+// Nothing here is about any one service. Besides the routes it answers /healthz, /readyz, what was
+// published, OPTIONS and CORS preflights.
 //
 // Thread-safe. No thread waits for a service, and none of the caller's threads for a token's check.
 // Counts http_requests_total{route,method,status}, http_request_duration_seconds{route} and
@@ -54,6 +54,9 @@ class Gateway {
   Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens);
   // No request may be running any more.
   ~Gateway();
+
+  // Answers GET of `path` with this from now on. Before the first request alone.
+  void Publish(const std::string& path, std::string content_type, std::string body);
 
   // Answers `request`, whatever it is; its views have to live until then.
   boost::asio::awaitable<HttpResponse> Handle(const HttpRequest& request);

@@ -28,8 +28,10 @@ struct HttpRequest {
 struct HttpResponse {
   int status = 200;
   std::string headers = {};  // whole lines; Content-Type and Content-Length come from the server
-  std::string body = {};     // JSON
-  bool close = false;        // the connection is of no use any more
+  std::string body = {};
+  bool close = false;  // the connection is of no use any more
+
+  std::string_view content_type = "application/json";  // outlives the response
 
   // `value` must hold no line break.
   void AddHeader(std::string_view name, std::string_view value) {

@@ -81,7 +81,7 @@ void ComposeHead(const HttpResponse& response, bool keep_alive, unsigned version
   head->append(reason.data(), reason.size()).append("\r\n");
   head->append(DateLine());
   if (response.status != 204) {
-    head->append("Content-Type: application/json\r\nContent-Length: ");
+    head->append("Content-Type: ").append(response.content_type).append("\r\nContent-Length: ");
     head->append(std::to_string(response.body.size())).append("\r\n");
   }
   head->append("X-Content-Type-Options: nosniff\r\n").append(response.headers);

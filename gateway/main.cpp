@@ -3,6 +3,7 @@
 #include "common/core/addresses.h"
 #include "common/core/process.h"
 #include "common/rpc/identity.h"
+#include "gateway/docs.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
 
@@ -13,10 +14,12 @@ int main() {
   const auto settings = gateway::Gateway::Settings::Read(process.env(), services);
   const auto http = gateway::HttpServer::Settings::Read(process.env());
   const std::string auth_address = ServiceAddress(process.env(), "auth");
+  const std::string swagger_ui = process.env().Text("SWAGGER_UI_DIR", "");
   process.Start();
 
   auth::TokenVerifier tokens(rpc::KeysFrom(auth_address));
   gateway::Gateway gateway(settings, services, tokens);
+  gateway::PublishDocs(swagger_ui, services, &gateway);
   const gateway::HttpServer server(http, gateway);
   process.AddReadiness("services", [&] { return gateway.Missing().empty(); });
   return process.RunUntilStopped();

@@ -97,6 +97,8 @@ class Settings(dict):
             chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
         if process in DATABASES:
             chosen["POSTGRES_USER"] = process
+        if process == "gateway":
+            chosen.setdefault("SWAGGER_UI_DIR", str(TOOLS / "npm/node_modules/swagger-ui-dist"))
         if chosen.get("JWT_SIGNING_KEY_FILE"):
             chosen["JWT_SIGNING_KEY_FILE"] = str(REPO / chosen["JWT_SIGNING_KEY_FILE"])
         return chosen

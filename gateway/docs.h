@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "gateway/gateway.h"
+
+namespace shop::gateway {
+
+// Publishes the OpenAPI document at /openapi.json and, where `swagger_ui` names the folder of the
+// swagger-ui-dist package, Swagger UI at /docs. An empty name, or a folder without it, leaves /docs
+// out and says so in the log.
+void PublishDocs(const std::string& swagger_ui, const Services& services, Gateway* gateway);
+
+}  // namespace shop::gateway
