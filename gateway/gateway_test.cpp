@@ -632,8 +632,9 @@ TEST_F(GatewayTest, ABodyAtTheLimitIsTakenAndOneBeyondIsNot) {
 }
 
 TEST_F(GatewayTest, ABodyFarBeyondTheLimitStillGetsItsAnswer) {
-  const std::string headers = User() + "Content-Type: application/json\r\n";
-  EXPECT_EQ(Exchange(Post("/api/v1/books", std::string(5'000'000, ' '), headers)).status, 413);
+  Client client(port());
+  EXPECT_TRUE(client.Send(Post("/api/v1/books", std::string(5'000'000, ' '))));
+  EXPECT_EQ(client.Receive().status, 413);
 }
 
 TEST_F(GatewayTest, AChunkedBodyBeyondTheLimitIsRefused) {
@@ -839,14 +840,13 @@ TEST_F(GatewayTest, StoppingLetsRequestsFinish) {
   busy.Send(Get("/api/v1/wait"));
   ASSERT_TRUE(Eventually([this] { return library_.waiting == 1; }));
   const uint16_t port = server_->port();
-  std::thread stop([this] { server_.reset(); });
+  std::jthread stop([this] { server_.reset(); });
   EXPECT_TRUE(idle.Ended());
   EXPECT_TRUE(Eventually([port] { return !Client(port).connected(); }));
   library_.release = true;
   const Response response = busy.Receive();
   EXPECT_EQ(response.status, 200);
   EXPECT_EQ(response.headers.at("connection"), "close");
-  stop.join();
 }
 
 TEST_F(GatewayTest, StoppingDoesNotWaitForEver) {
