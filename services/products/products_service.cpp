@@ -145,11 +145,11 @@ Result<v1::ReserveStockResponse> ProductsService::ReserveStock(
 
 Result<v1::ReleaseStockResponse> ProductsService::ReleaseStock(
     const Call&, const v1::ReleaseStockRequest& request) {
-  const std::vector<int64_t> products = postgres::InTransaction(
+  const ReleaseOutcome outcome = postgres::InTransaction(
       db_, [&](postgres::Tx& tx) { return Release(tx, request.order_uuid(), request.order_id()); });
-  if (!products.empty()) cache_.Remove(products);
+  if (!outcome.products.empty()) cache_.Remove(outcome.products);
   v1::ReleaseStockResponse response;
-  response.set_released(!products.empty());
+  response.set_released(outcome.released);
   return response;
 }
 

@@ -62,16 +62,18 @@ constexpr Statement kEnd{R"sql(
     WHERE reservations.state = 'HELD'
     RETURNING state)sql"};
 
+constexpr Statement kState{"SELECT state FROM reservations WHERE order_uuid = $1"};
+
+// A statement of its own for the reason given at kDecide.
+constexpr Statement kLockHeld{R"sql(
+    SELECT p.id FROM products p JOIN reservation_lines h ON h.product_id = p.id
+    WHERE h.order_uuid = $1 ORDER BY p.id FOR UPDATE OF p)sql"};
+
 constexpr Statement kGiveBack{R"sql(
-    WITH held AS (
-      SELECT product_id, quantity FROM reservation_lines WHERE order_uuid = $1::uuid),
-    locked AS MATERIALIZED (
-      SELECT p.id, h.quantity FROM products p JOIN held h ON h.product_id = p.id
-      ORDER BY p.id FOR UPDATE OF p),
-    given AS (
-      UPDATE products p SET reserved = p.reserved - l.quantity, version = p.version + 1
-      FROM locked l WHERE p.id = l.id
-      RETURNING p.id, l.quantity),
+    WITH given AS (
+      UPDATE products p SET reserved = p.reserved - h.quantity, version = p.version + 1
+      FROM reservation_lines h WHERE h.order_uuid = $1::uuid AND p.id = h.product_id
+      RETURNING p.id, h.quantity),
     ledger AS (
       INSERT INTO stock_movements (product_id, kind, reserved, order_uuid)
       SELECT id, 'RELEASED', -quantity, $1::uuid FROM given),
@@ -113,14 +115,18 @@ StockDecision Reserve(postgres::Tx& tx, const StockOrder& order) {
   return decision;
 }
 
-std::vector<int64_t> Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id) {
-  std::vector<int64_t> products;
+ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id) {
   const pqxx::result ended = tx.Exec(kEnd, order_uuid, order_id);
-  if (ended.empty() || ended[0][0].as<std::string>() != "RELEASED") return products;
-  for (const pqxx::row& row : tx.Exec(kGiveBack, order_uuid)) {
-    products.push_back(row[0].as<int64_t>());
+  if (ended.empty()) {
+    return {.released = tx.Exec(kState, order_uuid)[0][0].as<std::string>() == "RELEASED"};
   }
-  return products;
+  if (ended[0][0].as<std::string>() != "RELEASED") return {};
+  ReleaseOutcome outcome{.released = true};
+  tx.Exec(kLockHeld, order_uuid);
+  for (const pqxx::row& row : tx.Exec(kGiveBack, order_uuid)) {
+    outcome.products.push_back(row[0].as<int64_t>());
+  }
+  return outcome;
 }
 
 }  // namespace shop::products

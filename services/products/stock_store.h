@@ -31,9 +31,13 @@ struct StockDecision {
 // cache_invalidations.
 StockDecision Reserve(postgres::Tx& tx, const StockOrder& order);
 
-// Gives back what the order holds and answers the products it was of; none when it holds nothing.
-// An order that has no reservation gets a refusal in its place, so that a late Reserve holds
-// nothing.
-std::vector<int64_t> Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id);
+struct ReleaseOutcome {
+  bool released = false;               // now or by an earlier call
+  std::vector<int64_t> products = {};  // of which stock was given back now
+};
+
+// Gives back what the order holds. A repeat is told again that it was released. An order that has
+// no reservation gets a refusal in its place, so that a late Reserve holds nothing.
+ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id);
 
 }  // namespace shop::products
