@@ -95,6 +95,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
   void PauseAll(bool pause);
   void Commit(bool now);
   void MeasureLag();
+  int64_t Committed(const Place& place, int64_t low);
   void rebalance_cb(RdKafka::KafkaConsumer* client, RdKafka::ErrorCode what,
                     std::vector<RdKafka::TopicPartition*>& partitions) override;
 
@@ -381,13 +382,22 @@ void Consumer::State::MeasureLag() {
   for (const auto& [place, next] : assigned) {
     int64_t low = 0;
     int64_t high = 0;
-    if (next < 0 || client->get_watermark_offsets(place.first, place.second, &low, &high) !=
-                        RdKafka::ERR_NO_ERROR) {
+    if (client->get_watermark_offsets(place.first, place.second, &low, &high) !=
+        RdKafka::ERR_NO_ERROR) {
       continue;
     }
+    const int64_t done = next < 0 ? Committed(place, low) : next;
     lag.Add({{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}})
-        .Set(static_cast<double>(std::max<int64_t>(high - next, 0)));
+        .Set(static_cast<double>(std::max<int64_t>(high - done, 0)));
   }
+}
+
+// Where the group stands on a partition of which this consumer has finished nothing yet.
+int64_t Consumer::State::Committed(const Place& place, int64_t low) {
+  Partitions partitions;
+  partitions.Add(place, RdKafka::Topic::OFFSET_INVALID);
+  if (client->committed(partitions.list(), 1000) != RdKafka::ERR_NO_ERROR) return low;
+  return std::max(partitions.list().front()->offset(), low);
 }
 
 void Consumer::State::RetryHeld() {

@@ -51,6 +51,8 @@ constexpr Statement kFail{
     " next_at = now() + $4 * interval '1 millisecond' WHERE id = $1"};
 constexpr Statement kPostpone{
     "UPDATE held SET reason = $2, next_at = now() + $3 * interval '1 millisecond' WHERE id = $1"};
+constexpr Statement kSeen{
+    "SELECT event_id FROM inbox WHERE consumer = $1 AND event_id = ANY ($2::text[])"};
 constexpr Statement kForget{
     "DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM inbox"
     " WHERE seen_at < now() - interval '30 days' LIMIT 1000))"};
@@ -191,6 +193,18 @@ struct Intake::State {
     return fresh;
   }
 
+  // Those of the unreadable events that a person has discarded, and that come again.
+  std::set<std::string> SeenPoison(Tx& tx, const std::vector<Reading>& readings) {
+    std::vector<std::string> ids;
+    for (const Reading& reading : readings) {
+      if (!reading.poison.empty()) ids.push_back(Identity(*reading.record));
+    }
+    std::set<std::string> seen;
+    if (ids.empty()) return seen;
+    for (const auto& row : tx.Exec(kSeen, group, Array(ids))) seen.insert(row[0].as<std::string>());
+    return seen;
+  }
+
   void AppendHeld(Tx& tx, const Record& record, int attempts, milliseconds pause,
                   const std::string& reason, bool is_dead) {
     const Event& event = record.event;
@@ -277,11 +291,15 @@ Result<void> Intake::Take(const std::vector<const Record*>& records) {
       outcomes.clear();
       state.Lock(tx, keys);
       std::set<Key> held = state.HeldAmong(tx, keys);
+      const std::set<std::string> discarded = state.SeenPoison(tx, readings);
       std::vector<std::string> ids;
       std::vector<bool> waits;
       for (const Reading& reading : readings) {
-        const bool wait = !reading.poison.empty() || held.contains(KeyOf(*reading.record));
+        const bool gone = discarded.contains(Identity(*reading.record));
+        const bool wait =
+            !gone && (!reading.poison.empty() || held.contains(KeyOf(*reading.record)));
         waits.push_back(wait);
+        if (gone) continue;
         if (wait) {
           held.insert(KeyOf(*reading.record));
         } else {
@@ -292,7 +310,9 @@ Result<void> Intake::Take(const std::vector<const Record*>& records) {
       for (size_t i = 0; i < readings.size(); ++i) {
         const Reading& reading = readings[i];
         const Event& event = reading.record->event;
-        if (!reading.poison.empty()) {
+        if (!waits[i] && !reading.poison.empty()) {
+          outcomes.emplace_back(&event, "repeated");
+        } else if (!reading.poison.empty()) {
           state.AppendHeld(tx, *reading.record, 0, milliseconds(0), reading.poison, true);
           outcomes.emplace_back(&event, "dead");
         } else if (waits[i]) {
@@ -409,7 +429,9 @@ void Intake::State::Fail(int64_t id, const Record& record, const std::string& re
 }
 
 void Intake::ForgetOld() {
-  InTransaction(state_->db, [](Tx& tx) { tx.Exec(kForget); });
+  const auto forget_some = [](Tx& tx) { return tx.Exec(kForget).affected_rows(); };
+  while (InTransaction(state_->db, forget_some) > 0) {
+  }
 }
 
 void Intake::CountHeld() {

@@ -37,7 +37,7 @@ class Intake {
   // Tries the held events that are due and first of their key. Whether there were any.
   bool RetryDue();
 
-  // Forgets some of what has been seen long ago.
+  // Forgets what has been seen long ago.
   void ForgetOld();
   // Sets the gauges of what is held.
   void CountHeld();

@@ -20,6 +20,7 @@ constexpr Statement kApplied{"SELECT name, checksum FROM schema_migrations WHERE
 constexpr Statement kRecord{
     "INSERT INTO schema_migrations (owner, name, checksum) VALUES ($1, $2, $3)"};
 
+constexpr std::string_view kLockNotAvailable = "55P03";
 constexpr auto kPoll = std::chrono::milliseconds(100);
 constexpr auto kPatience = std::chrono::seconds(30);
 
@@ -48,7 +49,16 @@ Step ApplyNext(Pool& pool, const MigrationSet& set) {
     }
     for (const Migration& migration : set.migrations) {
       if (applied.contains(migration.name)) continue;
-      tx.Run(migration.sql);
+      try {
+        tx.Run(migration.sql);
+      } catch (const pqxx::sql_error& error) {
+        if (error.sqlstate() != kLockNotAvailable) {
+          log::Error(
+              "migration failed",
+              {{"owner", set.owner}, {"migration", migration.name}, {"error", error.what()}});
+        }
+        throw;
+      }
       tx.Exec(kRecord, set.owner, migration.name, Sha256Hex(migration.sql));
       done = migration.name;
       return Step::kApplied;
@@ -66,7 +76,7 @@ Step TryApplyNext(Pool& pool, const MigrationSet& set) {
   try {
     return ApplyNext(pool, set);
   } catch (const pqxx::sql_error& error) {
-    if (error.sqlstate() != "55P03") throw;
+    if (error.sqlstate() != kLockNotAvailable) throw;
     return Step::kLocked;
   }
 }
