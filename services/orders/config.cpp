@@ -12,7 +12,7 @@ Config Config::Read(Env& env) {
       .identity = rpc::Identity::Settings::Read(env, "orders"),
       .products_address = ServiceAddress(env, "products"),
       .cart_address = ServiceAddress(env, "cart"),
-      .currency = env.Text("CURRENCY", "USD"),
+      .currency = env.Currency(),
   };
 }
 

@@ -7,6 +7,14 @@
 #include "orders/order_service.h"
 #include "orders_migrations.h"
 
+namespace {
+
+// Small, as each ordered cart is a call to cart: a batch has to end within the time a stop may
+// take.
+constexpr int kCartBatch = 20;
+
+}  // namespace
+
 int main() {
   using namespace shop;
   Process process("orders");
@@ -28,7 +36,8 @@ int main() {
   const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers(),
                                  {.after_commit = [&] { relay.Wake(); }});
   // Apart from the above, so that a cart service that is away holds up no order.
-  const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart));
+  const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart),
+                              {.batch = kCartBatch});
   process.AddReadiness("Kafka", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

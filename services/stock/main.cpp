@@ -5,6 +5,13 @@
 #include "stock/config.h"
 #include "stock/stock_events.h"
 
+namespace {
+
+// Small, as each order is a call to products: a batch has to end within the time a stop may take.
+constexpr int kBatch = 20;
+
+}  // namespace
+
 int main() {
   using namespace shop;
   Process process("stock");
@@ -22,7 +29,7 @@ int main() {
   kafka::OutboxRelay relay(config.kafka, db);
   const kafka::Consumer consumer(config.kafka, "stock", {"orders"}, db,
                                  stock::EventHandlers(products),
-                                 {.after_commit = [&] { relay.Wake(); }});
+                                 {.after_commit = [&] { relay.Wake(); }, .batch = kBatch});
   process.AddReadiness("Kafka", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

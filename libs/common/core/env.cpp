@@ -62,6 +62,15 @@ bool Env::Flag(const std::string& name, bool fallback) {
   return fallback;
 }
 
+std::string Env::Currency() {
+  const std::string code = Text("CURRENCY", "USD");
+  if (code.size() != 3 ||
+      code.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") != std::string::npos) {
+    Wrong("CURRENCY", "is not an ISO 4217 code such as USD");
+  }
+  return code;
+}
+
 std::optional<std::string> Env::Secret(const std::string& name) {
   const std::optional<std::string> direct = Optional(name);
   const std::optional<std::string> path = Optional(name + "_FILE");

@@ -29,6 +29,8 @@ class Env {
   int64_t Integer(const std::string& name, int64_t fallback, int64_t min, int64_t max);
   uint16_t Port(const std::string& name, uint16_t fallback);
   bool Flag(const std::string& name, bool fallback);  // true/false, 1/0, on/off, yes/no
+  // CURRENCY, the ISO 4217 code of this deployment: USD unless told.
+  std::string Currency();
   // NAME, or the content of the file that NAME_FILE names; both is an error.
   std::optional<std::string> Secret(const std::string& name);
   std::string RequiredSecret(const std::string& name);

@@ -50,6 +50,12 @@ TEST(Env, RefusesASecretThatIsGivenTwice) {
   EXPECT_THAT(env.problems(), ElementsAre(HasSubstr("KEY_FILE")));
 }
 
+TEST(Env, RefusesACurrencyThatIsNoIsoCode) {
+  Env env = EnvOf({{"CURRENCY", "usd"}});
+  env.Currency();
+  EXPECT_THAT(env.problems(), ElementsAre(HasSubstr("CURRENCY")));
+}
+
 TEST(Env, NeverShowsAWrongValue) {
   Env env = EnvOf({{"PORT", "hunter2"}});
   env.Port("PORT", 1);

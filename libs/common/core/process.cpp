@@ -61,6 +61,12 @@ struct Process::State {
     }
     running = false;
     changed.notify_all();
+    log::Info("stopping");
+    std::thread([] {
+      std::this_thread::sleep_for(kCloseLimit);
+      log::Error("did not close in time");
+      std::_Exit(1);
+    }).detach();
   }
 };
 
@@ -138,12 +144,6 @@ int Process::RunUntilStopped() {
     // The checks belong to parts that are destroyed from here on.
     state_->readiness.clear();
   }
-  log::Info("stopping");
-  std::thread([] {
-    std::this_thread::sleep_for(kCloseLimit);
-    log::Error("did not close in time");
-    std::_Exit(1);
-  }).detach();
   return 0;
 }
 
