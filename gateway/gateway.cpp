@@ -202,9 +202,7 @@ struct Exchange {
   explicit Exchange(const HttpRequest& request)
       : request(request), trace(TraceContext::FromHeader(request.Header("traceparent"))) {
     const std::string_view given = request.Header("x-request-id");
-    const bool usable =
-        !given.empty() && given.size() <= 128 &&
-        std::all_of(given.begin(), given.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+    const bool usable = IsRequestId(given);
     // The trace's own id serves, unless another request has brought the same trace.
     request_id =
         usable ? std::string(given)

@@ -1,9 +1,11 @@
 // What a handler knows about the call it answers.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "common/telemetry/trace.h"
 #include "shop/api/v1/options.pb.h"
@@ -20,6 +22,12 @@ struct Caller {
   bool is_service() const { return !service.empty(); }
   bool is_admin() const { return role == api::v1::ROLE_ADMIN || role == api::v1::ROLE_SUPER_ADMIN; }
 };
+
+// What may be a request's id: it comes from outside and goes into logs and headers.
+inline bool IsRequestId(std::string_view id) {
+  return !id.empty() && id.size() <= 128 &&
+         std::all_of(id.begin(), id.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+}
 
 struct Call {
   Caller caller;

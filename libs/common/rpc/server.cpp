@@ -155,14 +155,6 @@ std::string_view Metadata(const grpc::CallbackServerContext& context, const char
   return {found->second.data(), found->second.size()};
 }
 
-// Ids come from outside and go into the log and into headers.
-bool IsPlain(std::string_view id) {
-  return !id.empty() && id.size() <= 128 &&
-         id.find_first_not_of(
-             "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") ==
-             std::string_view::npos;
-}
-
 Result<Caller> Authenticate(const grpc::CallbackServerContext& context, Identity& identity) {
   const std::string_view service_token = Metadata(context, "x-service-token");
   if (!service_token.empty()) {
@@ -187,7 +179,7 @@ Call ReadCall(const grpc::CallbackServerContext& context) {
   call.deadline = std::min(context.deadline(), latest);
   const std::string_view request_id = Metadata(context, "x-request-id");
   call.trace = TraceContext::FromHeader(Metadata(context, "traceparent"));
-  call.request_id = IsPlain(request_id) ? std::string(request_id) : call.trace.trace_id;
+  call.request_id = IsRequestId(request_id) ? std::string(request_id) : call.trace.trace_id;
   return call;
 }
 
@@ -227,8 +219,12 @@ grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& conte
         if (!written.ok()) throw std::runtime_error(written.error_message());
       });
     }();
-    if (outcome) return grpc::Status::OK;
+    if (outcome) {
+      log::Info("rpc", {{"method", bound.path}, {"userId", call.caller.user_id}});
+      return grpc::Status::OK;
+    }
     log::Info("rpc refused", {{"method", bound.path},
+                              {"userId", call.caller.user_id},
                               {"code", Name(outcome.refusal().code)},
                               {"why", outcome.refusal().message}});
     return ToStatus(outcome.refusal());
@@ -274,12 +270,9 @@ class DescriptorService final : public grpc::Service {
     const steady_clock::time_point arrived = steady_clock::now();
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const bool taken = pool.Post([=, &bound, &identity] {
+      if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
       const grpc::Status status = Answer(bound, *context, *request, response, identity);
-      const auto took = steady_clock::now() - arrived;
-      bound.metrics.Count(status.error_code(), took);
-      log::Debug("rpc", {{"method", bound.path},
-                         {"code", static_cast<int>(status.error_code())},
-                         {"seconds", std::chrono::duration<double>(took).count()}});
+      bound.metrics.Count(status.error_code(), steady_clock::now() - arrived);
       reactor->Finish(status);
     });
     if (!taken) {
