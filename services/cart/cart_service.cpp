@@ -130,13 +130,16 @@ Result<v1::Cart> CartService::UpdateItem(const Call& call, const v1::UpdateItemR
   return ToProto(*changed, quotes);
 }
 
-Result<v1::Cart> CartService::RemoveItem(const Call& call, const v1::RemoveItemRequest& request) {
-  const StoredCart cart = store_.Remove(call.caller.user_id, request.product_id());
-  return ToProto(cart, Quote(call, cart));
+Result<google::protobuf::Empty> CartService::RemoveItem(const Call& call,
+                                                        const v1::RemoveItemRequest& request) {
+  store_.Remove(call.caller.user_id, request.product_id());
+  return google::protobuf::Empty();
 }
 
-Result<v1::Cart> CartService::ClearCart(const Call& call, const v1::ClearCartRequest&) {
-  return ToProto(store_.Clear(call.caller.user_id), {});
+Result<google::protobuf::Empty> CartService::ClearCart(const Call& call,
+                                                       const v1::ClearCartRequest&) {
+  store_.Clear(call.caller.user_id);
+  return google::protobuf::Empty();
 }
 
 Result<v1::EmptyOrderedCartResponse> CartService::EmptyOrderedCart(

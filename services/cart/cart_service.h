@@ -30,8 +30,9 @@ class CartService {
   Result<v1::Cart> GetCart(const Call& call, const v1::GetCartRequest& request);
   Result<v1::Cart> AddItem(const Call& call, const v1::AddItemRequest& request);
   Result<v1::Cart> UpdateItem(const Call& call, const v1::UpdateItemRequest& request);
-  Result<v1::Cart> RemoveItem(const Call& call, const v1::RemoveItemRequest& request);
-  Result<v1::Cart> ClearCart(const Call& call, const v1::ClearCartRequest& request);
+  Result<google::protobuf::Empty> RemoveItem(const Call& call,
+                                             const v1::RemoveItemRequest& request);
+  Result<google::protobuf::Empty> ClearCart(const Call& call, const v1::ClearCartRequest& request);
   Result<v1::EmptyOrderedCartResponse> EmptyOrderedCart(const Call& call,
                                                         const v1::EmptyOrderedCartRequest& request);
 
