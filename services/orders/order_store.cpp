@@ -235,7 +235,9 @@ Result<bool> ClaimKey(Tx& tx, int64_t user_id, const std::string& key,
   constexpr std::string_view kLockNotAvailable = "55P03";
   tx.Run("SET LOCAL lock_timeout = '2s'");
   try {
-    return tx.Exec(kClaim, user_id, key, fingerprint).affected_rows() == 1;
+    const bool claimed = tx.Exec(kClaim, user_id, key, fingerprint).affected_rows() == 1;
+    tx.Run("SET LOCAL lock_timeout TO DEFAULT");
+    return claimed;
   } catch (const pqxx::sql_error& error) {
     if (error.sqlstate() != kLockNotAvailable) throw;
     return Refusal{Code::kAborted, "the first request with this Idempotency-Key is still running"};
