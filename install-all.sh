@@ -17,11 +17,11 @@ build_packages=(
   build-essential cmake ninja-build pkg-config ccache mold git make
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libprotoc-dev
   golang-github-gogo-googleapis-dev
-  libboost1.81-dev libboost-system1.81-dev libboost-context1.81-dev
+  libboost1.81-dev libboost-system1.81-dev
   libpqxx-dev libpq-dev librdkafka-dev libhiredis-dev libmongoc-dev
-  libjwt-dev libssl-dev libcrypt-dev libcurl4-openssl-dev libsimdjson-dev libre2-dev libfmt-dev
+  libssl-dev libcrypt-dev libcurl4-openssl-dev libsimdjson-dev libre2-dev libfmt-dev
   libmimalloc-dev prometheus-cpp-dev
-  libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+  libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
   ca-certificates openssl python3 python3-aiosmtpd
@@ -86,9 +86,10 @@ missing_packages() {
 install_packages() {
   local policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.d/shop.conf
   local own_policy=false fresh=() unit package
-  if [ ! -e "$policy" ]; then
+  # An earlier run that was cut off may have left its own.
+  if [ ! -e "$policy" ] || grep -q 'shop install-all' "$policy"; then
     own_policy=true
-    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    printf '#!/bin/sh\n# shop install-all.sh\nexit 101\n' | as_root tee "$policy" >/dev/null
     as_root chmod 755 "$policy"
   fi
   for package in "$@"; do

@@ -28,6 +28,10 @@ PRIVATE = {
     "SUPER_ADMIN_PASSWORD": {"auth"},
     "POSTGRES_PASSWORD": set(DATABASES),
     "SMTP_URL": {"notification"},
+    "MONGODB_URI": {"cart"},
+    "REDIS_URL": {"products"},
+    # The public entrance is no service: with the key it could be any of them.
+    "SERVICE_TOKEN_KEY": set(SERVICES),
 }
 
 # Above are ports that the kernel hands out to clients; a server there can find its port taken.

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import fcntl
 import json
 import os
 import socket
@@ -12,6 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import look
@@ -74,8 +76,25 @@ def check_ports(programs, settings):
 
 # --- up, stop, down -----------------------------------------------------------------------------
 
+@contextmanager
+def alone(folder):
+    """One of up, stop and down works on a folder at a time; the kernel frees the lock of who dies."""
+    folder.root.mkdir(parents=True, exist_ok=True)
+    with open(folder.root / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StackError(f"another make up, stop or down is at work in {folder.root}") from None
+        yield
+
+
 def up(args):
-    folder, settings = Folder(args.dir), Settings.read(args.env)
+    folder = Folder(args.dir)
+    with alone(folder):
+        bring_up(args, folder, Settings.read(args.env))
+
+
+def bring_up(args, folder, settings):
     folder.make()
     backing = servers.all_servers(folder, settings)
     own = all_processes(settings, args.bin)
@@ -175,14 +194,16 @@ def stop_all(folder):
 
 def stop(args):
     folder = Folder(args.dir)
-    stop_all(folder)
+    with alone(folder):
+        stop_all(folder)
     print(f"stopped; the data stays in {folder.data}")
 
 
 def down(args):
     folder = Folder(args.dir)
-    stop_all(folder)
-    remove_data(folder)
+    with alone(folder):
+        stop_all(folder)
+        remove_data(folder)
     print("stopped; removed data and logs; tools, keys and .env stay")
 
 
