@@ -1,5 +1,4 @@
 # The few words the tree's CMakeLists.txt files are written in.
-include(GoogleTest OPTIONAL)
 
 # shop_library(NAME core SOURCES … DEPENDS …): a static library that others include as
 # "common/core/…" or "orders/…".
