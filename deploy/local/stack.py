@@ -91,10 +91,10 @@ def alone(folder):
 def up(args):
     folder = Folder(args.dir)
     with alone(folder):
-        bring_up(args, folder, Settings.read(args.env))
+        up_locked(args, folder, Settings.read(args.env))
 
 
-def bring_up(args, folder, settings):
+def up_locked(args, folder, settings):
     folder.make()
     backing = servers.all_servers(folder, settings)
     own = all_processes(settings, args.bin)
