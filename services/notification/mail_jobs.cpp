@@ -4,9 +4,9 @@ namespace shop::notification {
 namespace {
 
 constexpr postgres::Statement kInsert{R"sql(
-    INSERT INTO mail_jobs (order_id, kind, user_id, event, traceparent)
-    VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (order_id, kind) DO NOTHING)sql"};
+    INSERT INTO mail_jobs (order_uuid, order_id, kind, user_id, event, traceparent)
+    VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (order_uuid, kind) DO NOTHING)sql"};
 
 constexpr postgres::Statement kLease{R"sql(
     WITH due AS (
@@ -49,7 +49,8 @@ const char* Name(MailEnd end) {
 }  // namespace
 
 bool InsertOnce(postgres::Tx& tx, const NewMailJob& job) {
-  return tx.Exec(kInsert, job.order_id, job.kind, job.user_id, job.event, job.traceparent)
+  return tx.Exec(kInsert, job.order_uuid, job.order_id, job.kind, job.user_id, job.event,
+                 job.traceparent)
              .affected_rows() == 1;
 }
 

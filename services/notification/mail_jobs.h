@@ -14,6 +14,7 @@
 namespace shop::notification {
 
 struct NewMailJob {
+  std::string order_uuid;
   int64_t order_id = 0;
   std::string kind;  // ORDER_CREATED
   int64_t user_id = 0;

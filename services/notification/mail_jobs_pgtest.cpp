@@ -23,13 +23,20 @@ using shop::testing::Eventually;
 constexpr std::chrono::minutes kLong{5};
 constexpr std::chrono::milliseconds kNone{0};
 
+// A UUID that follows from the number; PostgreSQL takes one without its hyphens.
+std::string Uuid(int64_t order_id) {
+  const std::string digits = std::to_string(order_id);
+  return std::string(32 - digits.size(), '0') + digits;
+}
+
 class MailJobsTest : public ::testing::Test {
  protected:
   MailJobsTest() { postgres::Migrate(db, {kMessagingMigrations, kNotificationMigrations}); }
 
   bool Insert(int64_t order_id, const std::string& kind = "ORDER_CREATED") {
     return postgres::InTransaction(db, [&](postgres::Tx& tx) {
-      return InsertOnce(tx, {.order_id = order_id,
+      return InsertOnce(tx, {.order_uuid = Uuid(order_id),
+                             .order_id = order_id,
                              .kind = kind,
                              .user_id = 7,
                              .event = R"({"orderId":42})",
@@ -133,6 +140,7 @@ TEST_F(MailJobsTest, APostponedJobComesBackWithoutASuspicion) {
 TEST_F(MailJobsTest, AnOrderThatWasCreatedLeavesOneJobHoweverOftenItIsHeard) {
   events::v1::OrderCreated order;
   order.set_order_id(42);
+  order.set_order_uuid(Uuid(42));
   order.set_user_id(7);
   const kafka::Event event =
       kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});

@@ -8,10 +8,11 @@ namespace {
 
 Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& order,
                             const kafka::Event& event) {
-  if (order.order_id() <= 0 || order.user_id() <= 0) {
+  if (order.order_id() <= 0 || order.order_uuid().empty() || order.user_id() <= 0) {
     return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
   }
-  InsertOnce(tx, {.order_id = order.order_id(),
+  InsertOnce(tx, {.order_uuid = order.order_uuid(),
+                  .order_id = order.order_id(),
                   .kind = event.type,
                   .user_id = order.user_id(),
                   .event = event.value,

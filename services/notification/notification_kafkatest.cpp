@@ -92,6 +92,8 @@ class NotificationTest : public ::testing::Test {
   kafka::Event OrderCreated(int64_t user_id = kAda) {
     events::v1::OrderCreated order;
     order.set_order_id(order_id);
+    order.set_order_uuid(std::string(32 - std::to_string(order_id).size(), '0') +
+                         std::to_string(order_id));
     order.set_user_id(user_id);
     order.set_total_price(14997);
     order.set_currency("EUR");
@@ -180,7 +182,9 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
   kafka::Event other = OrderCreated();
   const std::string id = std::to_string(order_id);
   other.id = shop::testing::UniqueName();
-  other.value.replace(other.value.find(id), id.size(), std::to_string(order_id + 1));
+  for (size_t at = 0; (at = other.value.find(id, at)) != std::string::npos; at += id.size()) {
+    other.value.replace(at, id.size(), std::to_string(order_id + 1));
+  }
   postgres::InTransaction(db, [&](postgres::Tx& tx) { kafka::Announce(tx, other); });
   relay.Wake();
   ASSERT_TRUE(Eventually([&] {

@@ -10,9 +10,9 @@ namespace {
 using google::protobuf::util::TimeUtil;
 
 constexpr postgres::Statement kInsert{R"sql(
-    INSERT INTO shipments (order_id, user_id, tracking_number, address)
-    VALUES ($1, $2, $3, $4::jsonb)
-    ON CONFLICT (order_id) DO NOTHING)sql"};
+    INSERT INTO shipments (order_uuid, order_id, user_id, tracking_number, address)
+    VALUES ($1, $2, $3, $4, $5::jsonb)
+    ON CONFLICT (order_uuid) DO NOTHING)sql"};
 
 constexpr postgres::Statement kFind{R"sql(
     SELECT id, order_id, user_id, status, tracking_number,
@@ -32,8 +32,8 @@ v1::ShipmentStatus ParseStatus(const std::string& name) {
 }  // namespace
 
 bool InsertOnce(postgres::Tx& tx, const NewShipment& shipment) {
-  return tx.Exec(kInsert, shipment.order_id, shipment.user_id, shipment.tracking_number,
-                 shipment.address)
+  return tx.Exec(kInsert, shipment.order_uuid, shipment.order_id, shipment.user_id,
+                 shipment.tracking_number, shipment.address)
              .affected_rows() == 1;
 }
 

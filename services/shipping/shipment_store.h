@@ -11,6 +11,7 @@
 namespace shop::shipping {
 
 struct NewShipment {
+  std::string order_uuid;
   int64_t order_id = 0;
   int64_t user_id = 0;
   std::string tracking_number;

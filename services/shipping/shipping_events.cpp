@@ -29,10 +29,11 @@ std::string NewTrackingNumber() {
 
 Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& order,
                             const kafka::Event&) {
-  if (order.order_id() <= 0 || order.user_id() <= 0) {
+  if (order.order_id() <= 0 || order.order_uuid().empty() || order.user_id() <= 0) {
     return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
   }
   NewShipment shipment;
+  shipment.order_uuid = order.order_uuid();
   shipment.order_id = order.order_id();
   shipment.user_id = order.user_id();
   shipment.tracking_number = NewTrackingNumber();

@@ -18,9 +18,16 @@ using ::testing::MatchesRegex;
 constexpr int64_t kAda = 7;
 constexpr int64_t kOrder = 42;
 
+// A UUID that follows from the number; PostgreSQL takes one without its hyphens.
+std::string Uuid(int64_t order_id) {
+  const std::string digits = std::to_string(order_id);
+  return std::string(32 - digits.size(), '0') + digits;
+}
+
 events::v1::OrderCreated AnOrder(int64_t order_id = kOrder) {
   events::v1::OrderCreated order;
   order.set_order_id(order_id);
+  order.set_order_uuid(Uuid(order_id));
   order.set_user_id(kAda);
   order.mutable_shipping_address()->set_street("12 “Old” Lane");
   order.mutable_shipping_address()->set_city("Ghent");
@@ -56,6 +63,14 @@ class ShippingTest : public ::testing::Test {
   postgres::Pool db{database.settings()};
   ShippingService service{db};
 };
+
+TEST_F(ShippingTest, ANumberThatComesWithAnotherUuidIsNotTakenForARepeat) {
+  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  events::v1::OrderCreated other = AnOrder();
+  other.set_order_uuid(Uuid(kOrder + 1));
+  EXPECT_THROW((void)Hear(Announced(other)), pqxx::unique_violation);
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
+}
 
 TEST_F(ShippingTest, AnOrderThatWasCreatedHasAShipment) {
   ASSERT_TRUE(Hear(Announced(AnOrder())));

@@ -1,6 +1,8 @@
 -- Mails that are to be sent, each written in the transaction that records its event as heard.
 CREATE TABLE mail_jobs (
   id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  -- The order's identity; its number is for people and logs.
+  order_uuid   uuid NOT NULL,
   order_id     bigint NOT NULL,
   -- The event that the mail tells of: ORDER_CREATED.
   kind         text NOT NULL,
@@ -18,6 +20,6 @@ CREATE TABLE mail_jobs (
   last_error   text,
   created_at   timestamptz NOT NULL DEFAULT now(),
   finished_at  timestamptz,
-  UNIQUE (order_id, kind)
+  UNIQUE (order_uuid, kind)
 );
 CREATE INDEX mail_jobs_waiting ON mail_jobs (next_at, id) WHERE state = 'WAITING';

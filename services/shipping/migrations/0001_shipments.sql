@@ -1,6 +1,8 @@
--- One shipment an order. The unique order_id keeps it one however often the order's event is heard.
+-- One shipment an order: its UUID is the order's identity, and keeps it one however often the order's event
+-- is heard. A number that comes with another UUID is no repeat and is not passed over in silence.
 CREATE TABLE shipments (
   id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  order_uuid      uuid NOT NULL UNIQUE,
   order_id        bigint NOT NULL UNIQUE,
   user_id         bigint NOT NULL,
   status          text NOT NULL DEFAULT 'CREATED',
