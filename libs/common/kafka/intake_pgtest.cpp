@@ -255,6 +255,16 @@ TEST_F(IntakeTest, AnUnknownTypeIsDeadAtOnce) {
   EXPECT_EQ(OutboxRows(), 1);
 }
 
+TEST_F(IntakeTest, AnUnknownTypeThatWasDiscardedStaysGoneWhenItComesAgain) {
+  Intake group = Group();
+  const Record unknown = Unknown(1);
+  Hear(group, {unknown});
+  ASSERT_TRUE(Discard(db_, ListHeld(db_)[0].id));
+  Hear(group, {unknown, Cancelled(1, "a")});
+  EXPECT_THAT(Held(), IsEmpty());
+  EXPECT_THAT(Told(), ElementsAre("1 a"));
+}
+
 TEST_F(IntakeTest, MalformedEventsAreDeadAtOnce) {
   Intake group = Group();
   Record no_json = Cancelled(1, "a");
