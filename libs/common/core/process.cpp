@@ -1,5 +1,6 @@
 #include "common/core/process.h"
 
+#include <absl/synchronization/mutex.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -75,6 +76,8 @@ Process::Process(std::string name) : name_(std::move(name)), state_(std::make_un
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  // Debian's Abseil watches each of gRPC's locks for deadlocks, which costs some percent of a call.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
 
   log::Level least = log::Level::kInfo;
   if (!log::ParseLevel(env_.Text("LOG_LEVEL", "info"), &least)) {
