@@ -75,10 +75,12 @@ install-for-tests:
 test: install-for-tests build-dev ## every test; TESTS=regex, LABEL=unit
 	ctest --preset dev $(test_options)
 
-test-asan: install-for-tests build-asan ## unit tests with AddressSanitizer and UBSan
+test-asan: install-for-tests build/asan/build.ninja ## unit tests with AddressSanitizer and UBSan
+	cmake --build --preset asan --target unit_tests $(build_options)
 	ctest --preset asan -L unit $(test_options)
 
-test-tsan: install-for-tests build-tsan ## unit tests with ThreadSanitizer
+test-tsan: install-for-tests build/tsan/build.ninja ## unit tests with ThreadSanitizer
+	cmake --build --preset tsan --target unit_tests $(build_options)
 	ctest --preset tsan -L unit $(test_options)
 
 test-long: test test-asan ## the longer runs

@@ -64,6 +64,9 @@ ${ENTRIES}}};
     ${CMAKE_SOURCE_DIR}/libs)
 endfunction()
 
+# Builds what `ctest -L unit` runs, and no more: building everything with a sanitizer takes long.
+add_custom_target(unit_tests)
+
 # shop_test(core/result_test DEPENDS …): one test executable. The last part of its name says what it
 # needs: _test nothing, _pgtest PostgreSQL, _redistest Redis, _mongotest MongoDB, _kafkatest Kafka
 # (and PostgreSQL). Those with a need run between the fixture that starts the servers and the one that
@@ -80,6 +83,7 @@ function(shop_test NAME)
     $<TARGET_NAME_IF_EXISTS:shop_testing> GTest::gmock GTest::gtest_main)
   add_test(NAME ${NAME} COMMAND ${TARGET})
   if(NAME MATCHES "_test$")
+    add_dependencies(unit_tests ${TARGET})
     set_tests_properties(${NAME} PROPERTIES LABELS unit TIMEOUT 120)
   else()
     set_tests_properties(${NAME} PROPERTIES LABELS integration TIMEOUT 240
