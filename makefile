@@ -58,7 +58,7 @@ grpc: ## a grpcurl example a service; SERVICE=orders
 	@$(STACK) grpc $(SERVICE)
 
 ##@ Building and testing
-.PHONY: build build-% install-for-tests test test-asan test-tsan test-long lint format
+.PHONY: build build-% install-for-tests test test-asan test-tsan test-long bench lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
 
 # Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
@@ -84,6 +84,11 @@ test-tsan: install-for-tests build/tsan/build.ninja ## unit tests with ThreadSan
 	ctest --preset tsan -L unit $(test_options)
 
 test-long: test test-asan ## the longer runs
+
+bench: install build-release ## measures everything, writes docs/performance.md; a quarter of an hour
+	tests/load/install.sh
+	cmake --build --preset release --target bare_beast
+	tests/load/bench.py --write
 
 lint: ## clang-format, clang-tidy, buf, shellcheck; FILES="a.cpp b.h", ALL=1
 	@deploy/local/lint.sh $(if $(ALL),--all) $(FILES)

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Brings what `make bench` needs besides the stack: wrk, ghz and the open-loop client of this folder.
+# What is there already is left alone.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+ghz=github.com/bojand/ghz/cmd/ghz@v0.120.0  # builds with bookworm's Go 1.19
+tools=.local/tools/bin
+source=tests/load/openloop
+
+say() { printf 'install: %s\n' "$*"; }
+
+packages=()
+command -v wrk >/dev/null || packages+=(wrk)
+command -v go >/dev/null || packages+=(golang-go)
+if [ ${#packages[@]} -gt 0 ]; then
+  say "installing ${packages[*]}"
+  root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+# The toolchain that is there; a newer one would be another download.
+export GOTOOLCHAIN=local GOFLAGS="-trimpath -buildvcs=false"
+mkdir -p $tools
+if [ "$(cat $tools/ghz.version 2>/dev/null)" != $ghz ]; then
+  say "building ghz (some minutes)"
+  GOBIN=$PWD/$tools go install $ghz
+  echo $ghz >$tools/ghz.version
+fi
+if [ ! -x $tools/openloop ] || [ $source/main.go -nt $tools/openloop ]; then
+  say "building the open-loop client"
+  (cd $source && go build -o "$OLDPWD/$tools/openloop" .)
+fi

@@ -1,0 +1,91 @@
+"""The programs that make load, each bounded in time, and what they say of it as numbers."""
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from shop import REPO, servers
+
+HERE = Path(__file__).resolve().parent
+TOOLS = REPO / ".local" / "tools" / "bin"
+
+
+def run(command, seconds, environment=None):
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False,
+                          timeout=seconds + 60, env=os.environ | (environment or {}))
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]}: {done.stderr or done.stdout}")
+    return done.stdout
+
+
+def wrk(port, requests, seconds, connections):
+    """Closed loop over HTTP; requests a second, and how many were made."""
+    out = run(["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s",
+               "-s", HERE / "requests.lua", f"http://127.0.0.1:{port}", "--", requests], seconds)
+    said = json.loads(out[out.index('{"requests"'):])
+    if said["refused"] or said["broken"]:
+        raise RuntimeError(f"{requests}: not every request was answered well: {said}")
+    return said["requests"] / said["seconds"], said["requests"]
+
+
+def openloop(port, requests, seconds, rate):
+    """Open loop over HTTP; latencies in ms from when each request was due."""
+    return json.loads(run([TOOLS / "openloop", "-address", f"127.0.0.1:{port}", "-requests", requests,
+                           "-rate", rate, "-seconds", seconds], seconds))
+
+
+def ghz(address, method, data, seconds, connections, tokens=()):
+    """Closed loop, the rpc itself; calls a second. `data` is a file with a list of messages."""
+    command = [TOOLS / "ghz", "--insecure", "--call", method, "--data-file", data, "-O", "json",
+               "-c", connections, "--connections", min(connections, 8), "-z", f"{seconds}s",
+               "--duration-stop", "wait"]
+    if tokens:
+        # A call's token by its number, so that as many people call as have tokens.
+        names = " ".join(f"`{token}`" for token in tokens)
+        chosen = "{{ index (list " + names + ") (int (mod .RequestNumber " + str(len(tokens)) + ")) }}"
+        command += ["--metadata", json.dumps({"authorization": "Bearer " + chosen})]
+    said = json.loads(run(command + [address], seconds))
+    answers = said["statusCodeDistribution"]
+    if set(answers) != {"OK"}:
+        raise RuntimeError(f"{method}: not every call was answered well: {answers}")
+    return said["rps"]
+
+
+def pgbench(shop, database, script, seconds, connections, products):
+    """Closed loop, the SQL itself, prepared; transactions a second."""
+    user, password = shop.superuser()
+    out = run([servers.postgres_bin("pgbench"), "-n", "-M", "prepared", "-c", connections, "-j", 2,
+               "-T", seconds, "-D", f"products={products}", "-f", HERE / "sql" / script, database], seconds,
+              {"PGHOST": shop.settings["POSTGRES_HOST"], "PGPORT": shop.settings["POSTGRES_PORT"],
+               "PGUSER": user, "PGPASSWORD": password})
+    return float(re.search(r"tps = ([\d.]+)", out)[1])
+
+
+def bcrypt(cost, seconds):
+    """Hashes a second on as many threads as there are processors, and nothing else."""
+    library = ctypes.CDLL("libcrypt.so.1")
+    library.crypt_r.restype = ctypes.c_char_p
+    setting = f"$2b${cost:02}$".encode() + b"abcdefghijklmnopqrstuu"
+    counts = []
+    begun = time.monotonic()
+
+    def loop():
+        room = ctypes.create_string_buffer(65536)  # no less than struct crypt_data
+        count = 0
+        while time.monotonic() < begun + seconds:
+            # 64 characters, as the service makes of any password.
+            assert library.crypt_r(b"x" * 64, setting, room).startswith(setting[:7])
+            count += 1
+        counts.append((count, time.monotonic() - begun))
+
+    threads = [threading.Thread(target=loop) for _ in range(os.cpu_count())]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(count / took for count, took in counts)

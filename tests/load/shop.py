@@ -1,0 +1,165 @@
+"""The platform under load: a stack of its own, people and goods in it, and what its processes use."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(REPO / "deploy" / "local"), str(REPO / "tests" / "e2e")]
+
+import servers  # pylint: disable=wrong-import-position
+from harness import Person, Stack, fetch, say, wait_for  # pylint: disable=wrong-import-position
+from processes import Folder, recorded_pid  # pylint: disable=wrong-import-position
+from settings import PROCESSES, Settings, change, free_ports  # pylint: disable=wrong-import-position
+from settings import write_private  # pylint: disable=wrong-import-position
+
+SERVERS = ("postgres", "redis", "kafka", "mongo", "mail")
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
+# Enough of each thing that no order and no cart is ever refused.
+PLENTY = 1_000_000_000
+
+
+class Shop(Stack):
+    """A stack on free ports with the settings of a production: bcrypt's usual cost, few logs."""
+
+    def __init__(self, folder, binaries):
+        super().__init__(folder, binaries)
+        self.beside = []  # what runs besides the stack: (name, Popen)
+
+    def start(self):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.script("free-env", "--from", str(REPO / ".env.example"), "--out", str(self.env_file))
+        lines = [line for line in self.env_file.read_text().splitlines()
+                 if not line.startswith("BCRYPT_COST=")]
+        write_private(self.env_file, change("\n".join(lines), {
+            "LOG_LEVEL": "warning", "ACCESS_TOKEN_SECONDS": "7200",
+            "ALLOW_ROLE_AT_REGISTRATION": "false"}))
+        self.settings = Settings.read(self.env_file)
+        begun = time.monotonic()
+        self.script("up")
+        return time.monotonic() - begun
+
+    def stop(self):
+        for _, process in self.beside:
+            process.terminate()
+        for _, process in self.beside:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        self.script("down", check=False)
+
+    def start_beside(self, name, command, environment=None):
+        """Starts a program that the stack's own script does not know of."""
+        log = open(self.folder / f"{name}.log", "wb")  # pylint: disable=consider-using-with
+        with log:
+            self.beside.append((name, subprocess.Popen(  # pylint: disable=consider-using-with
+                [str(word) for word in command], env=os.environ | (environment or {}), cwd=REPO,
+                stdout=log, stderr=subprocess.STDOUT)))
+
+    def start_without_cache(self):
+        """Another gateway before another products that finds no Redis; the port of that gateway."""
+        gateway, gateway_admin, products, products_admin, nobody = free_ports(5)
+        address = f"127.0.0.1:{products}"
+        self.start_beside("products-uncached", [self.binaries / "products"],
+                          self.settings.environment_of("products") | {
+                              "PRODUCTS_PORT": str(products), "PRODUCTS_ADMIN_PORT": str(products_admin),
+                              "REDIS_URL": f"redis://127.0.0.1:{nobody}"})
+        self.start_beside("gateway-uncached", [self.binaries / "gateway"],
+                          self.settings.environment_of("gateway") | {
+                              "GATEWAY_PORT": str(gateway), "GATEWAY_ADMIN_PORT": str(gateway_admin),
+                              "PRODUCTS_ADDR": address})
+        wait_for("the gateway without a cache", lambda: servers.answers("127.0.0.1", gateway), 30)
+        return gateway, address
+
+    # --- who and what is in it ---
+
+    def fill(self, buyers):
+        """The catalogue of make seed, with plenty of everything, and some buyers."""
+        self.script("seed")
+        with ThreadPoolExecutor(4) as pool:
+            people = list(pool.map(lambda _: Person(self, "buyer"), range(buyers)))
+        boss = Person.super_admin(self)
+        total = boss.call("GET", "/products?limit=1").data["total"]
+        for product in range(1, total + 1):
+            boss.call("PUT", f"/products/{product}", {"stock": PLENTY}).data  # pylint: disable=expression-not-assigned
+        return people, total
+
+    # --- PostgreSQL ---
+
+    def sql(self, database, text):
+        """What a query answers, as the database's superuser: rows of strings."""
+        folder = Folder(self.folder)
+        user, password = servers.postgres_superuser(folder, self.settings, for_tests=False)
+        done = servers.psql(self.settings, user, password, database, ["-X", "-q", "-A", "-t", "-F", "\t"],
+                            input="\\set ON_ERROR_STOP on\n" + text, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{database}: {done.stderr}")
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def superuser(self):
+        return servers.postgres_superuser(Folder(self.folder), self.settings, for_tests=False)
+
+    def copy_of_orders(self):
+        """A database with the tables of orders that no service looks at, for pgbench to write to."""
+        user, password = self.superuser()
+        environment = os.environ | {"PGHOST": self.settings["POSTGRES_HOST"], "PGUSER": user,
+                                    "PGPORT": self.settings["POSTGRES_PORT"], "PGPASSWORD": password}
+        schema = subprocess.run([servers.postgres_bin("pg_dump"), "--schema-only", "--no-owner", "orders"],
+                                env=environment, capture_output=True, text=True, check=True).stdout
+        self.sql("postgres", "CREATE DATABASE bench_orders;")
+        self.sql("bench_orders", schema)
+        return "bench_orders"
+
+    # --- what its processes use ---
+
+    def processes(self):
+        """{name: [process id, …]}; PostgreSQL is all of its processes."""
+        folder = Folder(self.folder)
+        found = {name: [recorded_pid(folder, name)] for name in PROCESSES + SERVERS}
+        postmaster = found["postgres"][0]
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        found["postgres"] += [int(child) for child in children]
+        for name, process in self.beside:
+            found.setdefault(name.removesuffix("-uncached"), []).append(process.pid)
+        return found
+
+    def cpu(self):
+        """Seconds of CPU that each has used so far. A child of PostgreSQL that has ended counts in its
+        parent."""
+        used = {}
+        for name, pids in self.processes().items():
+            ticks = 0
+            for pid in pids:
+                try:
+                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                # utime and stime; the postmaster's also of the children it has waited for.
+                ticks += sum(map(int, fields[11:15] if name == "postgres" else fields[11:13]))
+            used[name] = ticks / TICK
+        return used
+
+    def memory(self):
+        """{process of ours: (resident, proportional)} in MB."""
+        sizes = {}
+        for name in PROCESSES:
+            pid = recorded_pid(Folder(self.folder), name)
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            values = dict(line.split()[:2] for line in lines[1:])
+            sizes[name] = tuple(int(values[key]) / 1024 for key in ("Rss:", "Pss:"))
+        return sizes
+
+    def settle(self, limit=90):
+        """Waits until the stack has nothing left to do: what events set off outlasts the answers."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            before = sum(self.cpu().values())
+            time.sleep(0.5)
+            if sum(self.cpu().values()) - before < 0.05:
+                return
+        say(f"the stack was still busy after {limit} s")
