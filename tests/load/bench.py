@@ -157,7 +157,7 @@ class Bench:
     def since(self, before, begun, requests=1e6):
         """CPU of each process since then, in µs a request, without what it uses when idle."""
         took, after = time.monotonic() - begun, self.shop.cpu()
-        return {name: max(0.0, after[name] - before[name] - self.idle.get(name, 0) * took) / requests * 1e6
+        return {name: max(0.0, after[name] - before.get(name, 0) - self.idle.get(name, 0) * took) / requests * 1e6
                 for name in after}
 
     def last_order(self):
@@ -247,6 +247,7 @@ def arguments():
     parser.add_argument("--buyers", type=int, default=32)
     parser.add_argument("--limit", type=int, default=1500, help="seconds for everything")
     parser.add_argument("--results", type=Path, default=REPO / "build/bench.json")
+    parser.add_argument("--commit", help="what the executables were built from, when not from this tree")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     return parser.parse_args()
 
@@ -263,7 +264,7 @@ def main():
     signal.alarm(args.limit)
     folder = Path(tempfile.mkdtemp(prefix="shop-bench-"))
     shop = Shop(folder / "stack", args.bin)
-    machine = report.machine()
+    machine = report.machine(args.commit)
     try:
         started = shop.start()
         time.sleep(3)

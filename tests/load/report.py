@@ -19,7 +19,7 @@ NESTJS_MB = {"idle": 741, "after": 986}
 TARGETS_MB = 250
 
 
-def machine():
+def machine(commit):
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
 
@@ -27,7 +27,8 @@ def machine():
         return subprocess.run(["git", "-C", str(REPO), *words], capture_output=True, text=True,
                               check=True).stdout.strip()
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ":!docs")
-    return {"commit": git("rev-parse", "--short=12", "HEAD") + (" with changes" if changed else ""),
+    head = git("rev-parse", "--short=12", "HEAD") + (" with changes" if changed else "")
+    return {"commit": commit or head,
             "date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), "load": os.getloadavg()[0],
             "cpu": model[1] if model else "unknown", "memory": int(memory[1]) // 1024 // 1024}
 

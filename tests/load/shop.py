@@ -13,12 +13,11 @@ sys.path[:0] = [str(REPO / "deploy" / "local"), str(REPO / "tests" / "e2e")]
 import servers  # pylint: disable=wrong-import-position
 from harness import Person, Stack, fetch, say, wait_for  # pylint: disable=wrong-import-position
 from processes import Folder, recorded_pid  # pylint: disable=wrong-import-position
-from settings import PROCESSES, Settings, change, free_ports  # pylint: disable=wrong-import-position
-from settings import write_private  # pylint: disable=wrong-import-position
+from settings import DATABASES, PROCESSES, Settings  # pylint: disable=wrong-import-position
+from settings import change, free_ports, write_private  # pylint: disable=wrong-import-position
 
 SERVERS = ("postgres", "redis", "kafka", "mongo", "mail")
 TICK = os.sysconf("SC_CLK_TCK")
-PAGE_KB = os.sysconf("SC_PAGE_SIZE") // 1024
 # Enough of each thing that no order and no cart is ever refused.
 PLENTY = 1_000_000_000
 
@@ -118,19 +117,23 @@ class Shop(Stack):
     # --- what its processes use ---
 
     def processes(self):
-        """{name: [process id, …]}; PostgreSQL is all of its processes."""
+        """{name: [process id, …]}; PostgreSQL is split by the databases it works for."""
         folder = Folder(self.folder)
         found = {name: [recorded_pid(folder, name)] for name in PROCESSES + SERVERS}
         postmaster = found["postgres"][0]
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        found["postgres"] += [int(child) for child in children]
+        for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+            try:  # postgres: role database address state
+                words = Path(f"/proc/{child}/cmdline").read_text().split()
+            except OSError:
+                continue
+            database = words[2] if len(words) > 3 and words[2] in DATABASES else ""
+            found.setdefault(f"postgres/{database}".rstrip("/"), []).append(int(child))
         for name, process in self.beside:
             found.setdefault(name.removesuffix("-uncached"), []).append(process.pid)
         return found
 
     def cpu(self):
-        """Seconds of CPU that each has used so far. A child of PostgreSQL that has ended counts in its
-        parent."""
+        """Seconds of CPU that each has used so far; of PostgreSQL's ended children, in `postgres`."""
         used = {}
         for name, pids in self.processes().items():
             ticks = 0
