@@ -25,9 +25,9 @@
 #include "common/telemetry/trace.h"
 #include "gateway/answer.h"
 #include "gateway/binding.h"
+#include "gateway/http_rule.h"
 #include "gateway/router.h"
 #include "gateway/upstream.h"
-#include "google/api/annotations.pb.h"
 #include "shop/api/v1/options.pb.h"
 
 namespace shop::gateway {
@@ -76,14 +76,13 @@ class RouteMetrics {
 
 // One way to call one method.
 struct Endpoint {
-  Endpoint(const MethodDescriptor* method, std::string http_method,
-           const std::string& path_template, const std::vector<std::string>& variables,
-           const std::string& body)
+  Endpoint(const MethodDescriptor* method, const HttpBinding& http,
+           const std::vector<std::string>& variables)
       : method(method),
         path('/' + method->service()->full_name() + '/' + method->name()),
-        http_method(std::move(http_method)),
-        binding(method->input_type(), variables, body),
-        metrics(path_template, this->http_method) {}
+        http_method(http.method),
+        binding(method->input_type(), variables, http.body),
+        metrics(http.path_template, http.method) {}
 
   const MethodDescriptor* method;
   std::string path;
@@ -97,26 +96,6 @@ struct Endpoint {
   bool raw = false;
   bool is_public = false;
 };
-
-std::pair<std::string, std::string> MethodAndTemplate(const google::api::HttpRule& rule) {
-  switch (rule.pattern_case()) {
-    case google::api::HttpRule::kGet:
-      return {"GET", rule.get()};
-    case google::api::HttpRule::kPut:
-      return {"PUT", rule.put()};
-    case google::api::HttpRule::kPost:
-      return {"POST", rule.post()};
-    case google::api::HttpRule::kDelete:
-      return {"DELETE", rule.delete_()};
-    case google::api::HttpRule::kPatch:
-      return {"PATCH", rule.patch()};
-    case google::api::HttpRule::kCustom:
-      return {rule.custom().kind(), rule.custom().path()};
-    case google::api::HttpRule::PATTERN_NOT_SET:
-      break;
-  }
-  return {};
-}
 
 // The token of `Authorization: Bearer …`; nothing without the header.
 Result<std::optional<std::string_view>> BearerToken(const HttpRequest& request) {
@@ -271,7 +250,7 @@ struct Gateway::State {
       : settings(settings), tokens(tokens) {}
 
   void AddMethod(const MethodDescriptor* method, size_t upstream);
-  void AddRoute(const MethodDescriptor* method, const google::api::HttpRule& rule, size_t upstream);
+  void AddRoute(const MethodDescriptor* method, const HttpBinding& http, size_t upstream);
 
   asio::awaitable<HttpResponse> Respond(Exchange& exchange);
   asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
@@ -343,27 +322,18 @@ Gateway::~Gateway() = default;
 
 void Gateway::State::AddMethod(const MethodDescriptor* method, size_t upstream) {
   rpc::RequireAccessOption(*method);
-  if (!method->options().HasExtension(google::api::http)) return;
-  if (method->client_streaming() || method->server_streaming()) {
+  const std::vector<HttpBinding> bindings = HttpBindings(*method);
+  if (!bindings.empty() && (method->client_streaming() || method->server_streaming())) {
     log::Warning("a streaming method is not served over HTTP", {{"method", method->full_name()}});
     return;
   }
-  const google::api::HttpRule& rule = method->options().GetExtension(google::api::http);
-  AddRoute(method, rule, upstream);
-  for (const google::api::HttpRule& more : rule.additional_bindings()) {
-    AddRoute(method, more, upstream);
-  }
+  for (const HttpBinding& http : bindings) AddRoute(method, http, upstream);
 }
 
-void Gateway::State::AddRoute(const MethodDescriptor* method, const google::api::HttpRule& rule,
+void Gateway::State::AddRoute(const MethodDescriptor* method, const HttpBinding& http,
                               size_t upstream) {
-  const auto [http_method, path_template] = MethodAndTemplate(rule);
-  if (http_method.empty() || !rule.response_body().empty()) {
-    throw std::logic_error(method->full_name() + " has an HTTP binding that cannot be served");
-  }
-  const size_t route = router.Add(http_method, path_template);
-  auto endpoint = std::make_unique<Endpoint>(method, http_method, path_template,
-                                             router.variables(route), rule.body());
+  const size_t route = router.Add(http.method, http.path_template);
+  auto endpoint = std::make_unique<Endpoint>(method, http, router.variables(route));
   auto* types = google::protobuf::MessageFactory::generated_factory();
   endpoint->request_type = types->GetPrototype(method->input_type());
   endpoint->response_type = types->GetPrototype(method->output_type());

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <boost/json/src.hpp>
+#include <cctype>
 #include <map>
-#include <optional>
 #include <set>
 
 #include "common/json/codec.h"
 #include "gateway/descriptors.h"
-#include "google/api/annotations.pb.h"
+#include "gateway/http_rule.h"
 #include "shop/api/v1/options.pb.h"
 
 namespace shop::gateway {
@@ -66,30 +66,6 @@ std::string Comment(const ServiceDescriptor& service) {
   return CommentOf(CommentedPool().FindServiceByName(service.full_name()));
 }
 
-// The HTTP side of a method.
-struct Binding {
-  const char* verb;
-  std::string path;
-  std::string body;
-};
-
-std::optional<Binding> BindingOf(const google::api::HttpRule& rule) {
-  switch (rule.pattern_case()) {
-    case google::api::HttpRule::kGet:
-      return Binding{"get", rule.get(), rule.body()};
-    case google::api::HttpRule::kPut:
-      return Binding{"put", rule.put(), rule.body()};
-    case google::api::HttpRule::kPost:
-      return Binding{"post", rule.post(), rule.body()};
-    case google::api::HttpRule::kDelete:
-      return Binding{"delete", rule.delete_(), rule.body()};
-    case google::api::HttpRule::kPatch:
-      return Binding{"patch", rule.patch(), rule.body()};
-    default:
-      return std::nullopt;
-  }
-}
-
 // Replaces `{order_id}` and `{name=…}` by `{orderId}` and names the fields.
 std::string TemplatePath(const std::string& path, const Descriptor& request,
                          std::vector<const FieldDescriptor*>* variables) {
@@ -110,6 +86,12 @@ std::string TemplatePath(const std::string& path, const Descriptor& request,
     at = end + 1;
   }
   return out;
+}
+
+std::string LowerCase(std::string text) {
+  std::ranges::transform(text, text.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
 }
 
 bool IsTimestamp(const FieldDescriptor& field) {
@@ -151,25 +133,24 @@ class Document {
     bool bound = false;
     for (int i = 0; i < service.method_count(); ++i) {
       const MethodDescriptor& method = *service.method(i);
-      const google::api::HttpRule& rule = method.options().GetExtension(google::api::http);
-      bound |= AddOperation(method, rule, 0);
-      for (int extra = 0; extra < rule.additional_bindings_size(); ++extra) {
-        bound |= AddOperation(method, rule.additional_bindings(extra), extra + 1);
+      int number = 0;
+      for (const HttpBinding& http : HttpBindings(method)) {
+        AddOperation(method, http, ++number);
+        bound = true;
       }
     }
     if (bound)
       tags_.push_back(json::object{{"name", service.name()}, {"description", Comment(service)}});
   }
 
-  bool AddOperation(const MethodDescriptor& method, const google::api::HttpRule& rule, int number) {
-    const std::optional<Binding> binding = BindingOf(rule);
-    if (!binding) return false;
+  // `number` counts the method's bindings from 1.
+  void AddOperation(const MethodDescriptor& method, const HttpBinding& http, int number) {
     std::vector<const FieldDescriptor*> variables;
-    const std::string path = TemplatePath(binding->path, *method.input_type(), &variables);
+    const std::string path = TemplatePath(http.path_template, *method.input_type(), &variables);
 
     json::object operation;
     const std::string comment = Comment(method);
-    operation["operationId"] = method.name() + (number == 0 ? "" : std::to_string(number + 1));
+    operation["operationId"] = method.name() + (number == 1 ? "" : std::to_string(number));
     operation["tags"] = json::array{method.service()->name()};
     operation["summary"] = comment.substr(0, comment.find(". "));
     operation["description"] = comment;
@@ -185,19 +166,18 @@ class Document {
     operation["security"] =
         open ? json::array{json::object{}, json::object{{"bearer", json::array{}}}}
              : json::array{json::object{{"bearer", json::array{}}}};
-    operation["parameters"] = Parameters(*method.input_type(), variables, binding->body);
-    if (!binding->body.empty()) {
+    operation["parameters"] = Parameters(*method.input_type(), variables, http.body);
+    if (!http.body.empty()) {
       operation["requestBody"] = json::object{
           {"required", HasRequired(*method.input_type(), variables)},
           {"content",
            json::object{{"application/json",
-                         json::object{{"schema", BodySchema(method, variables, binding->body)}}}}}};
+                         json::object{{"schema", BodySchema(method, variables, http.body)}}}}}};
     }
     operation["responses"] = Responses(method, open, !variables.empty());
     json::value& item = paths_[path];
     if (!item.is_object()) item = json::object();
-    item.as_object()[binding->verb] = std::move(operation);
-    return true;
+    item.as_object()[LowerCase(http.method)] = std::move(operation);
   }
 
   json::array Parameters(const Descriptor& request, const std::vector<const FieldDescriptor*>& path,
@@ -475,8 +455,7 @@ std::string AccessTable(const std::vector<const ServiceDescriptor*>& services) {
   for (const ServiceDescriptor* service : services) {
     for (int i = 0; i < service->method_count(); ++i) {
       const MethodDescriptor& method = *service->method(i);
-      const std::optional<Binding> binding =
-          BindingOf(method.options().GetExtension(google::api::http));
+      const std::vector<HttpBinding> bindings = HttpBindings(method);
       std::string who;
       const api::v1::Access& access = method.options().GetExtension(api::v1::access);
       for (const int role : access.roles()) {
@@ -487,13 +466,9 @@ std::string AccessTable(const std::vector<const ServiceDescriptor*>& services) {
       for (const std::string& name : access.services()) {
         who += (who.empty() ? "" : ", ") + ("the service " + name);
       }
-      std::string http = "internal";
-      if (binding) {
-        http = binding->verb;
-        std::ranges::transform(http, http.begin(),
-                               [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-        http = "`" + http + " " + binding->path + "`";
-      }
+      const std::string http =
+          bindings.empty() ? "internal"
+                           : "`" + bindings[0].method + " " + bindings[0].path_template + "`";
       table +=
           "| `" + service->full_name() + "/" + method.name() + "` | " + http + " | " + who + " |\n";
     }
