@@ -20,7 +20,7 @@ build_packages=(
   libboost1.81-dev libboost-system1.81-dev
   libpqxx-dev libpq-dev librdkafka-dev libhiredis-dev libmongoc-dev
   libssl-dev libcrypt-dev libcurl4-openssl-dev libsimdjson-dev libre2-dev libfmt-dev
-  libmimalloc-dev prometheus-cpp-dev
+  libmimalloc-dev prometheus-cpp-dev zlib1g-dev libxxhash-dev
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(

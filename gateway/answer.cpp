@@ -18,6 +18,7 @@ std::string Envelope(int status, const google::protobuf::Message& data) {
 
 int StatusOf(const Refusal& refusal) {
   if (refusal.reason == "IDEMPOTENCY_KEY_REUSED") return 422;
+  if (refusal.reason == "VERSION_CHANGED") return 412;
   switch (refusal.code) {
     case Code::kInvalidArgument:
     case Code::kOutOfRange:

@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "common/json/codec.h"
+#include "gateway/conditional.h"
 #include "gateway/router.h"
 #include "shop/api/v1/options.pb.h"
 
@@ -67,7 +68,14 @@ Binding::Binding(const Descriptor* request, const std::vector<std::string>& vari
   for (int i = 0; i < request->field_count(); ++i) {
     const FieldDescriptor* field = request->field(i);
     const std::string& header = field->options().GetExtension(api::v1::header);
-    if (!header.empty()) headers_.emplace_back(field, header);
+    if (EqualsIgnoringCase(header, "If-Match")) {
+      if (!field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_INT64) {
+        throw std::logic_error(field->full_name() + " is no list of versions for If-Match");
+      }
+      versions_field_ = field;
+    } else if (!header.empty()) {
+      headers_.emplace_back(field, header);
+    }
   }
 }
 
@@ -94,6 +102,13 @@ Result<void> Binding::Bind(const HttpRequest& request, const std::vector<std::st
       seen = true;
       const Result<void> read = json::ReadScalar(value, field, name, message);
       if (!read) return read;
+    }
+  }
+  if (versions_field_ != nullptr) {
+    const Result<std::vector<int64_t>> versions = VersionsMeant(request);
+    if (!versions) return versions.refusal();
+    for (const int64_t version : *versions) {
+      message->GetReflection()->AddInt64(message, versions_field_, version);
     }
   }
   return kDone;

@@ -4,7 +4,8 @@
 // The body is read first and the path last, so that nothing else can say which thing is meant. With
 // `body: "*"` everything but path and headers comes from the body, and an empty body is {}.
 // Otherwise query parameters fill what is left, by name (JSON name, proto name or alias), nested
-// ones as a.b, lists by repeating the parameter; those that no field has are ignored. What does not
+// ones as a.b, lists by repeating the parameter; those that no field has are ignored. A field whose
+// header is If-Match takes the versions of its entity tags (gateway/conditional.h). What does not
 // fit is INVALID_ARGUMENT naming the field, parameter or header.
 #pragma once
 
@@ -46,6 +47,7 @@ class Binding {
   bool whole_body_ = false;
   const google::protobuf::FieldDescriptor* body_field_ = nullptr;
   std::vector<std::pair<const google::protobuf::FieldDescriptor*, std::string>> headers_;
+  const google::protobuf::FieldDescriptor* versions_field_ = nullptr;  // of If-Match
 };
 
 }  // namespace shop::gateway

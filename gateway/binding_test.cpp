@@ -15,6 +15,7 @@ using shop::testing::v1::CreateBookRequest;
 using shop::testing::v1::GetBookRequest;
 using shop::testing::v1::ListBooksRequest;
 using shop::testing::v1::UpdateBookRequest;
+using shop::testing::v1::WrongConditionRequest;
 using shop::testing::v1::WrongRequest;
 
 template <typename Message>
@@ -163,6 +164,18 @@ TEST(Headers, FillTheFieldsThatNameThem) {
   EXPECT_EQ(bind(request), "refused: Idempotency-Key");
 }
 
+TEST(Headers, TheVersionsOfIfMatchFillTheirField) {
+  Bound<UpdateBookRequest> bind({}, "book");
+  HttpRequest request = Body("{}");
+  EXPECT_EQ(bind(request), "book { }");
+  request.headers = {{"if-match", R"("7-0123456789abcdef", W/"8-0123456789abcdef")"}};
+  EXPECT_EQ(bind(request), "book { } if_match: 7 if_match: 0");
+  request.headers = {{"If-Match", "7"}};
+  EXPECT_EQ(bind(request), "refused: If-Match");
+  request.headers = {{"If-Match", "*"}};
+  EXPECT_EQ(bind(request), "book { }");
+}
+
 TEST(Bindings, ThatDoNotFitTheirMessageAreRefusedAtTheStart) {
   const auto binds = [](const std::vector<std::string>& variables, const std::string& body) {
     Binding(WrongRequest::descriptor(), variables, body);
@@ -176,6 +189,7 @@ TEST(Bindings, ThatDoNotFitTheirMessageAreRefusedAtTheStart) {
   EXPECT_THROW(binds({}, "missing"), std::logic_error);
   EXPECT_THROW(binds({}, "text"), std::logic_error);
   EXPECT_THROW(binds({}, "ids"), std::logic_error);
+  EXPECT_THROW(Binding(WrongConditionRequest::descriptor(), {}, ""), std::logic_error);
 }
 
 }  // namespace

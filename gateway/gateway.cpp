@@ -25,6 +25,8 @@
 #include "common/telemetry/trace.h"
 #include "gateway/answer.h"
 #include "gateway/binding.h"
+#include "gateway/conditional.h"
+#include "gateway/gzip.h"
 #include "gateway/http_rule.h"
 #include "gateway/router.h"
 #include "gateway/upstream.h"
@@ -35,9 +37,13 @@ namespace {
 
 namespace asio = boost::asio;
 using google::protobuf::DescriptorPool;
+using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::MethodDescriptor;
 using google::protobuf::ServiceDescriptor;
+
+// Below it, compressing costs more than it saves on the wire: it all fits into one packet.
+constexpr size_t kGzipFrom = 1024;
 
 // The counters of one route and method, found without a lock once a status has come up.
 class RouteMetrics {
@@ -81,12 +87,14 @@ struct Endpoint {
       : method(method),
         path('/' + method->service()->full_name() + '/' + method->name()),
         http_method(http.method),
+        path_template(http.path_template),
         binding(method->input_type(), variables, http.body),
         metrics(http.path_template, http.method) {}
 
   const MethodDescriptor* method;
   std::string path;
   std::string http_method;
+  std::string path_template;
   Binding binding;
   RouteMetrics metrics;
   const Message* request_type = nullptr;
@@ -95,7 +103,29 @@ struct Endpoint {
   int status = 200;
   bool raw = false;
   bool is_public = false;
+  bool has_etag = false;
+  const FieldDescriptor* version = nullptr;  // of the response, when it has one
 };
+
+// Whether the method only reads.
+bool IsRead(std::string_view method) {
+  return method == "GET" || method == "HEAD";
+}
+
+// The field with shop.api.v1.version, nothing where there is none.
+const FieldDescriptor* VersionField(const google::protobuf::Descriptor& message) {
+  const FieldDescriptor* found = nullptr;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor* field = message.field(i);
+    if (!field->options().GetExtension(api::v1::version)) continue;
+    if (found != nullptr || field->is_repeated() ||
+        field->cpp_type() != FieldDescriptor::CPPTYPE_INT64) {
+      throw std::logic_error(field->full_name() + " is not the one int64 of a version");
+    }
+    found = field;
+  }
+  return found;
+}
 
 // The token of `Authorization: Bearer …`; nothing without the header.
 Result<std::optional<std::string_view>> BearerToken(const HttpRequest& request) {
@@ -236,6 +266,7 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
     settings.cors_origins.push_back(std::move(origin));
     at = comma + 1;
   }
+  settings.gzip = env.Flag("HTTP_GZIP", settings.gzip);
   for (const ServiceDescriptor* service : services) {
     const std::string process = ProcessOf(*service);
     if (!settings.addresses.contains(process)) {
@@ -252,6 +283,8 @@ struct Gateway::State {
   void AddMethod(const MethodDescriptor* method, size_t upstream);
   void AddRoute(const MethodDescriptor* method, const HttpBinding& http, size_t upstream);
 
+  void MarkTagged();
+
   asio::awaitable<HttpResponse> Respond(Exchange& exchange);
   asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
                                              const std::vector<std::string>& values);
@@ -263,6 +296,7 @@ struct Gateway::State {
                        std::string_view message,
                        const std::vector<FieldViolation>* details = nullptr) const;
   HttpResponse Refuse(const Exchange& exchange, const Refusal& refusal, int retry_after = 0) const;
+  void Represent(const Exchange& exchange, HttpResponse* response) const;
   void Finish(const Exchange& exchange, HttpResponse* response);
   std::vector<std::string> Missing() const;
 
@@ -274,7 +308,7 @@ struct Gateway::State {
   std::vector<std::unique_ptr<Endpoint>> endpoints;  // by route
   struct Document {
     std::string content_type;
-    std::string body;
+    std::shared_ptr<const KeptBody> body;
   };
   std::map<std::string, Document, std::less<>> documents;     // by path
   std::string allowed_headers;                                // of a CORS preflight
@@ -301,8 +335,9 @@ Gateway::Gateway(const Settings& settings, const Services& services, auth::Token
       state_->AddMethod(service->method(i), upstreams[process]);
     }
   }
-  std::set<std::string> headers{"Authorization", "Content-Type", "Request-Timeout", "X-Request-Id",
-                                "traceparent"};
+  state_->MarkTagged();
+  std::set<std::string> headers{"Authorization", "Content-Type",    "Grpc-Timeout", "If-Match",
+                                "If-None-Match", "Request-Timeout", "X-Request-Id", "traceparent"};
   for (const auto& endpoint : state_->endpoints) {
     const auto* request = endpoint->method->input_type();
     for (int i = 0; i < request->field_count(); ++i) {
@@ -342,22 +377,40 @@ void Gateway::State::AddRoute(const MethodDescriptor* method, const HttpBinding&
   if (answer.status() != 0) endpoint->status = answer.status();
   endpoint->raw = answer.raw();
   endpoint->is_public = rpc::IsPublic(*method);
+  endpoint->version = VersionField(*method->output_type());
   endpoints.push_back(std::move(endpoint));
+}
+
+// Which answers have an entity tag: reads, and changes that answer what a read of their path would.
+void Gateway::State::MarkTagged() {
+  for (const auto& endpoint : endpoints) {
+    if (endpoint->status != 200) continue;
+    endpoint->has_etag = IsRead(endpoint->http_method);
+    if (endpoint->version == nullptr) continue;
+    if (endpoint->http_method != "PUT" && endpoint->http_method != "PATCH") continue;
+    // As a path, a template is taken by what has its literals and a variable where it has one.
+    const std::optional<size_t> route = router.Find("GET", endpoint->path_template).route;
+    endpoint->has_etag = route && endpoints[*route]->status == 200 &&
+                         endpoints[*route]->response_type == endpoint->response_type &&
+                         endpoints[*route]->raw == endpoint->raw;
+  }
 }
 
 asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange) {
   const HttpRequest& request = exchange.request;
   const std::string_view path = request.path();
   if (path == "/healthz" || path == "/readyz") {
-    if (request.method == "GET" || request.method == "HEAD") {
+    if (IsRead(request.method)) {
       co_return path == "/readyz" ? Readiness() : HttpResponse{200, {}, R"({"status":"ok"})"};
     }
     co_return OnlyGet(exchange);
   }
   if (const auto document = documents.find(path); document != documents.end()) {
-    if (request.method != "GET" && request.method != "HEAD") co_return OnlyGet(exchange);
-    HttpResponse response{200, {}, document->second.body};
+    if (!IsRead(request.method)) co_return OnlyGet(exchange);
+    HttpResponse response;
     response.content_type = document->second.content_type;
+    response.kept = document->second.body;
+    response.etag = response.kept->etag;
     co_return response;
   }
 
@@ -397,10 +450,19 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
     co_return Refuse(exchange, allowed.refusal());
   }
 
-  if (endpoint.binding.has_body() && !request.body.empty() &&
-      !IsJson(request.Header("content-type"))) {
-    co_return Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
-                      "the body has to be application/json in UTF-8");
+  if (endpoint.binding.has_body() && !request.body.empty()) {
+    if (!IsJson(request.Header("content-type"))) {
+      co_return Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
+                        "the body has to be application/json in UTF-8");
+    }
+    const std::string_view coding = request.Header("content-encoding");
+    if (!coding.empty() && !EqualsIgnoringCase(coding, "identity")) {
+      const std::vector<FieldViolation> details{{"Content-Encoding", "must not be given"}};
+      HttpResponse response = Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
+                                      "the body has to come without a content coding", &details);
+      response.AddHeader("Accept-Encoding", "identity");
+      co_return response;
+    }
   }
   google::protobuf::Arena arena;
   Message* message = endpoint.request_type->New(&arena);
@@ -438,6 +500,12 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
     json::Write(*reply->message, &response.body);
   } else {
     response.body = Envelope(endpoint.status, *reply->message);
+  }
+  if (endpoint.has_etag) {
+    const Message& answer = *reply->message;
+    response.etag = EntityTag(
+        response.body,
+        endpoint.version ? answer.GetReflection()->GetInt64(answer, endpoint.version) : 0);
   }
   co_return response;
 }
@@ -530,6 +598,35 @@ HttpResponse Gateway::State::Refuse(const Exchange& exchange, const Refusal& ref
   return response;
 }
 
+// Which form of the answer is sent, and whether its body is: the tag is that of the form.
+void Gateway::State::Represent(const Exchange& exchange, HttpResponse* response) const {
+  const HttpRequest& request = exchange.request;
+  bool gzip = settings.gzip && response->content().size() >= kGzipFrom && AcceptsGzip(request);
+  if (!response->etag.empty()) {
+    if (gzip) response->etag = GzipTag(response->etag);
+    if (IsRead(request.method)) {
+      if (!ClientMeans(request, response->etag)) {
+        *response = Refuse(exchange, {Code::kFailedPrecondition,
+                                      "this is no longer what If-Match names",
+                                      {},
+                                      "VERSION_CHANGED"});
+        gzip = false;
+      } else if (ClientHas(request, response->etag)) {
+        response->status = 304;
+        response->body.clear();
+        response->kept.reset();
+        gzip = false;
+      }
+    }
+  }
+  if (!response->etag.empty()) response->AddHeader("ETag", response->etag);
+  if (gzip) {
+    if (!response->kept) response->body = Gzip(response->body);
+    response->gzip = true;
+    response->AddHeader("Content-Encoding", "gzip");
+  }
+}
+
 void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
   const HttpRequest& request = exchange.request;
   const Endpoint* endpoint = exchange.endpoint;
@@ -540,7 +637,12 @@ void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
     response->AddHeader("Cache-Control", "no-store");
   }
   const bool everybody = settings.cors_origins.front() == "*";
-  if (!everybody) response->AddHeader("Vary", "Origin");
+  // Which of a small and a large answer is compressed is not for a cache to know.
+  if (settings.gzip) {
+    response->AddHeader("Vary", everybody ? "Accept-Encoding" : "Accept-Encoding, Origin");
+  } else if (!everybody) {
+    response->AddHeader("Vary", "Origin");
+  }
   if (const std::string_view origin = request.Header("origin"); !origin.empty()) {
     const auto& origins = settings.cors_origins;
     if (everybody) {
@@ -548,7 +650,7 @@ void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
     } else if (std::find(origins.begin(), origins.end(), origin) != origins.end()) {
       response->AddHeader("Access-Control-Allow-Origin", origin);
     }
-    response->AddHeader("Access-Control-Expose-Headers", "X-Request-Id, Retry-After");
+    response->AddHeader("Access-Control-Expose-Headers", "ETag, Retry-After, X-Request-Id");
   }
 
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - exchange.start;
@@ -582,6 +684,7 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request) {
   state_->in_flight.Increment();
   try {
     response = co_await state_->Respond(exchange);
+    state_->Represent(exchange, &response);
   } catch (const std::exception& error) {
     log::Error("cannot answer a request",
                {{"error", error.what()}, {"requestId", exchange.request_id}});
@@ -602,7 +705,11 @@ HttpResponse Gateway::Reject(const HttpRequest& request, int status, std::string
 }
 
 void Gateway::Publish(const std::string& path, std::string content_type, std::string body) {
-  state_->documents[path] = {std::move(content_type), std::move(body)};
+  KeptBody kept{std::move(body)};
+  if (kept.plain.size() >= kGzipFrom) kept.gzip = GzipSmall(kept.plain);
+  kept.etag = EntityTag(kept.plain);
+  state_->documents[path] = {std::move(content_type),
+                             std::make_shared<const KeptBody>(std::move(kept))};
 }
 
 std::vector<std::string> Gateway::Missing() const {

@@ -5,6 +5,11 @@
 // Nothing here is about any one service. Besides the routes it answers /healthz, /readyz, what was
 // published, OPTIONS and CORS preflights.
 //
+// A 200 to GET or HEAD has an entity tag and heeds If-None-Match and If-Match; so has the answer to
+// a PUT or PATCH that shows what GET of the same path would, with the version that a later If-Match
+// means. The service decides about If-Match on changes; a method without a field for it ignores it.
+// Bodies of 1 KB and more are compressed for clients that accept gzip.
+//
 // Thread-safe. No thread waits for a service, and none of the caller's threads for a token's check.
 // Counts http_requests_total{route,method,status}, http_request_duration_seconds{route} and
 // http_requests_in_flight; `route` is a path template or "none", so that clients cannot make up
@@ -43,9 +48,12 @@ class Gateway {
     std::chrono::milliseconds request_timeout{10000};
     // Who may read answers in a browser: origins, or "*" for everybody.
     std::vector<std::string> cors_origins{"*"};
+    // Whether answers are compressed for clients that accept it.
+    bool gzip = true;
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
-    // REQUEST_TIMEOUT_MS, CORS_ALLOWED_ORIGINS (comma-separated, default *), <SERVICE>_ADDR.
+    // REQUEST_TIMEOUT_MS, CORS_ALLOWED_ORIGINS (comma-separated, default *), HTTP_GZIP,
+    // <SERVICE>_ADDR.
     static Settings Read(Env& env, const Services& services);
   };
 

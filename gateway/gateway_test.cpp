@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <boost/json/src.hpp>
 #include <map>
@@ -19,6 +20,7 @@
 
 #include "common/rpc/status.h"
 #include "common/testing/servers.h"
+#include "gateway/gzip.h"
 #include "gateway/http_server.h"
 #include "gateway/testing/library.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
@@ -41,6 +43,10 @@ using ::testing::Not;
 using ::testing::StartsWith;
 namespace api = shop::testing::v1;
 
+constexpr int64_t kVersion = 3;
+constexpr int64_t kVersioned = 70;  // the book that has a version
+constexpr int64_t kLong = 5000;     // the book that is worth compressing
+
 class Library final : public api::LibraryService::Service {
  public:
   grpc::Status GetBook(grpc::ServerContext*, const api::GetBookRequest* request,
@@ -51,6 +57,8 @@ class Library final : public api::LibraryService::Service {
     response->set_price(4999);
     response->set_genre(api::GENRE_POETRY);
     if (!request->shelf().empty()) response->set_shelf(request->shelf());
+    if (request->id() == kVersioned) response->set_version(kVersion);
+    if (request->id() == kLong) response->set_title(std::string(5000, 'x'));
     return grpc::Status::OK;
   }
   grpc::Status ListBooks(grpc::ServerContext*, const api::ListBooksRequest* request,
@@ -68,6 +76,12 @@ class Library final : public api::LibraryService::Service {
   }
   grpc::Status UpdateBook(grpc::ServerContext*, const api::UpdateBookRequest* request,
                           api::Book* response) override {
+    const auto& versions = request->if_match();
+    if (!versions.empty() &&
+        std::find(versions.begin(), versions.end(), kVersion) == versions.end()) {
+      return rpc::ToStatus({Code::kAborted, "it has changed", {}, "VERSION_CHANGED"});
+    }
+    ++updated;
     *response = request->book();
     return grpc::Status::OK;
   }
@@ -109,6 +123,7 @@ class Library final : public api::LibraryService::Service {
   }
 
   std::atomic<int> created = 0;
+  std::atomic<int> updated = 0;
   std::atomic<int> waiting = 0;
   std::atomic<bool> release = false;
 };
@@ -880,6 +895,181 @@ TEST_F(GatewayTest, SeveralThreadsServeTheSame) {
   EXPECT_EQ(good, 400);
 }
 
+// Conditional requests.
+
+TEST_F(GatewayTest, AReadThatTheClientHasIsNotSentAgain) {
+  const Response first = Exchange(Get("/api/v1/books/12"));
+  const std::string tag = first.headers.at("etag");
+  EXPECT_THAT(tag, MatchesRegex("\"[0-9a-f]{16}\""));
+  EXPECT_NE(Exchange(Get("/api/v1/books/13")).headers.at("etag"), tag);
+  Client client(port());
+  for (const char* method : {"GET", "HEAD"}) {
+    client.Send(Get("/api/v1/books/12", "If-None-Match: \"x\", W/" + tag + "\r\n", method));
+    const Response same = client.Receive();
+    EXPECT_EQ(same.status, 304);
+    EXPECT_EQ(same.headers.at("etag"), tag);
+    EXPECT_EQ(same.headers.at("vary"), first.headers.at("vary"));
+    EXPECT_THAT(same.headers, Not(Contains(Key("content-length"))));
+    EXPECT_THAT(same.headers, Not(Contains(Key("content-type"))));
+  }
+  // Nothing of a body was left in the connection.
+  client.Send(Get("/api/v1/books/12", "If-None-Match: \"x\"\r\n"));
+  const Response other = client.Receive();
+  EXPECT_EQ(other.status, 200);
+  EXPECT_EQ(other.body, first.body);
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", "", "HEAD")).headers.at("etag"), tag);
+}
+
+TEST_F(GatewayTest, A304ToACallerIsNotToBeKeptEither) {
+  const std::string tag = Exchange(Get("/api/v1/books/12", User())).headers.at("etag");
+  const Response same = Exchange(Get("/api/v1/books/12", User() + "If-None-Match: *\r\n"));
+  EXPECT_EQ(same.status, 304);
+  EXPECT_EQ(same.headers.at("etag"), tag);
+  EXPECT_EQ(same.headers.at("cache-control"), "no-store");
+}
+
+TEST_F(GatewayTest, AReadOfSomethingElseThanTheClientMeansIs412) {
+  const std::string tag = Exchange(Get("/api/v1/books/12")).headers.at("etag");
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", "If-Match: " + tag + "\r\n")).status, 200);
+  const Response changed = Exchange(Get("/api/v1/books/12", "If-Match: \"x\"\r\n"));
+  EXPECT_EQ(changed.status, 412);
+  EXPECT_EQ(changed.text("/error/code"), "VERSION_CHANGED");
+  EXPECT_THAT(changed.headers, Not(Contains(Key("etag"))));
+}
+
+TEST_F(GatewayTest, OnlyGoodAnswersToReadsHaveATag) {
+  for (const std::string& request :
+       {Get("/api/v1/books/404", "If-None-Match: *\r\n"), Get("/nothing"), Get("/healthz"),
+        Post("/api/v1/books", "{}", User() + "Content-Type: application/json\r\n"),
+        Get("/api/v1/books/5", Admin(), "DELETE"), Get("/api/v1/books", "", "OPTIONS")}) {
+    const Response response = Exchange(request);
+    EXPECT_NE(response.status, 304) << request;
+    EXPECT_THAT(response.headers, Not(Contains(Key("etag")))) << request;
+  }
+}
+
+TEST_F(GatewayTest, AVersionIsAPartOfItsTag) {
+  const std::string tag = Exchange(Get("/api/v1/books/70")).headers.at("etag");
+  EXPECT_THAT(tag, MatchesRegex("\"3-[0-9a-f]{16}\""));
+  const Response updated = Exchange(
+      Post("/api/v1/books/70", R"({"title":"Title","price":49.99,"genre":"POETRY","version":3})",
+           Admin() + "Content-Type: application/json\r\n", "PATCH"));
+  EXPECT_EQ(updated.status, 200);
+  EXPECT_EQ(updated.headers.at("etag"), tag);
+}
+
+TEST_F(GatewayTest, AChangeHappensOnlyToTheVersionThatTheClientMeans) {
+  const std::string tag = Exchange(Get("/api/v1/books/70")).headers.at("etag");
+  const auto update = [this](const std::string& condition) {
+    return Exchange(Post("/api/v1/books/70", "{}",
+                         Admin() + "Content-Type: application/json\r\n" + condition, "PATCH"));
+  };
+  EXPECT_EQ(update("If-Match: " + tag + "\r\n").status, 200);
+  EXPECT_EQ(update("If-Match: \"2-0123456789abcdef\", " + tag + "\r\n").status, 200);
+  EXPECT_EQ(update("If-Match: *\r\n").status, 200);
+  EXPECT_EQ(update("").status, 200);
+  EXPECT_EQ(library_.updated, 4);
+  for (const std::string& value :
+       {std::string("\"2-0123456789abcdef\""), "W/" + tag, std::string("\"foreign\"")}) {
+    const Response changed = update("If-Match: " + value + "\r\n");
+    EXPECT_EQ(changed.status, 412) << value;
+    EXPECT_EQ(changed.text("/error/code"), "VERSION_CHANGED");
+  }
+  const Response malformed = update("If-Match: 3\r\n");
+  EXPECT_EQ(malformed.status, 400);
+  EXPECT_EQ(malformed.text("/error/details/0/field"), "If-Match");
+  EXPECT_EQ(library_.updated, 4);
+}
+
+TEST_F(GatewayTest, PublishedDocumentsHaveATag) {
+  Start();
+  gateway_->Publish("/page", "text/html; charset=utf-8", "<!doctype html>");
+  const Response first = Exchange(Get("/page"));
+  EXPECT_EQ(first.body, "<!doctype html>");
+  const Response same =
+      Exchange(Get("/page", "If-None-Match: " + first.headers.at("etag") + "\r\n"));
+  EXPECT_EQ(same.status, 304);
+}
+
+// Compression.
+
+constexpr char kGzip[] = "Accept-Encoding: gzip\r\n";
+
+TEST_F(GatewayTest, ALongAnswerIsCompressedForWhoAcceptsIt) {
+  const Response plain = Exchange(Get("/api/v1/books/5000"));
+  const Response compressed = Exchange(Get("/api/v1/books/5000", kGzip));
+  EXPECT_THAT(plain.headers, Not(Contains(Key("content-encoding"))));
+  EXPECT_EQ(compressed.headers.at("content-encoding"), "gzip");
+  EXPECT_EQ(compressed.body, Gzip(plain.body));
+  for (const Response& response : {plain, compressed}) {
+    EXPECT_EQ(response.headers.at("vary"), "Accept-Encoding");
+  }
+  const Response refused = Exchange(Get("/api/v1/books/5000", "Accept-Encoding: gzip;q=0\r\n"));
+  EXPECT_EQ(refused.body, plain.body);
+}
+
+TEST_F(GatewayTest, AShortAnswerIsNot) {
+  const Response response = Exchange(Get("/api/v1/books/12", kGzip));
+  EXPECT_THAT(response.headers, Not(Contains(Key("content-encoding"))));
+  EXPECT_EQ(response.headers.at("vary"), "Accept-Encoding");
+}
+
+TEST_F(GatewayTest, EachFormHasItsOwnTag) {
+  const std::string plain = Exchange(Get("/api/v1/books/5000")).headers.at("etag");
+  const std::string gzip = Exchange(Get("/api/v1/books/5000", kGzip)).headers.at("etag");
+  EXPECT_EQ(gzip, plain.substr(0, plain.size() - 1) + "-gzip\"");
+  const auto status = [this](const std::string& tag, const std::string& headers) {
+    return Exchange(Get("/api/v1/books/5000", "If-None-Match: " + tag + "\r\n" + headers)).status;
+  };
+  EXPECT_EQ(status(gzip, kGzip), 304);
+  EXPECT_EQ(status(plain, ""), 304);
+  EXPECT_EQ(status(plain, kGzip), 200);
+  EXPECT_EQ(status(gzip, ""), 200);
+}
+
+TEST_F(GatewayTest, HeadHasTheLengthOfTheCompressedForm) {
+  const Response get = Exchange(Get("/api/v1/books/5000", kGzip));
+  const Response head = Exchange("HEAD" + Get("/api/v1/books/5000", kGzip).substr(3));
+  EXPECT_EQ(head.headers.at("content-length"), get.headers.at("content-length"));
+  EXPECT_EQ(head.headers.at("content-encoding"), "gzip");
+}
+
+TEST_F(GatewayTest, ALongRefusalIsCompressedToo) {
+  const std::string target = "/api/v1/fail/9?message=" + std::string(2000, 'm');
+  const Response response = Exchange(Get(target, kGzip));
+  EXPECT_EQ(response.status, 409);
+  EXPECT_EQ(response.headers.at("content-encoding"), "gzip");
+  EXPECT_LT(response.body.size(), 1000);
+}
+
+TEST_F(GatewayTest, PublishedDocumentsAreCompressed) {
+  Start();
+  const std::string script(50'000, ';');
+  gateway_->Publish("/script.js", "text/javascript; charset=utf-8", script);
+  const Response compressed = Exchange(Get("/script.js", kGzip));
+  EXPECT_EQ(compressed.headers.at("content-encoding"), "gzip");
+  EXPECT_EQ(compressed.headers.at("content-type"), "text/javascript; charset=utf-8");
+  EXPECT_EQ(compressed.body, GzipSmall(script));
+  EXPECT_EQ(Exchange(Get("/script.js")).body, script);
+}
+
+TEST_F(GatewayTest, CompressionCanBeSwitchedOff) {
+  settings_.gzip = false;
+  const Response response = Exchange(Get("/api/v1/books/5000", kGzip));
+  EXPECT_THAT(response.headers, Not(Contains(Key("content-encoding"))));
+  EXPECT_THAT(response.headers, Not(Contains(Key("vary"))));
+}
+
+TEST_F(GatewayTest, ACompressedRequestIsRefused) {
+  const Response response =
+      Exchange(Post("/api/v1/books", "{}",
+                    User() + "Content-Type: application/json\r\nContent-Encoding: gzip\r\n"));
+  EXPECT_EQ(response.status, 415);
+  EXPECT_EQ(response.text("/error/details/0/field"), "Content-Encoding");
+  EXPECT_EQ(response.headers.at("accept-encoding"), "identity");
+  EXPECT_EQ(library_.created, 0);
+}
+
 // Browsers.
 
 TEST_F(GatewayTest, APreflightIsAnswered) {
@@ -892,13 +1082,15 @@ TEST_F(GatewayTest, APreflightIsAnswered) {
   EXPECT_EQ(response.headers.at("access-control-allow-origin"), "*");
   EXPECT_EQ(response.headers.at("access-control-allow-methods"), "GET, HEAD, POST, OPTIONS");
   EXPECT_THAT(response.headers.at("access-control-allow-headers"),
-              AllOf(HasSubstr("Authorization"), HasSubstr("Idempotency-Key")));
+              AllOf(HasSubstr("Authorization"), HasSubstr("Idempotency-Key"), HasSubstr("If-Match"),
+                    HasSubstr("If-None-Match")));
 }
 
 TEST_F(GatewayTest, EveryAnswerSaysWhoMayReadIt) {
   const std::string origin = "Origin: https://a.example\r\n";
-  EXPECT_EQ(Exchange(Get("/api/v1/books/1", origin)).headers.at("access-control-allow-origin"),
-            "*");
+  const Response response = Exchange(Get("/api/v1/books/1", origin));
+  EXPECT_EQ(response.headers.at("access-control-allow-origin"), "*");
+  EXPECT_THAT(response.headers.at("access-control-expose-headers"), HasSubstr("ETag"));
   EXPECT_EQ(Exchange(Get("/nothing", origin)).headers.at("access-control-allow-origin"), "*");
   EXPECT_THAT(Exchange(Get("/api/v1/books/1")).headers,
               Not(Contains(Key("access-control-allow-origin"))));
@@ -908,7 +1100,7 @@ TEST_F(GatewayTest, OnlyTheListedOriginsMayReadWhereThereIsAList) {
   settings_.cors_origins = {"https://a.example", "https://b.example"};
   const Response listed = Exchange(Get("/api/v1/books/1", "Origin: https://b.example\r\n"));
   EXPECT_EQ(listed.headers.at("access-control-allow-origin"), "https://b.example");
-  EXPECT_EQ(listed.headers.at("vary"), "Origin");
+  EXPECT_EQ(listed.headers.at("vary"), "Accept-Encoding, Origin");
   const Response other = Exchange(Get("/api/v1/books/1", "Origin: https://c.example\r\n"));
   EXPECT_THAT(other.headers, Not(Contains(Key("access-control-allow-origin"))));
 }

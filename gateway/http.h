@@ -1,6 +1,7 @@
 // An HTTP request and its answer, as the gateway sees them: apart from any HTTP library.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,6 +26,13 @@ struct HttpRequest {
   std::string_view Header(std::string_view name) const;
 };
 
+// A body that many answers share.
+struct KeptBody {
+  std::string plain;
+  std::string gzip = {};  // "" where it is sent as it is
+  std::string etag = {};  // of the plain form
+};
+
 struct HttpResponse {
   int status = 200;
   std::string headers = {};  // whole lines; Content-Type and Content-Length come from the server
@@ -32,6 +40,12 @@ struct HttpResponse {
   bool close = false;  // the connection is of no use any more
 
   std::string_view content_type = "application/json";  // outlives the response
+  std::string etag = {};                               // of the body before any coding, "" for none
+  std::shared_ptr<const KeptBody> kept = {};           // in the place of `body`
+  bool gzip = false;                                   // the content is in gzip form
+
+  // What is sent.
+  std::string_view content() const { return !kept ? body : gzip ? kept->gzip : kept->plain; }
 
   // `value` must hold no line break.
   void AddHeader(std::string_view name, std::string_view value) {

@@ -80,9 +80,9 @@ void ComposeHead(const HttpResponse& response, bool keep_alive, unsigned version
   head->append("HTTP/1.1 ").append(std::to_string(response.status)).append(" ");
   head->append(reason.data(), reason.size()).append("\r\n");
   head->append(DateLine());
-  if (response.status != 204) {
+  if (response.status != 204 && response.status != 304) {
     head->append("Content-Type: ").append(response.content_type).append("\r\nContent-Length: ");
-    head->append(std::to_string(response.body.size())).append("\r\n");
+    head->append(std::to_string(response.content().size())).append("\r\n");
   }
   head->append("X-Content-Type-Options: nosniff\r\n").append(response.headers);
   if (!keep_alive) {
@@ -329,7 +329,7 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   const bool head_only = message.method() == http::verb::head;
   const std::array<asio::const_buffer, 2> parts{
       asio::buffer(connection.head),
-      head_only ? asio::const_buffer() : asio::buffer(response.body)};
+      head_only ? asio::const_buffer() : asio::buffer(response.content())};
   connection.Expires(settings.write_timeout);
   error_code error;
   co_await asio::async_write(connection.socket, parts, Into(error));

@@ -1,0 +1,122 @@
+#include "gateway/conditional.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace shop::gateway {
+namespace {
+
+constexpr size_t kHashDigits = 16;
+constexpr std::string_view kGzipSuffix = "-gzip";
+
+struct Tag {
+  bool weak;
+  std::string_view text;  // with its quotes
+};
+
+// What If-Match or If-None-Match says.
+struct Condition {
+  bool given = false;
+  bool anything = false;  // *
+  bool malformed = false;
+  std::vector<Tag> tags;
+};
+
+// Reads `[W/]"…"` off the front of `list`.
+bool TakeTag(std::string_view* list, std::vector<Tag>* tags) {
+  const bool weak = list->starts_with("W/");
+  if (weak) list->remove_prefix(2);
+  if (!list->starts_with('"')) return false;
+  const size_t end = list->find('"', 1);
+  if (end == std::string_view::npos) return false;
+  const std::string_view text = list->substr(0, end + 1);
+  const bool legal = std::all_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) > ' ' && c != '\x7f';
+  });
+  tags->push_back({weak, text});
+  list->remove_prefix(end + 1);
+  return legal;
+}
+
+bool TakeList(std::string_view list, std::vector<Tag>* tags) {
+  for (bool first = true;; first = false) {
+    const size_t next = list.find_first_not_of(", \t");
+    if (next == std::string_view::npos) return true;
+    if (!first && list.substr(0, next).find(',') == std::string_view::npos) return false;
+    list.remove_prefix(next);
+    if (!TakeTag(&list, tags)) return false;
+  }
+}
+
+Condition Read(const HttpRequest& request, std::string_view name) {
+  Condition condition;
+  for (const auto& [header, value] : request.headers) {
+    if (!EqualsIgnoringCase(header, name)) continue;
+    if (value == "*" && !condition.given) {
+      condition.anything = true;
+    } else if (condition.anything || !TakeList(value, &condition.tags)) {
+      condition.malformed = true;
+    }
+    condition.given = true;
+  }
+  if (condition.given && !condition.anything && condition.tags.empty()) condition.malformed = true;
+  return condition;
+}
+
+// Of `"12-9f86d081884c7d65"`, gzip or not: 12.
+int64_t VersionOf(const Tag& tag) {
+  if (tag.weak) return 0;
+  std::string_view text = tag.text.substr(1, tag.text.size() - 2);
+  if (text.ends_with(kGzipSuffix)) text.remove_suffix(kGzipSuffix.size());
+  const size_t dash = text.find('-');
+  if (dash == std::string_view::npos || text.size() - dash - 1 != kHashDigits) return 0;
+  int64_t version = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + dash, version);
+  return error == std::errc() && end == text.data() + dash && version > 0 ? version : 0;
+}
+
+}  // namespace
+
+std::string EntityTag(std::string_view body, int64_t version) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string tag = "\"";
+  if (version != 0) tag.append(std::to_string(version)) += '-';
+  const uint64_t hash = XXH3_64bits(body.data(), body.size());
+  for (int shift = 60; shift >= 0; shift -= 4) tag += kDigits[hash >> shift & 15];
+  tag += '"';
+  return tag;
+}
+
+std::string GzipTag(std::string_view tag) {
+  std::string made(tag.substr(0, tag.size() - 1));
+  return made.append(kGzipSuffix) += '"';
+}
+
+bool ClientHas(const HttpRequest& request, std::string_view tag) {
+  const Condition condition = Read(request, "if-none-match");
+  if (condition.malformed) return false;
+  return condition.anything || std::any_of(condition.tags.begin(), condition.tags.end(),
+                                           [&](const Tag& known) { return known.text == tag; });
+}
+
+bool ClientMeans(const HttpRequest& request, std::string_view tag) {
+  const Condition condition = Read(request, "if-match");
+  return !condition.given || condition.anything ||
+         std::any_of(condition.tags.begin(), condition.tags.end(),
+                     [&](const Tag& meant) { return !meant.weak && meant.text == tag; });
+}
+
+Result<std::vector<int64_t>> VersionsMeant(const HttpRequest& request) {
+  const Condition condition = Read(request, "if-match");
+  if (condition.malformed) {
+    return InvalidField("If-Match", "must be * or a list of entity tags such as \"12-0a1b\"");
+  }
+  std::vector<int64_t> versions;
+  for (const Tag& tag : condition.tags) versions.push_back(VersionOf(tag));
+  return versions;
+}
+
+}  // namespace shop::gateway
