@@ -266,6 +266,8 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
     settings.cors_origins.push_back(std::move(origin));
     at = comma + 1;
   }
+  settings.max_in_flight = static_cast<size_t>(
+      env.Integer("HTTP_MAX_IN_FLIGHT", static_cast<int64_t>(settings.max_in_flight), 1, 1 << 20));
   settings.gzip = env.Flag("HTTP_GZIP", settings.gzip);
   for (const ServiceDescriptor* service : services) {
     const std::string process = ProcessOf(*service);
@@ -277,6 +279,21 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
 }
 
 struct Gateway::State {
+  // Counts a request for as long as it is answered, however that ends.
+  struct Running {
+    explicit Running(State& state) : state(state) {
+      ++state.running;
+      state.in_flight.Increment();
+    }
+    ~Running() {
+      --state.running;
+      state.in_flight.Decrement();
+    }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    State& state;
+  };
+
   State(const Settings& settings, auth::TokenVerifier& tokens)
       : settings(settings), tokens(tokens) {}
 
@@ -295,6 +312,7 @@ struct Gateway::State {
   HttpResponse Failure(const Exchange& exchange, int status, std::string_view code,
                        std::string_view message,
                        const std::vector<FieldViolation>* details = nullptr) const;
+  HttpResponse Overloaded(const Exchange& exchange);
   HttpResponse Refuse(const Exchange& exchange, const Refusal& refusal, int retry_after = 0) const;
   void Represent(const Exchange& exchange, HttpResponse* response) const;
   void Finish(const Exchange& exchange, HttpResponse* response);
@@ -318,6 +336,12 @@ struct Gateway::State {
                                      .Help("Requests being answered.")
                                      .Register(Metrics())
                                      .Add({});
+  prometheus::Counter& shed = prometheus::BuildCounter()
+                                  .Name("http_requests_shed_total")
+                                  .Help("Requests refused because too many were being answered.")
+                                  .Register(Metrics())
+                                  .Add({});
+  std::atomic<size_t> running = 0;
   std::atomic<bool> stopping = false;
   asio::thread_pool token_checks{1};  // destroyed first: what it runs uses the rest
 };
@@ -405,6 +429,7 @@ asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange) {
     }
     co_return OnlyGet(exchange);
   }
+  if (running > settings.max_in_flight) co_return Overloaded(exchange);
   if (const auto document = documents.find(path); document != documents.end()) {
     if (!IsRead(request.method)) co_return OnlyGet(exchange);
     HttpResponse response;
@@ -574,6 +599,14 @@ HttpResponse Gateway::State::Failure(const Exchange& exchange, int status, std::
       ErrorBody({status, code, message, details, exchange.request.path(), exchange.request_id})};
 }
 
+HttpResponse Gateway::State::Overloaded(const Exchange& exchange) {
+  shed.Increment();
+  HttpResponse response =
+      Failure(exchange, 503, "OVERLOADED", "too much is asked at once, try again later");
+  response.AddHeader("Retry-After", "1");
+  return response;
+}
+
 HttpResponse Gateway::State::Refuse(const Exchange& exchange, const Refusal& refusal,
                                     int retry_after) const {
   const int status = StatusOf(refusal);
@@ -681,7 +714,7 @@ std::vector<std::string> Gateway::State::Missing() const {
 asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request) {
   Exchange exchange(request);
   HttpResponse response;
-  state_->in_flight.Increment();
+  const State::Running running(*state_);
   try {
     response = co_await state_->Respond(exchange);
     state_->Represent(exchange, &response);
@@ -690,7 +723,6 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request) {
                {{"error", error.what()}, {"requestId", exchange.request_id}});
     response = state_->Refuse(exchange, {Code::kInternal, error.what()});
   }
-  state_->in_flight.Decrement();
   state_->Finish(exchange, &response);
   co_return response;
 }

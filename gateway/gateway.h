@@ -11,9 +11,9 @@
 // Bodies of 1 KB and more are compressed for clients that accept gzip.
 //
 // Thread-safe. No thread waits for a service, and none of the caller's threads for a token's check.
-// Counts http_requests_total{route,method,status}, http_request_duration_seconds{route} and
-// http_requests_in_flight; `route` is a path template or "none", so that clients cannot make up
-// labels.
+// Counts http_requests_total{route,method,status}, http_request_duration_seconds{route},
+// http_requests_shed_total and http_requests_in_flight; `route` is a path template or "none", so
+// that clients cannot make up labels.
 #pragma once
 
 #include <google/protobuf/descriptor.h>
@@ -48,12 +48,15 @@ class Gateway {
     std::chrono::milliseconds request_timeout{10000};
     // Who may read answers in a browser: origins, or "*" for everybody.
     std::vector<std::string> cors_origins{"*"};
+    // How many requests may be answered at once. More get a 503 with Retry-After without anything
+    // being done for them, probes apart: late answers to everybody are of no use to anybody.
+    size_t max_in_flight = 1000;
     // Whether answers are compressed for clients that accept it.
     bool gzip = true;
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
-    // REQUEST_TIMEOUT_MS, CORS_ALLOWED_ORIGINS (comma-separated, default *), HTTP_GZIP,
-    // <SERVICE>_ADDR.
+    // REQUEST_TIMEOUT_MS, CORS_ALLOWED_ORIGINS (comma-separated, default *), HTTP_MAX_IN_FLIGHT,
+    // HTTP_GZIP, <SERVICE>_ADDR.
     static Settings Read(Env& env, const Services& services);
   };
 

@@ -19,6 +19,7 @@
 #include <thread>
 
 #include "common/rpc/status.h"
+#include "common/telemetry/metrics.h"
 #include "common/testing/servers.h"
 #include "gateway/gzip.h"
 #include "gateway/http_server.h"
@@ -585,6 +586,55 @@ TEST_F(GatewayTest, IsHealthyWhateverElseIsAway) {
   EXPECT_EQ(Exchange(Get("/healthz", "", "POST")).status, 405);
 }
 
+// More than it can do.
+
+double Counted(const std::string& name) {
+  for (const auto& family : Metrics().Collect()) {
+    if (family.name == name) return family.metric.at(0).counter.value;
+  }
+  return -1;
+}
+
+TEST_F(GatewayTest, RequestsBeyondTheLimitAreRefusedAtOnce) {
+  settings_.max_in_flight = 3;
+  const double shed = Counted("http_requests_shed_total");
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 3; ++i) {
+    clients.push_back(std::make_unique<Client>(port()));
+    clients.back()->Send(Get("/api/v1/wait"));
+  }
+  ASSERT_TRUE(Eventually([this] { return library_.waiting == 3; }));
+  Client client(port());
+  for (const char* target : {"/api/v1/books/12", "/api/v1/wait", "/nothing"}) {
+    client.Send(Get(target));
+    const Response refused = client.Receive();
+    EXPECT_EQ(refused.status, 503) << target;
+    EXPECT_EQ(refused.text("/error/code"), "OVERLOADED");
+    EXPECT_EQ(refused.headers.at("retry-after"), "1");
+    EXPECT_THAT(refused.headers, Not(Contains(Key("connection"))));
+  }
+  EXPECT_EQ(Counted("http_requests_shed_total") - std::max(shed, 0.0), 3);
+  for (const char* probe : {"/healthz", "/readyz"}) {
+    client.Send(Get(probe));
+    EXPECT_EQ(client.Receive().status, 200) << probe;
+  }
+  EXPECT_EQ(library_.waiting, 3);
+  library_.release = true;
+  for (const auto& waiting : clients) EXPECT_EQ(waiting->Receive().status, 200);
+  client.Send(Get("/api/v1/books/12"));
+  EXPECT_EQ(client.Receive().status, 200);
+}
+
+TEST_F(GatewayTest, WhatEndsInAnyWayMakesRoomForMore) {
+  settings_.max_in_flight = 1;
+  settings_.request_timeout = milliseconds(100);
+  for (const std::string& request :
+       {Get("/api/v1/wait"), Get("/api/v1/books/404"), Get("/api/v1/books/x"), Get("/nothing"),
+        Get("/api/v1/books/12", "Authorization: x\r\n"), Post("/api/v1/books", "{", User())}) {
+    for (int i = 0; i < 3; ++i) EXPECT_NE(Exchange(request).status, 503) << request;
+  }
+}
+
 // Bodies.
 
 TEST_F(GatewayTest, ABodyHasToBeJson) {
@@ -864,8 +914,63 @@ TEST_F(GatewayTest, StoppingLetsRequestsFinish) {
   EXPECT_EQ(response.headers.at("connection"), "close");
 }
 
+TEST_F(GatewayTest, StoppingWaitsForTheRestOfARequest) {
+  const std::string request =
+      Post("/api/v1/books", R"({"title":"abc"})", User() + "Content-Type: application/json\r\n");
+  std::vector<std::unique_ptr<Client>> clients;
+  std::vector<std::string> rests;
+  for (const size_t sent : {size_t{1}, size_t{30}, request.size() - 5}) {
+    clients.push_back(std::make_unique<Client>(port()));
+    // The first request shows that the connection has been taken.
+    clients.back()->Send(Get("/healthz"));
+    EXPECT_EQ(clients.back()->Receive().status, 200);
+    clients.back()->Send(request.substr(0, sent));
+    rests.push_back(request.substr(sent));
+  }
+  Client busy(port());
+  busy.Send(Get("/api/v1/wait"));
+  ASSERT_TRUE(Eventually([this] { return library_.waiting == 1; }));
+  const uint16_t port = server_->port();
+  std::jthread stop([this] { server_.reset(); });
+  EXPECT_TRUE(Eventually([port] { return !Client(port).connected(); }));
+  for (size_t i = 0; i < clients.size(); ++i) {
+    clients[i]->Send(rests[i]);
+    const Response response = clients[i]->Receive();
+    EXPECT_EQ(response.status, 201) << i;
+    EXPECT_EQ(response.headers.at("connection"), "close");
+    EXPECT_TRUE(clients[i]->Ended());
+  }
+  library_.release = true;
+}
+
+TEST_F(GatewayTest, StoppingIsToldBeforeConnectionsAreRefused) {
+  http_.drain_delay = seconds(2);
+  Client kept(port());
+  const uint16_t port = server_->port();
+  const auto start = std::chrono::steady_clock::now();
+  std::jthread stop([this] { server_.reset(); });
+  const auto ask = [port](const std::string& target) {
+    Client client(port);
+    client.Send(Get(target));
+    return client.Receive();
+  };
+  ASSERT_TRUE(Eventually([&] { return ask("/readyz").status == 503; }));
+  EXPECT_EQ(ask("/readyz").text("/status"), "stopping");
+  EXPECT_EQ(ask("/healthz").status, 200);
+  EXPECT_EQ(ask("/api/v1/books/12").status, 200);
+  kept.Send(Get("/api/v1/books/12"));
+  EXPECT_EQ(kept.Receive().status, 200);
+  stop.join();
+  EXPECT_GE(std::chrono::steady_clock::now() - start, seconds(2));
+  EXPECT_TRUE(kept.Ended());
+  EXPECT_FALSE(Client(port).connected());
+}
+
 TEST_F(GatewayTest, StoppingDoesNotWaitForEver) {
   http_.grace = milliseconds(300);
+  Client half(port());
+  half.Send("GET /healthz HTTP/1.1\r\nHo");
+  Client silent(port());
   Client busy(port());
   busy.Send(Get("/api/v1/wait"));
   ASSERT_TRUE(Eventually([this] { return library_.waiting == 1; }));
@@ -1135,9 +1240,9 @@ TEST(Start, EveryServiceOfThePlatformCanBeRouted) {
 
 TEST(Start, ReadsItsSettings) {
   std::map<std::string, std::string> values{
-      {"REQUEST_TIMEOUT_MS", "2500"},
-      {"CORS_ALLOWED_ORIGINS", "https://a.example/, http://b"},
-      {"TESTING_ADDR", "books:1"},
+      {"REQUEST_TIMEOUT_MS", "2500"}, {"CORS_ALLOWED_ORIGINS", "https://a.example/, http://b"},
+      {"TESTING_ADDR", "books:1"},    {"HTTP_MAX_IN_FLIGHT", "50"},
+      {"HTTP_GZIP", "off"},           {"HTTP_DRAIN_DELAY_MS", "1500"},
       {"GATEWAY_PORT", "4000"}};
   Env env([&](const std::string& name) -> std::optional<std::string> {
     const auto found = values.find(name);
@@ -1148,7 +1253,10 @@ TEST(Start, ReadsItsSettings) {
   EXPECT_EQ(settings.request_timeout, milliseconds(2500));
   EXPECT_THAT(settings.cors_origins, ElementsAre("https://a.example", "http://b"));
   EXPECT_EQ(settings.addresses.at("testing"), "books:1");
+  EXPECT_EQ(settings.max_in_flight, 50);
+  EXPECT_FALSE(settings.gzip);
   EXPECT_EQ(HttpServer::Settings::Read(env).port, 4000);
+  EXPECT_EQ(HttpServer::Settings::Read(env).drain_delay, milliseconds(1500));
   EXPECT_THAT(env.problems(), IsEmpty());
   values["CORS_ALLOWED_ORIGINS"] = "a.example";
   Gateway::Settings::Read(env, {service});

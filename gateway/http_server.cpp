@@ -174,6 +174,7 @@ HttpServer::Settings HttpServer::Settings::Read(Env& env) {
   settings.idle_timeout = duration("HTTP_IDLE_TIMEOUT_MS", settings.idle_timeout);
   settings.header_timeout = duration("HTTP_HEADER_TIMEOUT_MS", settings.header_timeout);
   settings.body_timeout = duration("HTTP_BODY_TIMEOUT_MS", settings.body_timeout);
+  settings.drain_delay = milliseconds(env.Integer("HTTP_DRAIN_DELAY_MS", 0, 0, 5000));
   return settings;
 }
 
@@ -190,6 +191,7 @@ HttpServer::HttpServer(const Settings& settings, Gateway& gateway)
 HttpServer::~HttpServer() {
   state_->gateway.Stop();
   state_->patience = (Clock::now() + state_->settings.grace).time_since_epoch().count();
+  std::this_thread::sleep_for(std::min(state_->settings.drain_delay, state_->settings.grace));
   state_->stopping = true;
   asio::post(state_->control, [state = state_.get()] {
     error_code ignored;

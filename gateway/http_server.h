@@ -29,16 +29,21 @@ class HttpServer {
     std::chrono::milliseconds header_timeout{10000};  // first byte to the end of the header
     std::chrono::milliseconds body_timeout{30000};
     std::chrono::milliseconds write_timeout{30000};
-    std::chrono::milliseconds grace{7000};  // for requests in flight when stopping
+    std::chrono::milliseconds grace{7000};  // for requests in flight when stopping, all in all
+    // How long, when stopping, everything is still served while /readyz says no already, so that a
+    // load balancer hears it before connections are refused. A part of the grace.
+    std::chrono::milliseconds drain_delay{0};
 
     // BIND_HOST, GATEWAY_PORT, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_CONNECTIONS,
-    // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS.
+    // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_DELAY_MS.
     static Settings Read(Env& env);
   };
 
   // Serves at once. Throws std::runtime_error when the port cannot be had.
   HttpServer(const Settings& settings, Gateway& gateway);
-  // Accepts nothing more, lets requests in flight finish for the time of grace, then cancels them.
+  // Not ready from here on. Once the drain delay is over it accepts nothing more, closes idle
+  // connections, and the others with their next answer; what is not through when the time of grace
+  // is over is cancelled.
   ~HttpServer();
 
   uint16_t port() const;
