@@ -8,7 +8,7 @@
 #define PRODUCT_COLUMNS                                                       \
   "id, name, description, price, on_hand - reserved AS stock, seller_id,"     \
   " images, category, (extract(epoch FROM created_at) * 1000000)::bigint AS " \
-  "created_at, (extract(epoch FROM updated_at) * 1000000)::bigint AS updated_at"
+  "created_at, (extract(epoch FROM updated_at) * 1000000)::bigint AS updated_at, version"
 
 // What ListProducts filters by, in $1 to $5.
 #define PRODUCT_FILTER                          \
@@ -68,11 +68,16 @@ constexpr Statement kInsert{
     "  SELECT id, 'RECEIVED', on_hand FROM made WHERE on_hand > 0)"
     " SELECT " PRODUCT_COLUMNS " FROM made"};
 
+// Whether the version is one of those that a change is for: any, where none is named.
+#define IS_WANTED(versions) \
+  "(" versions "::bigint[] = '{}' OR version = ANY(" versions "::bigint[]))"
+
 // `old` takes the row's lock and so reads its newest version: a reservation made meanwhile is in
-// it, and in the one the update sees.
+// it, and in the one the update sees; of two changes for one version the later finds it changed.
+// Answers one row where there is such a product, without an id where its version is another.
 constexpr Statement kUpdate{
     "WITH old AS ("
-    "  SELECT id, on_hand FROM products"
+    "  SELECT id AS old_id, on_hand, " IS_WANTED("$10") " AS wanted FROM products"
     "  WHERE id = $1 AND deleted_at IS NULL AND ($2::bigint IS NULL OR seller_id = $2) FOR UPDATE),"
     " changed AS ("
     "  UPDATE products p SET"
@@ -84,21 +89,27 @@ constexpr Statement kUpdate{
     "    images = CASE WHEN $8::text[] = '{}' THEN p.images ELSE " IMAGES_OF("$8", "$9") " END,"
     "    version = p.version + 1,"
     "    updated_at = now()"
-    "  FROM old WHERE p.id = old.id"
+    "  FROM old WHERE p.id = old_id AND wanted"
     "  RETURNING p.*, p.on_hand - old.on_hand AS moved),"
     " ledger AS ("
     "  INSERT INTO stock_movements (product_id, kind, on_hand)"
     "  SELECT id, 'SET', moved FROM changed WHERE moved <> 0),"
     " stale AS ("
     "  INSERT INTO cache_invalidations (product_id) SELECT id FROM changed)"
-    " SELECT " PRODUCT_COLUMNS " FROM changed"};
+    " SELECT product.* FROM old LEFT JOIN (SELECT " PRODUCT_COLUMNS
+    "   FROM changed) product ON product.id = old_id"};
 
-constexpr Statement kDelete{R"sql(
-    WITH gone AS (
-      UPDATE products SET deleted_at = now(), version = version + 1
-      WHERE id = $1 AND deleted_at IS NULL AND ($2::bigint IS NULL OR seller_id = $2)
-      RETURNING id)
-    INSERT INTO cache_invalidations (product_id) SELECT id FROM gone)sql"};
+// Answers one row where there is such a product: whether it was deleted.
+constexpr Statement kDelete{
+    "WITH old AS ("
+    "  SELECT id AS old_id, " IS_WANTED("$3") " AS wanted FROM products"
+    "  WHERE id = $1 AND deleted_at IS NULL AND ($2::bigint IS NULL OR seller_id = $2) FOR UPDATE),"
+    " gone AS ("
+    "  UPDATE products p SET deleted_at = now(), version = version + 1"
+    "  FROM old WHERE p.id = old_id AND wanted RETURNING id),"
+    " stale AS ("
+    "  INSERT INTO cache_invalidations (product_id) SELECT id FROM gone)"
+    " SELECT wanted FROM old"};
 
 // Waits for rows that another replica is deleting from the cache, so that none left means none
 // pending.
@@ -141,6 +152,11 @@ std::pair<std::string, std::string> ImageArrays(const Request& request) {
   return {postgres::Array(urls), postgres::Array(indexes)};
 }
 
+template <typename Request>
+std::string Wanted(const Request& request) {
+  return postgres::Array(std::vector(request.if_versions().begin(), request.if_versions().end()));
+}
+
 void ReadImages(const std::string& json, v1::Product* product) {
   if (json == "[]") return;
   thread_local simdjson::dom::parser parser;
@@ -158,6 +174,10 @@ void SetTime(int64_t microseconds, google::protobuf::Timestamp* time) {
 
 }  // namespace
 
+Refusal NoSuchProduct(int64_t id) {
+  return {Code::kNotFound, "there is no product " + std::to_string(id)};
+}
+
 ProductStore::ProductStore(postgres::Pool& db, std::string currency)
     : db_(db), currency_(std::move(currency)) {}
 
@@ -174,6 +194,7 @@ v1::Product ProductStore::ToProduct(const pqxx::row& row) const {
   if (!row["category"].is_null()) product.set_category(row["category"].as<std::string>());
   SetTime(row["created_at"].as<int64_t>(), product.mutable_created_at());
   SetTime(row["updated_at"].as<int64_t>(), product.mutable_updated_at());
+  product.set_version(row["version"].as<int64_t>());
   return product;
 }
 
@@ -258,27 +279,32 @@ v1::Product ProductStore::Insert(const v1::CreateProductRequest& product,
   });
 }
 
-std::optional<v1::Product> ProductStore::Update(const v1::UpdateProductRequest& change,
-                                                std::optional<int64_t> owner) {
+Result<v1::Product> ProductStore::Update(const v1::UpdateProductRequest& change,
+                                         std::optional<int64_t> owner) {
   const auto sent = [](bool has, const auto& value) {
     return has ? std::optional(value) : std::nullopt;
   };
   const auto [urls, indexes] = ImageArrays(change);
-  return InTransaction(
-      db_, [&, &urls = urls, &indexes = indexes](Tx& tx) -> std::optional<v1::Product> {
-        const pqxx::result changed = tx.Exec(
-            kUpdate, change.id(), owner, sent(change.has_name(), change.name()),
-            sent(change.has_description(), change.description()),
-            sent(change.has_price(), change.price()), sent(change.has_stock(), change.stock()),
-            sent(change.has_category(), change.category()), urls, indexes);
-        if (changed.empty()) return std::nullopt;
-        return ToProduct(changed[0]);
-      });
+  return InTransaction(db_, [&, &urls = urls, &indexes = indexes](Tx& tx) -> Result<v1::Product> {
+    const pqxx::result changed =
+        tx.Exec(kUpdate, change.id(), owner, sent(change.has_name(), change.name()),
+                sent(change.has_description(), change.description()),
+                sent(change.has_price(), change.price()), sent(change.has_stock(), change.stock()),
+                sent(change.has_category(), change.category()), urls, indexes, Wanted(change));
+    if (changed.empty()) return NoSuchProduct(change.id());
+    if (changed[0]["id"].is_null()) return VersionChanged();
+    return ToProduct(changed[0]);
+  });
 }
 
-bool ProductStore::Delete(int64_t id, std::optional<int64_t> owner) {
-  return InTransaction(db_,
-                       [&](Tx& tx) { return tx.Exec(kDelete, id, owner).affected_rows() == 1; });
+Result<void> ProductStore::Delete(const v1::DeleteProductRequest& request,
+                                  std::optional<int64_t> owner) {
+  return InTransaction(db_, [&](Tx& tx) -> Result<void> {
+    const pqxx::result gone = tx.Exec(kDelete, request.id(), owner, Wanted(request));
+    if (gone.empty()) return NoSuchProduct(request.id());
+    if (!gone[0][0].as<bool>()) return VersionChanged();
+    return kDone;
+  });
 }
 
 void ProductStore::DrainInvalidations(

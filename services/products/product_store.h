@@ -31,6 +31,8 @@ struct ProductPage {
   int64_t total = 0;
 };
 
+Refusal NoSuchProduct(int64_t id);
+
 class ProductStore {
  public:
   // Every product it answers carries `currency`.
@@ -45,10 +47,10 @@ class ProductStore {
   std::vector<v1::Quote> Quote(const std::vector<int64_t>& ids);
 
   v1::Product Insert(const v1::CreateProductRequest& product, std::optional<int64_t> seller_id);
-  // With an owner only a product that is theirs is found.
-  std::optional<v1::Product> Update(const v1::UpdateProductRequest& change,
-                                    std::optional<int64_t> owner);
-  bool Delete(int64_t id, std::optional<int64_t> owner);
+  // With an owner only a product that is theirs is found. Where the request names versions, another
+  // one is refused as VersionChanged(); of two at once for one version one wins.
+  Result<v1::Product> Update(const v1::UpdateProductRequest& change, std::optional<int64_t> owner);
+  Result<void> Delete(const v1::DeleteProductRequest& request, std::optional<int64_t> owner);
 
   // Calls `invalidate` with products whose cached copies are stale and, when it returns, forgets
   // that they were; again until none is left. May name a product more than once.

@@ -2,6 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <barrier>
+#include <thread>
+
 #include "common/postgres/migrations.h"
 #include "common/testing/database.h"
 #include "products_migrations.h"
@@ -35,6 +39,11 @@ class ProductStoreTest : public ::testing::Test {
     draft.set_category(category);
     draft.set_description(description);
     return store_.Insert(draft, std::nullopt).id();
+  }
+  bool Delete(int64_t id, std::optional<int64_t> owner = {}) {
+    v1::DeleteProductRequest request;
+    request.set_id(id);
+    return static_cast<bool>(store_.Delete(request, owner));
   }
   static std::vector<std::string> NamesOf(const ProductPage& page) {
     std::vector<std::string> names;
@@ -100,11 +109,12 @@ TEST_F(ProductStoreTest, AnUpdateChangesOnlyWhatIsSent) {
   v1::UpdateProductRequest change;
   change.set_id(expected.id());
   change.set_price(250);
-  const std::optional<v1::Product> changed = store_.Update(change, std::nullopt);
+  const Result<v1::Product> changed = store_.Update(change, std::nullopt);
   ASSERT_TRUE(changed);
   EXPECT_GT(changed->updated_at().seconds() * 1'000'000'000 + changed->updated_at().nanos(),
             expected.updated_at().seconds() * 1'000'000'000 + expected.updated_at().nanos());
   expected.set_price(250);
+  expected.set_version(2);
   *expected.mutable_updated_at() = changed->updated_at();
   EXPECT_EQ(changed->SerializeAsString(), expected.SerializeAsString());
 
@@ -113,7 +123,7 @@ TEST_F(ProductStoreTest, AnUpdateChangesOnlyWhatIsSent) {
   change.set_description("");
   change.set_category("office");
   change.add_images()->set_url("https://example.org/b.png");
-  const std::optional<v1::Product> again = store_.Update(change, std::nullopt);
+  const Result<v1::Product> again = store_.Update(change, std::nullopt);
   EXPECT_EQ(again->category(), "office");
   EXPECT_EQ(again->price(), 250);
   ASSERT_THAT(again->images(), SizeIs(1));
@@ -128,18 +138,18 @@ TEST_F(ProductStoreTest, ASellerTouchesOnlyTheirOwn) {
   for (const int64_t others : {id, of_the_platform}) {
     change.set_id(others);
     EXPECT_FALSE(store_.Update(change, 13));
-    EXPECT_FALSE(store_.Delete(others, 13));
+    EXPECT_FALSE(Delete(others, 13));
     EXPECT_EQ(store_.Find(others)->price(), 100);
   }
   change.set_id(id);
   EXPECT_TRUE(store_.Update(change, 12));
-  EXPECT_TRUE(store_.Delete(id, 12));
+  EXPECT_TRUE(Delete(id, 12));
 }
 
 TEST_F(ProductStoreTest, ADeletedProductIsNowhereButKept) {
   const int64_t id = Add("Lamp");
-  EXPECT_TRUE(store_.Delete(id, std::nullopt));
-  EXPECT_FALSE(store_.Delete(id, std::nullopt));
+  EXPECT_TRUE(Delete(id));
+  EXPECT_FALSE(Delete(id));
   EXPECT_FALSE(store_.Find(id));
   EXPECT_THAT(store_.Quote({id}), IsEmpty());
   EXPECT_THAT(Listed({}), IsEmpty());
@@ -148,6 +158,54 @@ TEST_F(ProductStoreTest, ADeletedProductIsNowhereButKept) {
   change.set_id(id);
   EXPECT_FALSE(store_.Update(change, std::nullopt));
   EXPECT_EQ(Value("SELECT count(*) FROM products"), "1");
+}
+
+TEST_F(ProductStoreTest, AChangeForAnotherVersionChangesNothing) {
+  const int64_t id = Add("Lamp");
+  v1::UpdateProductRequest change;
+  change.set_id(id);
+  change.set_price(1);
+  change.add_if_versions(2);
+  change.add_if_versions(0);
+  EXPECT_EQ(store_.Update(change, std::nullopt).refusal().reason, "VERSION_CHANGED");
+  v1::DeleteProductRequest deletion;
+  deletion.set_id(id);
+  deletion.add_if_versions(2);
+  EXPECT_EQ(store_.Delete(deletion, std::nullopt).refusal().reason, "VERSION_CHANGED");
+  EXPECT_EQ(store_.Find(id)->price(), 100);
+  EXPECT_EQ(Value("SELECT count(*) FROM cache_invalidations"), "0");
+
+  change.add_if_versions(1);
+  EXPECT_EQ(store_.Update(change, std::nullopt)->version(), 2);
+  EXPECT_TRUE(store_.Delete(deletion, std::nullopt));
+  EXPECT_EQ(store_.Delete(deletion, std::nullopt).refusal().code, Code::kNotFound);
+}
+
+TEST_F(ProductStoreTest, OfManyChangesForOneVersionOneIsMade) {
+  const int64_t id = Add("Lamp");
+  constexpr int kRounds = 20;
+  constexpr int kRivals = 4;
+  for (int64_t version = 1; version <= kRounds; ++version) {
+    std::atomic<int> made = 0;
+    std::atomic<int> refused = 0;
+    std::barrier start(kRivals);
+    std::vector<std::thread> rivals;
+    for (int64_t rival = 0; rival < kRivals; ++rival) {
+      rivals.emplace_back([&, rival] {
+        v1::UpdateProductRequest change;
+        change.set_id(id);
+        change.set_price(1 + rival);
+        change.add_if_versions(version);
+        start.arrive_and_wait();
+        const Result<v1::Product> product = store_.Update(change, std::nullopt);
+        ++(product ? made : refused);
+      });
+    }
+    for (std::thread& rival : rivals) rival.join();
+    ASSERT_EQ(made, 1);
+    ASSERT_EQ(refused, kRivals - 1);
+  }
+  EXPECT_EQ(store_.Find(id)->version(), kRounds + 1);
 }
 
 TEST_F(ProductStoreTest, QuotesAreOfTheProductsThatThereAre) {
@@ -309,8 +367,8 @@ TEST_F(ProductStoreTest, WhatChangesAProductMarksItsCopyStale) {
   v1::UpdateProductRequest change;
   change.set_id(lamp);
   change.set_price(5);
-  store_.Update(change, std::nullopt);
-  store_.Delete(desk, std::nullopt);
+  EXPECT_TRUE(store_.Update(change, std::nullopt));
+  Delete(desk);
   EXPECT_THAT(drained(), UnorderedElementsAre(lamp, desk));
   EXPECT_THAT(drained(), IsEmpty());
 }
@@ -319,7 +377,7 @@ TEST_F(ProductStoreTest, AnInvalidationThatFailedStaysPending) {
   const int64_t lamp = Add("Lamp");
   v1::UpdateProductRequest change;
   change.set_id(lamp);
-  store_.Update(change, std::nullopt);
+  EXPECT_TRUE(store_.Update(change, std::nullopt));
   EXPECT_THROW(store_.DrainInvalidations([](const auto&) { throw Unavailable("Redis is away"); }),
                Unavailable);
   std::vector<int64_t> pending;

@@ -7,10 +7,6 @@
 namespace shop::products {
 namespace {
 
-Refusal NoSuchProduct(int64_t id) {
-  return {Code::kNotFound, "there is no product " + std::to_string(id)};
-}
-
 // Whose products the caller may change: nothing means everybody's.
 std::optional<int64_t> OwnerFilter(const Caller& caller) {
   if (caller.is_admin()) return std::nullopt;
@@ -84,7 +80,11 @@ Result<v1::ListProductsResponse> ProductsService::SearchProducts(
 Result<v1::Product> ProductsService::GetProduct(const Call&, const v1::GetProductRequest& request) {
   const ProductCache::Found cached = cache_.Find(request.id());
   v1::Product copy;
-  if (cached.copy && copy.ParseFromString(*cached.copy)) return copy;
+  if (cached.copy) {
+    // Releases before versions put in copies that have none.
+    if (copy.ParseFromString(*cached.copy) && copy.version() != 0) return copy;
+    cache_.Remove({request.id()});
+  }
 
   std::optional<v1::Product> product = store_.Find(request.id());
   if (!product) return NoSuchProduct(request.id());
@@ -101,15 +101,15 @@ Result<v1::Product> ProductsService::CreateProduct(const Call& call,
 
 Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
                                                    const v1::UpdateProductRequest& request) {
-  std::optional<v1::Product> product = store_.Update(request, OwnerFilter(call.caller));
-  if (!product) return NoSuchProduct(request.id());
-  cache_.Remove({request.id()});
-  return *std::move(product);
+  Result<v1::Product> product = store_.Update(request, OwnerFilter(call.caller));
+  if (product) cache_.Remove({request.id()});
+  return product;
 }
 
 Result<google::protobuf::Empty> ProductsService::DeleteProduct(
     const Call& call, const v1::DeleteProductRequest& request) {
-  if (!store_.Delete(request.id(), OwnerFilter(call.caller))) return NoSuchProduct(request.id());
+  const Result<void> deleted = store_.Delete(request, OwnerFilter(call.caller));
+  if (!deleted) return deleted.refusal();
   cache_.Remove({request.id()});
   return google::protobuf::Empty();
 }

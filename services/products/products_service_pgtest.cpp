@@ -209,6 +209,39 @@ TEST_F(ProductsServiceTest, ACachedProductIsTheSameAsOneFromTheDatabase) {
   EXPECT_EQ(Get(made->id())->SerializeAsString(), first);
 }
 
+TEST_F(ProductsServiceTest, ACopyOfAReleaseWithoutVersionsIsNotTaken) {
+  CacheIsServing();
+  const int64_t id = Made();
+  v1::Product old = *Get(id);
+  old.clear_version();
+  cache_.Remove({id});
+  cache_.Keep(id, cache_.Find(id).lease, old.SerializeAsString());
+  ASSERT_EQ(cache_.Find(id).copy, old.SerializeAsString());
+  EXPECT_EQ(Get(id)->version(), 1);
+  EXPECT_EQ(Get(id)->version(), 1);
+  v1::Product copy;
+  ASSERT_TRUE(copy.ParseFromString(cache_.Find(id).copy.value()));
+  EXPECT_EQ(copy.version(), 1);
+}
+
+TEST_F(ProductsServiceTest, ASaleCountsTheVersionOn) {
+  const int64_t id = Made();
+  EXPECT_EQ(Get(id)->version(), 1);
+  EXPECT_TRUE(Reserve(Order(id, {2}))->reserved());
+  EXPECT_EQ(Get(id)->version(), 2);
+}
+
+TEST_F(ProductsServiceTest, AnothersProductIsNotFoundWhateverItsVersion) {
+  v1::UpdateProductRequest change;
+  change.set_id(Made());
+  change.add_if_versions(7);
+  EXPECT_EQ(Outcome(Call<v1::Product>(As(kRival, ROLE_SELLER), "UpdateProduct", change)),
+            "NOT_FOUND");
+  const Result<v1::Product> refused = Call<v1::Product>(Seller(), "UpdateProduct", change);
+  EXPECT_EQ(Outcome(refused), "FAILED_PRECONDITION");
+  EXPECT_EQ(refused.refusal().reason, "VERSION_CHANGED");
+}
+
 TEST_F(ProductsServiceTest, AChangeIsSeenByTheNextRead) {
   CacheIsServing();
   const int64_t id = Made(5);
@@ -299,7 +332,7 @@ TEST_F(DrainedOftenTest, AChangeWhoseProcessDiedBeforeTheInvalidationIsSeenSoon)
   v1::UpdateProductRequest change;
   change.set_id(id);
   change.set_price(100);
-  store_.Update(change, std::nullopt);
+  EXPECT_TRUE(store_.Update(change, std::nullopt));
   EXPECT_TRUE(testing::Eventually([&] { return Get(id)->price() == 100; }));
 }
 

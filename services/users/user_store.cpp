@@ -13,7 +13,7 @@ using postgres::Tx;
 #define SHOP_USER_COLUMNS                                     \
   "id, name, email, role, to_char(birthdate, 'YYYY-MM-DD'), " \
   "(extract(epoch FROM created_at) * 1000000)::bigint, "      \
-  "(extract(epoch FROM updated_at) * 1000000)::bigint"
+  "(extract(epoch FROM updated_at) * 1000000)::bigint, version"
 
 constexpr Statement kLockId{"SELECT pg_advisory_xact_lock($1)"};
 constexpr Statement kLockSuperAdmins{
@@ -26,13 +26,15 @@ constexpr Statement kInsert{
     " VALUES ($1, $2, $3, $4, $5::date, $6) RETURNING " SHOP_USER_COLUMNS};
 constexpr Statement kOverwrite{
     "UPDATE profiles SET name = $2, email = $3, role = $4, birthdate = $5::date, attempt = $6,"
-    " updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
+    " version = version + 1, updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
 constexpr Statement kUpdate{
     "UPDATE profiles SET name = coalesce($2, name), birthdate = coalesce($3::date, birthdate),"
-    " updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
+    " version = version + 1, updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
 constexpr Statement kUpdateRole{
-    "UPDATE profiles SET role = $2, updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
+    "UPDATE profiles SET role = $2, version = version + 1, updated_at = now()"
+    " WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
 constexpr Statement kDelete{"DELETE FROM profiles WHERE id = $1"};
+constexpr Statement kLockVersion{"SELECT version FROM profiles WHERE id = $1 FOR UPDATE"};
 constexpr Statement kInsertDeleted{"INSERT INTO deleted_profiles (id) VALUES ($1)"};
 constexpr Statement kCount{"SELECT count(*) FROM profiles WHERE name ILIKE $1 OR email ILIKE $1"};
 constexpr Statement kList{
@@ -64,6 +66,7 @@ v1::User UserFrom(const Row& row) {
   if (!row[4].is_null()) user.set_birthdate(row[4].template as<std::string>());
   SetTime(row[5].template as<int64_t>(), user.mutable_created_at());
   SetTime(row[6].template as<int64_t>(), user.mutable_updated_at());
+  user.set_version(row[7].template as<int64_t>());
   return user;
 }
 
@@ -97,6 +100,12 @@ void LockId(Tx& tx, int64_t id) {
 bool LockSuperAdminsAndIsLast(Tx& tx, int64_t id) {
   const pqxx::result rows = tx.Exec(kLockSuperAdmins);
   return rows.size() == 1 && rows[0][0].as<int64_t>() == id;
+}
+
+std::optional<int64_t> LockVersion(Tx& tx, int64_t id) {
+  const pqxx::result rows = tx.Exec(kLockVersion, id);
+  if (rows.empty()) return std::nullopt;
+  return rows[0][0].as<int64_t>();
 }
 
 std::optional<v1::User> Find(Tx& tx, int64_t id) {

@@ -16,6 +16,9 @@ void LockId(postgres::Tx& tx, int64_t id);
 // Whether `id` is the only SUPER_ADMIN.
 bool LockSuperAdminsAndIsLast(postgres::Tx& tx, int64_t id);
 
+// Until the transaction ends no other one changes this profile. Nothing when there is none.
+std::optional<int64_t> LockVersion(postgres::Tx& tx, int64_t id);
+
 std::optional<v1::User> Find(postgres::Tx& tx, int64_t id);
 bool IsDeleted(postgres::Tx& tx, int64_t id);
 

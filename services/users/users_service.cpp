@@ -2,6 +2,7 @@
 
 #include <google/protobuf/empty.pb.h>
 
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -34,6 +35,17 @@ Result<v1::User> FoundOrRefused(std::optional<v1::User> user) {
 // Others are told that there is nobody: whether an id exists is not theirs to know.
 bool MaySee(const Caller& caller, int64_t id) {
   return caller.user_id == id || caller.is_admin() || caller.is_service();
+}
+
+// Locks the profile and holds its version against those that the change is for, if any are named.
+template <typename Request>
+Result<void> CheckVersion(Tx& tx, const Request& request) {
+  const auto& wanted = request.if_versions();
+  if (wanted.empty()) return kDone;
+  const std::optional<int64_t> version = LockVersion(tx, request.id());
+  if (!version) return NoSuchUser();
+  if (std::find(wanted.begin(), wanted.end(), *version) == wanted.end()) return VersionChanged();
+  return kDone;
 }
 
 kafka::Origin OriginOf(const Call& call) {
@@ -69,7 +81,10 @@ Result<v1::User> UsersService::GetUser(const Call& call, const v1::GetUserReques
 
 Result<v1::User> UsersService::UpdateUser(const Call& call, const v1::UpdateUserRequest& request) {
   if (!MaySee(call.caller, request.id())) return NoSuchUser();
-  return FoundOrRefused(InTransaction(db_, [&](Tx& tx) { return Update(tx, request); }));
+  return InTransaction(db_, [&](Tx& tx) -> Result<v1::User> {
+    if (Result<void> same = CheckVersion(tx, request); !same) return same.refusal();
+    return FoundOrRefused(Update(tx, request));
+  });
 }
 
 Result<v1::User> UsersService::UpdateUserRole(const Call&,
@@ -78,6 +93,7 @@ Result<v1::User> UsersService::UpdateUserRole(const Call&,
     if (LockSuperAdminsAndIsLast(tx, request.id()) && request.role() != api::v1::ROLE_SUPER_ADMIN) {
       return LastSuperAdmin();
     }
+    if (Result<void> same = CheckVersion(tx, request); !same) return same.refusal();
     return FoundOrRefused(UpdateRole(tx, request.id(), request.role()));
   });
 }
@@ -91,6 +107,7 @@ Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
     LockId(tx, request.id());
     if (IsDeleted(tx, request.id())) return kDone;
     if (LockSuperAdminsAndIsLast(tx, request.id())) return LastSuperAdmin();
+    if (Result<void> same = CheckVersion(tx, request); !same) return same;
     if (!Delete(tx, request.id())) return NoSuchUser();
     events::v1::UserDeleted event;
     event.set_user_id(request.id());

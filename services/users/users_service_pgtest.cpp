@@ -213,6 +213,68 @@ TEST_F(UsersTest, OnlyTheFieldsThatAreSentChange) {
   EXPECT_EQ(younger->birthdate(), "2000-01-01");
 }
 
+TEST_F(UsersTest, EveryChangeCountsTheVersionOn) {
+  Exists(7);
+  EXPECT_EQ(Get(As(7), 7)->version(), 1);
+  EXPECT_EQ(Rename(As(7), 7, "Bea")->version(), 2);
+  EXPECT_EQ(GiveRole(Boss(), 7, ROLE_SELLER)->version(), 3);
+  EXPECT_EQ(Create(Person(7, ROLE_USER, "Cleo", 2))->version(), 4);
+  EXPECT_EQ(Get(As(7), 7)->version(), 4);
+}
+
+TEST_F(UsersTest, AChangeForAnotherVersionChangesNothing) {
+  Exists(7);
+  v1::UpdateUserRequest change;
+  change.set_id(7);
+  change.set_name("Bea");
+  change.add_if_versions(2);
+  const Result<v1::User> refused = Call<v1::User>(As(7), "UpdateUser", change);
+  EXPECT_EQ(Outcome(refused), "FAILED_PRECONDITION");
+  EXPECT_EQ(refused.refusal().reason, "VERSION_CHANGED");
+  v1::UpdateUserRoleRequest role;
+  role.set_id(7);
+  role.set_role(ROLE_SELLER);
+  role.add_if_versions(2);
+  EXPECT_EQ(Call<v1::User>(Boss(), "UpdateUserRole", role).refusal().reason, "VERSION_CHANGED");
+  v1::DeleteUserRequest deletion;
+  deletion.set_id(7);
+  deletion.add_if_versions(2);
+  EXPECT_EQ(Call<Empty>(Boss(), "DeleteUser", deletion).refusal().reason, "VERSION_CHANGED");
+  EXPECT_EQ(Get(As(7), 7)->name(), "Ann");
+
+  change.add_if_versions(1);
+  EXPECT_EQ(Call<v1::User>(As(7), "UpdateUser", change)->version(), 2);
+  EXPECT_EQ(Call<v1::User>(Boss(), "UpdateUserRole", role)->version(), 3);
+  EXPECT_EQ(Outcome(Call<v1::User>(As(8), "UpdateUser", change)), "NOT_FOUND");
+  deletion.add_if_versions(3);
+  EXPECT_EQ(Outcome(Call<Empty>(Boss(), "DeleteUser", deletion)), "OK");
+  EXPECT_EQ(Outcome(Call<v1::User>(As(900, ROLE_ADMIN), "UpdateUser", change)), "NOT_FOUND");
+}
+
+TEST_F(UsersTest, OfManyChangesForOneVersionOneIsMade) {
+  Exists(7);
+  constexpr int kRounds = 10;
+  constexpr int kRivals = 4;
+  for (int64_t version = 1; version <= kRounds; ++version) {
+    std::atomic<int> made = 0;
+    std::barrier start(kRivals);
+    std::vector<std::thread> rivals;
+    for (int rival = 0; rival < kRivals; ++rival) {
+      rivals.emplace_back([&, rival] {
+        v1::UpdateUserRequest change;
+        change.set_id(7);
+        change.set_name("Name " + std::to_string(rival));
+        change.add_if_versions(version);
+        start.arrive_and_wait();
+        if (Call<v1::User>(As(7), "UpdateUser", change)) ++made;
+      });
+    }
+    for (std::thread& rival : rivals) rival.join();
+    ASSERT_EQ(made, 1);
+  }
+  EXPECT_EQ(Get(As(7), 7)->version(), kRounds + 1);
+}
+
 TEST_F(UsersTest, NobodyChangesAnother) {
   Exists(7);
   EXPECT_EQ(Outcome(Rename(As(8), 7, "Eve")), "NOT_FOUND");

@@ -61,6 +61,13 @@ inline Refusal InvalidField(std::string field, std::string message) {
   return refusal;
 }
 
+// The refusal of a change that was meant for another version of the thing (If-Match).
+inline Refusal VersionChanged() {
+  return {.code = Code::kFailedPrecondition,
+          .message = "it has changed since the version that the change is for",
+          .reason = "VERSION_CHANGED"};
+}
+
 template <typename T>
 class [[nodiscard]] Result {
  public:
