@@ -18,6 +18,9 @@ using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 
+// As for JSON.
+constexpr size_t kMaxDepth = 32;
+
 // What ReadScalar can set.
 bool IsScalar(const FieldDescriptor& field) {
   return field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE ||
@@ -30,6 +33,22 @@ Message* Holder(Message* message, const std::vector<const FieldDescriptor*>& pat
     message = message->GetReflection()->MutableMessage(message, path[i]);
   }
   return message;
+}
+
+// Whether `path` would put another member of a oneof in the place of one that is set.
+bool OthersGiven(const Message& message, const std::vector<const FieldDescriptor*>& path) {
+  const Message* holder = &message;
+  for (const FieldDescriptor* field : path) {
+    const auto* reflection = holder->GetReflection();
+    const auto* choice = field->real_containing_oneof();
+    if (choice != nullptr && reflection->HasOneof(*holder, choice) &&
+        !reflection->HasField(*holder, field)) {
+      return true;
+    }
+    if (field == path.back() || !reflection->HasField(*holder, field)) return false;
+    holder = &reflection->GetMessage(*holder, field);
+  }
+  return false;
 }
 
 }  // namespace
@@ -56,6 +75,9 @@ Binding::Binding(const Descriptor* request, const std::vector<std::string>& vari
     }
     if (!IsScalar(*path.back())) {
       throw std::logic_error(request->full_name() + ": " + variable + " of its path is a message");
+    }
+    if (IsOfPath(path)) {
+      throw std::logic_error(request->full_name() + ": its path has " + variable + " twice");
     }
     variables_.emplace_back(std::move(path), std::move(name));
   }
@@ -127,13 +149,19 @@ Result<void> Binding::BindQuery(std::string_view query, Message* message) const 
     const std::string_view pair = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(query.size(), pair.size() + 1));
     const size_t equals = std::min(pair.find('='), pair.size());
-    const std::optional<std::string> name = PercentDecode(pair.substr(0, equals), true);
+    const std::optional<std::string> name = PercentDecode(pair.substr(0, equals), Encoded::kForm);
     if (!name) continue;
     FieldPath path = FindParameter(*name);
     if (path.empty()) continue;
     const std::optional<std::string> value =
-        PercentDecode(pair.substr(std::min(pair.size(), equals + 1)), true);
+        PercentDecode(pair.substr(std::min(pair.size(), equals + 1)), Encoded::kForm);
     if (!value) return InvalidField(*name, "is not percent-encoded properly");
+    if (path.size() > kMaxDepth) {
+      return InvalidField(*name, "is nested deeper than " + std::to_string(kMaxDepth));
+    }
+    if (OthersGiven(*message, path)) {
+      return InvalidField(*name, "cannot be given together with another of its kind");
+    }
     const FieldDescriptor* field = path.back();
     Message* holder = Holder(message, path);
     if (!field->is_repeated()) {
@@ -164,9 +192,12 @@ Binding::FieldPath Binding::FindParameter(std::string_view name) const {
     at = dot + 1;
   }
   if (path.front() == body_field_) return {};
-  const bool of_path = std::any_of(variables_.begin(), variables_.end(),
-                                   [&](const auto& variable) { return variable.first == path; });
-  return of_path ? FieldPath{} : path;
+  return IsOfPath(path) ? FieldPath{} : path;
+}
+
+bool Binding::IsOfPath(const FieldPath& path) const {
+  return std::any_of(variables_.begin(), variables_.end(),
+                     [&](const auto& variable) { return variable.first == path; });
 }
 
 }  // namespace shop::gateway

@@ -41,6 +41,7 @@ class Binding {
   Result<void> BindQuery(std::string_view query, google::protobuf::Message* message) const;
   // The field a parameter means, nothing when there is none or the path or body fills it.
   FieldPath FindParameter(std::string_view name) const;
+  bool IsOfPath(const FieldPath& path) const;
 
   const google::protobuf::Descriptor* request_;
   std::vector<std::pair<FieldPath, std::string>> variables_;  // with their names in JSON

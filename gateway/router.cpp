@@ -19,11 +19,11 @@ int HexDigit(char c) {
 
 }  // namespace
 
-std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_space) {
+std::optional<std::string> PercentDecode(std::string_view text, Encoded as) {
   std::string decoded;
   decoded.reserve(text.size());
   for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '+' && plus_is_space) {
+    if (text[i] == '+' && as == Encoded::kForm) {
       decoded += ' ';
     } else if (text[i] != '%') {
       decoded += text[i];
@@ -31,7 +31,12 @@ std::optional<std::string> PercentDecode(std::string_view text, bool plus_is_spa
       const int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
       const int low = i + 2 < text.size() ? HexDigit(text[i + 2]) : -1;
       if (high < 0 || low < 0) return std::nullopt;
-      decoded += static_cast<char>(high * 16 + low);
+      const char c = static_cast<char>(high * 16 + low);
+      if (c == '/' && as == Encoded::kSegments) {
+        decoded += text.substr(i, 3);
+      } else {
+        decoded += c;
+      }
       i += 2;
     }
   }
@@ -56,6 +61,11 @@ Router::Route Router::Parse(std::string_view path_template, std::vector<std::str
     rest.remove_prefix(length);
     return taken;
   };
+  const auto literal = [path_template](std::string_view text) {
+    std::optional<std::string> plain = PercentDecode(text, Encoded::kSegment);
+    if (!plain) Malformed(path_template, "is not percent-encoded properly");
+    return *std::move(plain);
+  };
   const auto add = [&](std::string_view text) {
     if (text.empty()) Malformed(path_template, "has an empty segment");
     if (!route.segments.empty() && route.segments.back().kind == Kind::kRest) {
@@ -66,7 +76,7 @@ Router::Route Router::Parse(std::string_view path_template, std::vector<std::str
     } else if (text.find('*') != std::string_view::npos) {
       Malformed(path_template, "has a * that is not a whole segment");
     } else {
-      route.segments.push_back({Kind::kLiteral, std::string(text)});
+      route.segments.push_back({Kind::kLiteral, literal(text)});
     }
   };
   if (!take('/')) Malformed(path_template, "does not begin with a slash");
@@ -78,7 +88,7 @@ Router::Route Router::Parse(std::string_view path_template, std::vector<std::str
       if (names->back().empty()) Malformed(path_template, "has a variable without a name");
       route.variables.push_back({route.segments.size(), 0});
       if (rest.starts_with('/')) Malformed(path_template, "has a slash in a variable's name");
-      add(take('=') ? take_until("/}") : std::string_view("*"));
+      add(take('=') ? take_until("/:{}") : std::string_view("*"));
     } else {
       add(take_until("/:{}"));
     }
@@ -90,7 +100,7 @@ Router::Route Router::Parse(std::string_view path_template, std::vector<std::str
   } while (take('/'));
   if (in_variable) Malformed(path_template, "does not close its variable");
   if (take(':')) {
-    route.verb = take_until("/:{}*");
+    route.verb = literal(take_until("/:{}*"));
     if (route.verb.empty()) Malformed(path_template, "has an empty verb");
   }
   if (!rest.empty()) Malformed(path_template, "has something after its end");
@@ -98,12 +108,13 @@ Router::Route Router::Parse(std::string_view path_template, std::vector<std::str
 }
 
 bool Router::Before(const Route& a, const Route& b) {
+  // A verb is also what a * would match.
+  if (a.verb.empty() != b.verb.empty()) return b.verb.empty();
   const size_t common = std::min(a.segments.size(), b.segments.size());
   for (size_t i = 0; i < common; ++i) {
     if (a.segments[i].kind != b.segments[i].kind) return a.segments[i].kind < b.segments[i].kind;
   }
-  if (a.segments.size() != b.segments.size()) return a.segments.size() > b.segments.size();
-  return a.verb.size() > b.verb.size();  // a verb is also what a * would match
+  return a.segments.size() > b.segments.size();
 }
 
 size_t Router::Add(std::string_view method, std::string_view path_template) {
@@ -131,18 +142,15 @@ const std::vector<std::string>& Router::variables(size_t route) const {
   return variables_[route];
 }
 
-bool Router::Matches(const Route& route, const std::vector<std::string_view>& segments) {
+bool Router::Matches(const Route& route, const Path& path) {
   const bool open = route.segments.back().kind == Kind::kRest;
   const size_t fixed = route.segments.size() - (open ? 1 : 0);
-  if (open ? segments.size() < fixed : segments.size() != fixed) return false;
-  std::string_view last = segments.back();
-  if (!route.verb.empty()) {
-    const size_t stem = last.size() - std::min(last.size(), route.verb.size() + 1);
-    if (last.substr(stem, 1) != ":" || last.substr(stem + 1) != route.verb) return false;
-    last = last.substr(0, stem);
-  }
-  for (size_t i = 0; i < segments.size(); ++i) {
-    const std::string_view segment = i + 1 == segments.size() ? last : segments[i];
+  const size_t count = path.plain.size();
+  if (open ? count < fixed : count != fixed) return false;
+  if (!route.verb.empty() && route.verb != path.verb) return false;
+  for (size_t i = 0; i < count; ++i) {
+    const bool stem = i + 1 == count && !route.verb.empty();
+    const std::string_view segment = stem ? path.stem : path.plain[i];
     if (segment.empty()) return false;
     if (i < fixed && route.segments[i].kind == Kind::kLiteral &&
         route.segments[i].literal != segment) {
@@ -152,28 +160,58 @@ bool Router::Matches(const Route& route, const std::vector<std::string_view>& se
   return true;
 }
 
-Router::Found Router::Find(std::string_view method, std::string_view path) const {
-  Found found;
-  if (path.empty() || path.front() != '/') return found;
-  path.remove_prefix(1);
+bool Router::Path::Split(std::string_view path) {
+  if (path.empty()) return true;
   if (path.ends_with('/')) path.remove_suffix(1);
-  std::vector<std::string_view> segments;
-  for (;;) {
-    const size_t slash = path.find('/');
-    segments.push_back(path.substr(0, slash));
+  for (std::string_view rest = path;;) {
+    const size_t slash = rest.find('/');
+    raw.push_back(rest.substr(0, slash));
     if (slash == std::string_view::npos) break;
-    path.remove_prefix(slash + 1);
+    rest.remove_prefix(slash + 1);
   }
-  std::vector<std::string> decoded;  // what the views of encoded segments look at from here on
-  decoded.reserve(segments.size());
-  for (std::string_view& segment : segments) {
-    if (segment.find('%') == std::string_view::npos) continue;
-    std::optional<std::string> plain = PercentDecode(segment);
-    if (!plain) {
-      found.malformed = true;
-      return found;
-    }
-    segment = decoded.emplace_back(*std::move(plain));
+  plain = raw;
+  // An encoded colon is a part of the segment.
+  if (const size_t colon = raw.back().rfind(':'); colon != std::string_view::npos) {
+    raw_stem = stem = raw.back().substr(0, colon);
+    verb = raw.back().substr(colon + 1);
+  }
+  if (path.find('%') == std::string_view::npos) return true;
+  decoded.reserve(plain.size() + 2);
+  const auto decode = [this](std::string_view* text) {
+    if (text->find('%') == std::string_view::npos) return true;
+    std::optional<std::string> made = PercentDecode(*text, Encoded::kSegment);
+    if (made) *text = decoded.emplace_back(*std::move(made));
+    return made.has_value();
+  };
+  return std::all_of(plain.begin(), plain.end(),
+                     [&](std::string_view& segment) { return decode(&segment); }) &&
+         decode(&stem) && decode(&verb);
+}
+
+std::string Router::ValueOf(const Variable& variable, const Route& route, const Path& path) {
+  const bool open = route.segments[variable.first + variable.count - 1].kind == Kind::kRest;
+  const bool single = variable.count == 1 && !open;
+  const size_t end = open ? path.raw.size() : variable.first + variable.count;
+  const auto segment = [&](size_t i, const auto& segments, std::string_view stem) {
+    return i + 1 == segments.size() && !route.verb.empty() ? stem : segments[i];
+  };
+  if (single) return std::string(segment(variable.first, path.plain, path.stem));
+  std::string value;
+  for (size_t i = variable.first; i < end; ++i) {
+    if (i > variable.first) value += '/';
+    value += segment(i, path.raw, path.raw_stem);
+  }
+  if (path.decoded.empty()) return value;
+  return *PercentDecode(value, Encoded::kSegments);
+}
+
+Router::Found Router::Find(std::string_view method, std::string_view target) const {
+  Found found;
+  if (!target.starts_with('/')) return found;
+  Path path;
+  if (!path.Split(target.substr(1))) {
+    found.malformed = true;
+    return found;
   }
 
   const Route* taken = nullptr;
@@ -183,7 +221,7 @@ Router::Found Router::Find(std::string_view method, std::string_view path) const
     found.allow += name;
   };
   for (const Route& route : routes_) {
-    if (!Matches(route, segments)) continue;
+    if (!Matches(route, path)) continue;
     if (route.method == method) {
       taken = &route;
       break;
@@ -197,15 +235,8 @@ Router::Found Router::Find(std::string_view method, std::string_view path) const
     return found;
   }
   found.route = taken->number;
-  if (!taken->verb.empty()) segments.back().remove_suffix(taken->verb.size() + 1);
   for (const Variable& variable : taken->variables) {
-    std::string& value = found.values.emplace_back();
-    const bool open = taken->segments[variable.first + variable.count - 1].kind == Kind::kRest;
-    const size_t end = open ? segments.size() : variable.first + variable.count;
-    for (size_t i = variable.first; i < end; ++i) {
-      if (i > variable.first) value += '/';
-      value += segments[i];
-    }
+    found.values.push_back(ValueOf(variable, *taken, path));
   }
   return found;
 }
