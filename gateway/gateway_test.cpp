@@ -16,12 +16,14 @@
 #include <boost/json/src.hpp>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "common/rpc/status.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/servers.h"
 #include "gateway/gzip.h"
+#include "gateway/http_rule.h"
 #include "gateway/http_server.h"
 #include "gateway/testing/library.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
@@ -34,14 +36,18 @@ using shop::testing::Eventually;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::Key;
 using ::testing::MatchesRegex;
 using ::testing::Not;
 using ::testing::StartsWith;
+using ::testing::UnorderedElementsAre;
 namespace api = shop::testing::v1;
 
 constexpr int64_t kVersion = 3;
@@ -532,6 +538,7 @@ TEST_F(GatewayTest, PassesOnTheDeadline) {
   EXPECT_THAT(deadline("Request-Timeout: 3.5\r\n"), about(3500));
   EXPECT_THAT(deadline("Grpc-Timeout: 4S\r\n"), about(4000));
   EXPECT_THAT(deadline("Grpc-Timeout: 6000m\r\n"), about(6000));
+  EXPECT_THAT(deadline("Grpc-Timeout: 7000000u\r\n"), about(7000));
   EXPECT_THAT(deadline("Request-Timeout: 3600\r\n"), about(8000));
   EXPECT_THAT(deadline("Grpc-Timeout: 99999999H\r\n"), about(8000));
 }
@@ -1173,6 +1180,89 @@ TEST_F(GatewayTest, ACompressedRequestIsRefused) {
   EXPECT_EQ(response.text("/error/details/0/field"), "Content-Encoding");
   EXPECT_EQ(response.headers.at("accept-encoding"), "identity");
   EXPECT_EQ(library_.created, 0);
+}
+
+// Metrics.
+
+// A path that the template takes, with something else in the place of each variable.
+std::string Filled(const std::string& path_template, const std::string& value) {
+  std::string path = path_template;
+  for (size_t open = path.find('{'); open != std::string::npos; open = path.find('{', open)) {
+    path.replace(open, path.find('}', open) - open + 1, value);
+  }
+  return path;
+}
+
+TEST_F(GatewayTest, EveryRouteIsCountedUnderLabelsThatNoClientChooses) {
+  Services services = DeclaredServices();
+  std::erase(services, Declared("shop.testing.v1.ForgetfulService"));
+  for (const auto* service : services) {
+    settings_.addresses.try_emplace(ProcessOf(*service), "127.0.0.1:1");
+  }
+  settings_.request_timeout = milliseconds(200);
+  gateway_ = std::make_unique<Gateway>(settings_, services, tokens_);
+  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+
+  std::set<std::string> templates{"none"};
+  std::set<std::pair<std::string, std::string>> routes;
+  Client client(port());
+  const auto ask = [&](const std::string& method, const std::string& target) {
+    client.Send(Get(target, "", method));
+    ASSERT_NE(client.Receive(method != "HEAD").status, 0) << method << ' ' << target;
+  };
+  for (const auto* service : services) {
+    for (int i = 0; i < service->method_count(); ++i) {
+      const auto* method = service->method(i);
+      if (method->server_streaming() || method->client_streaming()) continue;
+      for (const HttpBinding& http : HttpBindings(*method)) {
+        templates.insert(http.path_template);
+        routes.emplace(http.path_template, http.method);
+        for (const char* value : {"7", "unlikely-6f1a", "%27%20OR%201=1", "%2e%2e%2F"}) {
+          const std::string path = Filled(http.path_template, value);
+          ask(http.method, path + "?unlikely=6f1a");
+          ask("HEAD", path);
+          ask("UNLIKELY", path);
+        }
+      }
+    }
+  }
+  for (const char* target :
+       {"/unlikely-6f1a", "/", "//", "*", "/%zz", "/api/v1/unlikely-6f1a/7", "/healthz", "/readyz",
+        "/healthz/unlikely-6f1a", "http://unlikely/x"}) {
+    for (const char* method : {"GET", "POST", "OPTIONS", "UNLIKELY", "get", "G!"}) {
+      ask(method, target);
+    }
+  }
+  Exchange("nonsense\r\n\r\n");
+  Exchange(Get("/" + std::string(20'000, 'x')));
+
+  std::set<std::pair<std::string, std::string>> counted;
+  std::set<std::string> timed;
+  for (const auto& family : Metrics().Collect()) {
+    if (!family.name.starts_with("http_request")) continue;
+    for (const auto& metric : family.metric) {
+      std::map<std::string, std::string> labels;
+      for (const auto& label : metric.label) labels[label.name] = label.value;
+      if (family.name == "http_requests_total") {
+        EXPECT_THAT(labels, UnorderedElementsAre(Key("route"), Key("method"), Key("status")));
+        EXPECT_THAT(labels["status"], MatchesRegex("[1-5][0-9][0-9]"));
+        EXPECT_THAT(labels["method"],
+                    AnyOf("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"));
+        if (metric.counter.value > 0) counted.emplace(labels["route"], labels["method"]);
+      } else if (family.name == "http_request_duration_seconds") {
+        EXPECT_THAT(labels, ElementsAre(Key("route")));
+        if (metric.histogram.sample_count > 0) timed.insert(labels["route"]);
+      } else {
+        EXPECT_THAT(labels, IsEmpty()) << family.name;
+        continue;
+      }
+      EXPECT_THAT(templates, Contains(labels["route"]));
+    }
+  }
+  EXPECT_THAT(counted, IsSupersetOf(routes));
+  EXPECT_THAT(counted, IsSupersetOf({std::pair<std::string, std::string>("none", "other"),
+                                     {"none", "GET"}}));
+  EXPECT_THAT(timed, ElementsAreArray(templates));
 }
 
 // Browsers.
