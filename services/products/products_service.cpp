@@ -1,5 +1,8 @@
 #include "products/products_service.h"
 
+#include <algorithm>
+#include <cctype>
+#include <set>
 #include <utility>
 
 #include "products/stock_store.h"
@@ -30,6 +33,13 @@ v1::ListProductsResponse ToResponse(ProductPage found, const Page& page) {
   return response;
 }
 
+// A UUID as PostgreSQL writes it.
+std::string Lowered(std::string uuid) {
+  std::transform(uuid.begin(), uuid.end(), uuid.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return uuid;
+}
+
 // Bytes of letters beyond ASCII count as such.
 bool HasLetterOrDigit(const std::string& text) {
   for (const char c : text) {
@@ -51,6 +61,7 @@ rpc::Service ProductsService::Methods() {
       .On("DeleteProduct", this, &ProductsService::DeleteProduct)
       .On("QuoteProducts", this, &ProductsService::QuoteProducts)
       .On("ReserveStock", this, &ProductsService::ReserveStock)
+      .On("BatchReserveStock", this, &ProductsService::BatchReserveStock)
       .On("ReleaseStock", this, &ProductsService::ReleaseStock);
 }
 
@@ -124,22 +135,41 @@ Result<v1::QuoteProductsResponse> ProductsService::QuoteProducts(
 }
 
 Result<v1::ReserveStockResponse> ProductsService::ReserveStock(
-    const Call&, const v1::ReserveStockRequest& request) {
-  StockOrder order{request.order_uuid(), request.order_id(), {}};
-  for (const v1::ReserveLine& line : request.items()) {
-    order.quantities[line.product_id()] += line.quantity();
-  }
-  const StockDecision decision =
-      postgres::InTransaction(db_, [&](postgres::Tx& tx) { return Reserve(tx, order); });
+    const Call& call, const v1::ReserveStockRequest& request) {
+  v1::BatchReserveStockRequest batch;
+  *batch.add_requests() = request;
+  Result<v1::BatchReserveStockResponse> decided = BatchReserveStock(call, batch);
+  if (!decided) return decided.refusal();
+  return std::move(*decided->mutable_responses(0));
+}
 
-  v1::ReserveStockResponse response;
-  response.set_reserved(decision.reserved);
-  for (const v1::Shortage& shortage : decision.shortages) *response.add_shortages() = shortage;
-  if (decision.reserved) {
-    std::vector<int64_t> ids;
-    for (const v1::ReserveLine& line : request.items()) ids.push_back(line.product_id());
-    cache_.Remove(ids);
+Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
+    const Call&, const v1::BatchReserveStockRequest& request) {
+  std::vector<StockOrder> orders;
+  std::set<std::string> uuids;
+  for (const v1::ReserveStockRequest& one : request.requests()) {
+    StockOrder& order = orders.emplace_back(StockOrder{Lowered(one.order_uuid()), one.order_id(), {}});
+    if (!uuids.insert(order.uuid).second) {
+      return InvalidField("requests[" + std::to_string(orders.size() - 1) + "].orderUuid",
+                          "is in the batch twice");
+    }
+    for (const v1::ReserveLine& line : one.items()) {
+      order.quantities[line.product_id()] += line.quantity();
+    }
   }
+  const std::vector<StockDecision> decisions =
+      postgres::InTransaction(db_, [&](postgres::Tx& tx) { return Reserve(tx, orders); });
+
+  v1::BatchReserveStockResponse response;
+  std::set<int64_t> changed;
+  for (size_t i = 0; i < orders.size(); ++i) {
+    v1::ReserveStockResponse* one = response.add_responses();
+    one->set_reserved(decisions[i].reserved);
+    for (const v1::Shortage& shortage : decisions[i].shortages) *one->add_shortages() = shortage;
+    if (!one->reserved()) continue;
+    for (const auto& [product, quantity] : orders[i].quantities) changed.insert(product);
+  }
+  if (!changed.empty()) cache_.Remove({changed.begin(), changed.end()});
   return response;
 }
 

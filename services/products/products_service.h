@@ -32,6 +32,8 @@ class ProductsService {
                                                   const v1::QuoteProductsRequest& request);
   Result<v1::ReserveStockResponse> ReserveStock(const Call& call,
                                                 const v1::ReserveStockRequest& request);
+  Result<v1::BatchReserveStockResponse> BatchReserveStock(
+      const Call& call, const v1::BatchReserveStockRequest& request);
   Result<v1::ReleaseStockResponse> ReleaseStock(const Call& call,
                                                 const v1::ReleaseStockRequest& request);
 

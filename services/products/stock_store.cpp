@@ -1,60 +1,62 @@
 #include "products/stock_store.h"
 
+#include <set>
+#include <stdexcept>
+
 namespace shop::products {
 namespace {
 
 using postgres::Statement;
 
-// Waits for another call about the same order that has not committed yet; who comes first locks the
-// products.
+// Waits for other calls about the same orders that have not committed yet; who comes first locks
+// the products.
 constexpr Statement kClaim{R"sql(
-    WITH claim AS (
-      INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, 'HELD')
-      ON CONFLICT (order_uuid) DO NOTHING RETURNING order_uuid),
-    locked AS (
-      SELECT id FROM products
-      WHERE id = ANY($3::bigint[]) AND EXISTS (SELECT FROM claim)
-      ORDER BY id FOR UPDATE)
-    SELECT EXISTS (SELECT FROM claim), (SELECT count(*) FROM locked))sql"};
+    INSERT INTO reservations (order_uuid, order_id, state)
+    SELECT order_uuid, order_id, 'HELD'
+    FROM unnest($1::uuid[], $2::bigint[]) AS o(order_uuid, order_id) ORDER BY order_uuid
+    ON CONFLICT (order_uuid) DO NOTHING RETURNING order_uuid)sql"};
 
 constexpr Statement kDecided{R"sql(
-    SELECT r.state, s.product_id, s.requested, s.available
+    SELECT r.order_uuid, r.state, s.product_id, s.requested, s.available
     FROM reservations r
     LEFT JOIN LATERAL jsonb_to_recordset(r.shortages)
          AS s(product_id bigint, requested bigint, available bigint) ON true
-    WHERE r.order_uuid = $1 ORDER BY s.product_id)sql"};
+    WHERE r.order_uuid = ANY($1::uuid[]) ORDER BY s.product_id)sql"};
 
-// Decides for one order that was just claimed. A statement of its own, so that its snapshot is
-// taken when the locks are held and sees what is locked: in the claim's, a product that was
-// restocked while its lock was waited for would still be judged, here or by the table's check, as
-// it was before.
-constexpr Statement kDecide{R"sql(
-    WITH wanted AS (
-      SELECT w.product_id, w.quantity, coalesce(p.on_hand - p.reserved, 0) AS available
-      FROM unnest($2::bigint[], $3::bigint[]) AS w(product_id, quantity)
-      LEFT JOIN products p ON p.id = w.product_id AND p.deleted_at IS NULL),
-    short AS MATERIALIZED (
-      SELECT product_id, quantity AS requested, available FROM wanted WHERE available < quantity),
+// What it reads of a row is what the row is once its lock is had: a product that was restocked while
+// its lock was waited for counts as restocked.
+constexpr Statement kLock{R"sql(
+    SELECT id, CASE WHEN deleted_at IS NULL THEN on_hand - reserved ELSE 0 END AS available
+    FROM products WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
+
+// Writes down what orders were given, a line each. A statement of its own: its snapshot is taken
+// when the locks are held, and the table's check would judge rows as that of an earlier one saw them.
+constexpr Statement kTake{R"sql(
+    WITH given AS (
+      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])
+               AS g(order_uuid, product_id, quantity)),
     taken AS (
       UPDATE products p SET reserved = p.reserved + w.quantity, version = p.version + 1
-      FROM wanted w
+      FROM (SELECT product_id, sum(quantity)::bigint AS quantity FROM given GROUP BY product_id) w
       WHERE p.id = w.product_id AND p.on_hand - p.reserved >= w.quantity
-        AND NOT EXISTS (SELECT FROM short)
-      RETURNING p.id, w.quantity),
+      RETURNING p.id),
     lines AS (
-      INSERT INTO reservation_lines (order_uuid, product_id, quantity)
-      SELECT $1::uuid, id, quantity FROM taken),
+      INSERT INTO reservation_lines (order_uuid, product_id, quantity) SELECT * FROM given),
     ledger AS (
       INSERT INTO stock_movements (product_id, kind, reserved, order_uuid)
-      SELECT id, 'RESERVED', quantity, $1::uuid FROM taken),
+      SELECT product_id, 'RESERVED', quantity, order_uuid FROM given),
     stale AS (
-      INSERT INTO cache_invalidations (product_id) SELECT id FROM taken),
-    refused AS (
-      UPDATE reservations SET
-        state = 'REJECTED',
-        shortages = (SELECT jsonb_agg(to_jsonb(short)) FROM short)
-      WHERE order_uuid = $1::uuid AND EXISTS (SELECT FROM short))
-    SELECT product_id, requested, available FROM short ORDER BY product_id)sql"};
+      INSERT INTO cache_invalidations (product_id) SELECT id FROM taken)
+    SELECT count(*) FROM taken)sql"};
+
+constexpr Statement kRefuse{R"sql(
+    UPDATE reservations SET
+      state = 'REJECTED',
+      shortages = (
+        SELECT jsonb_agg(jsonb_build_object('product_id', product_id, 'requested', requested,
+                                            'available', available) ORDER BY product_id)
+        FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS s(product_id, requested, available))
+    WHERE order_uuid = $1::uuid)sql"};
 
 constexpr Statement kEnd{R"sql(
     INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, 'REJECTED')
@@ -81,38 +83,133 @@ constexpr Statement kGiveBack{R"sql(
       INSERT INTO cache_invalidations (product_id) SELECT id FROM given)
     SELECT id FROM given)sql"};
 
-v1::Shortage ToShortage(const pqxx::row& row) {
+v1::Shortage Short(int64_t product, int64_t requested, int64_t available) {
   v1::Shortage shortage;
-  shortage.set_product_id(row["product_id"].as<int64_t>());
-  shortage.set_requested(row["requested"].as<int64_t>());
-  shortage.set_available(row["available"].as<int64_t>());
+  shortage.set_product_id(product);
+  shortage.set_requested(requested);
+  shortage.set_available(available);
   return shortage;
+}
+
+std::vector<std::string> Uuids(const std::vector<StockOrder>& orders) {
+  std::vector<std::string> uuids;
+  for (const StockOrder& order : orders) uuids.push_back(order.uuid);
+  return uuids;
+}
+
+// Those of the orders that nobody has decided; they are ours to decide.
+std::set<std::string> Claim(postgres::Tx& tx, const std::vector<StockOrder>& orders) {
+  std::vector<int64_t> ids;
+  for (const StockOrder& order : orders) ids.push_back(order.order_id);
+  std::set<std::string> claimed;
+  for (const pqxx::row& row :
+       tx.Exec(kClaim, postgres::Array(Uuids(orders)), postgres::Array(ids))) {
+    claimed.insert(row[0].as<std::string>());
+  }
+  return claimed;
+}
+
+std::map<std::string, StockDecision> DecidedBefore(postgres::Tx& tx,
+                                                   const std::vector<StockOrder>& orders) {
+  std::map<std::string, StockDecision> decided;
+  for (const pqxx::row& row : tx.Exec(kDecided, postgres::Array(Uuids(orders)))) {
+    StockDecision& decision = decided[row["order_uuid"].as<std::string>()];
+    decision.reserved = row["state"].as<std::string>() != "REJECTED";
+    if (row["product_id"].is_null()) continue;
+    decision.shortages.push_back(Short(row["product_id"].as<int64_t>(),
+                                       row["requested"].as<int64_t>(),
+                                       row["available"].as<int64_t>()));
+  }
+  return decided;
+}
+
+// Locks the products of the claimed orders; answers what is available of each.
+std::map<int64_t, int64_t> Lock(postgres::Tx& tx, const std::vector<StockOrder>& orders,
+                                const std::set<std::string>& claimed) {
+  std::set<int64_t> products;
+  for (const StockOrder& order : orders) {
+    if (!claimed.contains(order.uuid)) continue;
+    for (const auto& [product, quantity] : order.quantities) products.insert(product);
+  }
+  std::map<int64_t, int64_t> available;
+  if (products.empty()) return available;
+  for (const pqxx::row& row :
+       tx.Exec(kLock, postgres::Array(std::vector<int64_t>(products.begin(), products.end())))) {
+    available[row[0].as<int64_t>()] = row[1].as<int64_t>();
+  }
+  return available;
+}
+
+// What is given to orders, line by line.
+struct Taken {
+  void Add(const std::string& order, int64_t product, int64_t quantity) {
+    orders.push_back(order);
+    products.push_back(product);
+    quantities.push_back(quantity);
+  }
+
+  std::vector<std::string> orders;
+  std::vector<int64_t> products;
+  std::vector<int64_t> quantities;
+};
+
+void Take(postgres::Tx& tx, const Taken& taken) {
+  if (taken.orders.empty()) return;
+  const std::set<int64_t> products(taken.products.begin(), taken.products.end());
+  const auto changed =
+      tx.Exec(kTake, postgres::Array(taken.orders), postgres::Array(taken.products),
+              postgres::Array(taken.quantities))[0][0]
+          .as<size_t>();
+  if (changed != products.size()) throw std::logic_error("stock changed while it was locked");
+}
+
+void Refuse(postgres::Tx& tx, const std::string& order,
+            const std::vector<v1::Shortage>& shortages) {
+  std::vector<int64_t> products;
+  std::vector<int64_t> requested;
+  std::vector<int64_t> available;
+  for (const v1::Shortage& shortage : shortages) {
+    products.push_back(shortage.product_id());
+    requested.push_back(shortage.requested());
+    available.push_back(shortage.available());
+  }
+  tx.Exec(kRefuse, order, postgres::Array(products), postgres::Array(requested),
+          postgres::Array(available));
 }
 
 }  // namespace
 
-StockDecision Reserve(postgres::Tx& tx, const StockOrder& order) {
-  std::vector<int64_t> ids;
-  std::vector<int64_t> quantities;
-  for (const auto& [id, quantity] : order.quantities) {
-    ids.push_back(id);
-    quantities.push_back(quantity);
-  }
-  StockDecision decision;
-  const std::string products = postgres::Array(ids);
-  const bool claimed = tx.Exec(kClaim, order.uuid, order.order_id, products)[0][0].as<bool>();
-  if (!claimed) {
-    for (const pqxx::row& row : tx.Exec(kDecided, order.uuid)) {
-      decision.reserved = row["state"].as<std::string>() != "REJECTED";
-      if (!row["product_id"].is_null()) decision.shortages.push_back(ToShortage(row));
+std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrder>& orders) {
+  const std::set<std::string> claimed = Claim(tx, orders);
+  std::map<std::string, StockDecision> decided;
+  if (claimed.size() < orders.size()) decided = DecidedBefore(tx, orders);
+
+  std::map<int64_t, int64_t> available = Lock(tx, orders, claimed);
+  Taken taken;
+  std::vector<StockDecision> decisions;
+  for (const StockOrder& order : orders) {
+    if (!claimed.contains(order.uuid)) {
+      decisions.push_back(decided.at(order.uuid));
+      continue;
     }
-    return decision;
+    StockDecision& decision = decisions.emplace_back();
+    for (const auto& [product, quantity] : order.quantities) {
+      if (available[product] < quantity) {
+        decision.shortages.push_back(Short(product, quantity, available[product]));
+      }
+    }
+    decision.reserved = decision.shortages.empty();
+    if (!decision.reserved) {
+      Refuse(tx, order.uuid, decision.shortages);
+      continue;
+    }
+    for (const auto& [product, quantity] : order.quantities) {
+      available[product] -= quantity;
+      taken.Add(order.uuid, product, quantity);
+    }
   }
-  for (const pqxx::row& row : tx.Exec(kDecide, order.uuid, products, postgres::Array(quantities))) {
-    decision.shortages.push_back(ToShortage(row));
-  }
-  decision.reserved = decision.shortages.empty();
-  return decision;
+  Take(tx, taken);
+  return decisions;
 }
 
 ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id) {

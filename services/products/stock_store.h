@@ -1,9 +1,12 @@
 // All SQL of reservations: stock held for orders.
 //
+// Orders are decided together where many are asked for at once: a batch claims all of its orders,
+// locks all of their products and then decides one order after the other.
+//
 // An order's reservation is decided once, by its UUID: all of its lines are held or none, and the
 // decision is kept with what was short. Whoever asks again, at the same moment or after a restock,
-// is told that decision. Products are locked by id in order, so that no two orders wait for each
-// other.
+// is told that decision. Orders are locked by UUID and then products by id, each in order, so that
+// no two calls wait for each other.
 #pragma once
 
 #include <cstdint>
@@ -27,9 +30,9 @@ struct StockDecision {
   std::vector<v1::Shortage> shortages;  // none when reserved
 };
 
-// In the caller's transaction, which must be READ COMMITTED. What it holds is marked stale in
-// cache_invalidations.
-StockDecision Reserve(postgres::Tx& tx, const StockOrder& order);
+// Decides for each order alone, in the order given; none may be there twice. In the caller's
+// transaction, which must be READ COMMITTED. What it holds is marked stale in cache_invalidations.
+std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrder>& orders);
 
 struct ReleaseOutcome {
   bool released = false;               // now or by an earlier call

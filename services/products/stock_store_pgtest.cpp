@@ -62,10 +62,16 @@ class StockStoreTest : public ::testing::Test {
     change.set_stock(stock);
     ASSERT_TRUE(store_.Update(change, std::nullopt));
   }
+  void Drop(int64_t id) {
+    v1::DeleteProductRequest request;
+    request.set_id(id);
+    ASSERT_TRUE(store_.Delete(request, std::nullopt));
+  }
   StockDecision Ask(int64_t order, const std::map<int64_t, int64_t>& quantities) {
-    return postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-      return Reserve(tx, {Uuid(order), order, quantities});
-    });
+    return AskAtOnce({{Uuid(order), order, quantities}})[0];
+  }
+  std::vector<StockDecision> AskAtOnce(const std::vector<StockOrder>& orders) {
+    return postgres::InTransaction(db_, [&](postgres::Tx& tx) { return Reserve(tx, orders); });
   }
   bool GiveBack(int64_t order) {
     return postgres::InTransaction(
@@ -102,7 +108,7 @@ TEST_F(StockStoreTest, AnOrderGetsAllOfItsLinesOrNone) {
   const int64_t lamp = Stocked(5);
   const int64_t desk = Stocked(1);
   const int64_t gone = Stocked(5);
-  store_.Delete(gone, std::nullopt);
+  Drop(gone);
   const StockDecision decision = Ask(1, {{lamp, 2}, {desk, 3}, {gone, 1}, {999'999, 4}});
   EXPECT_FALSE(decision.reserved);
   ASSERT_THAT(decision.shortages, SizeIs(3));
@@ -114,6 +120,55 @@ TEST_F(StockStoreTest, AnOrderGetsAllOfItsLinesOrNone) {
   EXPECT_EQ(decision.shortages[2].product_id(), 999'999);
   EXPECT_EQ(Available(lamp), 5);
   EXPECT_EQ(Available(desk), 1);
+}
+
+TEST_F(StockStoreTest, EachOrderOfABatchIsDecidedAloneInItsTurn) {
+  const int64_t lamp = Stocked(3);
+  const int64_t desk = Stocked(1);
+  const auto decisions = AskAtOnce({{Uuid(5), 5, {{lamp, 2}}},
+                                    {Uuid(4), 4, {{lamp, 2}, {desk, 1}}},
+                                    {Uuid(3), 3, {{desk, 1}}},
+                                    {Uuid(2), 2, {{lamp, 1}}}});
+  ASSERT_THAT(decisions, SizeIs(4));
+  EXPECT_TRUE(decisions[0].reserved);
+  ASSERT_FALSE(decisions[1].reserved);
+  ASSERT_THAT(decisions[1].shortages, SizeIs(1));
+  EXPECT_EQ(decisions[1].shortages[0].product_id(), lamp);
+  EXPECT_EQ(decisions[1].shortages[0].available(), 1);
+  EXPECT_TRUE(decisions[2].reserved) << "the refused one has taken no desk";
+  EXPECT_TRUE(decisions[3].reserved);
+  EXPECT_EQ(Available(lamp), 0);
+  EXPECT_EQ(Available(desk), 0);
+}
+
+TEST_F(StockStoreTest, ABatchAnswersForOrdersThatWereDecidedBefore) {
+  const int64_t lamp = Stocked(3);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  ASSERT_FALSE(Ask(2, {{lamp, 2}}).reserved);
+  const auto decisions = AskAtOnce(
+      {{Uuid(2), 2, {{lamp, 2}}}, {Uuid(3), 3, {{lamp, 1}}}, {Uuid(1), 1, {{lamp, 2}}}});
+  EXPECT_FALSE(decisions[0].reserved);
+  EXPECT_THAT(decisions[0].shortages, SizeIs(1));
+  EXPECT_TRUE(decisions[1].reserved);
+  EXPECT_TRUE(decisions[2].reserved);
+  EXPECT_EQ(Available(lamp), 0);
+}
+
+TEST_F(StockStoreTest, BatchesOfTheSameOrdersDoNotBlockEachOtherForever) {
+  const int64_t lamp = Stocked(1000);
+  const int64_t desk = Stocked(1000);
+  AtOnce([&](int i) {
+    for (int n = 0; n < 10; ++n) {
+      std::vector<StockOrder> orders;
+      for (int64_t order = 1; order <= 20; ++order) {
+        const int64_t id = n * 100 + (i % 2 == 0 ? order : 21 - order);
+        orders.push_back({Uuid(id), id, {{i % 3 == 0 ? lamp : desk, 1}, {lamp, 1}}});
+      }
+      for (const StockDecision& decision : AskAtOnce(orders)) EXPECT_TRUE(decision.reserved);
+    }
+  });
+  EXPECT_EQ(Value("SELECT count(*) FROM reservations"), 200);
+  EXPECT_EQ(Value("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"), 0);
 }
 
 TEST_F(StockStoreTest, ARepeatReservesNothingMore) {
@@ -139,7 +194,7 @@ TEST_F(StockStoreTest, ARefusalStandsAfterARestock) {
 TEST_F(StockStoreTest, AReservationStandsAfterTheProductIsGone) {
   const int64_t lamp = Stocked(1);
   Ask(1, {{lamp, 1}});
-  store_.Delete(lamp, std::nullopt);
+  Drop(lamp);
   EXPECT_TRUE(Ask(1, {{lamp, 1}}).reserved);
 }
 

@@ -1,5 +1,9 @@
 #include "stock/stock_events.h"
 
+#include <map>
+#include <string>
+#include <vector>
+
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/stock.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -11,9 +15,11 @@ using events::v1::OrderCancelled;
 using events::v1::OrderCreated;
 using products::v1::ReleaseStockRequest;
 using products::v1::ReleaseStockResponse;
+using products::v1::BatchReserveStockRequest;
+using products::v1::BatchReserveStockResponse;
 using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
-using Reserve = rpc::Remote<ReserveStockRequest, ReserveStockResponse>;
+using Reserve = rpc::Remote<BatchReserveStockRequest, BatchReserveStockResponse>;
 using Release = rpc::Remote<ReleaseStockRequest, ReleaseStockResponse>;
 
 constexpr std::chrono::seconds kCallLimit{5};
@@ -50,18 +56,30 @@ events::v1::StockRejected Rejected(const OrderCreated& order, const ReserveStock
   return event;
 }
 
-Result<void> OnOrderCreated(const Reserve& reserve, postgres::Tx& tx, const OrderCreated& order,
-                            const kafka::Event& envelope) {
-  const Result<ReserveStockResponse> answer =
-      reserve(rpc::BackgroundCall(envelope.trace, kCallLimit), ReservationOf(order));
-  if (!answer) return answer.refusal();
-
-  const kafka::Origin origin{.source = "stock", .trace = envelope.trace, .cause_id = envelope.id};
-  if (answer->reserved()) {
-    kafka::Announce(tx, Reserved(order), origin);
-  } else {
-    kafka::Announce(tx, Rejected(order, *answer), origin);
+// Reserves for all of the orders by one call.
+Result<void> OnOrdersCreated(const Reserve& reserve, postgres::Tx& tx,
+                             const std::vector<kafka::Heard<OrderCreated>>& heard) {
+  BatchReserveStockRequest request;
+  std::map<std::string, int> places;  // of each order's UUID in the request
+  for (const auto& [order, event] : heard) {
+    const auto [place, fresh] = places.emplace(order.order_uuid(), request.requests_size());
+    if (fresh) *request.add_requests() = ReservationOf(order);
   }
+  const Result<BatchReserveStockResponse> answers =
+      reserve(rpc::BackgroundCall(heard.front().event.trace, kCallLimit), request);
+  if (!answers) return answers.refusal();
+  if (answers->responses_size() != request.requests_size()) {
+    return Refusal{Code::kInternal, "products answered for other orders than were asked for"};
+  }
+
+  std::vector<kafka::Event> announced;
+  for (const auto& [order, event] : heard) {
+    const ReserveStockResponse& answer = answers->responses(places.at(order.order_uuid()));
+    const kafka::Origin origin{.source = "stock", .trace = event.trace, .cause_id = event.id};
+    announced.push_back(answer.reserved() ? kafka::Compose(Reserved(order), origin)
+                                          : kafka::Compose(Rejected(order, answer), origin));
+  }
+  kafka::Announce(tx, announced);
   return kDone;
 }
 
@@ -87,12 +105,12 @@ Result<void> OnOrderCancelled(const Release& release, postgres::Tx& tx, const Or
 }  // namespace
 
 kafka::Handlers EventHandlers(const rpc::Channel& products) {
-  const Reserve reserve(products, "shop.products.v1.ProductsService", "ReserveStock");
+  const Reserve reserve(products, "shop.products.v1.ProductsService", "BatchReserveStock");
   const Release release(products, "shop.products.v1.ProductsService", "ReleaseStock");
   return kafka::Handlers()
-      .On<OrderCreated>(
-          [reserve](postgres::Tx& tx, const OrderCreated& order, const kafka::Event& envelope) {
-            return OnOrderCreated(reserve, tx, order, envelope);
+      .OnSeveral<OrderCreated>(
+          [reserve](postgres::Tx& tx, const std::vector<kafka::Heard<OrderCreated>>& heard) {
+            return OnOrdersCreated(reserve, tx, heard);
           })
       .On<OrderCancelled>(
           [release](postgres::Tx& tx, const OrderCancelled& order, const kafka::Event& envelope) {

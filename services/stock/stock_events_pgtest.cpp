@@ -31,7 +31,7 @@ class FakeProducts {
  public:
   rpc::Service Methods() {
     return rpc::Service("shop.products.v1.ProductsService")
-        .On("ReserveStock", this, &FakeProducts::ReserveStock)
+        .On("BatchReserveStock", this, &FakeProducts::BatchReserveStock)
         .On("ReleaseStock", this, &FakeProducts::ReleaseStock);
   }
   Result<products::v1::ReleaseStockResponse> ReleaseStock(
@@ -41,20 +41,25 @@ class FakeProducts {
     if (response.released()) released.insert(request.order_uuid());
     return response;
   }
-  Result<products::v1::ReserveStockResponse> ReserveStock(
-      const Call&, const products::v1::ReserveStockRequest& request) {
-    products::v1::ReserveStockResponse response;
-    for (const products::v1::ReserveLine& line : request.items()) {
-      if (line.quantity() <= 3) continue;
-      products::v1::Shortage* shortage = response.add_shortages();
-      shortage->set_product_id(line.product_id());
-      shortage->set_requested(line.quantity());
-      shortage->set_available(3);
+  Result<products::v1::BatchReserveStockResponse> BatchReserveStock(
+      const Call&, const products::v1::BatchReserveStockRequest& batch) {
+    ++calls;
+    products::v1::BatchReserveStockResponse answers;
+    for (const products::v1::ReserveStockRequest& request : batch.requests()) {
+      products::v1::ReserveStockResponse& response = *answers.add_responses();
+      for (const products::v1::ReserveLine& line : request.items()) {
+        if (line.quantity() <= 3) continue;
+        products::v1::Shortage* shortage = response.add_shortages();
+        shortage->set_product_id(line.product_id());
+        shortage->set_requested(line.quantity());
+        shortage->set_available(3);
+      }
+      response.set_reserved(response.shortages().empty());
+      if (response.reserved()) holding.insert(request.order_uuid());
     }
-    response.set_reserved(response.shortages().empty());
-    if (response.reserved()) holding.insert(request.order_uuid());
-    return response;
+    return answers;
   }
+  int calls = 0;
   std::set<std::string> holding;  // orders, by UUID; what was released stays known
   std::set<std::string> released;
 };
@@ -63,10 +68,10 @@ class StockEventsTest : public ::testing::Test {
  protected:
   StockEventsTest() { postgres::Migrate(db_, {kMessagingMigrations}); }
 
-  static kafka::Event AnOrderOf(int64_t quantity) {
+  static kafka::Event AnOrderOf(int64_t quantity, int64_t id = 12) {
     events::v1::OrderCreated order;
-    order.set_order_id(12);
-    order.set_order_uuid("a7f0c3de-0000-4000-8000-000000000012");
+    order.set_order_id(id);
+    order.set_order_uuid("a7f0c3de-0000-4000-8000-0000000000" + std::to_string(id));
     order.set_user_id(7);
     order.set_total_price(1999 * quantity);
     order.set_currency("USD");
@@ -127,6 +132,27 @@ TEST_F(StockEventsTest, AnOrderThatCannotBeFilledIsAnnouncedAsRejectedWithWhatWa
   ASSERT_EQ(announced.size(), 1u);
   EXPECT_EQ(announced[0].type, "STOCK_REJECTED");
   EXPECT_THAT(announced[0].value, HasSubstr(R"("requested":5,"available":3)"));
+}
+
+TEST_F(StockEventsTest, OrdersHeardTogetherAreReservedByOneCallAndAnnouncedEachByItself) {
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock",
+                             {AnOrderOf(2, 12), AnOrderOf(5, 13), AnOrderOf(1, 14)}));
+  EXPECT_EQ(fake_.calls, 1);
+  const auto announced = Announced();
+  ASSERT_EQ(announced.size(), 3u);
+  EXPECT_EQ(announced[0].type + announced[0].key, "STOCK_RESERVED12");
+  EXPECT_EQ(announced[1].type + announced[1].key, "STOCK_REJECTED13");
+  EXPECT_EQ(announced[2].type + announced[2].key, "STOCK_RESERVED14");
+}
+
+TEST_F(StockEventsTest, AnOrderIsReservedBeforeItsCancellationIsHeard) {
+  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock",
+                             {AnOrderOf(2), ItsCancellation(), AnOrderOf(1, 13)}));
+  const auto announced = Announced();
+  ASSERT_EQ(announced.size(), 3u);
+  EXPECT_EQ(announced[0].type + announced[0].key, "STOCK_RESERVED12");
+  EXPECT_EQ(announced[1].type + announced[1].key, "STOCK_RELEASED12");
+  EXPECT_EQ(announced[2].type + announced[2].key, "STOCK_RESERVED13");
 }
 
 TEST_F(StockEventsTest, ASecondDeliveryChangesNothing) {

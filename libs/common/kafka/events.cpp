@@ -24,6 +24,18 @@ constexpr postgres::Statement kAppend{
     "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, headers, value) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)"};
 
+constexpr postgres::Statement kAppendSeveral{
+    "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, headers, value) "
+    "SELECT topic, key, event_id, type, source, time, traceparent, nullif(headers, '')::jsonb, value"
+    " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],"
+    "             $7::text[], $8::text[], $9::text[]) WITH ORDINALITY"
+    " AS e (topic, key, event_id, type, source, time, traceparent, headers, value, position)"
+    " ORDER BY position"};
+
+std::string Traceparent(const Event& event) {
+  return event.trace.trace_id.empty() ? std::string() : event.trace.Header();
+}
+
 using Uuid = std::array<unsigned char, 16>;
 
 std::string Format(Uuid uuid, unsigned char version) {
@@ -126,7 +138,28 @@ void Announce(postgres::Tx& tx, const Event& event) {
   std::optional<std::string> headers;
   if (!event.headers.empty()) headers = ToJson(event.headers);
   tx.Exec(kAppend, event.topic, event.key, event.id, event.type, event.source, event.time,
-          event.trace.trace_id.empty() ? "" : event.trace.Header(), headers, event.value);
+          Traceparent(event), headers, event.value);
+}
+
+void Announce(postgres::Tx& tx, const std::vector<Event>& events) {
+  if (events.empty()) return;
+  const auto column = [&events](auto value) {
+    std::vector<std::string> values;
+    values.reserve(events.size());
+    for (const Event& event : events) values.push_back(value(event));
+    return postgres::Array(values);
+  };
+  tx.Exec(kAppendSeveral, column([](const Event& event) { return event.topic; }),
+          column([](const Event& event) { return event.key; }),
+          column([](const Event& event) { return event.id; }),
+          column([](const Event& event) { return event.type; }),
+          column([](const Event& event) { return event.source; }),
+          column([](const Event& event) { return event.time; }),
+          column([](const Event& event) { return Traceparent(event); }),
+          column([](const Event& event) {
+            return event.headers.empty() ? std::string() : ToJson(event.headers);
+          }),
+          column([](const Event& event) { return event.value; }));
 }
 
 Handlers& Handlers::Ignore(std::string type) {
@@ -146,8 +179,8 @@ Result<std::unique_ptr<Message>> Handlers::Read(const Event& event) const {
   return message;
 }
 
-Result<void> Handlers::Handle(postgres::Tx& tx, const Message& message, const Event& event) const {
-  return handlers_.at(event.type).handle(tx, message, event);
+Result<void> Handlers::Handle(postgres::Tx& tx, const AnyHeard& heard) const {
+  return handlers_.at(heard.front().event.type).handle(tx, heard);
 }
 
 }  // namespace shop::kafka

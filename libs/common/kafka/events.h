@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "common/core/result.h"
 #include "common/postgres/pool.h"
@@ -55,6 +56,15 @@ Event Compose(const google::protobuf::Message& message, const Origin& origin);
 // after the commit.
 void Announce(postgres::Tx& tx, const google::protobuf::Message& message, const Origin& origin);
 void Announce(postgres::Tx& tx, const Event& event);
+// Several by one statement; they are published in this order.
+void Announce(postgres::Tx& tx, const std::vector<Event>& events);
+
+// An event that was heard, and what it says.
+template <typename Message>
+struct Heard {
+  const Message& message;
+  const Event& event;
+};
 
 // The handlers of one consumer group, by event type.
 //
@@ -73,9 +83,28 @@ class Handlers {
   template <typename Message>
   Handlers& On(std::function<Result<void>(postgres::Tx&, const Message&, const Event&)> handle) {
     return Add(Message::default_instance(),
-               [handle = std::move(handle)](
-                   postgres::Tx& tx, const google::protobuf::Message& message, const Event& event) {
-                 return handle(tx, static_cast<const Message&>(message), event);
+               [handle = std::move(handle)](postgres::Tx& tx, const AnyHeard& heard) {
+                 for (const auto& [message, event] : heard) {
+                   Result<void> done = handle(tx, static_cast<const Message&>(message), event);
+                   if (!done) return done;
+                 }
+                 return Result<void>(kDone);
+               });
+  }
+  // The same for a handler that does several at once, such as by one call for all of them: events of
+  // this type that come one after another, in their order; at least one. What it refuses is tried
+  // again one by one.
+  template <typename Message>
+  Handlers& OnSeveral(
+      std::function<Result<void>(postgres::Tx&, const std::vector<Heard<Message>>&)> handle) {
+    return Add(Message::default_instance(),
+               [handle = std::move(handle)](postgres::Tx& tx, const AnyHeard& heard) {
+                 std::vector<Heard<Message>> typed;
+                 typed.reserve(heard.size());
+                 for (const auto& [message, event] : heard) {
+                   typed.push_back({static_cast<const Message&>(message), event});
+                 }
+                 return handle(tx, typed);
                });
   }
   // A type this group knows of and does not need. What is neither handled nor ignored is held.
@@ -87,13 +116,12 @@ class Handlers {
   // Reads the event's value as the message of its type, which must be handled. Refuses what is
   // malformed.
   Result<std::unique_ptr<google::protobuf::Message>> Read(const Event& event) const;
-  // Calls the handler of the event's type.
-  Result<void> Handle(postgres::Tx& tx, const google::protobuf::Message& message,
-                      const Event& event) const;
+  // Calls the handler of the events' type: at least one, all of one type.
+  using AnyHeard = std::vector<Heard<google::protobuf::Message>>;
+  Result<void> Handle(postgres::Tx& tx, const AnyHeard& heard) const;
 
  private:
-  using Handler =
-      std::function<Result<void>(postgres::Tx&, const google::protobuf::Message&, const Event&)>;
+  using Handler = std::function<Result<void>(postgres::Tx&, const AnyHeard&)>;
   struct Entry {
     const google::protobuf::Message* prototype;
     Handler handle;
@@ -105,9 +133,14 @@ class Handlers {
   std::set<std::string> ignored_;
 };
 
-// Hands one event to its handler exactly as a Consumer of `group` does, inbox row included, but
-// answers a refusal in the place of holding the event. For tests of handlers that need no broker.
+// Hands events to their handlers exactly as a Consumer of `group` does that heard them together,
+// inbox rows included, but answers a refusal in the place of holding an event. For tests of handlers
+// that need no broker.
 Result<void> Deliver(postgres::Pool& db, const Handlers& handlers, const std::string& group,
-                     const Event& event);
+                     const std::vector<Event>& events);
+inline Result<void> Deliver(postgres::Pool& db, const Handlers& handlers, const std::string& group,
+                            const Event& event) {
+  return Deliver(db, handlers, group, std::vector<Event>{event});
+}
 
 }  // namespace shop::kafka

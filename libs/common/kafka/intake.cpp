@@ -150,14 +150,15 @@ struct Intake::State {
     return reading;
   }
 
-  Result<void> Handle(Tx& tx, const Reading& reading) {
-    const Event& event = reading.record->event;
+  // Hands over events of one type. The log names the first of several.
+  Result<void> Handle(Tx& tx, const Handlers::AnyHeard& heard) {
+    const Event& event = heard.front().event;
     const log::Scope scope{{"traceId", event.trace.trace_id},
                            {"eventId", event.id},
                            {"eventType", event.type},
                            {"eventKey", event.key}};
     const auto begin = std::chrono::steady_clock::now();
-    Result<void> outcome = handlers.Handle(tx, *reading.message, event);
+    Result<void> outcome = handlers.Handle(tx, heard);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     seconds.Add({{"group", group}, {"type", event.type}}, DurationBuckets()).Observe(took.count());
     return outcome;
@@ -307,6 +308,13 @@ Result<void> Intake::Take(const std::vector<const Record*>& records) {
         }
       }
       std::set<std::string> fresh = state.See(tx, ids);
+      Handlers::AnyHeard run;  // of one type, not handed over yet
+      const auto hand_over = [&]() -> Result<void> {
+        if (run.empty()) return kDone;
+        Result<void> handled = state.Handle(tx, run);
+        run.clear();
+        return handled;
+      };
       for (size_t i = 0; i < readings.size(); ++i) {
         const Reading& reading = readings[i];
         const Event& event = reading.record->event;
@@ -322,12 +330,15 @@ Result<void> Intake::Take(const std::vector<const Record*>& records) {
         } else if (fresh.erase(event.id) == 0) {
           outcomes.emplace_back(&event, "repeated");
         } else {
-          const Result<void> handled = state.Handle(tx, reading);
-          if (!handled) return handled;
+          if (!run.empty() && run.front().event.type != event.type) {
+            const Result<void> handled = hand_over();
+            if (!handled) return handled;
+          }
+          run.push_back({*reading.message, event});
           outcomes.emplace_back(&event, "handled");
         }
       }
-      return kDone;
+      return hand_over();
     });
     if (!taken) return taken;
   }
@@ -392,7 +403,7 @@ void Intake::State::Retry(int64_t id, const Record& record, int attempts) {
       outcome = "repeated";
       if (See(tx, {record.event.id}).empty()) return kDone;
       outcome = "handled";
-      return Handle(tx, reading);
+      return Handle(tx, {{*reading.message, record.event}});
     });
     if (handled) {
       if (outcome != nullptr) {
@@ -442,16 +453,20 @@ void Intake::CountHeld() {
 }
 
 Result<void> Deliver(postgres::Pool& db, const Handlers& handlers, const std::string& group,
-                     const Event& event) {
-  if (handlers.Ignores(event.type)) return kDone;
-  if (!handlers.Handles(event.type)) {
-    return Refusal{Code::kUnimplemented, "no handler for " + event.type};
+                     const std::vector<Event>& events) {
+  std::vector<Record> records;
+  for (const Event& event : events) {
+    if (handlers.Ignores(event.type)) continue;
+    if (!handlers.Handles(event.type)) {
+      return Refusal{Code::kUnimplemented, "no handler for " + event.type};
+    }
+    const auto message = handlers.Read(event);
+    if (!message) return message.refusal();
+    records.push_back({.event = event});
   }
-  const auto message = handlers.Read(event);
-  if (!message) return message.refusal();
-  Intake intake(db, group, handlers, {});
-  const Record record{.event = event};
-  return intake.Take({&record});
+  std::vector<const Record*> taken;
+  for (const Record& record : records) taken.push_back(&record);
+  return Intake(db, group, handlers, {}).Take(taken);
 }
 
 }  // namespace shop::kafka

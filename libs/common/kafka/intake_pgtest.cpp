@@ -371,6 +371,42 @@ TEST_F(IntakeTest, AReasonInAnyBytesIsKept) {
   EXPECT_THAT(Held(), ElementsAre(HasSubstr("xxx")));
 }
 
+TEST_F(IntakeTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
+  std::vector<std::string> calls;
+  const Handlers handlers =
+      Handlers()
+          .OnSeveral<OrderCancelled>([&](Tx& tx, const std::vector<Heard<OrderCancelled>>& heard) {
+            std::string keys;
+            std::vector<Event> announced;
+            for (const auto& [order, event] : heard) {
+              keys += event.key + order.reason() + " ";
+              announced.push_back(Compose(order, {.source = "test", .trace = event.trace}));
+            }
+            calls.push_back(keys);
+            Announce(tx, announced);
+            return Result<void>(kDone);
+          })
+          .On<events::v1::OrderShipped>(
+              [&](Tx&, const events::v1::OrderShipped&, const Event& event) -> Result<void> {
+                calls.push_back(event.key + " shipped");
+                return kDone;
+              })
+          .Ignore("ORDER_CONFIRMED");
+  events::v1::OrderShipped shipped;
+  shipped.set_order_id(1);
+  Event confirmed = Cancelled(5, "").event;
+  confirmed.type = "ORDER_CONFIRMED";
+  const Event twice = Cancelled(2, R"("b\)").event;
+  ASSERT_TRUE(Deliver(db_, handlers, "group",
+                      {Cancelled(1, "a").event, confirmed, twice, twice,
+                       Compose(shipped, {.source = "test", .trace = TraceContext::New()}), Cancelled(3, "c").event}));
+  EXPECT_THAT(calls, ElementsAre(R"(1a 2"b\ )", "1 shipped", "3c "));
+  const pqxx::result announced = Read(db_, [](Tx& tx) {
+    return tx.Run("SELECT string_agg(key || (value::json ->> 'reason'), ' ' ORDER BY id) FROM outbox");
+  });
+  EXPECT_EQ(announced[0][0].as<std::string>(), R"(1a 2"b\ 3c)");
+}
+
 TEST_F(IntakeTest, DeliverAnswersTheRefusal) {
   const Handlers handlers =
       Handlers().On<OrderCancelled>([](Tx&, const OrderCancelled&, const Event&) -> Result<void> {
