@@ -1,6 +1,8 @@
 #include "orders/order_events.h"
 
+#include <map>
 #include <stdexcept>
+#include <vector>
 
 #include "shop/cart/v1/cart.pb.h"
 #include "shop/events/v1/stock.pb.h"
@@ -23,46 +25,44 @@ events::v1::OrderCancelled Cancelled(const Standing& order) {
   return event;
 }
 
-// The order a fact of stock is about, locked; nothing when stock's word is known already.
-Result<std::optional<Standing>> AwaitingStock(postgres::Tx& tx, int64_t order_id) {
-  std::optional<Standing> order = FindForUpdate(tx, order_id);
-  if (!order) {
-    return Refusal{Code::kNotFound, "there is no order " + std::to_string(order_id)};
-  }
-  if (order->facts.stock != StockFact::kNone) order.reset();
-  return order;
+void Settle(Standing* order, const events::v1::StockReserved&) {
+  order->facts.stock = StockFact::kReserved;
 }
 
-Result<void> OnStockReserved(postgres::Tx& tx, const events::v1::StockReserved& event,
-                             const kafka::Event& envelope) {
-  Result<std::optional<Standing>> order = AwaitingStock(tx, event.order_id());
-  if (!order) return order.refusal();
-  if (!order->has_value()) return kDone;
-
-  const v1::OrderStatus before = StatusOf((*order)->facts);
-  (*order)->facts.stock = StockFact::kReserved;
-  Update(tx, **order);
-  // An order that was cancelled meanwhile stays so; stock hears of that and releases.
-  if (StatusOf((*order)->facts) != before) {
-    kafka::Announce(tx, About<events::v1::OrderConfirmed>(**order),
-                    EventOrigin(envelope.trace, envelope.id));
-  }
-  return kDone;
+void Settle(Standing* order, const events::v1::StockRejected& event) {
+  order->facts.stock = StockFact::kRejected;
+  // An order that was cancelled meanwhile keeps that reason.
+  if (order->reason.empty()) order->reason = RejectionReason(event.shortages());
 }
 
-Result<void> OnStockRejected(postgres::Tx& tx, const events::v1::StockRejected& event,
-                             const kafka::Event& envelope) {
-  Result<std::optional<Standing>> order = AwaitingStock(tx, event.order_id());
-  if (!order) return order.refusal();
-  if (!order->has_value()) return kDone;
+// Stock's word on orders. The first one stands. An order that was cancelled meanwhile stays so:
+// stock hears of that and releases.
+template <typename Fact>
+Result<void> OnStockDecided(postgres::Tx& tx, const std::vector<kafka::Heard<Fact>>& heard) {
+  std::vector<int64_t> ids;
+  for (const auto& [fact, event] : heard) ids.push_back(fact.order_id());
+  std::map<int64_t, Standing> orders = FindForUpdate(tx, ids);
 
-  const v1::OrderStatus before = StatusOf((*order)->facts);
-  (*order)->facts.stock = StockFact::kRejected;
-  if (StatusOf((*order)->facts) != before) {
-    (*order)->reason = RejectionReason(event.shortages());
-    kafka::Announce(tx, Cancelled(**order), EventOrigin(envelope.trace, envelope.id));
+  std::vector<Standing> changed;
+  std::vector<kafka::Event> announced;
+  for (const auto& [fact, event] : heard) {
+    const auto found = orders.find(fact.order_id());
+    if (found == orders.end()) {
+      return Refusal{Code::kNotFound, "there is no order " + std::to_string(fact.order_id())};
+    }
+    Standing& order = found->second;
+    if (order.facts.stock != StockFact::kNone) continue;
+    const v1::OrderStatus before = StatusOf(order.facts);
+    Settle(&order, fact);
+    changed.push_back(order);
+    if (StatusOf(order.facts) == before) continue;
+    const kafka::Origin origin = EventOrigin(event.trace, event.id);
+    announced.push_back(order.facts.stock == StockFact::kReserved
+                            ? kafka::Compose(About<events::v1::OrderConfirmed>(order), origin)
+                            : kafka::Compose(Cancelled(order), origin));
   }
-  Update(tx, **order);
+  Update(tx, changed);
+  kafka::Announce(tx, announced);
   return kDone;
 }
 
@@ -102,8 +102,8 @@ kafka::Origin EventOrigin(const TraceContext& trace, const std::string& cause_id
 
 kafka::Handlers EventHandlers() {
   return kafka::Handlers()
-      .On<events::v1::StockReserved>(OnStockReserved)
-      .On<events::v1::StockRejected>(OnStockRejected)
+      .OnSeveral<events::v1::StockReserved>(OnStockDecided<events::v1::StockReserved>)
+      .OnSeveral<events::v1::StockRejected>(OnStockDecided<events::v1::StockRejected>)
       .Ignore("STOCK_RELEASED");
 }
 

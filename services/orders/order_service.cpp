@@ -180,17 +180,18 @@ Result<v1::OrderState> OrderService::UpdateOrderStatus(
     const Call& call, const v1::UpdateOrderStatusRequest& request) {
   Result<v1::OrderState> moved =
       postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::OrderState> {
-        std::optional<Standing> order = FindForUpdate(tx, request.id());
-        if (!order) return NoOrder(request.id());
-        if (StatusOf(order->facts) != request.status()) {
-          if (Result<void> move = Move(&order->facts, request.status()); !move) {
+        std::map<int64_t, Standing> found = FindForUpdate(tx, {request.id()});
+        if (found.empty()) return NoOrder(request.id());
+        Standing& order = found.begin()->second;
+        if (StatusOf(order.facts) != request.status()) {
+          if (Result<void> move = Move(&order.facts, request.status()); !move) {
             return move.refusal();
           }
           if (request.status() == v1::ORDER_STATUS_CANCELLED) {
-            order->reason = request.reason().empty() ? "cancelled by the shop" : request.reason();
+            order.reason = request.reason().empty() ? "cancelled by the shop" : request.reason();
           }
-          Update(tx, *order);
-          AnnounceMove(tx, *order, EventOrigin(call.trace));
+          Update(tx, {order});
+          AnnounceMove(tx, order, EventOrigin(call.trace));
         }
         return *FindState(tx, request.id(), 0);
       });

@@ -120,15 +120,22 @@ class OrderServiceTest : public ::testing::Test {
     return types;
   }
 
-  // Hears `message` about an order, as one delivery of the event that has this id.
+  // What a message about an order says, as the event that has this id.
   template <typename Message>
-  Result<void> Hear(const v1::Order& order, const std::string& event_id) {
+  static kafka::Event Word(const v1::Order& order, const std::string& event_id) {
     Message message;
     message.set_order_id(order.id());
     message.set_order_uuid(order.uuid());
     kafka::Event event = kafka::Compose(message, {.source = "stock", .trace = TraceContext::New()});
     event.id = event_id;
-    return kafka::Deliver(db_, EventHandlers(), "orders", event);
+    return event;
+  }
+  Result<void> Deliver(const std::vector<kafka::Event>& events) {
+    return kafka::Deliver(db_, EventHandlers(), "orders", events);
+  }
+  template <typename Message>
+  Result<void> Hear(const v1::Order& order, const std::string& event_id) {
+    return Deliver({Word<Message>(order, event_id)});
   }
 
   testing::TestDatabase database_;
@@ -280,6 +287,27 @@ TEST_F(OrderServiceTest, RejectedStockCancelsTheOrderWithTheReason) {
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_CANCELLED);
   EXPECT_THAT(Get(order.id()).reason(), HasSubstr("not enough stock"));
   EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CANCELLED"));
+}
+
+TEST_F(OrderServiceTest, WordsOfStockThatComeTogetherEachMoveTheirOrder) {
+  const v1::Order first = Place(7);
+  const v1::Order second = Place(8);
+  ASSERT_TRUE(Deliver({Word<events::v1::StockReserved>(second, "e1"),
+                       Word<events::v1::StockReserved>(first, "e2"),
+                       Word<events::v1::StockReserved>(second, "e3")}));
+  EXPECT_EQ(Get(first.id()).status(), v1::ORDER_STATUS_PROCESSING);
+  EXPECT_EQ(Get(second.id()).status(), v1::ORDER_STATUS_PROCESSING);
+  EXPECT_THAT(Announced(),
+              ElementsAre("ORDER_CREATED", "ORDER_CREATED", "ORDER_CONFIRMED", "ORDER_CONFIRMED"));
+}
+
+TEST_F(OrderServiceTest, AWordAboutAnUnknownOrderMovesNoneOfThoseItCameWith) {
+  const v1::Order order = Place(7);
+  v1::Order unknown = order;
+  unknown.set_id(order.id() + 1);
+  EXPECT_FALSE(Deliver({Word<events::v1::StockReserved>(order, "e1"),
+                        Word<events::v1::StockReserved>(unknown, "e2")}));
+  EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_PENDING);
 }
 
 TEST_F(OrderServiceTest, TheFirstWordOfStockStands) {

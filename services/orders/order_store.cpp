@@ -184,39 +184,59 @@ v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
   return response;
 }
 
-std::optional<Standing> FindForUpdate(Tx& tx, int64_t id) {
+std::map<int64_t, Standing> FindForUpdate(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kFind{
-      "SELECT id, uuid, user_id, stock, progress, reason FROM orders WHERE id = $1 FOR UPDATE"};
-  const pqxx::result rows = tx.Exec(kFind, id);
-  if (rows.empty()) return std::nullopt;
-  Standing standing{rows[0]["id"].as<int64_t>(),
-                    rows[0]["uuid"].as<std::string>(),
-                    rows[0]["user_id"].as<int64_t>(),
-                    {},
-                    rows[0]["reason"].as<std::string>("")};
-  if (!rows[0]["stock"].is_null()) {
-    standing.facts.stock = rows[0]["stock"].as<std::string>() == "RESERVED" ? StockFact::kReserved
-                                                                            : StockFact::kRejected;
+      "SELECT id, uuid, user_id, stock, progress, reason FROM orders "
+      "WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE"};
+  std::map<int64_t, Standing> found;
+  for (const pqxx::row& row : tx.Exec(kFind, postgres::Array(ids))) {
+    Standing standing{row["id"].as<int64_t>(),
+                      row["uuid"].as<std::string>(),
+                      row["user_id"].as<int64_t>(),
+                      {},
+                      row["reason"].as<std::string>("")};
+    if (!row["stock"].is_null()) {
+      standing.facts.stock = row["stock"].as<std::string>() == "RESERVED" ? StockFact::kReserved
+                                                                          : StockFact::kRejected;
+    }
+    if (!row["progress"].is_null()) {
+      standing.facts.progress = ParseStatus(row["progress"].as<std::string>());
+    }
+    found.emplace(standing.id, std::move(standing));
   }
-  if (!rows[0]["progress"].is_null()) {
-    standing.facts.progress = ParseStatus(rows[0]["progress"].as<std::string>());
-  }
-  return standing;
+  return found;
 }
 
-void Update(Tx& tx, const Standing& standing) {
+void Update(Tx& tx, const std::vector<Standing>& standings) {
   static constexpr Statement kUpdate{
-      "UPDATE orders SET status = $2, stock = $3, progress = $4, reason = nullif($5, ''), "
-      "seq = seq + 1, updated_at = now() WHERE id = $1"};
-  std::optional<std::string> stock;
-  if (standing.facts.stock == StockFact::kReserved) stock = "RESERVED";
-  if (standing.facts.stock == StockFact::kRejected) stock = "REJECTED";
-  std::optional<std::string> progress;
-  if (standing.facts.progress != v1::ORDER_STATUS_UNSPECIFIED) {
-    progress = StatusText(standing.facts.progress);
-  }
-  tx.Exec(kUpdate, standing.id, StatusText(StatusOf(standing.facts)), stock, progress,
-          standing.reason);
+      "UPDATE orders SET status = s.status, stock = nullif(s.stock, ''), "
+      "progress = nullif(s.progress, ''), reason = nullif(s.reason, ''), "
+      "seq = seq + 1, updated_at = now() "
+      "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])"
+      " AS s (id, status, stock, progress, reason) WHERE orders.id = s.id"};
+  if (standings.empty()) return;
+  tx.Exec(kUpdate, Column(standings, [](const Standing& standing) { return standing.id; }),
+          Column(standings,
+                 [](const Standing& standing) { return StatusText(StatusOf(standing.facts)); }),
+          Column(standings,
+                 [](const Standing& standing) -> std::string {
+                   switch (standing.facts.stock) {
+                     case StockFact::kNone:
+                       return "";
+                     case StockFact::kReserved:
+                       return "RESERVED";
+                     case StockFact::kRejected:
+                       return "REJECTED";
+                   }
+                   return "";
+                 }),
+          Column(standings,
+                 [](const Standing& standing) {
+                   return standing.facts.progress == v1::ORDER_STATUS_UNSPECIFIED
+                              ? std::string()
+                              : StatusText(standing.facts.progress);
+                 }),
+          Column(standings, [](const Standing& standing) { return standing.reason; }));
 }
 
 std::optional<KeyUse> FindKey(Tx& tx, int64_t user_id, const std::string& key) {

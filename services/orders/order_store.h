@@ -1,6 +1,7 @@
 // All SQL of the orders service. Functions that take a Tx belong to the caller's transaction.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -50,10 +51,10 @@ struct Standing {
   Facts facts;
   std::string reason;  // why it was cancelled
 };
-// Locks the order's row until the transaction ends.
-std::optional<Standing> FindForUpdate(postgres::Tx& tx, int64_t id);
+// Those of the orders that there are, by id. Locks their rows until the transaction ends.
+std::map<int64_t, Standing> FindForUpdate(postgres::Tx& tx, const std::vector<int64_t>& ids);
 // Writes the facts and the status that follows from them, and counts `seq` on.
-void Update(postgres::Tx& tx, const Standing& standing);
+void Update(postgres::Tx& tx, const std::vector<Standing>& standings);
 
 // The order that a key has made, if any.
 struct KeyUse {
