@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures the release build on a stack of its own, each figure beside its own limit in the same run.
 
-  tests/load/bench.py --bin build/release/bin [--rounds 3] [--seconds 4] [--write]
+  tests/load/bench.py --bin build/release/bin [--rounds 3] [--seconds 4] [--only orders] [--write]
 
 Everything runs on this machine: the load, the platform and the servers share its processors, so
 what counts are the ratios within a run. Every round measures everything once, in the same order; the
@@ -248,8 +248,12 @@ def arguments():
     parser.add_argument("--limit", type=int, default=1500, help="seconds for everything")
     parser.add_argument("--results", type=Path, default=REPO / "build/bench.json")
     parser.add_argument("--commit", help="what the executables were built from, when not from this tree")
+    parser.add_argument("--only", default="", help="the cases with this in their name")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.only and args.write:
+        parser.error("--write needs all cases")
+    return args
 
 
 def give_up(*_):
@@ -270,7 +274,7 @@ def main():
         time.sleep(3)
         idle = shop.memory()
         bench = Bench(shop, folder, args)
-        bench.measure(bench.cases())
+        bench.measure([case for case in bench.cases() if args.only in case.name])
         shop.settle()
         results = bench.results() | {"machine": machine, "started": started,
                                      "memory": {"idle": idle, "after": shop.memory()}}
@@ -285,7 +289,7 @@ def main():
         shutil.rmtree(folder, ignore_errors=True)
     args.results.parent.mkdir(parents=True, exist_ok=True)
     args.results.write_text(json.dumps(results, indent=1))
-    text = report.text(results)
+    text = report.part(results) if args.only else report.text(results)
     print(text)
     if args.write:
         report.write(text)

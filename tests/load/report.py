@@ -142,6 +142,12 @@ def nestjs(results):
     return table(["", "this to NestJS"], rows)
 
 
+def part(results):
+    """What there is to say of a few cases alone."""
+    return "\n\n".join([throughput(results), latencies(results), cpu(results)] +
+                       ([decided(results)] if results["decided"] else []))
+
+
 def text(results):
     machine_ = results["machine"]
     strangers = results["strangers"]
