@@ -26,6 +26,9 @@ using Place = std::pair<std::string, int>;  // topic, partition
 
 constexpr auto kFirstBackoff = milliseconds(100);
 constexpr auto kLongestBackoff = milliseconds(5'000);
+// How often offsets are committed. What is not committed yet is delivered again, and the inbox
+// knows it; each commit is a record that the broker writes.
+constexpr auto kCommitEvery = milliseconds(500);
 constexpr auto kHouseKeeping = std::chrono::seconds(5);
 constexpr auto kForgetting = std::chrono::minutes(10);
 
@@ -93,6 +96,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
   void StartWaiting(const std::string& why);
   void StopWaiting();
   void PauseAll(bool pause);
+  void CommitIfDue();
   void Commit(bool now);
   void MeasureLag();
   int64_t Committed(const Place& place, int64_t low);
@@ -125,6 +129,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
   bool waiting = false;
   steady_clock::time_point wait_until{};
   milliseconds backoff = kFirstBackoff;
+  steady_clock::time_point committed{};
   steady_clock::time_point measured{};
 
   std::atomic<bool> joined = false;
@@ -224,6 +229,7 @@ void Consumer::State::HearUntilStopped() {
     }
     if (stopping) break;
     if (!pending.empty() && (!waiting || steady_clock::now() >= wait_until)) Work();
+    CommitIfDue();
     MeasureLag();
   }
 }
@@ -297,7 +303,6 @@ void Consumer::State::Finish(size_t count) {
     pending.pop_front();
   }
   singly -= std::min(singly, count);
-  Commit(false);
 }
 
 // A dependency is away: nothing is fetched, the group is still served, and the first of what is
@@ -329,6 +334,13 @@ void Consumer::State::PauseAll(bool pause) {
   } else {
     client->resume(partitions.list());
   }
+}
+
+void Consumer::State::CommitIfDue() {
+  const auto now = steady_clock::now();
+  if (uncommitted.empty() || now - committed < kCommitEvery) return;
+  committed = now;
+  Commit(false);
 }
 
 void Consumer::State::Commit(bool now) {
