@@ -1,5 +1,7 @@
 #include "notification/mail_jobs.h"
 
+#include <algorithm>
+
 namespace shop::notification {
 namespace {
 
@@ -15,7 +17,7 @@ constexpr postgres::Statement kLease{R"sql(
       WHERE state = 'WAITING' AND next_at <= now()
         AND (leased_until IS NULL OR leased_until <= now())
       ORDER BY next_at, id
-      LIMIT 1
+      LIMIT $2
       FOR UPDATE SKIP LOCKED)
     UPDATE mail_jobs AS job
     SET attempts = attempts + 1, leased_until = now() + $1 * interval '1 millisecond'
@@ -23,6 +25,12 @@ constexpr postgres::Statement kLease{R"sql(
     WHERE job.id = due.id
     RETURNING job.id, order_id, kind, user_id, event, traceparent, attempts, taken_over,
               (extract(epoch FROM created_at) * 1000)::bigint AS created_at)sql"};
+
+constexpr postgres::Statement kGiveBack{R"sql(
+    UPDATE mail_jobs AS job
+    SET attempts = job.attempts - 1, leased_until = NULL
+    FROM unnest($1::bigint[], $2::bigint[]) AS mine (id, attempts)
+    WHERE job.id = mine.id AND job.attempts = mine.attempts AND state = 'WAITING')sql"};
 
 constexpr postgres::Statement kFinish{R"sql(
     UPDATE mail_jobs
@@ -54,23 +62,40 @@ bool InsertOnce(postgres::Tx& tx, const NewMailJob& job) {
              .affected_rows() == 1;
 }
 
-std::optional<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease) {
-  const pqxx::result leased =
-      postgres::InTransaction(db, [&](postgres::Tx& tx) { return tx.Exec(kLease, lease.count()); });
-  if (leased.empty()) return std::nullopt;
-  const pqxx::row row = leased[0];
-  MailJob job;
-  job.id = row["id"].as<int64_t>();
-  job.order_id = row["order_id"].as<int64_t>();
-  job.kind = row["kind"].as<std::string>();
-  job.user_id = row["user_id"].as<int64_t>();
-  job.event = row["event"].as<std::string>();
-  job.traceparent = row["traceparent"].as<std::string>();
-  job.created_at = std::chrono::system_clock::time_point(
-      std::chrono::milliseconds(row["created_at"].as<int64_t>()));
-  job.attempt = row["attempts"].as<int>();
-  job.taken_over = row["taken_over"].as<bool>();
-  return job;
+std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, int count) {
+  const pqxx::result leased = postgres::InTransaction(
+      db, [&](postgres::Tx& tx) { return tx.Exec(kLease, lease.count(), count); });
+  std::vector<MailJob> jobs;
+  for (const pqxx::row& row : leased) {
+    MailJob& job = jobs.emplace_back();
+    job.id = row["id"].as<int64_t>();
+    job.order_id = row["order_id"].as<int64_t>();
+    job.kind = row["kind"].as<std::string>();
+    job.user_id = row["user_id"].as<int64_t>();
+    job.event = row["event"].as<std::string>();
+    job.traceparent = row["traceparent"].as<std::string>();
+    job.created_at = std::chrono::system_clock::time_point(
+        std::chrono::milliseconds(row["created_at"].as<int64_t>()));
+    job.attempt = row["attempts"].as<int>();
+    job.taken_over = row["taken_over"].as<bool>();
+  }
+  // RETURNING promises no order.
+  std::sort(jobs.begin(), jobs.end(),
+            [](const MailJob& one, const MailJob& other) { return one.id < other.id; });
+  return jobs;
+}
+
+void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs) {
+  if (jobs.empty()) return;
+  std::vector<int64_t> ids;
+  std::vector<int64_t> attempts;
+  for (const MailJob& job : jobs) {
+    ids.push_back(job.id);
+    attempts.push_back(job.attempt);
+  }
+  postgres::InTransaction(db, [&](postgres::Tx& tx) {
+    tx.Exec(kGiveBack, postgres::Array(ids), postgres::Array(attempts));
+  });
 }
 
 bool Finish(postgres::Pool& db, const MailJob& job, MailEnd end, const std::string& why) {

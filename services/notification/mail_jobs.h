@@ -1,13 +1,13 @@
 // All SQL of notification: the mails that are to be sent. Every time is the database's.
 //
-// A sender leases a job, works on it and says how it ended. A lease that ran out is taken over by
+// A sender leases jobs, works on each and says how it ended. A lease that ran out is taken over by
 // the next sender; what its last holder says after that changes nothing.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string>
+#include <vector>
 
 #include "common/postgres/pool.h"
 
@@ -41,8 +41,12 @@ enum class MailEnd { kSent, kRefused, kGone };
 // False when there is a job of that order and kind, which stays as it is.
 bool InsertOnce(postgres::Tx& tx, const NewMailJob& job);
 
-// Leases the job that has been due the longest, if any is.
-std::optional<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease);
+// Leases the jobs that have been due the longest: at most `count`, in the order
+// they were written.
+std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, int count = 1);
+
+// Gives back jobs that were not begun; whose lease is somebody else's by now stays as it is.
+void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs);
 
 // Ends a job. False when the lease is somebody else's by now.
 bool Finish(postgres::Pool& db, const MailJob& job, MailEnd end, const std::string& why = {});

@@ -47,6 +47,10 @@ class MailJobsTest : public ::testing::Test {
     return postgres::Read(db,
                           [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<std::string>(); });
   }
+  std::optional<MailJob> LeaseOne(std::chrono::milliseconds lease) {
+    const std::vector<MailJob> jobs = Lease(db, lease);
+    return jobs.empty() ? std::nullopt : std::optional(jobs[0]);
+  }
   std::string State() { return Value("SELECT state FROM mail_jobs"); }
 
   shop::testing::TestDatabase database;
@@ -55,7 +59,7 @@ class MailJobsTest : public ::testing::Test {
 
 TEST_F(MailJobsTest, AJobIsLeasedAsItWasWritten) {
   ASSERT_TRUE(Insert(42));
-  const std::optional<MailJob> job = Lease(db, kLong);
+  const std::optional<MailJob> job = LeaseOne(kLong);
   ASSERT_TRUE(job);
   EXPECT_EQ(job->order_id, 42);
   EXPECT_EQ(job->kind, "ORDER_CREATED");
@@ -80,7 +84,7 @@ TEST_F(MailJobsTest, SendersAtOnceNeverHoldOneJobTogether) {
   std::vector<std::thread> senders;
   for (int i = 0; i < 4; ++i) {
     senders.emplace_back([&] {
-      while (const std::optional<MailJob> job = Lease(db, kLong)) {
+      while (const std::optional<MailJob> job = LeaseOne(kLong)) {
         const std::lock_guard lock(mutex);
         ++leases[job->order_id];
       }
@@ -91,49 +95,64 @@ TEST_F(MailJobsTest, SendersAtOnceNeverHoldOneJobTogether) {
   for (const auto& [order, count] : leases) EXPECT_EQ(count, 1) << order;
 }
 
+TEST_F(MailJobsTest, SeveralJobsAreLeasedInTheirOrderAndThoseGivenBackAreAsBefore) {
+  for (int64_t order = 1; order <= 4; ++order) ASSERT_TRUE(Insert(order));
+  std::vector<MailJob> jobs = Lease(db, kLong, 3);
+  ASSERT_EQ(jobs.size(), 3u);
+  EXPECT_EQ(jobs[0].order_id, 1);
+  EXPECT_EQ(jobs[2].order_id, 3);
+  EXPECT_TRUE(Finish(db, jobs[0], MailEnd::kSent));
+  GiveBack(db, {jobs[1], jobs[2]});
+  const std::vector<MailJob> again = Lease(db, kLong, 9);
+  ASSERT_EQ(again.size(), 3u);
+  EXPECT_EQ(again[0].order_id, 2);
+  EXPECT_EQ(again[0].attempt, 1);
+  EXPECT_FALSE(again[0].taken_over);
+}
+
 TEST_F(MailJobsTest, ALeaseThatRanOutIsTakenOver) {
   ASSERT_TRUE(Insert(42));
-  ASSERT_TRUE(Lease(db, kNone));
+  ASSERT_TRUE(LeaseOne(kNone));
   std::optional<MailJob> second;
-  ASSERT_TRUE(Eventually([&] { return (second = Lease(db, kLong)).has_value(); }));
+  ASSERT_TRUE(Eventually([&] { return (second = LeaseOne(kLong)).has_value(); }));
   EXPECT_EQ(second->attempt, 2);
   EXPECT_TRUE(second->taken_over);
 }
 
 TEST_F(MailJobsTest, WhoLostTheLeaseChangesNothing) {
   ASSERT_TRUE(Insert(42));
-  const std::optional<MailJob> first = Lease(db, kNone);
+  const std::optional<MailJob> first = LeaseOne(kNone);
   std::optional<MailJob> second;
-  ASSERT_TRUE(Eventually([&] { return (second = Lease(db, kLong)).has_value(); }));
+  ASSERT_TRUE(Eventually([&] { return (second = LeaseOne(kLong)).has_value(); }));
   EXPECT_FALSE(Postpone(db, *first, kNone, "late"));
   EXPECT_FALSE(Finish(db, *first, MailEnd::kRefused));
-  EXPECT_FALSE(Lease(db, kLong));
+  EXPECT_FALSE(LeaseOne(kLong));
   EXPECT_TRUE(Finish(db, *second, MailEnd::kSent));
   EXPECT_EQ(State(), "SENT");
 }
 
 TEST_F(MailJobsTest, AFinishedJobIsNeverLeasedAgain) {
   ASSERT_TRUE(Insert(42));
-  const std::optional<MailJob> job = Lease(db, kNone);
+  const std::optional<MailJob> job = LeaseOne(kNone);
   EXPECT_TRUE(Finish(db, *job, MailEnd::kGone, "why"));
   EXPECT_EQ(State(), "GONE");
   EXPECT_EQ(Value("SELECT last_error FROM mail_jobs"), "why");
-  EXPECT_FALSE(Lease(db, kLong));
+  EXPECT_FALSE(LeaseOne(kLong));
   EXPECT_FALSE(Finish(db, *job, MailEnd::kSent));
 }
 
 TEST_F(MailJobsTest, APostponedJobWaits) {
   ASSERT_TRUE(Insert(42));
-  EXPECT_TRUE(Postpone(db, *Lease(db, kLong), kLong, "away"));
-  EXPECT_FALSE(Lease(db, kLong));
+  EXPECT_TRUE(Postpone(db, *LeaseOne(kLong), kLong, "away"));
+  EXPECT_FALSE(LeaseOne(kLong));
   EXPECT_EQ(State(), "WAITING");
 }
 
 TEST_F(MailJobsTest, APostponedJobComesBackWithoutASuspicion) {
   ASSERT_TRUE(Insert(42));
-  EXPECT_TRUE(Postpone(db, *Lease(db, kLong), kNone, "away"));
+  EXPECT_TRUE(Postpone(db, *LeaseOne(kLong), kNone, "away"));
   std::optional<MailJob> job;
-  ASSERT_TRUE(Eventually([&] { return (job = Lease(db, kLong)).has_value(); }));
+  ASSERT_TRUE(Eventually([&] { return (job = LeaseOne(kLong)).has_value(); }));
   EXPECT_FALSE(job->taken_over);
 }
 
@@ -150,7 +169,7 @@ TEST_F(MailJobsTest, AnOrderThatWasCreatedLeavesOneJobHoweverOftenItIsHeard) {
   again.id = "another";
   ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", again));
   EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "1");
-  const std::optional<MailJob> job = Lease(db, kLong);
+  const std::optional<MailJob> job = LeaseOne(kLong);
   EXPECT_EQ(job->event, event.value);
   EXPECT_EQ(job->traceparent, event.trace.Header());
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "common/json/codec.h"
 #include "common/telemetry/log.h"
@@ -21,6 +22,7 @@ namespace shop::notification {
 namespace {
 
 constexpr std::chrono::seconds kUsersLimit{3};
+constexpr int kAtOnce = 16;  // jobs leased together
 
 }  // namespace
 
@@ -39,7 +41,7 @@ struct MailSender::State {
     while (!stop.stop_requested()) {
       bool more = false;
       try {
-        more = SendNext(stop);
+        more = SendSome(stop);
         if (std::exchange(broken, false)) log::Info("mails are looked for again");
       } catch (const std::exception& error) {
         if (!std::exchange(broken, true)) {
@@ -52,26 +54,39 @@ struct MailSender::State {
     }
   }
 
-  // Whether to look for the next one at once: false when there is none, and after a failure, which
-  // will often meet the next one too.
-  bool SendNext(const std::stop_token& stop) {
-    const std::optional<MailJob> job = Lease(db, options.lease);
-    if (!job) return false;
-    const TraceContext trace = TraceContext::FromHeader(job->traceparent);
-    const log::Scope scope({{"traceId", trace.trace_id}, {"orderId", job->order_id}});
-    if (job->taken_over) {
+  // Whether to look for more at once: false when there are none, and after a failure, which will
+  // often meet the next one too.
+  bool SendSome(const std::stop_token& stop) {
+    const auto leased = std::chrono::steady_clock::now();
+    std::vector<MailJob> jobs = Lease(db, options.lease, kAtOnce);
+    bool more = !jobs.empty();
+    size_t done = 0;
+    while (more && done < jobs.size() && !stop.stop_requested() &&
+           std::chrono::steady_clock::now() - leased < options.lease / 4) {
+      more = SendOne(jobs[done], stop);
+      ++done;
+    }
+    jobs.erase(jobs.begin(), jobs.begin() + static_cast<std::ptrdiff_t>(done));
+    GiveBack(db, jobs);
+    return more;
+  }
+
+  // Should the database go away meanwhile the lease runs out, and the job is taken over as one
+  // whose outcome is unknown.
+  bool SendOne(const MailJob& job, const std::stop_token& stop) {
+    const TraceContext trace = TraceContext::FromHeader(job.traceparent);
+    const log::Scope scope({{"traceId", trace.trace_id}, {"orderId", job.order_id}});
+    if (job.taken_over) {
       unknown.Increment();
       log::Warning("a sender left a mail without a word, it may be sent twice", {});
     }
     std::optional<MailAnswer> answer;
     try {
-      answer = Attempt(*job, trace, stop);
+      answer = Attempt(job, trace, stop);
     } catch (const std::exception& error) {
       answer = MailAnswer{MailOutcome::kFailed, error.what()};
     }
-    // Should the database be away here the lease runs out, and the job is taken over as one whose
-    // outcome is unknown.
-    return Conclude(*job, answer);
+    return Conclude(job, answer);
   }
 
   // Nothing when the user is gone. Throws only before anything was sent.

@@ -1,6 +1,6 @@
 // Sends the mails that wait in the database.
 //
-// Any number of senders may run, in any number of processes: each leases one job at a time. What
+// Any number of senders may run, in any number of processes: each leases a few jobs at a time. What
 // was not sent is tried again with growing pauses, for as long as it takes. A mail may arrive twice
 // only where the outcome of an attempt was unknown: the server's answer got lost, or the sender
 // died between sending and saying so. Those are counted.
@@ -21,7 +21,7 @@ namespace shop::notification {
 struct SenderOptions {
   // How often due jobs are looked for.
   std::chrono::milliseconds poll{500};
-  // Longer than any attempt takes.
+  // Attempts begin in its first quarter alone, so one may take three quarters of it.
   std::chrono::milliseconds lease{60'000};
   // The pause after a job's first failure; it doubles up to the longest.
   std::chrono::milliseconds first_pause{1'000};

@@ -254,7 +254,7 @@ TEST_F(NotificationTest, AnAddressThatIsNoneEndsTheJob) {
 TEST_F(NotificationTest, AJobThatASenderLeftWithoutAWordIsSentAndCounted) {
   const double unknown = Attempts("unknown");
   Hear(OrderCreated());
-  ASSERT_TRUE(Lease(db, std::chrono::milliseconds(1)));
+  ASSERT_EQ(Lease(db, std::chrono::milliseconds(1)).size(), 1u);
   const MailSender sender = Sender();
   ASSERT_TRUE(Eventually([&] { return State() == "SENT"; }));
   EXPECT_EQ(Attempts("unknown"), unknown + 1);
