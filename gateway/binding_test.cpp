@@ -131,6 +131,16 @@ TEST_F(QueryTest, ASingleValueGivenTwiceIsRefused) {
             R"(filter { author: "a" inner { author: "a" } })");
 }
 
+TEST_F(QueryTest, NestingEndsWhereThatOfBodiesDoes) {
+  const auto nested = [](int levels) {
+    std::string name = "filter";
+    for (int i = 0; i < levels; ++i) name += ".inner";
+    return name + ".author";
+  };
+  EXPECT_THAT(Reads(nested(30) + "=a"), ::testing::EndsWith("} }"));
+  EXPECT_EQ(Reads(nested(31) + "=a"), "refused: " + nested(31));
+}
+
 TEST(WholeBody, IsTheMessage) {
   Bound<CreateBookRequest> bind({}, "*");
   EXPECT_EQ(bind(Body(R"({"title":"T","price":9.99,"extra":1})")), "title: \"T\" price: 999");

@@ -215,10 +215,9 @@ Router::Found Router::Find(std::string_view method, std::string_view target) con
   }
 
   const Route* taken = nullptr;
-  const auto allow = [&found](std::string_view name) {
-    if (found.allow.find(name) != std::string::npos) return;
-    if (!found.allow.empty()) found.allow += ", ";
-    found.allow += name;
+  std::vector<std::string_view> allowed;
+  const auto allow = [&allowed](std::string_view name) {
+    if (std::find(allowed.begin(), allowed.end(), name) == allowed.end()) allowed.push_back(name);
   };
   for (const Route& route : routes_) {
     if (!Matches(route, path)) continue;
@@ -231,7 +230,11 @@ Router::Found Router::Find(std::string_view method, std::string_view target) con
     if (route.method == "GET") allow("HEAD");
   }
   if (taken == nullptr) {
-    if (!found.allow.empty()) allow("OPTIONS");
+    if (!allowed.empty()) allow("OPTIONS");
+    for (const std::string_view name : allowed) {
+      if (!found.allow.empty()) found.allow += ", ";
+      found.allow += name;
+    }
     return found;
   }
   found.route = taken->number;

@@ -73,6 +73,11 @@ TEST_F(Routes, AnotherMethodIsToldWhichOnesThereAre) {
   EXPECT_EQ(Takes("OPTIONS", "/any/x/thing"), "allow GET, HEAD, OPTIONS");
 }
 
+TEST_F(Routes, AMethodWhoseNameIsInAnothersIsToldToo) {
+  for (const char* method : {"UNLOCK", "LOCK"}) router_.Add(method, "/doors/{id}");
+  EXPECT_EQ(Takes("GET", "/doors/1"), "allow UNLOCK, LOCK, OPTIONS");
+}
+
 TEST_F(Routes, HeadTakesTheRouteOfGetUnlessItHasItsOwn) {
   EXPECT_EQ(Takes("HEAD", "/api/v1/products"), "GET /api/v1/products");
   EXPECT_EQ(Takes("HEAD", "/files/readme"), "HEAD /files/readme");

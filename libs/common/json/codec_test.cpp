@@ -305,6 +305,7 @@ TEST(Reading, WhatFollowsTheObjectIsRefused) {
 
 TEST(Reading, ASyntaxErrorSaysWhere) {
   EXPECT_THAT(Complaint(R"({"int32Value" 1})"), HasSubstr("byte"));
+  EXPECT_THAT(Complaint(R"({"stringValue":"never clos)"), HasSubstr("never closed"));
 }
 
 TEST(Reading, InvalidUtf8IsRefused) {
@@ -316,6 +317,14 @@ TEST(Reading, InvalidUtf8IsRefused) {
 TEST(Reading, RawControlCharactersAreRefused) {
   EXPECT_NE(RefusedFor("{\"stringValue\":\"a\nb\"}"), "accepted");
   EXPECT_NE(RefusedFor(std::string_view("{\"stringValue\":\"a\0b\"}", 21)), "accepted");
+}
+
+TEST(Reading, NulIsNoWhiteSpace) {
+  for (const char* value : {"1", "true", "null", "1.5"}) {
+    const std::string json = std::string(R"({"unknown":)") + value + std::string(2, '\0') + "}";
+    EXPECT_NE(RefusedFor(json), "accepted") << value;
+  }
+  EXPECT_NE(RefusedFor(std::string_view("{\"int32Value\":1\0}", 17)), "accepted");
 }
 
 TEST(Reading, EscapesAreUnderstood) {
@@ -344,6 +353,7 @@ TEST(Reading, AKeyGivenTwiceIsRefused) {
   EXPECT_EQ(RefusedFor(R"({"counts":{"a":1,"b":2,"a":3}})"), "counts.a");
   EXPECT_EQ(RefusedFor(R"({"x":1,"y":2,"x":3})"), "x");
   EXPECT_EQ(RefusedFor(R"({"x":{"y":[{"z":1,"\u007a":1}]}})"), "x.y[0].z");
+  EXPECT_EQ(RefusedFor(R"({"":1,"":1})"), R"("")");
 }
 
 TEST(Reading, AWrongTypeIsRefusedNamingTheField) {

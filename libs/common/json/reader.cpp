@@ -397,7 +397,7 @@ class Reader {
     std::string path;
     for (const Step& step : path_) {
       if (!path.empty()) path += '.';
-      path += step.name;
+      path += step.name.empty() && step.index < 0 ? R"("")" : step.name;
       if (step.index >= 0) path += '[' + std::to_string(step.index) + ']';
     }
     refusal_ = InvalidField(std::move(path), std::move(complaint));
@@ -413,6 +413,8 @@ class Reader {
       message = "the JSON is empty";
     } else if (tokenized_ && document_.current_location().get(where) == simdjson::SUCCESS) {
       message += " near byte " + Offset(where);
+    } else {
+      message += std::string(": ") + simdjson::error_message(error);
     }
     refusal_ = Refusal{Code::kInvalidArgument, std::move(message)};
     return false;
@@ -425,10 +427,8 @@ class Reader {
 
   // The token of a number, `true`, `false` or `null`.
   static std::string_view Token(ondemand::value& value) {
-    std::string_view token = value.raw_json_token();
-    while (!token.empty() && std::strchr(" \t\r\n", token.back()) != nullptr)
-      token.remove_suffix(1);
-    return token;
+    const std::string_view token = value.raw_json_token();
+    return token.substr(0, token.find_last_not_of(" \t\r\n") + 1);
   }
 
   bool String(ondemand::value& value, std::string_view* text) {
