@@ -9,6 +9,7 @@ usage() {
 usage: ./install-all.sh [--for=test] [--no-apt]
 
   --for=test   only what building, testing and running need; without linters
+  --for=long   that, and what the longer runs of make test-long need
   --no-apt     leave Debian's packages to somebody else (see the lists in this script)
 END
 }
@@ -28,16 +29,19 @@ server_packages=(
   postgresql-15 redis-server supervisor kcat openjdk-17-jdk-headless maven
 )
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
+long_packages=(clang-14 libclang-rt-14-dev)
 
 grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1  # builds with bookworm's Go 1.19
 oldest_node=16                                              # newman's
 
 tools=.local/tools
 everything=true
+long=false
 apt=true
 for argument in "$@"; do
   case $argument in
     --for=test) everything=false ;;
+    --for=long) everything=false long=true ;;
     --no-apt) apt=false ;;
     -h | --help) usage; exit ;;
     *) usage >&2; exit 2 ;;
@@ -122,6 +126,7 @@ bring_packages() {
   check_release
   local wanted=("${build_packages[@]}" "${server_packages[@]}") missing
   ! $everything || wanted+=("${lint_packages[@]}")
+  ! $long || wanted+=("${long_packages[@]}")
   if ! node_is_new_enough; then wanted+=(nodejs npm); fi
   if ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
     wanted+=(golang-go)

@@ -58,7 +58,7 @@ grpc: ## a grpcurl example a service; SERVICE=orders
 	@$(STACK) grpc $(SERVICE)
 
 ##@ Building and testing
-.PHONY: build build-% install-for-tests test test-asan test-tsan test-long bench lint format
+.PHONY: build build-% install-for-tests test test-asan test-tsan fuzz test-long bench lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
 
 # Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
@@ -72,6 +72,9 @@ build-release build-dev build-asan build-tsan: build-%: build/%/build.ninja
 install-for-tests:
 	@./install-all.sh --for=test
 
+install-for-long:
+	@./install-all.sh --for=long
+
 test: install-for-tests build-dev ## every test; TESTS=regex, LABEL=unit
 	ctest --preset dev $(test_options)
 
@@ -83,7 +86,11 @@ test-tsan: install-for-tests build/tsan/build.ninja ## unit tests with ThreadSan
 	cmake --build --preset tsan --target unit_tests $(build_options)
 	ctest --preset tsan -L unit $(test_options)
 
-test-long: test test-asan ## the longer runs
+fuzz: install-for-long build/fuzz/build.ninja ## fuzz targets, a minute each; TIME=60
+	cmake --build --preset fuzz $(build_options)
+	tests/fuzz/run.sh build/fuzz $(or $(TIME),60)
+
+test-long: test test-asan fuzz ## the longer runs
 
 bench: install build-release ## measures everything, writes docs/performance.md; a quarter of an hour
 	tests/load/install.sh
