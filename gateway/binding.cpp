@@ -104,16 +104,16 @@ Binding::Binding(const Descriptor* request, const std::vector<std::string>& vari
 Result<void> Binding::Bind(const HttpRequest& request, const std::vector<std::string>& values,
                            Message* message) const {
   if (has_body()) {
-    const Result<void> read = BindBody(request.body, message);
+    Result<void> read = BindBody(request.body, message);
     if (!read) return read;
   }
   if (!whole_body_) {
-    const Result<void> read = BindQuery(request.query(), message);
+    Result<void> read = BindQuery(request.query(), message);
     if (!read) return read;
   }
   for (size_t i = 0; i < variables_.size(); ++i) {
     const auto& [path, name] = variables_[i];
-    const Result<void> read = json::ReadScalar(values[i], path.back(), name, Holder(message, path));
+    Result<void> read = json::ReadScalar(values[i], path.back(), name, Holder(message, path));
     if (!read) return read;
   }
   for (const auto& [field, name] : headers_) {
@@ -122,7 +122,7 @@ Result<void> Binding::Bind(const HttpRequest& request, const std::vector<std::st
       if (!EqualsIgnoringCase(header, name)) continue;
       if (seen && !field->is_repeated()) return InvalidField(name, "is given twice");
       seen = true;
-      const Result<void> read = json::ReadScalar(value, field, name, message);
+      Result<void> read = json::ReadScalar(value, field, name, message);
       if (!read) return read;
     }
   }
@@ -170,7 +170,7 @@ Result<void> Binding::BindQuery(std::string_view query, Message* message) const 
       }
       seen.push_back(std::move(path));
     }
-    const Result<void> read = json::ReadScalar(*value, field, *name, holder);
+    Result<void> read = json::ReadScalar(*value, field, *name, holder);
     if (!read) return read;
   }
   return kDone;

@@ -22,7 +22,6 @@ namespace shop::gateway {
 namespace {
 
 using google::protobuf::DescriptorPool;
-using google::protobuf::MethodDescriptor;
 using google::protobuf::TextFormat;
 using shop::testing::v1::Thing;
 

@@ -180,8 +180,9 @@ bool Router::Path::Split(std::string_view path) {
   const auto decode = [this](std::string_view* text) {
     if (text->find('%') == std::string_view::npos) return true;
     std::optional<std::string> made = PercentDecode(*text, Encoded::kSegment);
-    if (made) *text = decoded.emplace_back(*std::move(made));
-    return made.has_value();
+    if (!made) return false;
+    *text = decoded.emplace_back(*std::move(made));
+    return true;
   };
   return std::all_of(plain.begin(), plain.end(),
                      [&](std::string_view& segment) { return decode(&segment); }) &&
