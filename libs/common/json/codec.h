@@ -10,7 +10,8 @@
 //
 // Reading: unknown fields are ignored, though they have to be well-formed; enum values in any case
 // and with or without prefix; a field is known by its JSON name, its proto name or its alias; null
-// counts as not sent. Refused with INVALID_ARGUMENT naming the field by its JSON path
+// counts as not sent, unless the field is cleared by it (shop.api.v1.cleared_by). Refused with
+// INVALID_ARGUMENT naming the field by its JSON path
 // (`items[2].quantity`) are duplicate keys (also a name and its alias), wrong types (also a number
 // in quotes), integers with a fraction or an exponent, or outside their type or ±(2^53 - 1), an
 // amount with more digits than the currency has, two members of a oneof, the character NUL, which

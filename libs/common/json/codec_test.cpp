@@ -227,6 +227,19 @@ TEST(Reading, NullCountsAsNotSent) {
   EXPECT_TRUE(MessageDifferencer::Equals(message, Everything()));
 }
 
+TEST(Reading, WhatIsSentEmptyIsNotedWhereItsMessageKeepsThat) {
+  const auto cleared = [](std::string_view text) {
+    test::Change change;
+    EXPECT_TRUE(Read(text, &change)) << text;
+    return std::vector<std::string>(change.clear().begin(), change.clear().end());
+  };
+  EXPECT_THAT(cleared(R"({"label":null,"tags":[]})"), ElementsAre("label", "tags"));
+  EXPECT_THAT(cleared(R"({"tags":null,"name":null})"), ElementsAre("tags"));
+  EXPECT_THAT(cleared(R"({"label":"","tags":["a"]})"), IsEmpty());
+  EXPECT_THAT(cleared(R"({"clear":["tags"]})"), ElementsAre("tags"));
+  EXPECT_THAT(cleared("{}"), IsEmpty());
+}
+
 TEST(Reading, NullIsNoElement) {
   EXPECT_EQ(RefusedFor(R"({"numbers":[1,null]})"), "numbers[1]");
   EXPECT_EQ(RefusedFor(R"({"items":[null]})"), "items[0]");

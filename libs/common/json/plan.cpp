@@ -119,6 +119,13 @@ class Plans {
       if (made.kind == Kind::kEnum) made.enumeration = &Make(field.enum_type());
 
       const google::protobuf::FieldOptions& options = field.options();
+      if (options.HasExtension(api::v1::cleared_by)) {
+        made.cleared_by = descriptor.FindFieldByName(options.GetExtension(api::v1::cleared_by));
+        if (made.cleared_by == nullptr || !made.cleared_by->is_repeated() ||
+            made.cleared_by->type() != FieldDescriptor::TYPE_STRING) {
+          throw std::logic_error(field.full_name() + " is cleared by no repeated string");
+        }
+      }
       made.from_header = options.HasExtension(api::v1::header);
       if (made.from_header) continue;
       plan->by_name.emplace(made.name, &made);

@@ -54,6 +54,7 @@ struct FieldPlan {
   std::string key;                       // "unitPrice":
   const MessagePlan* message = nullptr;  // of the field's type, or of the map's entries
   const EnumPlan* enumeration = nullptr;
+  const google::protobuf::FieldDescriptor* cleared_by = nullptr;
 };
 
 struct MessagePlan {

@@ -518,7 +518,9 @@ class Reader {
       return Malformed(error);
     }
     if (type == ondemand::json_type::null) {
-      return Token(value) == "null" || Malformed(simdjson::N_ATOM_ERROR);
+      if (Token(value) != "null") return Malformed(simdjson::N_ATOM_ERROR);
+      Clear(plan, message);
+      return true;
     }
     const OneofDescriptor* choice = plan.field->real_containing_oneof();
     if (choice != nullptr && message->GetReflection()->HasOneof(*message, choice)) {
@@ -530,11 +532,21 @@ class Reader {
     }
     if (plan.repeated) {
       if (type != ondemand::json_type::array) return Fail("must be a list");
-      return Elements(value, depth + 1, [&](ondemand::value& element) {
+      const bool read = Elements(value, depth + 1, [&](ondemand::value& element) {
         return Value(element, plan, message, depth + 1);
       });
+      if (read && message->GetReflection()->FieldSize(*message, plan.field) == 0) {
+        Clear(plan, message);
+      }
+      return read;
     }
     return Value(value, plan, message, depth);
+  }
+
+  // Notes that the field was sent empty, where its message keeps that.
+  static void Clear(const FieldPlan& plan, Message* message) {
+    if (plan.cleared_by == nullptr) return;
+    message->GetReflection()->AddString(message, plan.cleared_by, plan.field->name());
   }
 
   bool Map(ondemand::value& value, const FieldPlan& plan, Message* message, int depth) {
