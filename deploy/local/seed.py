@@ -6,6 +6,7 @@ import random
 import time
 from urllib.parse import urlsplit
 
+import servers
 from settings import StackError
 
 PASSWORD = "Seed-Pass-2026!"
@@ -209,6 +210,9 @@ def run(settings):
     missing = [product for product in products() if product["name"] not in present]
     if missing:
         make_products(api, missing)
+        # What PostgreSQL plans by; its own turn would come within minutes.
+        servers.psql(settings, "products", settings.require("POSTGRES_PASSWORD"), "products",
+                     ["-X", "-q", "-c", "ANALYZE"])
     elif not users:
         print("nothing to do: the catalogue and the users are there")
     print(f"log in as {email(SELLERS[0])} (a seller) or {email(CUSTOMERS[0])}; password {PASSWORD}")

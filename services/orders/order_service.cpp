@@ -155,8 +155,14 @@ Result<v1::ListOrdersResponse> OrderService::ListOrders(const Call& call,
   if (request.has_created_before()) {
     listing.before_us = TimeUtil::TimestampToMicroseconds(request.created_before());
   }
-  if (request.has_page()) listing.page = request.page();
-  if (request.has_limit()) listing.limit = request.limit();
+  Result<Page> page = PageOf(request, 1);
+  if (!page) return page.refusal();
+  if (page->by_cursor()) {
+    const std::optional<int64_t> before = CursorNumber(page->after[0]);
+    if (!before) return InvalidCursor();
+    listing.before_id = *before;
+  }
+  listing.page = *std::move(page);
   return postgres::Read(db_, [&](postgres::Tx& tx) { return List(tx, listing); });
 }
 

@@ -274,6 +274,30 @@ TEST_F(OrderServiceTest, AUserListsTheirOwnOrdersNewestFirstAndAnAdminEverybodys
   EXPECT_EQ(service_.ListOrders(As(1, api::v1::ROLE_ADMIN), {})->total(), 3);
 }
 
+TEST_F(OrderServiceTest, ByCursorNoOrderIsRepeatedOrLeftOutWhileOthersArePlaced) {
+  std::vector<int64_t> placed;
+  for (int i = 0; i < 5; ++i) placed.insert(placed.begin(), Place(7).id());
+  v1::ListOrdersRequest request;
+  request.set_limit(2);
+  for (const int64_t user : {7, 1}) {
+    std::vector<int64_t> seen;
+    request.clear_cursor();
+    do {
+      const auto page = service_.ListOrders(
+          As(user, user == 1 ? api::v1::ROLE_ADMIN : api::v1::ROLE_USER), request);
+      ASSERT_TRUE(page) << page.refusal().message;
+      EXPECT_EQ(page->has_total(), request.cursor().empty());
+      for (const v1::Order& order : page->items()) seen.push_back(order.id());
+      request.set_cursor(page->next_cursor());
+      placed.insert(placed.begin(), Place(7).id());
+    } while (!request.cursor().empty() && seen.size() < 50);
+    EXPECT_EQ(seen, std::vector<int64_t>(placed.end() - std::ssize(seen), placed.end()));
+    EXPECT_GE(seen.size(), 5u);
+  }
+  request.set_cursor("bm9uZQ");
+  EXPECT_EQ(service_.ListOrders(As(7), request).refusal().details.at(0).field, "cursor");
+}
+
 TEST_F(OrderServiceTest, ReservedStockConfirmsTheOrder) {
   const v1::Order order = Place(7);
   ASSERT_TRUE(Hear<events::v1::StockReserved>(order, "e1"));

@@ -130,8 +130,8 @@ std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order) {
 }
 
 std::optional<v1::Order> Find(Tx& tx, int64_t id, int64_t owner) {
-  static constexpr Statement kFind{"SELECT " ORDER_COLUMNS
-                                   " FROM orders WHERE id = $1 AND ($2 = 0 OR user_id = $2)"};
+  static constexpr Statement kFind{
+      "SELECT " ORDER_COLUMNS " FROM orders WHERE id = $1 AND ($2::bigint = 0 OR user_id = $2)"};
   return WithLines(tx, tx.Exec(kFind, id, owner));
 }
 
@@ -144,7 +144,7 @@ std::optional<v1::Order> FindByCart(Tx& tx, int64_t user_id, int64_t cart_versio
 std::optional<v1::OrderState> FindState(Tx& tx, int64_t id, int64_t owner) {
   static constexpr Statement kFind{
       "SELECT id, status, reason, (extract(epoch FROM updated_at) * 1000000)::bigint AS updated_us "
-      "FROM orders WHERE id = $1 AND ($2 = 0 OR user_id = $2)"};
+      "FROM orders WHERE id = $1 AND ($2::bigint = 0 OR user_id = $2)"};
   const pqxx::result rows = tx.Exec(kFind, id, owner);
   if (rows.empty()) return std::nullopt;
   v1::OrderState state;
@@ -156,31 +156,53 @@ std::optional<v1::OrderState> FindState(Tx& tx, int64_t id, int64_t owner) {
   return state;
 }
 
-v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
-#define MATCHING_ORDERS                                                             \
-  " FROM orders WHERE ($1 = 0 OR user_id = $1) AND ($2 = '' OR status = $2) "       \
+// A statement for each index: a condition that only counts for some values uses none.
+#define ORDERS_PLACED                                                               \
   "AND ($3::bigint IS NULL OR created_at >= to_timestamp($3::bigint / 1000000.0)) " \
   "AND ($4::bigint IS NULL OR created_at < to_timestamp($4::bigint / 1000000.0)) "
-  static constexpr Statement kCount{"SELECT count(*)" MATCHING_ORDERS};
-  static constexpr Statement kList{"SELECT " ORDER_COLUMNS MATCHING_ORDERS
-                                   "ORDER BY id DESC LIMIT $5 OFFSET $6"};
-#undef MATCHING_ORDERS
+#define ORDERS_OF_USER " FROM orders WHERE user_id = $1 AND ($2 = '' OR status = $2) " ORDERS_PLACED
+#define ORDERS_OF_STATUS " FROM orders WHERE $1 = 0 AND status = $2 " ORDERS_PLACED
+#define ORDERS_OF_ALL " FROM orders WHERE $1 = 0 AND $2 = '' " ORDERS_PLACED
+#define LIST_ORDERS(matching) \
+  "SELECT " ORDER_COLUMNS matching "AND id < $5 ORDER BY id DESC LIMIT $6 OFFSET $7"
+#define COUNT_ORDERS(matching) "SELECT count(*) FROM (SELECT" matching "LIMIT $5) AS counted"
+
+v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
+  struct Statements {
+    Statement list;
+    Statement count;
+  };
+  static constexpr Statements kOfUser{LIST_ORDERS(ORDERS_OF_USER), COUNT_ORDERS(ORDERS_OF_USER)};
+  static constexpr Statements kOfStatus{LIST_ORDERS(ORDERS_OF_STATUS),
+                                        COUNT_ORDERS(ORDERS_OF_STATUS)};
+  static constexpr Statements kOfAll{LIST_ORDERS(ORDERS_OF_ALL), COUNT_ORDERS(ORDERS_OF_ALL)};
   const std::string status =
       listing.status == v1::ORDER_STATUS_UNSPECIFIED ? std::string() : StatusText(listing.status);
+  const Statements& statements = listing.owner != 0 ? kOfUser : status.empty() ? kOfAll : kOfStatus;
+
+  const Page& page = listing.page;
   v1::ListOrdersResponse response;
-  response.set_page(listing.page);
-  response.set_limit(listing.limit);
-  response.set_total(
-      tx.Exec(kCount, listing.owner, status, listing.from_us, listing.before_us)[0][0]
-          .as<int64_t>());
-  response.set_total_pages(
-      static_cast<int32_t>((response.total() + listing.limit - 1) / listing.limit));
-  const int64_t offset = static_cast<int64_t>(listing.page - 1) * listing.limit;
-  for (const pqxx::row& row : tx.Exec(kList, listing.owner, status, listing.from_us,
-                                      listing.before_us, listing.limit, offset)) {
-    *response.add_items() = ReadOrder(row);
+  const pqxx::result rows =
+      tx.Exec(statements.list, listing.owner, status, listing.from_us, listing.before_us,
+              listing.before_id, page.limit + 1, page.offset());
+  for (const pqxx::row& row : rows) {
+    if (response.items_size() < page.limit) *response.add_items() = ReadOrder(row);
   }
   if (!response.items().empty()) AddLines(tx, response.mutable_items());
+
+  std::vector<std::string> next;
+  if (std::ssize(rows) > page.limit) {
+    next.push_back(std::to_string(response.items().rbegin()->id()));
+  }
+  int64_t total = 0;
+  if (!page.by_cursor()) {
+    const std::optional<int64_t> seen = page.TotalFrom(std::ssize(rows));
+    total = seen ? *seen
+                 : tx.Exec(statements.count, listing.owner, status, listing.from_us,
+                           listing.before_us, kMostByNumber)[0][0]
+                       .as<int64_t>();
+  }
+  Describe(page, total, next, &response);
   return response;
 }
 

@@ -1,11 +1,13 @@
 // All SQL of the orders service. Functions that take a Tx belong to the caller's transaction.
 #pragma once
 
+#include <limits>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "common/core/paging.h"
 #include "common/postgres/pool.h"
 #include "orders/order.h"
 #include "shop/orders/v1/orders.pb.h"
@@ -38,8 +40,8 @@ struct Listing {
   // Placed in [from, before), in microseconds since 1970.
   std::optional<int64_t> from_us = {};
   std::optional<int64_t> before_us = {};
-  int32_t page = 1;
-  int32_t limit = 20;
+  int64_t before_id = std::numeric_limits<int64_t>::max();  // which a cursor holds
+  Page page = {};
 };
 v1::ListOrdersResponse List(postgres::Tx& tx, const Listing& listing);
 

@@ -1,12 +1,11 @@
 #include "products/listing.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 
 namespace shop::products {
 namespace {
-
-constexpr int32_t kDefaultLimit = 20;
 
 std::optional<SortField> FieldNamed(std::string_view name) {
   if (name == "price") return SortField::kPrice;
@@ -17,14 +16,6 @@ std::optional<SortField> FieldNamed(std::string_view name) {
 }
 
 }  // namespace
-
-Page Page::Of(std::optional<int32_t> number, std::optional<int32_t> limit) {
-  return {number.value_or(1), limit.value_or(kDefaultLimit)};
-}
-
-int32_t Page::pages(int64_t total) const {
-  return static_cast<int32_t>((total + limit - 1) / limit);
-}
 
 Result<std::vector<SortKey>> ParseSort(std::string_view text) {
   std::vector<SortKey> keys;
@@ -46,7 +37,7 @@ Result<std::vector<SortKey>> ParseSort(std::string_view text) {
     keys.push_back({*field, descending});
   }
   if (std::ranges::find(keys, SortField::kId, &SortKey::field) == keys.end()) {
-    keys.push_back({SortField::kId});
+    keys.push_back({SortField::kId, !keys.empty() && keys.back().descending});
   }
   return keys;
 }

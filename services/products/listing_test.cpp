@@ -7,26 +7,6 @@ namespace {
 
 using ::testing::ElementsAre;
 
-TEST(Page, WhatIsLeftOutIsTheFirstTwenty) {
-  const Page page = Page::Of({}, {});
-  EXPECT_EQ(page.number, 1);
-  EXPECT_EQ(page.limit, 20);
-  EXPECT_EQ(page.offset(), 0);
-}
-
-TEST(Page, AFarPageDoesNotOverflow) {
-  EXPECT_EQ(Page::Of(1'000'000, 100).offset(), 99'999'900);
-  EXPECT_EQ(Page::Of(2'000'000'000, 100).offset(), 199'999'999'900);
-}
-
-TEST(Page, TheLastPageMayBePartlyFilled) {
-  const Page page = Page::Of(1, 20);
-  EXPECT_EQ(page.pages(0), 0);
-  EXPECT_EQ(page.pages(1), 1);
-  EXPECT_EQ(page.pages(20), 1);
-  EXPECT_EQ(page.pages(21), 2);
-}
-
 TEST(ParseSort, NothingIsByTheId) {
   EXPECT_THAT(*ParseSort(""), ElementsAre(SortKey{SortField::kId}));
 }
@@ -37,6 +17,12 @@ TEST(ParseSort, KeysKeepTheirOrderAndEndInTheId) {
                           SortKey{SortField::kId}));
   EXPECT_THAT(*ParseSort("createdAt,-id"),
               ElementsAre(SortKey{SortField::kCreatedAt}, SortKey{SortField::kId, true}));
+}
+
+TEST(ParseSort, TheIdGoesTheWayOfTheKeyBefore) {
+  EXPECT_THAT(*ParseSort("name,-price"),
+              ElementsAre(SortKey{SortField::kName}, SortKey{SortField::kPrice, true},
+                          SortKey{SortField::kId, true}));
 }
 
 TEST(ParseSort, WhatIsNoNameIsRefusedAsFieldSort) {

@@ -1,28 +1,19 @@
 #include "products/product_store.h"
 
+#include <fmt/format.h>
 #include <simdjson.h>
 
+#include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <utility>
 
-// What ToProduct reads.
-#define PRODUCT_COLUMNS                                                       \
-  "id, name, description, price, on_hand - reserved AS stock, seller_id,"     \
-  " images, category, (extract(epoch FROM created_at) * 1000000)::bigint AS " \
-  "created_at, (extract(epoch FROM updated_at) * 1000000)::bigint AS updated_at, version"
-
-// What ListProducts filters by, in $1 to $5.
-#define PRODUCT_FILTER                          \
-  "deleted_at IS NULL"                          \
-  " AND ($1::text IS NULL OR category = $1)"    \
-  " AND ($2::bigint IS NULL OR price >= $2)"    \
-  " AND ($3::bigint IS NULL OR price <= $3)"    \
-  " AND ($4::bigint IS NULL OR seller_id = $4)" \
-  " AND (NOT $5::boolean OR on_hand > reserved)"
-
-// What SearchProducts finds, by $1.
-#define PRODUCT_MATCH  \
-  "deleted_at IS NULL" \
-  " AND (search @@ websearch_to_tsquery('english', $1::text) OR $1::text <% name)"
+// What ToProduct reads, by these places.
+#define PRODUCT_COLUMNS                                                                  \
+  "id, name, description, price, on_hand - reserved AS stock, seller_id,"                \
+  " images, category, (date_part('epoch', created_at) * 1000000)::bigint AS created_at," \
+  " (date_part('epoch', updated_at) * 1000000)::bigint AS updated_at, version"
+#define PRODUCT_COLUMN_COUNT 11
 
 namespace shop::products {
 namespace {
@@ -34,16 +25,56 @@ using postgres::Tx;
 
 constexpr int64_t kInvalidationsAtOnce = 1000;
 
-constexpr Statement kCountFiltered{"SELECT count(*) FROM products WHERE " PRODUCT_FILTER};
+// The most that a page holds, and one more to see whether another follows.
+#define ROWS_READ "101"
 
-constexpr Statement kSearch{"SELECT " PRODUCT_COLUMNS
-                            ", (SELECT count(*) FROM products WHERE " PRODUCT_MATCH
-                            ") AS total"
-                            " FROM products WHERE " PRODUCT_MATCH
-                            " ORDER BY ts_rank(search, websearch_to_tsquery('english', $1::text)) +"
-                            "          word_similarity($1::text, name) DESC, id"
-                            " LIMIT $2 OFFSET $3"};
-constexpr Statement kCountFound{"SELECT count(*) FROM products WHERE " PRODUCT_MATCH};
+// The first of those that match `words`, by their names before by all their words: a word that
+// every tenth product has does not have all of them looked at. `likeness` is added to the rank. $2
+// rows from $3 on, behind the rank $4 and the id $5 of a cursor. Answers a row without a product
+// where there is none, for the total.
+#define SEARCH(words, likeness)                                                          \
+  "WITH asked AS MATERIALIZED (SELECT " words                                            \
+  " AS words),"                                                                          \
+  " named AS MATERIALIZED ("                                                             \
+  "  SELECT id, ts_rank(search, words)" likeness                                         \
+  " AS rank FROM products, asked"                                                        \
+  "  WHERE deleted_at IS NULL AND ts_filter(search, '{a}') @@ words LIMIT 1000),"        \
+  " found AS MATERIALIZED ("                                                             \
+  "  SELECT id, rank FROM named UNION"                                                   \
+  "  (SELECT id, ts_rank(search, words)" likeness                                        \
+  " AS rank FROM products, asked"                                                        \
+  "   WHERE deleted_at IS NULL AND search @@ words"                                      \
+  "   LIMIT CASE WHEN (SELECT count(*) FROM named) < 1000 THEN 1000 ELSE 0 END)),"       \
+  " page AS ("                                                                           \
+  "  SELECT id, rank FROM found"                                                         \
+  "  WHERE $4::real IS NULL OR rank < $4::real OR (rank = $4::real AND id > $5::bigint)" \
+  "  ORDER BY rank DESC, id LIMIT $2 OFFSET $3)"                                         \
+  " SELECT product.*, total FROM (SELECT count(*) AS total FROM found) AS counted"       \
+  " LEFT JOIN (SELECT " PRODUCT_COLUMNS                                                  \
+  ", rank FROM page JOIN products USING (id)) AS product ON true"                        \
+  " ORDER BY rank DESC, product.id"
+
+constexpr Statement kSearch{SEARCH("websearch_to_tsquery('english', $1)", "")};
+constexpr Statement kSearchAlike{SEARCH("$1::tsquery", " + word_similarity($6, name)")};
+
+// The known words that are most like each of the longest of $1: all of them asked for, and any.
+constexpr Statement kAlike{R"sql(
+    WITH asked AS (
+      SELECT word, row_number() OVER () AS n
+      FROM unnest(tsvector_to_array(to_tsvector('simple', $1))) AS word
+      WHERE to_tsvector('english', word) <> ''
+      ORDER BY length(word) DESC, word LIMIT 6),
+    alike AS (
+      SELECT n, known.word, distance, min(distance) OVER (PARTITION BY n) AS least
+      FROM asked, LATERAL (SELECT word, word <-> asked.word AS distance FROM product_words
+                           ORDER BY word <-> asked.word LIMIT 3) AS known),
+    chosen AS (
+      SELECT '(' || string_agg(plainto_tsquery('english', word)::text, ' | ') || ')' AS words
+      FROM alike
+      WHERE distance < 0.75 AND distance < least + 0.1
+        AND numnode(plainto_tsquery('english', word)) > 0
+      GROUP BY n)
+    SELECT string_agg(words, ' & '), string_agg(words, ' | ') FROM chosen)sql"};
 
 constexpr Statement kFind{"SELECT " PRODUCT_COLUMNS
                           " FROM products WHERE id = $1 AND deleted_at IS NULL"};
@@ -59,13 +90,21 @@ constexpr Statement kQuote{R"sql(
   "::bigint[])"                                                                   \
   "               WITH ORDINALITY AS i(url, index, n)), '[]')"
 
+// In their order, so that no two transactions wait for each other's.
+#define KEEP_WORDS(products)                                         \
+  "INSERT INTO product_words"                                        \
+  " SELECT DISTINCT word FROM " products                             \
+  ", unnest(tsvector_to_array(to_tsvector('simple', name))) AS word" \
+  " WHERE word ~ '^[[:alpha:]]{3,}$' ORDER BY word ON CONFLICT DO NOTHING"
+
 constexpr Statement kInsert{
     "WITH made AS ("
     "  INSERT INTO products (name, description, price, on_hand, seller_id, category, images)"
     "  VALUES ($1, $2, $3, $4, $5, $6, " IMAGES_OF("$7", "$8") ") RETURNING *),"
     " ledger AS ("
     "  INSERT INTO stock_movements (product_id, kind, on_hand)"
-    "  SELECT id, 'RECEIVED', on_hand FROM made WHERE on_hand > 0)"
+    "  SELECT id, 'RECEIVED', on_hand FROM made WHERE on_hand > 0),"
+    " words AS (" KEEP_WORDS("made") ")"
     " SELECT " PRODUCT_COLUMNS " FROM made"};
 
 // Whether the version is one of those that a change is for: any, where none is named.
@@ -85,8 +124,8 @@ constexpr Statement kUpdate{
     "    description = coalesce($4, p.description),"
     "    price = coalesce($5, p.price),"
     "    on_hand = coalesce($6::bigint + p.reserved, p.on_hand),"
-    "    category = coalesce($7, p.category),"
-    "    images = CASE WHEN $8::text[] = '{}' THEN p.images ELSE " IMAGES_OF("$8", "$9") " END,"
+    "    category = nullif(coalesce($7, p.category), ''),"
+    "    images = CASE WHEN $8::text[] IS NULL THEN p.images ELSE " IMAGES_OF("$8", "$9") " END,"
     "    version = p.version + 1,"
     "    updated_at = now()"
     "  FROM old WHERE p.id = old_id AND wanted"
@@ -94,6 +133,7 @@ constexpr Statement kUpdate{
     " ledger AS ("
     "  INSERT INTO stock_movements (product_id, kind, on_hand)"
     "  SELECT id, 'SET', moved FROM changed WHERE moved <> 0),"
+    " words AS (" KEEP_WORDS("(SELECT name FROM changed WHERE $3 IS NOT NULL) AS renamed") "),"
     " stale AS ("
     "  INSERT INTO cache_invalidations (product_id) SELECT id FROM changed)"
     " SELECT product.* FROM old LEFT JOIN (SELECT " PRODUCT_COLUMNS
@@ -117,6 +157,10 @@ constexpr Statement kTakeInvalidations{R"sql(
     WITH taken AS (SELECT id FROM cache_invalidations ORDER BY id LIMIT $1 FOR UPDATE)
     DELETE FROM cache_invalidations c USING taken WHERE c.id = taken.id RETURNING product_id)sql"};
 
+constexpr int64_t kWorthRemembering = 1000;
+constexpr std::chrono::seconds kRemembered{10};
+constexpr size_t kMostRemembered = 1000;
+
 const char* ColumnOf(SortField field) {
   switch (field) {
     case SortField::kPrice:
@@ -131,14 +175,180 @@ const char* ColumnOf(SortField field) {
   return "id";
 }
 
-std::string OrderBy(const std::vector<SortKey>& sort) {
-  std::string sql;
-  for (const SortKey& key : sort) {
-    if (!sql.empty()) sql += ", ";
-    sql += ColumnOf(key.field);
-    if (key.descending) sql += " DESC";
+bool OneDirection(const std::vector<SortKey>& sort) {
+  return std::ranges::all_of(
+      sort, [&](const SortKey& key) { return key.descending == sort[0].descending; });
+}
+
+// The text of a list's statements. Its values are all in $1, as one array.
+class ListSql {
+ public:
+  ListSql(const ProductFilter& filter, const std::vector<SortKey>& sort, const Page& page) {
+    if (filter.category) where_ += " AND category = " + Value(*filter.category, "text");
+    if (filter.seller_id) where_ += " AND seller_id = " + Value(*filter.seller_id);
+    if (filter.min_price) where_ += " AND price >= " + Value(*filter.min_price);
+    if (filter.max_price) where_ += " AND price <= " + Value(*filter.max_price);
+    if (filter.in_stock) where_ += " AND on_hand > reserved";
+    for (const SortKey& key : sort) {
+      if (!order_.empty()) order_ += ", ";
+      order_ += ColumnOf(key.field);
+      if (key.descending) order_ += " DESC";
+    }
+    if (page.by_cursor()) after_ = " AND " + After(sort, page.after);
+
+    const bool by_index =
+        sort.size() <= 2 && sort.back().field == SortField::kId && OneDirection(sort);
+    const bool price_bounded = filter.min_price || filter.max_price;
+    prepared_ = by_index && !(filter.category && filter.seller_id) &&
+                (!price_bounded || sort[0].field == SortField::kPrice);
   }
-  return sql;
+
+  // The first $2 rows, which are planned for as ROWS_READ at the most.
+  std::string Rows() const {
+    return kTyped + "SELECT * FROM (" + Select() + " LIMIT " ROWS_READ ") AS page LIMIT $2";
+  }
+  // With the total in a last column if $3.
+  std::string RowsAndTotal() const {
+    return kTyped + "SELECT *, CASE WHEN $3::boolean THEN (" + Counted() + ") END FROM (" +
+           Select() + " LIMIT " ROWS_READ ") AS page LIMIT $2";
+  }
+  // $2 rows from $3 on.
+  std::string RowsFarOff() const { return kTyped + Select() + " LIMIT $2 OFFSET $3"; }
+  std::string Count() const { return kTyped + Counted(); }
+  std::string values() const { return postgres::Array(values_); }
+  // Whether one plan is good for whatever values, as an index leads to the rows in their order.
+  // There are less than two hundred such lists; the others are planned for each call.
+  bool prepared() const { return prepared_; }
+
+ private:
+  // What $1 is, also for a list without values. Nothing is done for it.
+  static inline const std::string kTyped = "WITH given AS (SELECT $1::text[]) ";
+
+  std::string Counted() const {
+    return "SELECT count(*) FROM (SELECT FROM products WHERE " + where_ + " LIMIT " +
+           std::to_string(kMostByNumber) + ") AS counted";
+  }
+  // The place of a value in $1.
+  std::string Value(const std::string& value, const char* type) {
+    values_.push_back(value);
+    return "($1::text[])[" + std::to_string(values_.size()) + "]::" + type;
+  }
+  std::string Value(int64_t value) { return Value(std::to_string(value), "bigint"); }
+
+  std::string SortValue(SortField field, const std::string& value) {
+    switch (field) {
+      case SortField::kName:
+        return Value(value, "text");
+      case SortField::kCreatedAt:
+        return "timestamptz 'epoch' + " + Value(value, "bigint") + " * interval '1 microsecond'";
+      case SortField::kPrice:
+      case SortField::kId:
+        break;
+    }
+    return Value(value, "bigint");
+  }
+
+  // What comes behind a row of these values: greater as a row, where all keys go one way. Otherwise
+  // greater in the first key that differs, with a bound of the first key beside it for an index.
+  std::string After(const std::vector<SortKey>& sort, const std::vector<std::string>& after) {
+    std::string columns;
+    std::string values;
+    std::string equal;
+    std::string either;
+    std::string bound;
+    for (size_t i = 0; i < sort.size(); ++i) {
+      const std::string column = ColumnOf(sort[i].field);
+      const std::string value = SortValue(sort[i].field, after[i]);
+      const std::string beyond = sort[i].descending ? " < " : " > ";
+      if (i == 0) {
+        bound = column + (sort[i].descending ? " <= " : " >= ") + value;
+      } else {
+        columns += ", ";
+        values += ", ";
+        either += " OR ";
+      }
+      columns += column;
+      values += value;
+      either += "(" + equal + column + beyond + value + ")";
+      equal += column + " = " + value + " AND ";
+    }
+    if (!OneDirection(sort)) return bound + " AND (" + either + ")";
+    return "(" + columns + ")" + (sort[0].descending ? " < " : " > ") + "(" + values + ")";
+  }
+
+  std::string Select() const {
+    return "SELECT " PRODUCT_COLUMNS " FROM products WHERE " + where_ + after_ + " ORDER BY " +
+           order_;
+  }
+
+  std::vector<std::string> values_;
+  std::string where_ = "deleted_at IS NULL";
+  std::string after_;
+  std::string order_;
+  bool prepared_ = false;
+};
+
+// Whether a cursor's values can be those of a row: they come from outside.
+bool AreSortValues(const std::vector<SortKey>& sort, const std::vector<std::string>& after) {
+  // Of PostgreSQL's timestamps, in microseconds.
+  constexpr int64_t kFarPast = -210'000'000'000'000'000;
+  constexpr int64_t kFarFuture = 9'000'000'000'000'000'000;
+  for (size_t i = 0; i < sort.size(); ++i) {
+    if (sort[i].field == SortField::kName) {
+      if (!simdjson::validate_utf8(after[i].data(), after[i].size())) return false;
+      continue;
+    }
+    const std::optional<int64_t> number = CursorNumber(after[i]);
+    if (!number) return false;
+    if (sort[i].field == SortField::kCreatedAt && (*number < kFarPast || *number > kFarFuture)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+std::vector<std::string> SortValues(const std::vector<SortKey>& sort, const v1::Product& product) {
+  std::vector<std::string> values;
+  for (const SortKey& key : sort) {
+    switch (key.field) {
+      case SortField::kPrice:
+        values.push_back(std::to_string(product.price()));
+        break;
+      case SortField::kName:
+        values.push_back(product.name());
+        break;
+      case SortField::kCreatedAt:
+        values.push_back(std::to_string(product.created_at().seconds() * 1'000'000 +
+                                        product.created_at().nanos() / 1000));
+        break;
+      case SortField::kId:
+        values.push_back(std::to_string(product.id()));
+        break;
+    }
+  }
+  return values;
+}
+
+// How a search was answered. A cursor holds it, so that all pages of a search are of one kind.
+enum class Match { kWords, kAllAlike, kAnyAlike };
+
+struct SearchAfter {
+  Match match = Match::kWords;
+  std::optional<std::string> rank = {};
+  std::optional<int64_t> id = {};
+};
+
+std::optional<SearchAfter> ReadSearchAfter(const std::vector<std::string>& values) {
+  const std::optional<int64_t> match = CursorNumber(values[0]);
+  const std::optional<int64_t> id = CursorNumber(values[2]);
+  float rank = 0;
+  const char* end = values[1].data() + values[1].size();
+  const auto [rest, error] = std::from_chars(values[1].data(), end, rank);
+  if (!match || *match < 0 || *match > static_cast<int64_t>(Match::kAnyAlike) || !id ||
+      error != std::errc() || rest != end || !std::isfinite(rank)) {
+    return std::nullopt;
+  }
+  return SearchAfter{static_cast<Match>(*match), fmt::to_string(rank), id};
 }
 
 template <typename Request>
@@ -157,7 +367,7 @@ std::string Wanted(const Request& request) {
   return postgres::Array(std::vector(request.if_versions().begin(), request.if_versions().end()));
 }
 
-void ReadImages(const std::string& json, v1::Product* product) {
+void ReadImages(std::string_view json, v1::Product* product) {
   if (json == "[]") return;
   thread_local simdjson::dom::parser parser;
   for (const simdjson::dom::element image : parser.parse(json).get_array()) {
@@ -183,68 +393,118 @@ ProductStore::ProductStore(postgres::Pool& db, std::string currency)
 
 v1::Product ProductStore::ToProduct(const pqxx::row& row) const {
   v1::Product product;
-  product.set_id(row["id"].as<int64_t>());
-  product.set_name(row["name"].as<std::string>());
-  product.set_description(row["description"].as<std::string>());
-  product.set_price(row["price"].as<int64_t>());
+  product.set_id(row[0].as<int64_t>());
+  product.set_name(row[1].c_str(), row[1].size());
+  product.set_description(row[2].c_str(), row[2].size());
+  product.set_price(row[3].as<int64_t>());
   product.set_currency(currency_);
-  product.set_stock(row["stock"].as<int64_t>());
-  if (!row["seller_id"].is_null()) product.set_seller_id(row["seller_id"].as<int64_t>());
-  ReadImages(row["images"].as<std::string>(), &product);
-  if (!row["category"].is_null()) product.set_category(row["category"].as<std::string>());
-  SetTime(row["created_at"].as<int64_t>(), product.mutable_created_at());
-  SetTime(row["updated_at"].as<int64_t>(), product.mutable_updated_at());
-  product.set_version(row["version"].as<int64_t>());
+  product.set_stock(row[4].as<int64_t>());
+  if (!row[5].is_null()) product.set_seller_id(row[5].as<int64_t>());
+  ReadImages({row[6].c_str(), row[6].size()}, &product);
+  if (!row[7].is_null()) product.set_category(row[7].c_str(), row[7].size());
+  SetTime(row[8].as<int64_t>(), product.mutable_created_at());
+  SetTime(row[9].as<int64_t>(), product.mutable_updated_at());
+  product.set_version(row[10].as<int64_t>());
   return product;
-}
+}  // namespace
 
-ProductPage ProductStore::ToPage(const pqxx::result& rows) const {
-  ProductPage page;
-  if (!rows.empty()) page.total = rows[0]["total"].as<int64_t>();
-  page.items.reserve(rows.size());
-  for (const pqxx::row& row : rows) page.items.push_back(ToProduct(row));
-  return page;
-}
-
-ProductPage ProductStore::List(const ProductFilter& filter, const std::vector<SortKey>& sort,
-                               const Page& page) {
-  // Planned anew for each call: the best index depends on which filters are set, and a hundred
-  // orders need no hundred prepared statements a connection.
-  const std::string sql = "SELECT " PRODUCT_COLUMNS
-                          ", (SELECT count(*) FROM products WHERE " PRODUCT_FILTER
-                          ") AS total"
-                          " FROM products WHERE " PRODUCT_FILTER " ORDER BY " +
-                          OrderBy(sort) + " LIMIT $6 OFFSET $7";
-  ProductPage found = ToPage(Read(db_, [&](Tx& tx) {
-    return tx.raw().exec_params(sql, filter.category, filter.min_price, filter.max_price,
-                                filter.seller_id, filter.in_stock, page.limit, page.offset());
-  }));
-  if (found.items.empty() && page.number > 1) {
-    found.total = Read(db_, [&](Tx& tx) {
-      return tx
-          .Exec(kCountFiltered, filter.category, filter.min_price, filter.max_price,
-                filter.seller_id, filter.in_stock)[0][0]
-          .as<int64_t>();
-    });
+ProductPage ProductStore::ToPage(const pqxx::result& rows, const Page& page) const {
+  ProductPage found;
+  for (const pqxx::row& row : rows) {
+    if (std::ssize(found.items) < page.limit) found.items.push_back(ToProduct(row));
   }
   return found;
 }
 
-ProductPage ProductStore::Search(const std::string& text, const Page& page) {
-  const auto search = [&](Tx& tx) {
-    ProductPage found = ToPage(tx.Exec(kSearch, text, page.limit, page.offset()));
-    if (found.items.empty() && page.number > 1) {
-      found.total = tx.Exec(kCountFound, text)[0][0].as<int64_t>();
+std::optional<int64_t> ProductStore::RememberedTotal(const std::string& query) {
+  const std::lock_guard lock(totals_mutex_);
+  const auto known = totals_.find(query);
+  if (known == totals_.end() || known->second.until < std::chrono::steady_clock::now()) {
+    return std::nullopt;
+  }
+  return known->second.total;
+}
+
+void ProductStore::RememberTotal(const std::string& query, int64_t total) {
+  if (total < kWorthRemembering) return;
+  const std::lock_guard lock(totals_mutex_);
+  if (totals_.size() >= kMostRemembered) totals_.clear();
+  totals_[query] = {total, std::chrono::steady_clock::now() + kRemembered};
+}
+
+Result<ProductPage> ProductStore::List(const ProductFilter& filter,
+                                       const std::vector<SortKey>& sort, const Page& page) {
+  if (page.by_cursor() && !AreSortValues(sort, page.after)) return InvalidCursor();
+  const ListSql sql(filter, sort, page);
+  std::optional<int64_t> total = page.by_cursor() ? 0 : RememberedTotal(page.fingerprint);
+
+  const pqxx::result rows = Read(db_, [&](Tx& tx) {
+    const int32_t wanted = page.limit + 1;
+    if (page.offset() > 0) {
+      return tx.ExecOnce(sql.RowsFarOff(), sql.values(), wanted, page.offset());
+    }
+    const std::string text = page.by_cursor() ? sql.Rows() : sql.RowsAndTotal();
+    if (page.by_cursor()) {
+      return sql.prepared() ? tx.Exec(Statement::Kept(text), sql.values(), wanted)
+                            : tx.ExecOnce(text, sql.values(), wanted);
+    }
+    return sql.prepared() ? tx.Exec(Statement::Kept(text), sql.values(), wanted, !total)
+                          : tx.ExecOnce(text, sql.values(), wanted, !total);
+  });
+  ProductPage found = ToPage(rows, page);
+  if (std::ssize(rows) > page.limit) found.next = SortValues(sort, found.items.back());
+  if (!total) total = page.TotalFrom(std::ssize(rows));
+  if (!total) {
+    const pqxx::field counted =
+        rows.empty() || page.offset() > 0
+            ? Read(db_, [&](Tx& tx) { return tx.ExecOnce(sql.Count(), sql.values()); })[0][0]
+            : rows[0][PRODUCT_COLUMN_COUNT];
+    total = counted.as<int64_t>();
+    RememberTotal(page.fingerprint, *total);
+  }
+  found.total = *total;
+  return found;
+}
+
+Result<ProductPage> ProductStore::Search(const std::string& text, const Page& page) {
+  SearchAfter after;
+  if (page.by_cursor()) {
+    const std::optional<SearchAfter> read = ReadSearchAfter(page.after);
+    if (!read) return InvalidCursor();
+    after = *read;
+  }
+  const int32_t wanted = page.limit + 1;
+  const auto answer = [&](const pqxx::result& rows, Match match) {
+    ProductPage found;
+    found.total = rows[0]["total"].as<int64_t>();
+    if (rows[0][0].is_null()) return found;
+    const int64_t total = found.total;
+    found = ToPage(rows, page);
+    found.total = total;
+    if (std::ssize(rows) > page.limit) {
+      found.next = {std::to_string(static_cast<int>(match)),
+                    rows[static_cast<pqxx::result::size_type>(page.limit - 1)]["rank"].c_str(),
+                    std::to_string(found.items.back().id())};
     }
     return found;
   };
-  ProductPage found = Read(db_, search);
-  if (found.total > 0) return found;
-  // Swapped letters in a short word leave few trigrams alike; the usual 0.6 would drown the words
-  // that are spelt right in those that are not.
-  return InTransaction(db_, [&](Tx& tx) {
-    tx.Run("SET LOCAL pg_trgm.word_similarity_threshold = 0.3");
-    return search(tx);
+  return Read(db_, [&](Tx& tx) {
+    if (after.match == Match::kWords) {
+      ProductPage found = answer(
+          tx.Exec(kSearch, text, wanted, page.offset(), after.rank, after.id), Match::kWords);
+      if (found.total > 0 || page.by_cursor()) return found;
+    }
+    const pqxx::result alike = tx.Exec(kAlike, text);
+    for (const Match match : {Match::kAllAlike, Match::kAnyAlike}) {
+      if (page.by_cursor() && match != after.match) continue;
+      const pqxx::field words = alike[0][match == Match::kAllAlike ? 0 : 1];
+      if (words.is_null()) break;
+      ProductPage found = answer(
+          tx.Exec(kSearchAlike, words.c_str(), wanted, page.offset(), after.rank, after.id, text),
+          match);
+      if (found.total > 0) return found;
+    }
+    return ProductPage();
   });
 }
 
@@ -284,13 +544,19 @@ Result<v1::Product> ProductStore::Update(const v1::UpdateProductRequest& change,
   const auto sent = [](bool has, const auto& value) {
     return has ? std::optional(value) : std::nullopt;
   };
+  const auto cleared = [&](const char* field) {
+    return std::ranges::find(change.clear(), field) != change.clear().end();
+  };
   const auto [urls, indexes] = ImageArrays(change);
+  const bool gallery = !change.images().empty() || cleared("images");
+  const std::optional<std::string> category =
+      cleared("category") ? "" : sent(change.has_category(), change.category());
   return InTransaction(db_, [&, &urls = urls, &indexes = indexes](Tx& tx) -> Result<v1::Product> {
     const pqxx::result changed =
         tx.Exec(kUpdate, change.id(), owner, sent(change.has_name(), change.name()),
                 sent(change.has_description(), change.description()),
                 sent(change.has_price(), change.price()), sent(change.has_stock(), change.stock()),
-                sent(change.has_category(), change.category()), urls, indexes, Wanted(change));
+                category, sent(gallery, urls), sent(gallery, indexes), Wanted(change));
     if (changed.empty()) return NoSuchProduct(change.id());
     if (changed[0]["id"].is_null()) return VersionChanged();
     return ToProduct(changed[0]);

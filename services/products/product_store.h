@@ -6,12 +6,16 @@
 // anything here. Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
+#include "common/core/paging.h"
 #include "common/postgres/pool.h"
 #include "products/listing.h"
 #include "shop/products/v1/products.pb.h"
@@ -27,9 +31,13 @@ struct ProductFilter {
 };
 
 struct ProductPage {
-  std::vector<v1::Product> items;
-  int64_t total = 0;
+  std::vector<v1::Product> items = {};
+  int64_t total = 0;                   // of no meaning by cursor
+  std::vector<std::string> next = {};  // the last item's values for a cursor; none at the end
 };
+
+// How many values the cursor of a search has.
+inline constexpr size_t kSearchCursorValues = 3;
 
 Refusal NoSuchProduct(int64_t id);
 
@@ -38,10 +46,13 @@ class ProductStore {
   // Every product it answers carries `currency`.
   ProductStore(postgres::Pool& db, std::string currency);
 
-  ProductPage List(const ProductFilter& filter, const std::vector<SortKey>& sort, const Page& page);
-  // Best match first: words in the name count more than in the category and the description, and
-  // names that are spelt nearly so match too. Where nothing does, less likeness is enough.
-  ProductPage Search(const std::string& text, const Page& page);
+  // Totals from a thousand on may be ten seconds old. Refuses a cursor that is none of this list's.
+  Result<ProductPage> List(const ProductFilter& filter, const std::vector<SortKey>& sort,
+                           const Page& page);
+  // Best match first: words in the name count more than in the category and the description. Where
+  // no product has all of them, words of names that are most like them count, all of them or any.
+  // Looks at a thousand matches by their names and a thousand by all their words, and counts those.
+  Result<ProductPage> Search(const std::string& text, const Page& page);
   std::optional<v1::Product> Find(int64_t id);
   // Those of the ids that are in the catalogue.
   std::vector<v1::Quote> Quote(const std::vector<int64_t>& ids);
@@ -58,10 +69,20 @@ class ProductStore {
 
  private:
   v1::Product ToProduct(const pqxx::row& row) const;
-  ProductPage ToPage(const pqxx::result& rows) const;
+  ProductPage ToPage(const pqxx::result& rows, const Page& page) const;
+  // By a request's fingerprint.
+  std::optional<int64_t> RememberedTotal(const std::string& query);
+  void RememberTotal(const std::string& query, int64_t total);
+
+  struct Remembered {
+    int64_t total;
+    std::chrono::steady_clock::time_point until;
+  };
 
   postgres::Pool& db_;
   const std::string currency_;
+  std::mutex totals_mutex_;
+  std::unordered_map<std::string, Remembered> totals_;
 };
 
 }  // namespace shop::products

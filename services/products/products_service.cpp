@@ -16,20 +16,11 @@ std::optional<int64_t> OwnerFilter(const Caller& caller) {
   return caller.user_id;
 }
 
-template <typename Request>
-Page PageOf(const Request& request) {
-  return Page::Of(request.has_page() ? std::optional(request.page()) : std::nullopt,
-                  request.has_limit() ? std::optional(request.limit()) : std::nullopt);
-}
-
 v1::ListProductsResponse ToResponse(ProductPage found, const Page& page) {
   v1::ListProductsResponse response;
   response.mutable_items()->Reserve(static_cast<int>(found.items.size()));
   for (v1::Product& product : found.items) *response.add_items() = std::move(product);
-  response.set_page(page.number);
-  response.set_limit(page.limit);
-  response.set_total(found.total);
-  response.set_total_pages(page.pages(found.total));
+  Describe(page, found.total, found.next, &response);
   return response;
 }
 
@@ -77,15 +68,21 @@ Result<v1::ListProductsResponse> ProductsService::ListProducts(
   if (request.has_seller_id()) filter.seller_id = request.seller_id();
   filter.in_stock = request.in_stock();
 
-  const Page page = PageOf(request);
-  return ToResponse(store_.List(filter, *sort, page), page);
+  const Result<Page> page = PageOf(request, sort->size());
+  if (!page) return page.refusal();
+  Result<ProductPage> found = store_.List(filter, *sort, *page);
+  if (!found) return found.refusal();
+  return ToResponse(*std::move(found), *page);
 }
 
 Result<v1::ListProductsResponse> ProductsService::SearchProducts(
     const Call&, const v1::SearchProductsRequest& request) {
   if (!HasLetterOrDigit(request.q())) return InvalidField("q", "has no letter and no digit");
-  const Page page = PageOf(request);
-  return ToResponse(store_.Search(request.q(), page), page);
+  const Result<Page> page = PageOf(request, kSearchCursorValues);
+  if (!page) return page.refusal();
+  Result<ProductPage> found = store_.Search(request.q(), *page);
+  if (!found) return found.refusal();
+  return ToResponse(*std::move(found), *page);
 }
 
 Result<v1::Product> ProductsService::GetProduct(const Call&, const v1::GetProductRequest& request) {
@@ -112,6 +109,10 @@ Result<v1::Product> ProductsService::CreateProduct(const Call& call,
 
 Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
                                                    const v1::UpdateProductRequest& request) {
+  if (!request.images().empty() &&
+      std::ranges::find(request.clear(), "images") != request.clear().end()) {
+    return InvalidField("clear", "names images, which are sent too");
+  }
   Result<v1::Product> product = store_.Update(request, OwnerFilter(call.caller));
   if (product) cache_.Remove({request.id()});
   return product;

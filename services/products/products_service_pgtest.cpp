@@ -297,6 +297,52 @@ TEST_F(ProductsServiceTest, ListsRefuseAnUnknownSortByItsField) {
   EXPECT_EQ(Field(page), "sort");
 }
 
+TEST_F(ProductsServiceTest, ACursorGoesOnWhereItsListEnded) {
+  for (int i = 0; i < 3; ++i) Made();
+  const Result<v1::ListProductsResponse> first = List("-id", 1, 2);
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(first->has_next_cursor());
+  v1::ListProductsRequest request;
+  request.set_sort("-id");
+  request.set_cursor(first->next_cursor());
+  const auto list = [&] { return Call<v1::ListProductsResponse>({}, "ListProducts", request); };
+  const Result<v1::ListProductsResponse> rest = list();
+  ASSERT_TRUE(rest) << rest.refusal().message;
+  EXPECT_THAT(rest->items(), SizeIs(1));
+  EXPECT_FALSE(rest->has_next_cursor());
+  EXPECT_FALSE(rest->has_total());
+  EXPECT_FALSE(rest->has_page());
+
+  request.set_sort("id");
+  EXPECT_EQ(Field(list()), "cursor");
+  request.set_sort("-id");
+  request.set_in_stock(true);
+  EXPECT_EQ(Field(list()), "cursor");
+  request.set_in_stock(false);
+  request.set_page(1);
+  EXPECT_EQ(Field(list()), "page");
+  request.clear_page();
+  request.set_cursor("not one");
+  EXPECT_EQ(Field(list()), "cursor");
+}
+
+TEST_F(ProductsServiceTest, APageTooDeepIsRefused) {
+  EXPECT_TRUE(List("", 100, 100));
+  EXPECT_EQ(Field(List("", 101, 100)), "page");
+}
+
+TEST_F(ProductsServiceTest, WhatIsSentCannotBeEmptiedToo) {
+  v1::UpdateProductRequest change;
+  change.set_id(Made());
+  change.add_images()->set_url("https://example.org/a.png");
+  change.add_clear("images");
+  EXPECT_EQ(Field(Call<v1::Product>(Seller(), "UpdateProduct", change)), "clear");
+  change.clear_images();
+  EXPECT_TRUE(Call<v1::Product>(Seller(), "UpdateProduct", change));
+  change.set_clear(0, "price");
+  EXPECT_EQ(Field(Call<v1::Product>(Seller(), "UpdateProduct", change)), "clear[0]");
+}
+
 TEST_F(ProductsServiceTest, ASearchForNothingIsRefused) {
   for (const char* q : {"", " ", "...", "\"'", "-", "%_"}) {
     EXPECT_EQ(Outcome(Search(q)), "INVALID_ARGUMENT") << q;

@@ -36,10 +36,10 @@ constexpr Statement kUpdateRole{
 constexpr Statement kDelete{"DELETE FROM profiles WHERE id = $1"};
 constexpr Statement kLockVersion{"SELECT version FROM profiles WHERE id = $1 FOR UPDATE"};
 constexpr Statement kInsertDeleted{"INSERT INTO deleted_profiles (id) VALUES ($1)"};
-constexpr Statement kCount{"SELECT count(*) FROM profiles WHERE name ILIKE $1 OR email ILIKE $1"};
-constexpr Statement kList{
-    "SELECT " SHOP_USER_COLUMNS
-    " FROM profiles WHERE name ILIKE $1 OR email ILIKE $1 ORDER BY id DESC LIMIT $2 OFFSET $3"};
+#define SHOP_USERS_FOUND " FROM profiles WHERE ($1 = '%%' OR name ILIKE $1 OR email ILIKE $1)"
+constexpr Statement kCount{"SELECT count(*) FROM (SELECT" SHOP_USERS_FOUND " LIMIT $2) AS counted"};
+constexpr Statement kList{"SELECT " SHOP_USER_COLUMNS SHOP_USERS_FOUND
+                          " AND id < $2 ORDER BY id DESC LIMIT $3 OFFSET $4"};
 
 constexpr std::string_view kRolePrefix = "ROLE_";
 
@@ -148,15 +148,21 @@ bool Delete(Tx& tx, int64_t id) {
   return true;
 }
 
-v1::ListUsersResponse List(Tx& tx, const std::string& q, int32_t page, int32_t limit) {
+v1::ListUsersResponse List(Tx& tx, const std::string& q, int64_t before, const Page& page) {
   const std::string pattern = Containing(q);
   v1::ListUsersResponse list;
-  list.set_page(page);
-  list.set_limit(limit);
-  list.set_total(tx.Exec(kCount, pattern)[0][0].as<int64_t>());
-  list.set_total_pages(static_cast<int32_t>((list.total() + limit - 1) / limit));
-  const int64_t offset = (int64_t{page} - 1) * limit;
-  for (const auto& row : tx.Exec(kList, pattern, limit, offset)) *list.add_items() = UserFrom(row);
+  const pqxx::result rows = tx.Exec(kList, pattern, before, page.limit + 1, page.offset());
+  for (const auto& row : rows) {
+    if (list.items_size() < page.limit) *list.add_items() = UserFrom(row);
+  }
+  std::vector<std::string> next;
+  if (std::ssize(rows) > page.limit) next.push_back(std::to_string(list.items().rbegin()->id()));
+  int64_t total = 0;
+  if (!page.by_cursor()) {
+    const std::optional<int64_t> seen = page.TotalFrom(std::ssize(rows));
+    total = seen ? *seen : tx.Exec(kCount, pattern, kMostByNumber)[0][0].as<int64_t>();
+  }
+  Describe(page, total, next, &list);
   return list;
 }
 

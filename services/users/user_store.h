@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "common/core/paging.h"
 #include "common/postgres/pool.h"
 #include "shop/users/v1/users.pb.h"
 
@@ -34,8 +35,9 @@ std::optional<v1::User> UpdateRole(postgres::Tx& tx, int64_t id, api::v1::Role r
 // Erases the profile and keeps the id from coming back; false when there is no such profile.
 bool Delete(postgres::Tx& tx, int64_t id);
 
-// One page of those whose name or e-mail address contains `q` (all when empty), newest first, with
-// the number of all of them.
-v1::ListUsersResponse List(postgres::Tx& tx, const std::string& q, int32_t page, int32_t limit);
+// One page of those whose name or e-mail address contains `q` (all when empty), newest first. Only
+// ids below `before`, which a cursor holds.
+v1::ListUsersResponse List(postgres::Tx& tx, const std::string& q, int64_t before,
+                           const Page& page);
 
 }  // namespace shop::users

@@ -3,6 +3,7 @@
 #include <google/protobuf/empty.pb.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -16,8 +17,6 @@ namespace {
 using postgres::InTransaction;
 using postgres::Read;
 using postgres::Tx;
-
-constexpr int32_t kDefaultLimit = 20;
 
 Refusal NoSuchUser() {
   return {Code::kNotFound, "there is no such user"};
@@ -69,9 +68,12 @@ rpc::Service UsersService::Methods() {
 
 Result<v1::ListUsersResponse> UsersService::ListUsers(const Call&,
                                                       const v1::ListUsersRequest& request) {
-  const int32_t page = request.has_page() ? request.page() : 1;
-  const int32_t limit = request.has_limit() ? request.limit() : kDefaultLimit;
-  return Read(db_, [&](Tx& tx) { return List(tx, request.q(), page, limit); });
+  const Result<Page> page = PageOf(request, 1);
+  if (!page) return page.refusal();
+  const std::optional<int64_t> before =
+      page->by_cursor() ? CursorNumber(page->after[0]) : std::numeric_limits<int64_t>::max();
+  if (!before) return InvalidCursor();
+  return Read(db_, [&](Tx& tx) { return List(tx, request.q(), *before, *page); });
 }
 
 Result<v1::User> UsersService::GetUser(const Call& call, const v1::GetUserRequest& request) {

@@ -407,16 +407,53 @@ TEST_F(UsersTest, TheListComesInPagesNewestFirst) {
   EXPECT_EQ(list->total_pages(), 3);
 }
 
+TEST_F(UsersTest, ByCursorNobodyIsRepeatedOrLeftOutWhileOthersComeAndGo) {
+  for (int64_t id = 1; id <= 9; ++id) Exists(id);
+  v1::ListUsersRequest request;
+  request.set_limit(2);
+  std::vector<int64_t> seen;
+  for (int64_t newcomer = 100; newcomer < 110; ++newcomer) {
+    const Result<v1::ListUsersResponse> list =
+        Call<v1::ListUsersResponse>(As(900, ROLE_ADMIN), "ListUsers", request);
+    ASSERT_TRUE(list) << list.refusal().message;
+    EXPECT_EQ(list->has_total(), request.cursor().empty());
+    for (const v1::User& user : list->items()) seen.push_back(user.id());
+    if (!list->has_next_cursor()) break;
+    request.set_cursor(list->next_cursor());
+    Exists(newcomer);
+    ASSERT_TRUE(Delete(Boss(), seen.back()));
+  }
+  EXPECT_THAT(seen, ElementsAre(9, 8, 7, 6, 5, 4, 3, 2, 1));
+}
+
+TEST_F(UsersTest, ACursorOfAnotherSearchIsRefused) {
+  for (int64_t id = 1; id <= 3; ++id) Exists(id);
+  v1::ListUsersRequest request;
+  request.set_limit(1);
+  const auto list = [&] {
+    return Call<v1::ListUsersResponse>(As(900, ROLE_ADMIN), "ListUsers", request);
+  };
+  request.set_cursor(list()->next_cursor());
+  EXPECT_TRUE(list());
+  request.set_q("ann");
+  ASSERT_FALSE(list());
+  EXPECT_EQ(list().refusal().details.at(0).field, "cursor");
+}
+
 TEST_F(UsersTest, APageBehindTheLastIsEmpty) {
   Exists(1);
   v1::ListUsersRequest request;
-  request.set_page(1'000'000);
+  request.set_page(100);
   request.set_limit(100);
-  const Result<v1::ListUsersResponse> list =
-      Call<v1::ListUsersResponse>(As(900, ROLE_ADMIN), "ListUsers", request);
-  ASSERT_TRUE(list);
-  EXPECT_EQ(list->items_size(), 0);
-  EXPECT_EQ(list->total(), 1);
+  const auto list = [&] {
+    return Call<v1::ListUsersResponse>(As(900, ROLE_ADMIN), "ListUsers", request);
+  };
+  ASSERT_TRUE(list());
+  EXPECT_EQ(list()->items_size(), 0);
+  EXPECT_EQ(list()->total(), 1);
+  request.set_page(101);
+  ASSERT_FALSE(list());
+  EXPECT_EQ(list().refusal().details.at(0).field, "page");
 }
 
 TEST_F(UsersTest, TheSearchTakesItsTextLiterally) {

@@ -65,7 +65,15 @@ struct Settings {
 // SQL text with static storage. Prepared on each connection at its first use there.
 struct Statement {
   consteval Statement(const char* sql) : sql(sql) {}
+  // Of text made at run time, which is kept for as long as the process: for a bounded number of
+  // texts.
+  static Statement Kept(const std::string& sql);
+
   const char* sql;
+
+ private:
+  struct Text {};
+  constexpr Statement(Text, const char* text) : sql(text) {}
 };
 
 // No connection came free in time.
@@ -89,6 +97,11 @@ class Tx {
   template <typename... Args>
   pqxx::result Exec(const Statement& statement, const Args&... args) {
     return Noting([&] { return transaction_.exec_prepared(Prepared(statement), args...); });
+  }
+  // Runs text with parameters of the same kinds, planned for their very values and not prepared.
+  template <typename... Args>
+  pqxx::result ExecOnce(const std::string& sql, const Args&... args) {
+    return Noting([&] { return transaction_.exec_params(sql, args...); });
   }
   // Runs text that is not prepared, such as DDL or several statements.
   pqxx::result Run(const std::string& sql) {
