@@ -25,7 +25,7 @@ build_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
-  ca-certificates openssl python3 python3-aiosmtpd
+  ca-certificates openssl python3 python3-aiosmtpd python3-jsonschema
   postgresql-15 redis-server supervisor kcat openjdk-17-jdk-headless maven
 )
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <boost/json/src.hpp>
 #include <cctype>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "common/json/codec.h"
+#include "common/rpc/rules.h"
 #include "gateway/descriptors.h"
 #include "gateway/http_rule.h"
 #include "shop/api/v1/options.pb.h"
@@ -18,7 +20,6 @@ namespace {
 
 namespace json = boost::json;
 using google::protobuf::Descriptor;
-using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::MethodDescriptor;
 using google::protobuf::ServiceDescriptor;
@@ -53,6 +54,15 @@ std::string CommentOf(const Element* element) {
   return text;
 }
 
+// A comment may end with what the thing looks like, as JSON: `Example: "Silent Mouse"`.
+constexpr std::string_view kExampleMark = "Example: ";
+
+std::string Prose(std::string comment) {
+  comment.resize(std::min(comment.find(kExampleMark), comment.size()));
+  while (comment.ends_with(' ')) comment.pop_back();
+  return comment;
+}
+
 std::string Comment(const MethodDescriptor& method) {
   return CommentOf(CommentedPool().FindMethodByName(method.full_name()));
 }
@@ -60,10 +70,17 @@ std::string Comment(const Descriptor& message) {
   return CommentOf(CommentedPool().FindMessageTypeByName(message.full_name()));
 }
 std::string Comment(const FieldDescriptor& field) {
-  return CommentOf(CommentedPool().FindFieldByName(field.full_name()));
+  return Prose(CommentOf(CommentedPool().FindFieldByName(field.full_name())));
 }
 std::string Comment(const ServiceDescriptor& service) {
   return CommentOf(CommentedPool().FindServiceByName(service.full_name()));
+}
+
+// The example in the field's comment, "" without one.
+std::string ExampleText(const FieldDescriptor& field) {
+  const std::string comment = CommentOf(CommentedPool().FindFieldByName(field.full_name()));
+  const size_t mark = comment.find(kExampleMark);
+  return mark == std::string::npos ? "" : comment.substr(mark + kExampleMark.size());
 }
 
 // Replaces `{order_id}` and `{name=…}` by `{orderId}` and names the fields.
@@ -94,14 +111,65 @@ std::string LowerCase(std::string text) {
   return text;
 }
 
+std::string RoleName(int role) {
+  return std::string(shop::json::BareName(api::v1::Role_descriptor()->FindValueByNumber(role)));
+}
+
+const api::v1::FieldRules& RulesOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(api::v1::rules);
+}
+
+json::object Typed(const char* type) {
+  return {{"type", type}};
+}
+
+json::object Reference(const char* kind, const std::string& name) {
+  return {{"$ref", std::string("#/components/") + kind + "/" + name}};
+}
+
 bool IsTimestamp(const FieldDescriptor& field) {
   return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
          field.message_type()->full_name() == "google.protobuf.Timestamp";
 }
 
+// What an answer with this status means to every operation that can have it.
+struct ErrorKind {
+  int status;
+  const char* code;
+  const char* message;  // of the example
+  const char* description;
+  const char* header = nullptr;  // that comes with it
+};
+
+constexpr ErrorKind kErrors[] = {
+    {400, "INVALID_ARGUMENT", "the request is not valid",
+     "Malformed or invalid; `details` name the fields"},
+    {401, "UNAUTHENTICATED", "the access token is not valid",
+     "No token where one is needed, or one that is not valid", "WWW-Authenticate"},
+    {403, "PERMISSION_DENIED", "the caller's role is not enough", "The caller may not do this"},
+    {404, "NOT_FOUND", "there is no such order",
+     "There is no such thing, or it is somebody else's"},
+    {408, "REQUEST_TIMEOUT", "the request took too long to arrive",
+     "The request took too long to arrive"},
+    {409, "FAILED_PRECONDITION", "only 3 are in stock",
+     "It contradicts what is there, such as not enough stock"},
+    {412, "VERSION_CHANGED", "it has changed since", "It is not what `If-Match` names"},
+    {413, "PAYLOAD_TOO_LARGE", "the body is too large", "The body is too large"},
+    {415, "UNSUPPORTED_MEDIA_TYPE", "the body has to be application/json in UTF-8",
+     "The body is not JSON in UTF-8, or is compressed"},
+    {422, "IDEMPOTENCY_KEY_REUSED", "the Idempotency-Key was used with another request",
+     "The Idempotency-Key was used with another request"},
+    {429, "RESOURCE_EXHAUSTED", "too many attempts", "Too many requests", "Retry-After"},
+    {431, "HEADER_TOO_LARGE", "the header is too large", "The headers are too large"},
+    {500, "INTERNAL", "something went wrong on our side", "A fault of the platform"},
+    {503, "UNAVAILABLE", "the service is away for the moment", "A service is away or busy",
+     "Retry-After"},
+    {504, "DEADLINE_EXCEEDED", "the request took too long", "A service was too late"}};
+
 class Document {
  public:
   explicit Document(const std::vector<const ServiceDescriptor*>& services) {
+    for (const ServiceDescriptor* service : services) Survey(*service);
     for (const ServiceDescriptor* service : services) AddService(*service);
   }
 
@@ -113,7 +181,10 @@ class Document {
         {"version", "1"},
         {"description",
          "Amounts are decimals with two digits, ids are numbers below 2^53, times are RFC 3339 in "
-         "UTC. Unknown fields are ignored. Every answer carries X-Request-Id."},
+         "UTC. Unknown fields of a body are ignored; null counts as not sent. A method that a path "
+         "does not have is 405, with `Allow` and a body like every other error's. Every read can "
+         "be "
+         "asked for with HEAD, every path with OPTIONS."},
         {"license", json::object{{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}};
     document["servers"] = json::array{json::object{{"url", "/"}}};
     document["tags"] = std::move(tags_);
@@ -122,13 +193,40 @@ class Document {
     AddErrorSchema();
     components["schemas"] = std::move(schemas_);
     components["responses"] = ErrorResponses();
+    components["headers"] = Headers();
+    components["parameters"] = CommonParameters();
     components["securitySchemes"] = json::object{
-        {"bearer", json::object{{"type", "http"}, {"scheme", "bearer"}, {"bearerFormat", "JWT"}}}};
+        {"bearer", json::object{{"type", "http"},
+                                {"scheme", "bearer"},
+                                {"bearerFormat", "JWT"},
+                                {"description", "The `accessToken` that logging in answers."}}}};
     document["components"] = std::move(components);
     return json::serialize(document);
   }
 
  private:
+  // Requests and answers have different rules for the same message.
+  enum class In { kRequest, kResponse };
+
+  // Notes which messages the service's requests and answers hold, and what its paths' reads answer.
+  void Survey(const ServiceDescriptor& service) {
+    for (int i = 0; i < service.method_count(); ++i) {
+      const MethodDescriptor& method = *service.method(i);
+      for (const HttpBinding& http : HttpBindings(method)) {
+        Reach(*method.input_type(), &of_requests_);
+        Reach(*method.output_type(), &of_responses_);
+        if (http.method == "GET") reads_[http.path_template] = method.output_type();
+      }
+    }
+  }
+
+  static void Reach(const Descriptor& message, std::set<const Descriptor*>* reached) {
+    if (!reached->insert(&message).second) return;
+    for (int i = 0; i < message.field_count(); ++i) {
+      if (const Descriptor* inner = message.field(i)->message_type()) Reach(*inner, reached);
+    }
+  }
+
   void AddService(const ServiceDescriptor& service) {
     bool bound = false;
     for (int i = 0; i < service.method_count(); ++i) {
@@ -145,58 +243,133 @@ class Document {
 
   // `number` counts the method's bindings from 1.
   void AddOperation(const MethodDescriptor& method, const HttpBinding& http, int number) {
+    const Descriptor& request = *method.input_type();
     std::vector<const FieldDescriptor*> variables;
-    const std::string path = TemplatePath(http.path_template, *method.input_type(), &variables);
+    const std::string path = TemplatePath(http.path_template, request, &variables);
 
     json::object operation;
     const std::string comment = Comment(method);
     operation["operationId"] = method.name() + (number == 1 ? "" : std::to_string(number));
     operation["tags"] = json::array{method.service()->name()};
     operation["summary"] = comment.substr(0, comment.find(". "));
-    operation["description"] = comment;
-    const api::v1::Access& access = method.options().GetExtension(api::v1::access);
     json::array roles;
+    std::string who;
     bool open = false;
-    for (const int role : access.roles()) {
-      const auto* value = api::v1::Role_descriptor()->FindValueByNumber(role);
-      roles.push_back(json::value(std::string(shop::json::BareName(value))));
+    for (const int role : method.options().GetExtension(api::v1::access).roles()) {
+      roles.push_back(json::value(RoleName(role)));
+      who += (who.empty() ? "" : ", ") + RoleName(role);
       open |= role == api::v1::ROLE_GUEST;
     }
+    operation["description"] = comment + (comment.empty() ? "" : "\n\n") +
+                               (open ? "Anybody may call it." : "Who may call it: " + who + ".");
     operation["x-roles"] = std::move(roles);
     operation["security"] =
         open ? json::array{json::object{}, json::object{{"bearer", json::array{}}}}
              : json::array{json::object{{"bearer", json::array{}}}};
-    operation["parameters"] = Parameters(*method.input_type(), variables, http.body);
+
+    const bool tagged = IsTagged(method, http);
+    const bool reads = http.method == "GET";
+    operation["parameters"] = Parameters(request, variables, http.body, reads && tagged);
     if (!http.body.empty()) {
+      const auto in_body = [&](const FieldDescriptor& field) {
+        return IsBodyField(field, variables);
+      };
       operation["requestBody"] = json::object{
-          {"required", HasRequired(*method.input_type(), variables)},
+          {"required", HasRequired(request, variables)},
           {"content",
            json::object{{"application/json",
-                         json::object{{"schema", BodySchema(method, variables, http.body)}}}}}};
+                         json::object{{"schema", BodySchema(request, in_body, http.body)},
+                                      {"example", BodyExample(request, in_body, http.body)}}}}}};
     }
-    operation["responses"] = Responses(method, open, !variables.empty());
+    json::object responses;
+    const auto [status, success] = Success(method, tagged);
+    responses[std::to_string(status)] = success;
+    if (reads && tagged) {
+      responses["304"] = json::object{
+          {"description", "What the client has is still right"},
+          {"headers", json::object{{"ETag", Reference("headers", "ETag")},
+                                   {"X-Request-Id", Reference("headers", "X-Request-Id")}}}};
+    }
+    for (const ErrorKind& error : kErrors) {
+      if (CanAnswer(error.status, request, http, open, !variables.empty())) {
+        const std::string code = std::to_string(error.status);
+        responses[code] = Reference("responses", "E" + code);
+      }
+    }
+    operation["responses"] = std::move(responses);
     json::value& item = paths_[path];
     if (!item.is_object()) item = json::object();
     item.as_object()[LowerCase(http.method)] = std::move(operation);
   }
 
+  // Whether the answer has an entity tag: reads, and changes that answer what a read of their path
+  // would, with its version.
+  bool IsTagged(const MethodDescriptor& method, const HttpBinding& http) const {
+    if (method.options().GetExtension(api::v1::answer).status() != 0) return false;
+    if (http.method == "GET") return true;
+    if (http.method != "PUT" && http.method != "PATCH") return false;
+    const auto read = reads_.find(http.path_template);
+    if (read == reads_.end() || read->second != method.output_type()) return false;
+    for (int i = 0; i < method.output_type()->field_count(); ++i) {
+      if (method.output_type()->field(i)->options().GetExtension(api::v1::version)) return true;
+    }
+    return false;
+  }
+
+  static bool HasHeader(const Descriptor& request, std::string_view name) {
+    for (int i = 0; i < request.field_count(); ++i) {
+      if (request.field(i)->options().GetExtension(api::v1::header) == name) return true;
+    }
+    return false;
+  }
+
+  static bool CanAnswer(int error, const Descriptor& request, const HttpBinding& http, bool open,
+                        bool has_variables) {
+    const bool writes = http.method != "GET";
+    switch (error) {
+      case 403:
+        return !open || writes;
+      case 404:
+        return has_variables || writes;
+      case 409:
+        return writes;
+      case 412:
+        return HasHeader(request, "If-Match");
+      case 408:
+      case 413:
+      case 415:
+        return !http.body.empty();
+      case 422:
+        return HasHeader(request, "Idempotency-Key");
+      default:
+        return true;
+    }
+  }
+
   json::array Parameters(const Descriptor& request, const std::vector<const FieldDescriptor*>& path,
-                         const std::string& body) {
+                         const std::string& body, bool conditional) {
     json::array parameters;
     for (const FieldDescriptor* field : path) {
-      parameters.push_back(Parameter(*field, field->json_name(), "path", true));
+      json::object parameter = Parameter(*field, field->json_name(), "path", true);
+      parameter["example"] = Example(*field, In::kRequest);
+      parameters.push_back(std::move(parameter));
     }
     for (int i = 0; i < request.field_count(); ++i) {
       const FieldDescriptor& field = *request.field(i);
       const std::string& header = field.options().GetExtension(api::v1::header);
-      if (!header.empty()) {
+      if (header == "If-Match") {
+        parameters.push_back(Reference("parameters", header));
+      } else if (!header.empty()) {
         parameters.push_back(Parameter(field, header, "header", false));
       } else if (body.empty() && std::ranges::find(path, &field) == path.end() &&
                  (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE || IsTimestamp(field))) {
-        parameters.push_back(Parameter(field, field.json_name(), "query",
-                                       field.options().GetExtension(api::v1::rules).required()));
+        parameters.push_back(
+            Parameter(field, field.json_name(), "query", RulesOf(field).required()));
       }
     }
+    if (conditional) parameters.push_back(Reference("parameters", "If-None-Match"));
+    parameters.push_back(Reference("parameters", "X-Request-Id"));
+    parameters.push_back(Reference("parameters", "Request-Timeout"));
     return parameters;
   }
 
@@ -206,7 +379,8 @@ class Document {
     if (const std::string comment = Comment(field); !comment.empty()) {
       parameter["description"] = comment;
     }
-    parameter["schema"] = FieldSchema(field);
+    parameter["schema"] = FieldSchema(field, In::kRequest);
+    if (!ExampleText(field).empty()) parameter["example"] = Example(field, In::kRequest);
     return parameter;
   }
 
@@ -220,27 +394,32 @@ class Document {
                           const std::vector<const FieldDescriptor*>& path) {
     for (int i = 0; i < request.field_count(); ++i) {
       const FieldDescriptor& field = *request.field(i);
-      if (IsBodyField(field, path) && field.options().GetExtension(api::v1::rules).required()) {
-        return true;
-      }
+      if (IsBodyField(field, path) && RulesOf(field).required()) return true;
     }
     return false;
   }
 
-  json::value BodySchema(const MethodDescriptor& method,
-                         const std::vector<const FieldDescriptor*>& path, const std::string& body) {
-    if (body != "*") return FieldSchema(*method.input_type()->FindFieldByName(body));
-    json::object schema = ObjectSchema(*method.input_type(), [&](const FieldDescriptor& field) {
-      return IsBodyField(field, path);
-    });
-    schemas_[method.input_type()->name()] = std::move(schema);
-    return Reference(*method.input_type());
+  template <typename Filter>
+  json::value BodySchema(const Descriptor& request, const Filter& wanted, const std::string& body) {
+    if (body != "*") return FieldSchema(*request.FindFieldByName(body), In::kRequest);
+    schemas_[NameOf(request, In::kRequest)] = ObjectSchema(request, In::kRequest, wanted);
+    return Reference("schemas", NameOf(request, In::kRequest));
   }
 
-  json::object Responses(const MethodDescriptor& method, bool open, bool has_variables) {
+  template <typename Filter>
+  json::value BodyExample(const Descriptor& request, const Filter& wanted,
+                          const std::string& body) {
+    if (body != "*") return Example(*request.FindFieldByName(body), In::kRequest);
+    return ObjectExample(request, In::kRequest, wanted);
+  }
+
+  // The status of a success, and its response.
+  std::pair<int, json::object> Success(const MethodDescriptor& method, bool tagged) {
     const api::v1::Answer& answer = method.options().GetExtension(api::v1::answer);
     const int status = answer.status() == 0 ? 200 : answer.status();
-    json::value schema = MessageSchema(*method.output_type());
+    json::value schema = MessageSchema(*method.output_type(), In::kResponse);
+    json::value example =
+        ObjectExample(*method.output_type(), In::kResponse, [](const auto&) { return true; });
     if (!answer.raw()) {
       schema =
           json::object{{"type", "object"},
@@ -248,55 +427,90 @@ class Document {
                        {"properties", json::object{{"success", json::object{{"const", true}}},
                                                    {"statusCode", json::object{{"const", status}}},
                                                    {"data", std::move(schema)}}}};
+      example =
+          json::object{{"success", true}, {"statusCode", status}, {"data", std::move(example)}};
     }
-    json::object responses;
-    responses[std::to_string(status)] = json::object{
-        {"description", "Done"},
-        {"content",
-         json::object{{"application/json", json::object{{"schema", std::move(schema)}}}}}};
-    const auto refer = [&](const char* code) {
-      responses[code] = json::object{{"$ref", std::string("#/components/responses/E") + code}};
-    };
-    refer("400");
-    refer("401");
-    if (!open) refer("403");
-    if (has_variables) refer("404");
-    for (const char* code : {"409", "413", "415", "422", "429", "431", "500", "503", "504"}) {
-      refer(code);
-    }
-    if (!has_variables) refer("404");
-    return responses;
+    json::object headers{{"X-Request-Id", Reference("headers", "X-Request-Id")}};
+    if (tagged) headers["ETag"] = Reference("headers", "ETag");
+    return {status, json::object{{"description", status == 201 ? "Made" : "Done"},
+                                 {"headers", std::move(headers)},
+                                 {"content",
+                                  json::object{{"application/json",
+                                                json::object{{"schema", std::move(schema)},
+                                                             {"example", std::move(example)}}}}}}};
   }
 
   static json::object ErrorResponses() {
-    static constexpr std::pair<const char*, const char*> kErrors[] = {
-        {"400", "Malformed or invalid; details name the fields"},
-        {"401", "No token, or one that is not valid"},
-        {"403", "The caller's role is not enough"},
-        {"404", "There is no such thing, or it is somebody else's"},
-        {"409", "It contradicts what is there, such as not enough stock"},
-        {"413", "The body is too large"},
-        {"415", "The body is not application/json"},
-        {"422", "The Idempotency-Key was used with another request"},
-        {"429", "Too many requests; see Retry-After"},
-        {"431", "The headers are too large"},
-        {"500", "A fault of the platform"},
-        {"503", "A service is away or busy; see Retry-After"},
-        {"504", "A service was too late"}};
     json::object responses;
-    for (const auto& [code, description] : kErrors) {
-      responses[std::string("E") + code] = json::object{
-          {"description", description},
+    for (const ErrorKind& error : kErrors) {
+      json::object headers{{"X-Request-Id", Reference("headers", "X-Request-Id")}};
+      if (error.header != nullptr) headers[error.header] = Reference("headers", error.header);
+      json::array details;
+      if (error.status == 400) {
+        details.push_back(
+            json::object{{"field", "items[0].quantity"}, {"message", "must be at least 1"}});
+      }
+      const json::object example{{"success", false},
+                                 {"statusCode", error.status},
+                                 {"timestamp", kExampleTime},
+                                 {"path", "/api/v1/orders"},
+                                 {"error", json::object{{"code", error.code},
+                                                        {"message", error.message},
+                                                        {"details", std::move(details)}}},
+                                 {"requestId", kExampleRequestId}};
+      responses["E" + std::to_string(error.status)] = json::object{
+          {"description", error.description},
+          {"headers", std::move(headers)},
           {"content",
-           json::object{
-               {"application/json",
-                json::object{{"schema", json::object{{"$ref", "#/components/schemas/Error"}}}}}}}};
+           json::object{{"application/json", json::object{{"schema", Reference("schemas", "Error")},
+                                                          {"example", example}}}}}};
     }
     return responses;
   }
 
+  static json::object Headers() {
+    const auto header = [](const char* description, json::object schema) {
+      return json::object{
+          {"description", description}, {"required", true}, {"schema", std::move(schema)}};
+    };
+    json::object seconds = Typed("integer");
+    seconds["minimum"] = 1;
+    return {{"ETag", header("The entity tag of this very answer.", Typed("string"))},
+            {"X-Request-Id", header("Under which logs know the request.", Typed("string"))},
+            {"Retry-After", header("After how many seconds to try again.", std::move(seconds))},
+            {"WWW-Authenticate", header("How to authenticate: Bearer.", Typed("string"))}};
+  }
+
+  static json::object CommonParameters() {
+    const auto parameter = [](const char* name, const char* description, json::object schema) {
+      return json::object{{"name", name},
+                          {"in", "header"},
+                          {"required", false},
+                          {"description", description},
+                          {"schema", std::move(schema)}};
+    };
+    json::object tags = Typed("string");
+    tags["pattern"] = R"re(^(?:\*|(?:W/)?"[!#-~]*"(?:, ?(?:W/)?"[!#-~]*")*)$)re";
+    json::object seconds = Typed("number");
+    seconds["minimum"] = 0;
+    return {
+        {"If-Match", parameter("If-Match",
+                               "Entity tags, or `*`: nothing is done unless one is that of what "
+                               "is there.",
+                               tags)},
+        {"If-None-Match",
+         parameter("If-None-Match", "Entity tags, or `*`: 304 where one is that of the answer.",
+                   tags)},
+        {"X-Request-Id",
+         parameter("X-Request-Id", "Comes back, and is in the logs; one is made without it.",
+                   Typed("string"))},
+        {"Request-Timeout",
+         parameter("Request-Timeout", "How many seconds the client waits; less alone counts.",
+                   std::move(seconds))}};
+  }
+
   void AddErrorSchema() {
-    const json::object text{{"type", "string"}};
+    const json::object text = Typed("string");
     const json::object detail{{"type", "object"},
                               {"required", json::array{"field", "message"}},
                               {"properties", json::object{{"field", text}, {"message", text}}}};
@@ -320,125 +534,211 @@ class Document {
                       {"requestId", text}}}};
   }
 
-  static json::object Reference(const Descriptor& message) {
-    return {{"$ref", "#/components/schemas/" + message.name()}};
+  // A message that requests and answers both hold is two schemas.
+  std::string NameOf(const Descriptor& message, In in) const {
+    const bool both = of_requests_.contains(&message) && of_responses_.contains(&message);
+    return message.name() + (both && in == In::kRequest ? "Input" : "");
   }
 
-  json::value MessageSchema(const Descriptor& message) {
-    if (!schemas_.contains(message.name())) {
-      schemas_[message.name()] = json::object();  // ends the recursion of a message in itself
-      schemas_[message.name()] = ObjectSchema(message, [](const FieldDescriptor&) { return true; });
+  json::object MessageSchema(const Descriptor& message, In in) {
+    const std::string name = NameOf(message, in);
+    if (!schemas_.contains(name)) {
+      schemas_[name] = json::object();  // ends the recursion of a message in itself
+      schemas_[name] = ObjectSchema(message, in, [](const FieldDescriptor&) { return true; });
     }
-    return Reference(message);
+    return Reference("schemas", name);
   }
 
   template <typename Filter>
-  json::object ObjectSchema(const Descriptor& message, const Filter& wanted) {
+  json::object ObjectSchema(const Descriptor& message, In in, const Filter& wanted) {
     json::object properties;
     json::array required;
+    json::array aliases;
     for (int i = 0; i < message.field_count(); ++i) {
       const FieldDescriptor& field = *message.field(i);
       if (!wanted(field)) continue;
-      json::object schema = FieldSchema(field);
+      json::object schema = FieldSchema(field, in);
+      const bool always = in == In::kRequest ? RulesOf(field).required() : !field.has_presence();
+      if (always) required.push_back(json::value(field.json_name()));
+      if (!always && in == In::kRequest) AllowNull(&schema);
       if (const std::string comment = Comment(field); !comment.empty()) {
         schema["description"] = comment;
       }
       const std::string& alias = field.options().GetExtension(api::v1::alias);
-      if (!alias.empty()) {
+      if (!alias.empty() && in == In::kRequest) {
         json::object other = schema;
         other["description"] = "The same as `" + field.json_name() + "`.";
         properties[alias] = std::move(other);
-      }
-      if (field.options().GetExtension(api::v1::rules).required()) {
-        required.push_back(json::value(field.json_name()));
+        aliases.push_back(json::object{{"required", json::array{field.json_name(), alias}}});
       }
       properties[field.json_name()] = std::move(schema);
     }
-    json::object schema{{"type", "object"}};
+    json::object schema = Typed("object");
     if (const std::string comment = Comment(message); !comment.empty()) {
       schema["description"] = comment;
     }
     if (!required.empty()) schema["required"] = std::move(required);
     schema["properties"] = std::move(properties);
+    if (!aliases.empty()) schema["not"] = json::object{{"anyOf", std::move(aliases)}};
     return schema;
   }
 
-  json::object FieldSchema(const FieldDescriptor& field) {
+  static void AllowNull(json::object* schema) {
+    if (schema->contains("$ref")) {
+      *schema = json::object{{"anyOf", json::array{*schema, Typed("null")}}};
+      return;
+    }
+    (*schema)["type"] = json::array{(*schema)["type"], "null"};
+    if (schema->contains("enum")) (*schema)["enum"].as_array().push_back(nullptr);
+  }
+
+  json::object FieldSchema(const FieldDescriptor& field, In in) {
     if (field.is_map()) {
       return {{"type", "object"},
-              {"additionalProperties", ElementSchema(*field.message_type()->map_value())}};
+              {"additionalProperties", ElementSchema(*field.message_type()->map_value(), in)}};
     }
-    if (!field.is_repeated()) return ElementSchema(field);
-    const api::v1::FieldRules& rules = field.options().GetExtension(api::v1::rules);
-    json::object schema{{"type", "array"}, {"items", ElementSchema(field)}};
+    if (!field.is_repeated()) return ElementSchema(field, in);
+    const api::v1::FieldRules& rules = RulesOf(field);
+    json::object schema{{"type", "array"}, {"items", ElementSchema(field, in)}};
     const uint32_t least = std::max(rules.min_items(), rules.required() ? 1u : 0u);
     if (least > 0) schema["minItems"] = least;
     if (rules.max_items() > 0) schema["maxItems"] = rules.max_items();
     return schema;
   }
 
-  json::object ElementSchema(const FieldDescriptor& field) {
-    const api::v1::FieldRules& rules = field.options().GetExtension(api::v1::rules);
+  json::object ElementSchema(const FieldDescriptor& field, In in) {
     switch (field.cpp_type()) {
       case FieldDescriptor::CPPTYPE_BOOL:
-        return {{"type", "boolean"}};
+        return Typed("boolean");
       case FieldDescriptor::CPPTYPE_FLOAT:
       case FieldDescriptor::CPPTYPE_DOUBLE:
-        return {{"type", "number"}};
+        return Typed("number");
       case FieldDescriptor::CPPTYPE_ENUM:
-        return EnumSchema(*field.enum_type(), rules);
+        return EnumSchema(field);
       case FieldDescriptor::CPPTYPE_STRING:
-        return TextSchema(rules);
+        return TextSchema(field, in);
       case FieldDescriptor::CPPTYPE_MESSAGE:
         if (IsTimestamp(field)) return {{"type", "string"}, {"format", "date-time"}};
-        return MessageSchema(*field.message_type()).as_object();
+        return MessageSchema(*field.message_type(), in);
       default:
-        return IntegerSchema(field, rules);
+        return IntegerSchema(field);
     }
   }
 
-  static json::object EnumSchema(const EnumDescriptor& type, const api::v1::FieldRules& rules) {
+  static json::object EnumSchema(const FieldDescriptor& field) {
     json::array names;
-    for (int i = 0; i < type.value_count(); ++i) {
-      const auto* value = type.value(i);
+    for (int i = 0; i < field.enum_type()->value_count(); ++i) {
+      const auto* value = field.enum_type()->value(i);
+      const api::v1::FieldRules& rules = RulesOf(field);
       if (value->number() == 0 || (rules.has_min() && value->number() < rules.min())) continue;
       names.push_back(json::value(std::string(shop::json::BareName(value))));
     }
     return {{"type", "string"}, {"enum", std::move(names)}};
   }
 
-  static json::object TextSchema(const api::v1::FieldRules& rules) {
-    json::object schema{{"type", "string"}};
+  static json::object TextSchema(const FieldDescriptor& field, In in) {
+    const api::v1::FieldRules& rules = RulesOf(field);
+    json::object schema = Typed("string");
+    if (field.type() == FieldDescriptor::TYPE_BYTES) {
+      schema["contentEncoding"] = "base64";
+      return schema;
+    }
     const uint32_t least = std::max(rules.min_length(), rules.required() ? 1u : 0u);
     if (least > 0) schema["minLength"] = least;
     if (rules.max_length() > 0) schema["maxLength"] = rules.max_length();
-    if (!rules.pattern().empty()) schema["pattern"] = "^(?:" + rules.pattern() + ")$";
     if (rules.email()) schema["format"] = "email";
     if (rules.date()) schema["format"] = "date";
     if (rules.url()) schema["format"] = "uri";
+    const std::string pattern = !rules.pattern().empty() ? rules.pattern()
+                                : rules.email()          ? rpc::kEmailPattern
+                                : rules.url()            ? rpc::kUrlPattern
+                                : rules.date()           ? ""
+                                : in == In::kRequest     ? R"([^\x00]*)"  // no field takes NUL
+                                                         : "";
+    if (!pattern.empty()) schema["pattern"] = "^(?:" + pattern + ")$";
     return schema;
   }
 
-  static json::object IntegerSchema(const FieldDescriptor& field,
-                                    const api::v1::FieldRules& rules) {
-    if (field.options().GetExtension(api::v1::money)) {
-      json::object schema{{"type", "number"}, {"multipleOf", 0.01}};
-      if (rules.has_min()) schema["minimum"] = static_cast<double>(rules.min()) / 100;
-      if (rules.has_max()) schema["maximum"] = static_cast<double>(rules.max()) / 100;
-      return schema;
-    }
+  static json::object IntegerSchema(const FieldDescriptor& field) {
+    const api::v1::FieldRules& rules = RulesOf(field);
     const bool is_32 = field.cpp_type() == FieldDescriptor::CPPTYPE_INT32 ||
                        field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32;
-    json::object schema{{"type", "integer"}, {"format", is_32 ? "int32" : "int64"}};
-    if (rules.has_min()) schema["minimum"] = rules.min();
-    if (rules.has_max()) {
-      schema["maximum"] = rules.max();
-    } else if (!is_32) {
-      schema["maximum"] = kMaxInteger;
+    const bool is_unsigned = field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ||
+                             field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64;
+    const int64_t bound = !is_32        ? kMaxInteger
+                          : is_unsigned ? std::numeric_limits<uint32_t>::max()
+                                        : std::numeric_limits<int32_t>::max();
+    const int64_t least = rules.has_min() ? rules.min() : is_unsigned ? 0 : -bound;
+    const int64_t most = rules.has_max() ? rules.max() : bound;
+    if (field.options().GetExtension(api::v1::money)) {
+      return {{"type", "number"},
+              {"multipleOf", 0.01},
+              {"minimum", static_cast<double>(least) / 100},
+              {"maximum", static_cast<double>(most) / 100}};
     }
-    return schema;
+    return {{"type", "integer"},
+            {"format", is_32 ? "int32" : "int64"},
+            {"minimum", least},
+            {"maximum", most}};
   }
 
+  // What its comment says, or something that satisfies the field's rules.
+  json::value Example(const FieldDescriptor& field, In in) const {
+    if (const std::string text = ExampleText(field); !text.empty()) return json::parse(text);
+    if (field.is_map()) return json::object();
+    const json::value one = ElementExample(field, in);
+    return field.is_repeated() ? json::value(json::array{one}) : one;
+  }
+
+  json::value ElementExample(const FieldDescriptor& field, In in) const {
+    const api::v1::FieldRules& rules = RulesOf(field);
+    switch (field.cpp_type()) {
+      case FieldDescriptor::CPPTYPE_BOOL:
+        return true;
+      case FieldDescriptor::CPPTYPE_FLOAT:
+      case FieldDescriptor::CPPTYPE_DOUBLE:
+        return 1.5;
+      case FieldDescriptor::CPPTYPE_ENUM:
+        return EnumSchema(field)["enum"].as_array().front();
+      case FieldDescriptor::CPPTYPE_STRING:
+        return json::value(rules.email()  ? "alice@example.com"
+                           : rules.date() ? "1990-12-31"
+                           : rules.url()  ? "https://example.com/"
+                                          : field.json_name());
+      case FieldDescriptor::CPPTYPE_MESSAGE:
+        if (IsTimestamp(field)) return kExampleTime;
+        return ObjectExample(*field.message_type(), in, [](const auto&) { return true; });
+      default:
+        break;
+    }
+    if (field.options().GetExtension(api::v1::money)) return 49.99;
+    return rules.has_min() ? std::max<int64_t>(rules.min(), 1) : 1;
+  }
+
+  // A request has what it must have and what has an example; an answer has what it always has, and
+  // the times and messages in it.
+  template <typename Filter>
+  json::object ObjectExample(const Descriptor& message, In in, const Filter& wanted) const {
+    json::object example;
+    for (int i = 0; i < message.field_count(); ++i) {
+      const FieldDescriptor& field = *message.field(i);
+      const bool shown =
+          !ExampleText(field).empty() ||
+          (in == In::kRequest
+               ? RulesOf(field).required()
+               : !field.has_presence() || field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE);
+      const bool endless = field.message_type() == &message;
+      if (wanted(field) && shown && !endless) example[field.json_name()] = Example(field, in);
+    }
+    return example;
+  }
+
+  static constexpr char kExampleTime[] = "2026-01-31T12:00:00.000Z";
+  static constexpr char kExampleRequestId[] = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+  std::set<const Descriptor*> of_requests_;
+  std::set<const Descriptor*> of_responses_;
+  std::map<std::string, const Descriptor*> reads_;  // by path template
   json::array tags_;
   json::object paths_;
   json::object schemas_;
@@ -459,9 +759,8 @@ std::string AccessTable(const std::vector<const ServiceDescriptor*>& services) {
       std::string who;
       const api::v1::Access& access = method.options().GetExtension(api::v1::access);
       for (const int role : access.roles()) {
-        const auto* value = api::v1::Role_descriptor()->FindValueByNumber(role);
-        who += (who.empty() ? "" : ", ") +
-               (role == api::v1::ROLE_GUEST ? "anyone" : std::string(shop::json::BareName(value)));
+        who +=
+            (who.empty() ? "" : ", ") + (role == api::v1::ROLE_GUEST ? "anyone" : RoleName(role));
       }
       for (const std::string& name : access.services()) {
         who += (who.empty() ? "" : ", ") + ("the service " + name);

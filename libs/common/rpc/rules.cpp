@@ -132,11 +132,8 @@ std::string Characters(uint32_t count) {
   return std::to_string(count) + (count == 1 ? " character" : " characters");
 }
 
-// https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
 bool IsEmail(const std::string& text) {
-  static const re2::RE2 kSyntax(R"re([a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@)re"
-                                R"re([a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)re"
-                                R"re((?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*)re");
+  static const re2::RE2 kSyntax(kEmailPattern);
   return text.size() <= kLongestEmail && re2::RE2::FullMatch(text, kSyntax);
 }
 
@@ -152,13 +149,8 @@ bool IsDate(const std::string& text) {
              .ok();
 }
 
-// Scheme, host, port and the rest, without credentials, white space or control characters.
 bool IsUrl(const std::string& text) {
-  static const re2::RE2 kSyntax(
-      R"re((?i:https?)://)re"
-      R"re((?:[^\x00-\x20\x7f/?#@:\[\]\\<>"{}|^`%]+|\[[0-9A-Fa-f:.]+\]))re"
-      R"re((?::[0-9]{1,5})?)re"
-      R"re((?:[/?#][^\x00-\x20\x7f<>"\\]*)?)re");
+  static const re2::RE2 kSyntax(kUrlPattern);
   return re2::RE2::FullMatch(text, kSyntax);
 }
 

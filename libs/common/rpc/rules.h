@@ -7,6 +7,19 @@
 
 namespace shop::rpc {
 
+// What the rules `email` and `url` ask for, so that others can say it too: an e-mail address as
+// https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address has it, and scheme, host,
+// port and the rest, without credentials, white space or control characters.
+inline constexpr char kEmailPattern[] =
+    R"re([a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@)re"
+    R"re([a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)re"
+    R"re((?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*)re";
+inline constexpr char kUrlPattern[] =
+    R"re([hH][tT][tT][pP][sS]?://)re"
+    R"re((?:[^\x00-\x20\x7f/?#@:\[\]\\<>"{}|^`%]+|\[[0-9A-Fa-f:.]+\]))re"
+    R"re((?::[0-9]{1,5})?)re"
+    R"re((?:[/?#][^\x00-\x20\x7f<>"\\]*)?)re";
+
 // INVALID_ARGUMENT with every violation in `message` and what is in it, by JSON path
 // (`items[2].quantity`); after the first 32 it stops looking, as a status has to fit into a header.
 // In a list a rule holds for each element; `min_items` holds for an empty list too.
