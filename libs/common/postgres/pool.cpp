@@ -2,12 +2,16 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <list>
 #include <mutex>
 #include <random>
 #include <set>
 #include <stdexcept>
 #include <thread>
 #include <unordered_map>
+
+#include "common/core/deadline.h"
+#include "common/telemetry/log.h"
 
 namespace shop::postgres {
 namespace {
@@ -16,6 +20,7 @@ using std::chrono::milliseconds;
 
 constexpr int kConflictAttempts = 6;
 constexpr int kConnectionAttempts = 3;
+constexpr std::string_view kQueryCanceled = "57014";
 
 std::string Quoted(const std::string& value) {
   std::string out = "'";
@@ -91,6 +96,114 @@ const std::string& Tx::Prepared(const Statement& statement) {
   return session_.prepared.emplace(statement.sql, name).first->second;
 }
 
+void Tx::KeepToDeadline() {
+  if (DeadlineScope::HasPassed()) throw Unavailable("PostgreSQL: the caller's deadline has passed");
+}
+
+namespace {
+
+// Cancels what runs on a connection when its caller's deadline passes, from a thread of its own:
+// only then does a deadline cost anything.
+class Watchdog {
+  using TimePoint = DeadlineScope::TimePoint;
+  struct Watched {
+    pqxx::connection* connection;
+    TimePoint due;
+    bool cancelling = false;
+    bool cancelled = false;
+  };
+  using Place = std::list<Watched>::iterator;
+
+ public:
+  ~Watchdog() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    wake_.notify_one();
+    if (thread_.joinable()) thread_.join();
+  }
+
+  // Watches over a connection for as long as it lives. Once it is gone nothing is cancelled.
+  class Guard {
+   public:
+    // Sets `cancelled` at its end where it has cancelled anything.
+    Guard(Watchdog& watchdog, pqxx::connection& connection, bool* cancelled)
+        : watchdog_(watchdog), cancelled_(cancelled) {
+      const TimePoint deadline = DeadlineScope::Current();
+      if (deadline != TimePoint::max()) watched_ = watchdog_.Add(connection, deadline);
+    }
+    ~Guard() {
+      if (watched_) *cancelled_ = watchdog_.Remove(*watched_);
+    }
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+
+   private:
+    Watchdog& watchdog_;
+    bool* cancelled_;
+    std::optional<Place> watched_;
+  };
+
+ private:
+  Place Add(pqxx::connection& connection, TimePoint due) {
+    const std::lock_guard lock(mutex_);
+    if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+    // Deadlines mostly come in their order, and the thread sleeps until an earlier one.
+    if (due < asleep_until_) wake_.notify_one();
+    return watched_.insert(watched_.end(), {&connection, due});
+  }
+
+  bool Remove(Place place) {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return !place->cancelling; });
+    const bool cancelled = place->cancelled;
+    watched_.erase(place);
+    return cancelled;
+  }
+
+  void Run() {
+    std::unique_lock lock(mutex_);
+    while (!stopping_) {
+      const auto first = std::ranges::min_element(watched_, {}, &Watched::due);
+      asleep_until_ = first == watched_.end() ? TimePoint::max() : first->due;
+      if (asleep_until_ == TimePoint::max()) {
+        wake_.wait(lock);
+      } else if (asleep_until_ > std::chrono::steady_clock::now()) {
+        wake_.wait_until(lock, asleep_until_);
+      } else {
+        Cancel(lock, *first);
+      }
+    }
+  }
+
+  // A cancellation that comes between two statements is lost, so it is repeated while there is
+  // need.
+  void Cancel(std::unique_lock<std::mutex>& lock, Watched& watched) {
+    watched.cancelling = watched.cancelled = true;
+    lock.unlock();
+    try {
+      watched.connection->cancel_query();
+    } catch (const std::exception& error) {
+      log::Warning("a statement past its deadline cannot be cancelled", {{"error", error.what()}});
+    }
+    lock.lock();
+    watched.cancelling = false;
+    watched.due = std::chrono::steady_clock::now() + milliseconds(100);
+    done_.notify_all();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable done_;
+  std::list<Watched> watched_;
+  TimePoint asleep_until_ = TimePoint::max();
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
 struct Pool::State {
   Settings settings;
   std::string where;
@@ -98,6 +211,7 @@ struct Pool::State {
   std::condition_variable freed;
   std::vector<std::unique_ptr<Tx::Session>> idle;
   int open = 0;  // idle, in use or being opened
+  Watchdog watchdog;
 };
 
 // A connection for as long as it is in use.
@@ -108,7 +222,9 @@ class Pool::Lease {
     const auto usable = [&] {
       return !state_.idle.empty() || state_.open < state_.settings.connections;
     };
-    if (!state_.freed.wait_for(lock, state_.settings.acquire_timeout, usable)) {
+    const auto latest = std::min(std::chrono::steady_clock::now() + state_.settings.acquire_timeout,
+                                 DeadlineScope::Current());
+    if (!state_.freed.wait_until(lock, latest, usable)) {
       throw PoolTimeout("all " + std::to_string(state_.settings.connections) +
                         " connections to PostgreSQL are in use");
     }
@@ -127,7 +243,10 @@ class Pool::Lease {
     }
   }
   ~Lease() {
-    if (session_ && session_->connection.is_open()) {
+    if (doubtful_ && session_) {
+      session_.reset();
+      GiveBack(nullptr);
+    } else if (session_ && session_->connection.is_open()) {
       GiveBack(std::move(session_));
     } else {
       Discard();
@@ -138,6 +257,9 @@ class Pool::Lease {
 
   Tx::Session& session() { return *session_; }
   bool alive() const { return session_ && session_->connection.is_open(); }
+  // Whether to end the connection in the place of giving it back: a cancellation may be on its way
+  // to it.
+  bool& doubtful() { return doubtful_; }
 
   // Ends the connection and the idle ones, which most likely broke with it.
   void Discard() {
@@ -168,6 +290,7 @@ class Pool::Lease {
 
   State& state_;
   std::unique_ptr<Tx::Session> session_;
+  bool doubtful_ = false;
 };
 
 Settings Settings::Read(Env& env, const std::string& service) {
@@ -222,7 +345,16 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
       try {
         Transaction transaction(lease.session().connection);
         Tx tx(lease.session(), transaction);
-        if (!work(tx)) {
+        const bool keep = [&] {
+          const Watchdog::Guard guard(state_->watchdog, lease.session().connection,
+                                      &lease.doubtful());
+          return work(tx);
+        }();
+        if (lease.doubtful()) {
+          transaction.abort();
+          throw Unavailable("PostgreSQL: the caller's deadline has passed");
+        }
+        if (!keep) {
           transaction.abort();
           return;
         }
@@ -247,6 +379,7 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
         } else if (IsStalePlan(error) && !committing) {
           broke(error);
         } else if (IsAway(error.sqlstate())) {
+          if (error.sqlstate() == kQueryCanceled) lease.doubtful() = false;  // it has arrived
           away(error);
         } else {
           throw;

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <optional>
 #include <thread>
 
+#include "common/core/deadline.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 
@@ -275,6 +277,106 @@ TEST_F(PoolTest, AStatementThatTakesTooLongIsUnavailable) {
   settings.statement_timeout = std::chrono::milliseconds(50);
   Pool impatient(settings);
   EXPECT_THROW(Read(impatient, [](Tx& tx) { return tx.Run("SELECT pg_sleep(10)"); }), Unavailable);
+}
+
+class DeadlineTest : public PoolTest {
+ protected:
+  DeadlineTest() {
+    Settings settings = database_.settings();
+    settings.connections = 1;
+    settings.application = "late";
+    one_.emplace(settings);
+  }
+  static DeadlineScope::TimePoint In(int milliseconds) {
+    return steady_clock::now() + std::chrono::milliseconds(milliseconds);
+  }
+  // Whether nothing runs for `one_` any more.
+  bool Idle() {
+    return Read(pool_,
+                [](Tx& tx) {
+                  return tx.Run(
+                      "SELECT FROM pg_stat_activity WHERE application_name = 'late' AND state <> "
+                      "'idle'"
+                      " AND datname = current_database()");
+                })
+        .empty();
+  }
+  using steady_clock = std::chrono::steady_clock;
+
+  std::optional<Pool> one_;
+};
+
+TEST_F(DeadlineTest, AStatementEndsWithItsCallersDeadlineAndTheConnectionServesOn) {
+  const auto backend = [&] {
+    return Read(*one_, [](Tx& tx) { return tx.Exec(kMyBackend)[0][0].as<int>(); });
+  };
+  const int before = backend();
+  const auto begun = steady_clock::now();
+  {
+    const DeadlineScope until(In(200));
+    EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Run("SELECT pg_sleep(9)"); }), Unavailable);
+  }
+  EXPECT_GE(steady_clock::now() - begun, std::chrono::milliseconds(200));
+  EXPECT_LT(steady_clock::now() - begun, std::chrono::seconds(5));
+  EXPECT_TRUE(Eventually([&] { return Idle(); }));
+  EXPECT_EQ(backend(), before);
+}
+
+TEST_F(DeadlineTest, AWaitForALockEndsToo) {
+  Insert(1, "one");
+  InTransaction(pool_, [&](Tx& holder) {
+    holder.Exec(kRename, 1, "!");
+    const DeadlineScope until(In(200));
+    EXPECT_THROW(InTransaction(*one_,
+                               [](Tx& tx) {
+                                 tx.Exec(kInsert, 2, "two");
+                                 tx.Exec(kRename, 1, "?");
+                               }),
+                 Unavailable);
+  });
+  EXPECT_THAT(Names(), ::testing::ElementsAre("one!"));
+  InTransaction(*one_, [](Tx& tx) { tx.Exec(kRename, 1, "?"); });
+  EXPECT_THAT(Names(), ::testing::ElementsAre("one!?"));
+}
+
+TEST_F(DeadlineTest, NoStatementBeginsPastTheDeadlineAndNothingIsKept) {
+  const DeadlineScope until(In(100));
+  EXPECT_THROW(InTransaction(*one_,
+                             [](Tx& tx) {
+                               tx.Exec(kInsert, 1, "one");
+                               EXPECT_TRUE(Eventually([] { return DeadlineScope::HasPassed(); }));
+                               tx.Exec(kInsert, 2, "two");
+                             }),
+               Unavailable);
+  EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Exec(kNames); }), Unavailable);
+  const DeadlineScope inner(In(10'000));  // lasts no longer than the outer one
+  EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Exec(kNames); }), Unavailable);
+}
+
+TEST_F(DeadlineTest, AWaitForAConnectionEndsToo) {
+  Read(*one_, [&](Tx&) {
+    const DeadlineScope until(In(50));
+    const auto begun = steady_clock::now();
+    EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Exec(kNames); }), PoolTimeout);
+    EXPECT_LT(steady_clock::now() - begun, std::chrono::seconds(2));
+    return 0;
+  });
+}
+
+// A cancellation that comes late must not end what somebody else runs on the connection by then.
+TEST_F(DeadlineTest, OnlyWhoseDeadlineHasPassedIsCancelled) {
+  int late = 0;
+  for (int i = 0; i < 200; ++i) {
+    try {
+      const DeadlineScope until(steady_clock::now() + std::chrono::microseconds(50 * (i % 40)));
+      Read(*one_, [](Tx& tx) { return tx.Run("SELECT pg_sleep(0.001)"); });
+    } catch (const Unavailable&) {
+      ++late;
+    }
+    ASSERT_NO_THROW(Read(*one_, [](Tx& tx) { return tx.Run("SELECT pg_sleep(0.0005)"); })) << i;
+  }
+  EXPECT_GT(late, 0);
+  EXPECT_LT(late, 200);
 }
 
 TEST_F(PoolTest, AServerThatIsAwayIsUnavailable) {

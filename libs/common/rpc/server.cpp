@@ -22,6 +22,7 @@
 #include <thread>
 
 #include "common/core/addresses.h"
+#include "common/core/deadline.h"
 #include "common/rpc/access.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/rules.h"
@@ -200,6 +201,7 @@ grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& conte
   if (call.remaining().count() <= 0) {
     return {grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"};
   }
+  const DeadlineScope until(steady_clock::now() + call.remaining());
   try {
     const auto outcome = [&]() -> Result<void> {
       Result<Caller> caller = Authenticate(context, identity);

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "common/core/deadline.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
 #include "shop/orders/v1/orders.pb.h"
@@ -221,6 +222,18 @@ TEST_F(ServerTest, WhatDoesNotFitTheQueueIsRefusedAtOnce) {
 TEST_F(ServerTest, ACallPastItsDeadlineIsNotWaitedFor) {
   const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   EXPECT_THROW((void)get(Now(std::chrono::milliseconds(-1)), Product7()), Unavailable);
+}
+
+TEST_F(ServerTest, WhatAHandlerWaitsForKeepsToTheCallsDeadline) {
+  std::chrono::steady_clock::duration left{};
+  fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
+    left = DeadlineScope::Current() - std::chrono::steady_clock::now();
+    return Product();
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  ASSERT_TRUE(get(Now(std::chrono::seconds(5)), Product7()));
+  EXPECT_GT(left, std::chrono::seconds(1));
+  EXPECT_LE(left, std::chrono::seconds(5));
 }
 
 TEST_F(ServerTest, ADeclaredMethodWithoutAHandlerStopsTheStart) {
