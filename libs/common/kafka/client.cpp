@@ -1,10 +1,41 @@
 #include "common/kafka/client.h"
 
+#include <algorithm>
+#include <cctype>
 #include <stdexcept>
+#include <utility>
 
 #include "common/telemetry/log.h"
 
 namespace shop::kafka {
+
+KafkaSettings KafkaSettings::Read(Env& env) {
+  KafkaSettings settings{.brokers = env.Text("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092"),
+                         .protocol = env.Text("KAFKA_SECURITY_PROTOCOL", "plaintext"),
+                         .mechanism = env.Text("KAFKA_SASL_MECHANISM", ""),
+                         .username = env.Text("KAFKA_SASL_USERNAME", ""),
+                         .password = env.Secret("KAFKA_SASL_PASSWORD").value_or(""),
+                         .ca_file = env.Text("KAFKA_CA_FILE", "")};
+  std::transform(settings.protocol.begin(), settings.protocol.end(), settings.protocol.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  const bool sasl = settings.protocol == "sasl_plaintext" || settings.protocol == "sasl_ssl";
+  if (!sasl && settings.protocol != "plaintext" && settings.protocol != "ssl") {
+    env.Wrong("KAFKA_SECURITY_PROTOCOL", "is none of plaintext, ssl, sasl_plaintext, sasl_ssl");
+  }
+  for (const auto& [name, value] : {std::pair{"KAFKA_SASL_MECHANISM", &settings.mechanism},
+                                    std::pair{"KAFKA_SASL_USERNAME", &settings.username},
+                                    std::pair{"KAFKA_SASL_PASSWORD", &settings.password}}) {
+    if (sasl && value->empty())
+      env.Wrong(name, "is not set, and KAFKA_SECURITY_PROTOCOL asks for it");
+    if (!sasl && !value->empty())
+      env.Wrong(name, "is set, and KAFKA_SECURITY_PROTOCOL has no sasl");
+  }
+  if (sasl && !settings.mechanism.empty() && settings.mechanism != "PLAIN" &&
+      settings.mechanism != "SCRAM-SHA-256" && settings.mechanism != "SCRAM-SHA-512") {
+    env.Wrong("KAFKA_SASL_MECHANISM", "is none of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512");
+  }
+  return settings;
+}
 
 void ClientLog::event_cb(RdKafka::Event& event) {
   if (event.type() == RdKafka::Event::EVENT_LOG) {
@@ -28,6 +59,13 @@ Conf MakeConf(const KafkaSettings& settings, ClientLog* log,
     if (conf->set(name, value, error) != RdKafka::Conf::CONF_OK) throw std::logic_error(error);
   };
   set("bootstrap.servers", settings.brokers);
+  set("security.protocol", settings.protocol);
+  if (!settings.mechanism.empty()) {
+    set("sasl.mechanism", settings.mechanism);
+    set("sasl.username", settings.username);
+    set("sasl.password", settings.password);
+  }
+  if (!settings.ca_file.empty()) set("ssl.ca.location", settings.ca_file);
   set("reconnect.backoff.ms", "50");
   set("reconnect.backoff.max.ms", "1000");
   set("socket.keepalive.enable", "true");
