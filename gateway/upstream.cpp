@@ -110,6 +110,8 @@ size_t Upstreams::Connect(const std::string& address) {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   arguments.SetMaxReceiveMessageSize(-1);
+  // A container that is started again may have another address.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   arguments.SetLoadBalancingPolicyName("round_robin");
   state_->channels.push_back(
       grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));

@@ -30,6 +30,8 @@ Channel::Channel(const std::string& address, Identity* identity) {
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // A container that is started again may have another address.
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   arguments.SetLoadBalancingPolicyName("round_robin");
   state_ = std::make_unique<State>(State{
       grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments), identity});

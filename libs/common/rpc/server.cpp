@@ -40,6 +40,7 @@ using std::chrono::steady_clock;
 constexpr std::chrono::seconds kDefaultDeadline{10};
 constexpr std::chrono::seconds kDrainLimit{5};
 constexpr int kMaxRequestBytes = 4 << 20;
+constexpr int kConnectionAgeMs = 30'000;
 
 // Threads that run what they are given, in order, with a bounded queue.
 class WorkerPool {
@@ -316,6 +317,8 @@ struct Server::State {
     // Without this a second process could take the same port and half of the calls.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+    // Clients connect anew, and look the name up again: so a new replica gets its share.
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kConnectionAgeMs);
     builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),
                              grpc::InsecureServerCredentials(), &port);
     for (const Service& service : services) {
