@@ -6,16 +6,19 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'END'
-usage: ./install-all.sh [--for=test] [--no-apt]
+usage: ./install-all.sh [--for=test | --for=long | --for=build | --for=commands] [--no-apt]
 
   --for=test   only what building, testing and running need; without linters
   --for=long   that, and what the longer runs of make test-long need
+  --for=build  only the packages that compiling needs: for images and CI
+  --for=commands
+               newman and grpcurl alone, with the npm and the Go that are there: for a stack in containers
   --no-apt     leave Debian's packages to somebody else (see the lists in this script)
 END
 }
 
 build_packages=(
-  build-essential cmake ninja-build pkg-config ccache mold git make
+  build-essential ca-certificates cmake ninja-build pkg-config ccache mold git make
   libgrpc++-dev protobuf-compiler protobuf-compiler-grpc libprotobuf-dev libprotoc-dev
   golang-github-gogo-googleapis-dev
   libboost1.81-dev libboost-system1.81-dev
@@ -25,7 +28,7 @@ build_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
-  ca-certificates openssl python3 python3-aiosmtpd python3-jsonschema
+  openssl python3 python3-aiosmtpd python3-jsonschema
   postgresql-15 redis-server supervisor kcat openjdk-17-jdk-headless maven
 )
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
@@ -37,11 +40,15 @@ oldest_node=16                                              # newman's
 tools=.local/tools
 everything=true
 long=false
+build_only=false
+commands_only=false
 apt=true
 for argument in "$@"; do
   case $argument in
     --for=test) everything=false ;;
     --for=long) everything=false long=true ;;
+    --for=build) build_only=true ;;
+    --for=commands) commands_only=true apt=false ;;
     --no-apt) apt=false ;;
     -h | --help) usage; exit ;;
     *) usage >&2; exit 2 ;;
@@ -124,12 +131,15 @@ install_packages() {
 
 bring_packages() {
   check_release
-  local wanted=("${build_packages[@]}" "${server_packages[@]}") missing
-  ! $everything || wanted+=("${lint_packages[@]}")
-  ! $long || wanted+=("${long_packages[@]}")
-  if ! node_is_new_enough; then wanted+=(nodejs npm); fi
-  if ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
-    wanted+=(golang-go)
+  local wanted=("${build_packages[@]}") missing
+  if ! $build_only; then
+    wanted+=("${server_packages[@]}")
+    ! $everything || wanted+=("${lint_packages[@]}")
+    ! $long || wanted+=("${long_packages[@]}")
+    if ! node_is_new_enough; then wanted+=(nodejs npm); fi
+    if ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
+      wanted+=(golang-go)
+    fi
   fi
   mapfile -t missing < <(missing_packages "${wanted[@]}")
   if [ ${#missing[@]} -gt 0 ]; then
@@ -191,6 +201,12 @@ bring_grpcurl() {
 
 mkdir -p $tools
 ! $apt || bring_packages
+! $build_only || exit 0
+if $commands_only; then
+  ! command -v npm >/dev/null || bring_newman
+  ! command -v go >/dev/null || bring_grpcurl
+  exit
+fi
 bring_jars kafka CreateTopics.java
 bring_jars mongo MongoStandIn.java
 bring_newman

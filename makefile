@@ -6,7 +6,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-STACK := deploy/local/stack.py
+# Which stack the commands are about: STACK=native or STACK=docker. Unless told, the one that the last make up
+# started, or else containers where an engine answers.
+stack := deploy/local/stack.py
 PRESET ?= release
 # How many compilers at once; the presets say two. TESTS and LABEL choose tests.
 build_options := $(if $(JOBS),--parallel $(JOBS))
@@ -16,46 +18,55 @@ test_options := $(if $(TESTS),-R "$(TESTS)") $(if $(LABEL),-L "$(LABEL)")
 help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
-##@ The local stack
-.PHONY: install up stop down status logs psql seed walkthrough topics events mails grpc
+##@ The stack
+.PHONY: install env up stop down status logs scale psql seed walkthrough topics events mails grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
-up: install build-release ## install, build, start everything, wait until it is ready
-	@$(STACK) up
+env: ## make .env with secrets of its own, unless it is there
+	@$(stack) init-env --out .env
+
+# Without Python, which install brings, nobody has made containers here yet.
+up: ## install, build, start everything, wait until it is ready; STACK=native, STACK=docker
+	@chosen=$$($(stack) which) || { [ $$? -ge 126 ]; chosen=native; }; \
+	if [ "$$chosen" = native ]; then $(MAKE) --no-print-directory install build-release; fi; \
+	$(if $(JOBS),BUILD_JOBS=$(JOBS)) STACK=$$chosen $(stack) up
 
 stop: ## stop everything, keep the data
-	@$(STACK) stop
+	@$(stack) stop
 
 down: ## clean slate: stop everything, remove data and logs
-	@$(STACK) down
+	@$(stack) down
 
 status: ## which programs run, and whether they are ready
-	@$(STACK) status
+	@$(stack) status
 
 logs: ## last lines of the logs; SERVICE=orders, FOLLOW=1
-	@$(STACK) logs $(or $(SERVICE),all) $(if $(FOLLOW),--follow)
+	@$(stack) logs $(or $(SERVICE),all) $(if $(FOLLOW),--follow)
+
+scale: ## run a service several times, in containers; SERVICE=orders, N=3
+	@$(stack) scale $(SERVICE) $(N)
 
 psql: ## a service's database; SERVICE=orders, SQL="select 1"
-	@$(STACK) psql $(SERVICE) $(if $(SQL),--sql "$(SQL)")
+	@$(stack) psql $(SERVICE) $(if $(SQL),--sql "$(SQL)")
 
 seed: ## put in a believable catalogue and a few users
-	@$(STACK) seed
+	@$(stack) seed
 
 walkthrough: ## run the Postman collection, in order
-	@$(STACK) walkthrough
+	@$(stack) walkthrough
 
 topics: ## Kafka's topics and how many events they hold
-	@$(STACK) topics
+	@$(stack) topics
 
 events: ## the events of a topic; TOPIC=orders, FOLLOW=1
-	@$(STACK) events $(or $(TOPIC),orders) $(if $(FOLLOW),--follow)
+	@$(stack) events $(or $(TOPIC),orders) $(if $(FOLLOW),--follow)
 
 mails: ## the mails that were sent; N=3 shows the third
-	@$(STACK) mails $(N)
+	@$(stack) mails $(N)
 
 grpc: ## a grpcurl example a service; SERVICE=orders
-	@$(STACK) grpc $(SERVICE)
+	@$(stack) grpc $(SERVICE)
 
 ##@ Building and testing
 .PHONY: build build-% install-for-tests test test-asan test-tsan fuzz test-long bench lint format
@@ -97,7 +108,7 @@ bench: install build-release ## measures everything, writes docs/performance.md;
 	cmake --build --preset release --target bare_beast
 	tests/load/bench.py --write
 
-lint: ## clang-format, clang-tidy, buf, shellcheck; FILES="a.cpp b.h", ALL=1
+lint: ## clang-format, clang-tidy, buf, shellcheck, hadolint, actionlint, Compose; FILES="a.cpp b.h", ALL=1
 	@deploy/local/lint.sh $(if $(ALL),--all) $(FILES)
 
 format: ## clang-format every C++ file

@@ -3,11 +3,13 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timezone
 from email import message_from_binary_file, policy
 
+import containers
 import seed
 import servers
 from processes import Folder, tail
@@ -22,7 +24,23 @@ def one_of(name, names, what):
     return name
 
 
+def next_steps(settings, kafka, more=""):
+    """What somebody does first with a stack that is up."""
+    return f"""
+  API        {settings.base_url}/api/v1
+  log in     {settings.get("SUPER_ADMIN_EMAIL")}  (SUPER_ADMIN_PASSWORD in {settings.path})
+  Kafka      {kafka}{more}
+
+  make seed                  some hundred products and a few users
+  make walkthrough           the Postman collection, in order
+  make events TOPIC=orders   what happened, as events
+  make mails                 what was sent
+  make status                make logs SERVICE=orders                make help"""
+
+
 def logs(args):
+    if args.stack(args) == "docker":
+        containers.logs(Settings.read(args.env), args.name, args.follow)
     folder = Folder(args.dir)
     known = sorted(path.stem for path in folder.logs.glob("*.log"))
     if not known:
@@ -40,6 +58,8 @@ def logs(args):
 def psql(args):
     settings = Settings.read(args.env)
     service = one_of(args.service, DATABASES, "database")
+    if args.stack(args) == "docker":
+        sys.exit(containers.psql(settings, service, args.sql))
     arguments = ["-X", "-c", args.sql] if args.sql else []
     done = servers.psql(settings, service, settings.require("POSTGRES_PASSWORD"), service, arguments)
     sys.exit(done.returncode)
@@ -65,17 +85,25 @@ def offsets(settings, partitions, where):
     return found
 
 
-def topics(args):
-    settings = Settings.read(args.env)
+def count_events(settings):
+    """Topic -> (its partitions, how many events they hold)."""
     listed = json.loads(run_kcat(settings, "-L", "-J", "-m", "5"))["topics"]
     partitions = [(topic["topic"], entry["partition"])
                   for topic in listed for entry in topic["partitions"]]
     first, after = (offsets(settings, partitions, where) for where in (-2, -1))
+    counts = {}
+    for key in partitions:
+        of_one, events_of_one = counts.get(key[0], (0, 0))
+        counts[key[0]] = (of_one + 1, events_of_one + after[key] - first[key])
+    return counts
+
+
+def topics(args):
+    settings = Settings.read(args.env)
+    counts = containers.topics(settings) if args.stack(args) == "docker" else count_events(settings)
     print(f"{'topic':<24}{'partitions':>10}{'events':>10}")
-    for topic in sorted(listed, key=lambda topic: topic["topic"]):
-        keys = [(topic["topic"], entry["partition"]) for entry in topic["partitions"]]
-        count = sum(after[key] - first[key] for key in keys)
-        print(f"{topic['topic']:<24}{len(keys):>10}{count:>10}")
+    for topic, (partitions, events_there) in sorted(counts.items()):
+        print(f"{topic:<24}{partitions:>10}{events_there:>10}")
 
 
 class Number(str):
@@ -113,38 +141,51 @@ def show_event(event):
 def events(args):
     """Prints the events of a topic up to its end, oldest first; or goes on as they come."""
     settings = Settings.read(args.env)
+    reader = containers.events if args.stack(args) == "docker" else kcat_events
+    came = reader(settings, args.topic, args.follow)
+    if not args.follow:
+        came = sorted(came, key=lambda event: event["ts"])
+        if not came:
+            print(f"{args.topic} has no events yet")
+    for event in came:
+        show_event(event)
+
+
+def kcat_events(settings, topic, follow):
     bootstrap = settings.require("KAFKA_BOOTSTRAP_SERVERS")
     known = servers.kafka_topics(bootstrap)
     if known is None:
         raise StackError(f"Kafka does not answer at {bootstrap}; is the stack up (make status)?")
-    topic = one_of(args.topic, sorted(name for name in known if not name.startswith("__")), "topic")
+    one_of(topic, sorted(name for name in known if not name.startswith("__")), "topic")
     command = servers.kcat(bootstrap, "-C", "-q", "-J", "-u", "-t", topic, "-o", "beginning")
-    with subprocess.Popen(command + ([] if args.follow else ["-e"]), stdout=subprocess.PIPE,
+    with subprocess.Popen(command + ([] if follow else ["-e"]), stdout=subprocess.PIPE,
                           text=True, errors="replace") as reader:
-        came = map(json.loads, reader.stdout)
-        if not args.follow:
-            came = sorted(came, key=lambda event: event["ts"])
-            if not came:
-                print(f"{topic} has no events yet")
-        for event in came:
-            show_event(event)
+        yield from map(json.loads, reader.stdout)
     if reader.returncode != 0:
         raise StackError(f"kcat ended with {reader.returncode}")
 
 
 # --- mails, gRPC, the walkthrough ---------------------------------------------------------------
 
-def mails(args):
-    """One line a mail, oldest first; then one in full: the newest, or the one asked for."""
-    box = servers.maildir(Folder(args.dir))
-    paths = sorted(box.glob("new/*"), key=lambda path: path.stat().st_mtime_ns)
-    if not paths:
-        print("no mail was sent yet")
-        return
+def mails_in(folder):
+    """Every mail that the mail sink has, oldest first."""
+    box = servers.maildir(folder)
     found = []
-    for path in paths:
+    for path in sorted(box.glob("new/*"), key=lambda path: path.stat().st_mtime_ns):
         with open(path, "rb") as file:
             found.append(message_from_binary_file(file, policy=policy.default))
+    return found
+
+
+def mails(args):
+    """One line a mail, oldest first; then one in full: the newest, or the one asked for."""
+    if args.stack(args) == "docker":
+        found = containers.mails(Settings.read(args.env))
+    else:
+        found = mails_in(Folder(args.dir))
+    if not found:
+        print("no mail was sent yet")
+        return
     for number, mail in enumerate(found, 1):
         print(f"{number:>4}  {mail['date'] or '':<31}  {mail['to'] or '':<28}  {mail['subject'] or ''}")
     if args.number and not 1 <= args.number <= len(found):
@@ -157,12 +198,23 @@ def mails(args):
     print("\n" + (body.get_content() if body else "(no text)"))
 
 
+def tool(path, maker):
+    """A program that install-all.sh brings, brought now when it is missing: a stack in containers needs none
+    of what else that script installs."""
+    program = TOOLS / path
+    if not program.exists():
+        if shutil.which(maker) is None:
+            raise StackError(f"{program.name} is not installed and needs {maker}: run ./install-all.sh")
+        subprocess.run([REPO / "install-all.sh", "--for=commands"], check=False)
+        if not program.exists():
+            raise StackError(f"{program.name} could not be brought: run ./install-all.sh")
+    return program
+
+
 def grpc(args):
     """Shows by example how to talk to the services past the gateway."""
     settings = Settings.read(args.env)
-    grpcurl = TOOLS / "bin" / "grpcurl"
-    if not grpcurl.exists():
-        raise StackError("grpcurl is not installed: run ./install-all.sh")
+    grpcurl = tool("bin/grpcurl", "go")
     names = [one_of(args.service, SERVICES, "service")] if args.service else SERVICES
     health = ["-import-path", str((REPO / "deploy/local").relative_to(REPO)), "-proto", "health.proto"]
     failed = []
@@ -183,9 +235,7 @@ def grpc(args):
 
 def walkthrough(args):
     settings = Settings.read(args.env)
-    newman = TOOLS / "npm/node_modules/.bin/newman"
-    if not newman.exists():
-        raise StackError("newman is not installed: run ./install-all.sh")
+    newman = tool("npm/node_modules/.bin/newman", "npm")
     variables = {"baseUrl": settings.base_url + "/api/v1",
                  "superAdminEmail": settings.require("SUPER_ADMIN_EMAIL"),
                  "superAdminPassword": settings.require("SUPER_ADMIN_PASSWORD")}

@@ -11,6 +11,7 @@ import pwd
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from dataclasses import dataclass, field
@@ -193,6 +194,22 @@ def port_owner(port):
         except OSError:
             continue
     return "a process of another user"
+
+
+def check_ports(programs, settings):
+    """Says of every port that somebody else has who that is and which setting changes ours."""
+    taken = []
+    for program in programs:
+        for setting, port in program.ports.items():
+            try:
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((program.host, port))
+            except OSError as error:
+                taken.append(f"  {program.name} cannot have port {port}, {port_owner(port)} has it "
+                             f"({error.strerror}): stop that, or change {setting} in {settings.path}")
+    if taken:
+        raise StackError("ports are taken:\n" + "\n".join(taken))
 
 
 def remove_tree(path):

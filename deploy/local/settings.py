@@ -16,9 +16,14 @@ SERVICES = ("auth", "users", "products", "cart", "orders", "stock", "shipping", 
 PROCESSES = SERVICES + ("gateway",)
 DATABASES = tuple(service for service in SERVICES if service != "cart")
 
-EVENT_TOPICS = ("orders", "stock", "payments", "shipments", "users")
-CONSUMER_GROUPS = ("auth", "stock", "orders", "shipping", "notification", "cart", "payments")
-TOPICS = {topic: 6 for topic in EVENT_TOPICS} | {f"{group}.dead": 1 for group in CONSUMER_GROUPS}
+# Name -> partitions.
+TOPICS = {name: int(partitions) for name, partitions in
+          (line.split() for line in (REPO / "deploy/topics").read_text().splitlines()
+           if line and not line.startswith("#"))}
+
+# What .env holds for the containers alone: in each stack of theirs every database has a password of its own.
+CONTAINER_SECRETS = tuple(f"{database.upper()}_POSTGRES_PASSWORD" for database in DATABASES) + (
+    "POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
 # Settings that only these processes get to see.
 PRIVATE = {
@@ -32,7 +37,7 @@ PRIVATE = {
     "REDIS_URL": {"products"},
     # The public entrance is no service: with the key it could be any of them.
     "SERVICE_TOKEN_KEY": set(SERVICES),
-}
+} | {name: set() for name in CONTAINER_SECRETS}
 
 # Above are ports that the kernel hands out to clients; a server there can find its port taken.
 FIRST_EPHEMERAL_PORT = 32768
@@ -56,7 +61,7 @@ class Settings(dict):
     @classmethod
     def read(cls, path):
         if not Path(path).exists():
-            raise StackError(f"{path} is missing: ./install-all.sh makes it from .env.example")
+            raise StackError(f"{path} is missing: make env makes it from .env.example")
         return cls(parse(Path(path).read_text()), path)
 
     def require(self, name):
@@ -134,7 +139,8 @@ def change(text, changes):
 
 def missing_secrets(variables):
     """Values for the secrets that a file leaves empty."""
-    return {name: secrets.token_hex(32) for name in ("POSTGRES_PASSWORD", "SERVICE_TOKEN_KEY")
+    return {name: secrets.token_hex(32)
+            for name in ("POSTGRES_PASSWORD", "SERVICE_TOKEN_KEY", *CONTAINER_SECRETS)
             if not variables.get(name)}
 
 
@@ -149,7 +155,10 @@ def write_private(path, text):
 
 
 def make_signing_key(path):
-    """The EC P-256 key that signs access tokens, unless it is there."""
+    """The EC P-256 key that signs access tokens, unless it is there.
+
+    Its folder is closed to all others; the file is not, as the user of a container has to read it.
+    """
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -157,6 +166,7 @@ def make_signing_key(path):
                            "-pkeyopt", "ec_paramgen_curve:P-256"],
                           capture_output=True, text=True, check=True)
     write_private(path, made.stdout)
+    path.chmod(0o644)
 
 
 def init_env(template, out):

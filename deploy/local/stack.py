@@ -1,14 +1,15 @@
 #!/usr/bin/python3
-"""The local stack: servers and services on loopback under supervisord, with no containers.
+"""The local stack: servers and services on loopback, under supervisord or in containers.
 
-`make help` lists what people use; the tests call this script themselves.
+`make help` lists what people use; the tests call this script themselves. Which of the two stacks a command
+is about says STACK=native|docker; unless told, it is the one that the last `up` in this folder started, or
+else containers where an engine answers.
 """
 
 import argparse
 import fcntl
 import json
 import os
-import socket
 import sys
 import urllib.error
 import urllib.request
@@ -16,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import containers
 import look
 import servers
-from processes import Folder, Program, port_owner, recorded_pid, remove_tree, send, stop_recorded
+from processes import Folder, Program, check_ports, recorded_pid, remove_tree, send, stop_recorded
 from processes import tail, wait_ready
 from settings import PROCESSES, REPO, Settings, StackError, free_env, free_ports
 from settings import init_env, write_private
@@ -58,22 +60,6 @@ def all_processes(settings, binaries):
     return [process(settings, name, binaries) for name in PROCESSES]
 
 
-def check_ports(programs, settings):
-    """Says of every port that somebody else has who that is and which setting changes ours."""
-    taken = []
-    for program in programs:
-        for setting, port in program.ports.items():
-            try:
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind((program.host, port))
-            except OSError as error:
-                taken.append(f"  {program.name} cannot have port {port}, {port_owner(port)} has it "
-                             f"({error.strerror}): stop that, or change {setting} in {settings.path}")
-    if taken:
-        raise StackError("ports are taken:\n" + "\n".join(taken))
-
-
 # --- up, stop, down -----------------------------------------------------------------------------
 
 @contextmanager
@@ -88,10 +74,43 @@ def alone(folder):
         yield
 
 
+def chosen_stack(args):
+    """native or docker: what STACK says, what runs in this folder since the last up, what is possible."""
+    named = os.environ.get("STACK")
+    if named:
+        if named not in ("native", "docker"):
+            raise StackError(f"STACK={named} is neither native nor docker")
+        return named
+    folder = Folder(args.dir)
+    note = folder.root / "stack"
+    if note.exists():
+        return note.read_text().strip()
+    # A stack beside the usual one is made of processes: containers there are for the checkout's own.
+    if folder.root != (REPO / ".local").resolve() or recorded_pid(folder, "supervisord"):
+        return "native"
+    return "docker" if containers.engine_answers() else "native"
+
+
+def which(args):
+    print(chosen_stack(args))
+
+
 def up(args):
     folder = Folder(args.dir)
     with alone(folder):
-        up_locked(args, folder, Settings.read(args.env))
+        note, stack = folder.root / "stack", chosen_stack(args)
+        if note.exists() and note.read_text().strip() != stack:
+            raise StackError(f"the {note.read_text().strip()} stack is up, or stopped with its data: "
+                             f"make down STACK={note.read_text().strip()} comes first")
+        note.write_text(stack + "\n")
+        if stack == "docker":
+            init_env(REPO / ".env.example", args.env)
+            settings = Settings.read(args.env)
+            containers.up(settings)
+            print(look.next_steps(settings, f"localhost:{settings.port('KAFKA_PORT')}", f"""
+  mails      http://localhost:{settings.port('MAIL_VIEWER_PORT')}"""))
+        else:
+            up_locked(args, folder, Settings.read(args.env))
 
 
 def up_locked(args, folder, settings):
@@ -124,7 +143,7 @@ def up_locked(args, folder, settings):
             done.result()
     bring_up(folder, supervisor, own, SERVICE_PATIENCE)
     print("the stack was up already" if not absent and not changed else "the stack is up")
-    print(next_steps(settings))
+    print(look.next_steps(settings, settings["KAFKA_BOOTSTRAP_SERVERS"]))
 
 
 def clear_way(folder, supervisor, programs):
@@ -169,19 +188,6 @@ def bring_up(folder, supervisor, programs, patience):
         raise StackError(f"{error}\n{logs}") from None
 
 
-def next_steps(settings):
-    return f"""
-  API        {settings.base_url}/api/v1
-  log in     {settings.get("SUPER_ADMIN_EMAIL")}  (SUPER_ADMIN_PASSWORD in {settings.path})
-  Kafka      {settings["KAFKA_BOOTSTRAP_SERVERS"]}
-
-  make seed                  some hundred products and a few users
-  make walkthrough           the Postman collection, in order
-  make events TOPIC=orders   what happened, as events
-  make mails                 what was sent
-  make status                make logs SERVICE=orders                make help"""
-
-
 def stop_all(folder):
     supervisor = Supervisor(folder)
     if supervisor.running():
@@ -195,6 +201,9 @@ def stop_all(folder):
 def stop(args):
     folder = Folder(args.dir)
     with alone(folder):
+        if chosen_stack(args) == "docker":
+            containers.stop(Settings.read(args.env))
+            return
         stop_all(folder)
     print(f"stopped; the data stays in {folder.data}")
 
@@ -202,9 +211,13 @@ def stop(args):
 def down(args):
     folder = Folder(args.dir)
     with alone(folder):
-        stop_all(folder)
-        remove_data(folder)
-    print("stopped; removed data and logs; tools, keys and .env stay")
+        if chosen_stack(args) == "docker":
+            containers.down(Settings.read(args.env))
+        else:
+            stop_all(folder)
+            remove_data(folder)
+        (folder.root / "stack").unlink(missing_ok=True)
+    print("stopped; removed data and logs; tools, keys, images and .env stay")
 
 
 def remove_data(folder):
@@ -245,8 +258,16 @@ def kill_program(args):
     send(info["pid"], "KILL")
 
 
+def scale(args):
+    if chosen_stack(args) != "docker":
+        raise StackError("without containers each service runs once: make scale needs STACK=docker")
+    containers.scale(Settings.read(args.env), args.service, args.count)
+
+
 def status(args):
     folder, settings = Folder(args.dir), Settings.read(args.env)
+    if chosen_stack(args) == "docker":
+        sys.exit(containers.status(settings))
     info = Supervisor(folder).info()
     if not info:
         raise StackError("the stack is not up: run make up")
@@ -309,7 +330,8 @@ def servers_down(args):
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.set_defaults(dir=REPO / ".local", env=REPO / ".env", bin=REPO / "build/release/bin")
+    parser.set_defaults(dir=REPO / ".local", env=REPO / ".env", bin=REPO / "build/release/bin",
+                        stack=chosen_stack)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, run, summary):
@@ -324,6 +346,10 @@ def arguments():
     command("stop", stop, "stop everything, keep the data")
     command("down", down, "stop everything, remove data and logs")
     command("status", status, "program, state, process id, readiness, ports")
+    command("which", which, "native or docker: which stack commands are about")
+    added = command("scale", scale, "run a service several times")
+    added.add_argument("service", nargs="?")
+    added.add_argument("count", nargs="?", type=int)
     for name, run, summary in (("stop-program", stop_program, "stop one program"),
                                ("start-program", start_program, "start one program, wait for it"),
                                ("kill-program", kill_program, "SIGKILL one program; it is started again")):

@@ -1,0 +1,311 @@
+#!/usr/bin/python3
+"""The stack in containers, tried for real wherever an engine answers, with the compose file as it is.
+
+  tests/docker/run.py [--build] [--keep]
+
+Builds the images when --build asks, brings a project of its own up on free ports, and then: walks through the
+collection twice, looks at events, mails, databases and gRPC from the host, runs a service twice, kills every
+container as a power cut would, stops and starts with the data still there, and removes all.
+Exits 77 where no engine answers, and where images are missing and nobody asked to build them: a quarter of an
+hour is not for every test run.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "deploy/local"))
+
+import containers  # pylint: disable=wrong-import-position
+from settings import DATABASES, PROCESSES, SERVICES, TOPICS, Settings  # pylint: disable=wrong-import-position
+
+SKIPPED = 77
+PROJECT = "shop-test"
+FOLDER = REPO / "build/docker"
+SERVERS = ("postgres", "redis", "kafka", "mongo", "mailpit", "ports")
+LIMIT = 1500
+
+
+def say(text):
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+
+
+def run(*command, check=True, text=""):
+    # The first build is the one that may take long.
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=3600)
+    assert not check or done.returncode == 0, f"{' '.join(map(str, command))}:\n{done.stdout}{done.stderr}"
+    return done
+
+
+def stack(command, *arguments, check=True):
+    say(" ".join(("stack:", command) + arguments))
+    return run("/usr/bin/python3", REPO / "deploy/local/stack.py", command, "--dir", FOLDER,
+               "--env", FOLDER / "env", *arguments, check=check).stdout
+
+
+def wait_for(what, condition, limit=90):
+    say(f"waiting for {what} (at most {limit} s)")
+    deadline, last = time.monotonic() + limit, None
+    while time.monotonic() < deadline:
+        try:
+            last = condition()
+            if last:
+                return last
+        except (AssertionError, OSError, http.client.HTTPException) as error:
+            last = error
+        time.sleep(0.25)
+    raise AssertionError(f"waited {limit} s in vain for {what}; last: {last!r}")
+
+
+class Shop:
+    """The gateway as its operator sees it."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.token = None
+        self.product = None
+
+    def call(self, method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.settings.port("GATEWAY_PORT"), timeout=20)
+        try:
+            headers = {"Content-Type": "application/json"}
+            if self.token:
+                headers["Authorization"] = "Bearer " + self.token
+            connection.request(method, "/api/v1" + path, json.dumps(body) if body else None, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            assert answer.status < 300, f"{method} {path}: {answer.status} {text}"
+            return json.loads(text)["data"]
+        finally:
+            connection.close()
+
+    def sign_in(self):
+        self.token = None
+        self.token = self.call("POST", "/auth/login", {
+            "email": self.settings["SUPER_ADMIN_EMAIL"],
+            "password": self.settings["SUPER_ADMIN_PASSWORD"]})["accessToken"]
+
+    def make_product(self):
+        self.product = self.call("POST", "/products", {
+            "name": "Container Mug", "price": 9.50, "stock": 1000})["id"]
+
+    def order(self):
+        return self.call("POST", "/orders", {"items": [{"productId": self.product, "quantity": 1}]})["id"]
+
+    def must_go_through(self, order):
+        def status():
+            return self.call("GET", f"/orders/{order}/status")["status"]
+        assert wait_for(f"order {order} to be decided",
+                        lambda: (now := status()) != "PENDING" and now) == "PROCESSING"
+
+
+def container(settings, service, number=1):
+    found = [one["Name"] for one in containers.containers_of(settings)
+             if one["Service"] == service and one["Name"].endswith(f"-{number}")]
+    assert found, f"no container {number} of {service}"
+    return found[0]
+
+
+def inspect(name, form):
+    return run("docker", "inspect", "--format", form, name).stdout.strip()
+
+
+# --- what is tried ------------------------------------------------------------------------------
+
+def check_images(settings):
+    """Small, without a shell or a compiler, run by nobody in particular, read-only, and labelled."""
+    for process in PROCESSES:
+        name = container(settings, process)
+        image = inspect(name, "{{.Config.Image}}")
+        assert int(inspect(image, "{{.Size}}")) < 100_000_000, f"{image} is large"
+        assert inspect(image, "{{.Config.User}}") == "10001:10001"
+        assert inspect(image, '{{index .Config.Labels "org.opencontainers.image.title"}}') == f"shop-{process}"
+        assert inspect(name, "{{.HostConfig.ReadonlyRootfs}}") == "true"
+        files = run("sh", "-c", f"docker export {name} | tar t").stdout.splitlines()
+        found = [file for file in files if re.search(r"(^|/)(sh|bash|dpkg|cc|gcc|g\+\+|ld)$", file)]
+        assert "app/process" in files and not found, f"{image} has {found}"
+
+
+def check_published(settings):
+    """On loopback alone, on the ports of the settings, and nothing else."""
+    wanted = {settings.port(f"{process.upper()}_{kind}")
+              for process in PROCESSES for kind in ("PORT", "ADMIN_PORT")}
+    wanted |= {settings.port("KAFKA_PORT"), settings.port("MAIL_VIEWER_PORT")}
+    published = [port for one in containers.containers_of(settings)
+                 for port in one.get("Publishers") or [] if port["PublishedPort"]]
+    assert {port["URL"] for port in published} == {"127.0.0.1"}, published
+    assert {port["PublishedPort"] for port in published} == wanted, published
+
+
+def check_databases(settings):
+    """A service's password opens its own database as its own role, and nothing else."""
+    tried = {}
+    for number, service in enumerate(DATABASES):
+        password = settings[f"{service.upper()}_POSTGRES_PASSWORD"]
+        for database in (*DATABASES, "postgres", "template1"):
+            tried[service, database, password] = service == database
+        tried[DATABASES[number - 1], DATABASES[number - 1], password] = False
+    script = """while read -r user database password; do
+        PGPASSWORD=$password psql -X -h postgres -U "$user" -d "$database" -tAc 'SELECT 1' </dev/null >/dev/null 2>&1
+        echo $?
+    done"""
+    codes = run("docker", "exec", "-i", container(settings, "postgres"), "sh", "-c", script,
+                text="".join(" ".join(words) + "\n" for words in tried)).stdout.split()
+    opened = {words: code == "0" for words, code in zip(tried, codes, strict=True)}
+    assert opened == tried, {words[:2] for words in tried if opened[words] != tried[words]}
+
+
+def check_carts_need_a_password(settings):
+    name = f"{PROJECT}-stranger"
+    run("docker", "run", "--detach", "--name", name, "--network", f"{PROJECT}_default",
+        "-e", "MONGODB_URI=mongodb://cart:wrong@mongo:27017/cart?authSource=cart",
+        "-e", "SERVICE_TOKEN_KEY=" + settings["SERVICE_TOKEN_KEY"],
+        inspect(container(settings, "cart"), "{{.Config.Image}}"))
+    try:
+        wait_for("a cart service with a wrong password to be refused",
+                 lambda: "uthentication" in run("docker", "logs", name).stdout)
+    finally:
+        run("docker", "rm", "--force", name)
+
+
+def check_commands():
+    """What make offers to look at a stack with."""
+    listed = stack("topics")
+    for topic, partitions in TOPICS.items():
+        wanted = "0" if topic.endswith(".dead") else r"\d+"
+        assert re.search(rf"^{re.escape(topic)} +{partitions} +{wanted}$", listed, re.M), f"{topic}:\n{listed}"
+    told = stack("events", "orders")
+    assert "ORDER_CREATED" in told and "ce_id: " in told, told[:2000]
+    assert "Your order" in stack("mails")
+    assert re.search(r"^ +[1-9]", stack("psql", "orders", "--sql", "SELECT count(*) FROM orders"), re.M)
+    assert "SERVING" in stack("grpc", "orders")
+    assert '"ready"' in stack("logs", "auth")
+    stack("seed")
+
+
+def check_replicas(settings, shop):
+    """Both replicas of a service work, and the gateway finds the new one by itself."""
+    stack("scale", "orders", "2")
+    second = container(settings, "orders", 2)
+
+    def has_work():
+        shop.call("GET", "/orders")
+        return '"message":"rpc"' in run("docker", "logs", second).stdout
+
+    wait_for("the second replica of orders to get requests", has_work)
+    assert "SERVING" in stack("grpc", "orders")
+    stack("walkthrough")
+    stack("scale", "orders", "1")
+    shop.must_go_through(shop.order())
+
+
+def kill_and_recover(settings, shop, service):
+    """SIGKILL from outside, as the kernel or a power cut would; the engine has to start it again."""
+    name = container(settings, service)
+    pid, restarts = map(int, inspect(name, "{{.State.Pid}} {{.RestartCount}}").split())
+    # docker kill would count as somebody's wish, after which nothing is started again.
+    run("docker", "run", "--rm", "--privileged", "--pid", "host", "--user", "0", "--entrypoint", "sh",
+        inspect(container(settings, "redis"), "{{.Config.Image}}"), "-c", f"kill -9 {pid}")
+    wait_for(f"{service} to be started again",
+             lambda: int(inspect(name, "{{.RestartCount}}")) > restarts)
+    wait_for("every container to be well",
+             lambda: all(map(containers.is_well, containers.containers_of(settings))), 180)
+    shop.must_go_through(wait_for("an order to be taken", shop.order))
+
+
+def check_stop(settings):
+    """On SIGTERM every process of ours is through in time, with exit code 0."""
+    stack("stop")
+    for process in PROCESSES:
+        code = inspect(container(settings, process), "{{.State.ExitCode}}")
+        assert code == "0", f"{process} ended with {code}"
+
+
+# --- from beginning to end ----------------------------------------------------------------------
+
+def everything(settings):
+    stack("up")
+    check_images(settings)
+    check_published(settings)
+    check_databases(settings)
+    check_carts_need_a_password(settings)
+    for _ in range(2):
+        stack("walkthrough")
+    check_commands()
+
+    shop = Shop(settings)
+    shop.sign_in()
+    shop.make_product()
+    check_replicas(settings, shop)
+    for service in (*SERVICES, "gateway", *SERVERS):
+        kill_and_recover(settings, shop, service)
+        shop.sign_in()
+
+    kept = shop.order()
+    shop.must_go_through(kept)
+    check_stop(settings)
+    stack("up")
+    shop.sign_in()
+    assert shop.call("GET", f"/orders/{kept}")["status"] == "PROCESSING"
+    assert shop.call("GET", f"/products/{shop.product}")["name"] == "Container Mug"
+
+
+def missing_images():
+    version = os.environ.get("SHOP_VERSION", "dev")
+    return [process for process in PROCESSES
+            if run("docker", "image", "inspect", f"shop/{process}:{version}", check=False).returncode != 0]
+
+
+def left_over():
+    label = f"label=com.docker.compose.project={PROJECT}"
+    return [line for kind in ("container", "volume", "network") for line in run(
+        "docker", kind, "ls", *(["--all"] if kind == "container" else []), "--quiet", "--filter", label
+    ).stdout.splitlines()]
+
+
+def give_up(*_):
+    raise AssertionError("the tests took too long")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--build", action="store_true", help="build the images, however long it takes")
+    parser.add_argument("--keep", action="store_true", help="leave the stack running")
+    args = parser.parse_args()
+    if not containers.engine_answers():
+        print("skipped: no container engine with Compose answers")
+        sys.exit(SKIPPED)
+    if not args.build and missing_images():
+        print("skipped: no image of " + ", ".join(missing_images()) + "; tests/docker/run.py --build makes them")
+        sys.exit(SKIPPED)
+
+    os.environ.update(STACK="docker", COMPOSE_PROJECT_NAME=PROJECT)
+    signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(LIMIT + (3600 if args.build else 0))
+    if (FOLDER / "env").exists():
+        stack("down", check=False)
+    run("/usr/bin/python3", REPO / "deploy/local/stack.py", "free-env", "--out", FOLDER / "env")
+    passed = False
+    try:
+        everything(Settings.read(FOLDER / "env"))
+        passed = True
+    finally:
+        signal.alarm(0)
+        if not passed:
+            print(stack("status", check=False))
+        if not args.keep:
+            stack("down", check=False)
+    assert args.keep or not left_over(), f"down left {left_over()}"
+    say("all of it holds")
+
+
+if __name__ == "__main__":
+    main()
