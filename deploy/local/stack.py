@@ -99,9 +99,11 @@ def up(args):
     folder = Folder(args.dir)
     with alone(folder):
         note, stack = folder.root / "stack", chosen_stack(args)
-        if note.exists() and note.read_text().strip() != stack:
-            raise StackError(f"the {note.read_text().strip()} stack is up, or stopped with its data: "
-                             f"make down STACK={note.read_text().strip()} comes first")
+        before = note.read_text().strip() if note.exists() else stack
+        # With the engine away there is nothing in the way, and nothing that could be taken down.
+        if before != stack and (before == "native" or containers.engine_answers()):
+            raise StackError(f"the {before} stack is up, or stopped with its data: "
+                             f"make down STACK={before} comes first")
         note.write_text(stack + "\n")
         if stack == "docker":
             init_env(REPO / ".env.example", args.env)
