@@ -98,6 +98,17 @@ if optional actionlint "go install github.com/rhysd/actionlint/cmd/actionlint@v1
   check actionlint actionlint
 fi
 
+# What .env.example offers holds in containers too; what they fix, and what is not there yet, is excepted.
+lint_settings() {
+  local fixed='BIND_HOST|PAYMENTS_(ADMIN_)?PORT|POSTGRES_(HOST|PORT|PASSWORD)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|MONGODB_URI|SMTP_URL'
+  local name missing=0
+  while read -r name; do
+    grep -qF "\${$name" docker-compose.yml || { echo "docker-compose.yml does not pass on $name"; missing=1; }
+  done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' .env.example | grep -vxE "$fixed")
+  return $missing
+}
+check "settings of the containers" lint_settings
+
 # Needs no engine, but settings: ones that are thrown away.
 lint_compose() {
   deploy/local/stack.py free-env --out build/compose/env &&
