@@ -493,20 +493,22 @@ class Document {
     tags["pattern"] = R"re(^(?:\*|(?:W/)?"[!#-~]*"(?:, ?(?:W/)?"[!#-~]*")*)$)re";
     json::object seconds = Typed("number");
     seconds["minimum"] = 0;
-    return {
-        {"If-Match", parameter("If-Match",
-                               "Entity tags, or `*`: nothing is done unless one is that of what "
-                               "is there.",
-                               tags)},
-        {"If-None-Match",
-         parameter("If-None-Match", "Entity tags, or `*`: 304 where one is that of the answer.",
-                   tags)},
-        {"X-Request-Id",
-         parameter("X-Request-Id", "Comes back, and is in the logs; one is made without it.",
-                   Typed("string"))},
-        {"Request-Timeout",
-         parameter("Request-Timeout", "How many seconds the client waits; less alone counts.",
-                   std::move(seconds))}};
+    json::object if_match = parameter(
+        "If-Match", "Entity tags, or `*`: nothing is done unless one is that of what is there.",
+        std::move(tags));
+    if_match["example"] = "*";
+    return {{"If-Match", std::move(if_match)},
+            {"If-None-Match",
+             parameter("If-None-Match",
+                       "Entity tags, or `*`: 304 where one is that of the answer. Anything else is "
+                       "ignored.",
+                       Typed("string"))},
+            {"X-Request-Id",
+             parameter("X-Request-Id", "Comes back, and is in the logs; one is made without it.",
+                       Typed("string"))},
+            {"Request-Timeout",
+             parameter("Request-Timeout", "How many seconds the client waits; less alone counts.",
+                       std::move(seconds))}};
   }
 
   void AddErrorSchema() {
@@ -636,6 +638,11 @@ class Document {
     return {{"type", "string"}, {"enum", std::move(names)}};
   }
 
+  // Whether the field's default value is the same as none, which its rules do not look at.
+  static bool CanBeUnset(const FieldDescriptor& field) {
+    return !field.is_repeated() && !field.has_presence() && !RulesOf(field).required();
+  }
+
   static json::object TextSchema(const FieldDescriptor& field, In in) {
     const api::v1::FieldRules& rules = RulesOf(field);
     json::object schema = Typed("string");
@@ -643,19 +650,20 @@ class Document {
       schema["contentEncoding"] = "base64";
       return schema;
     }
+    const bool can_be_unset = in == In::kRequest && CanBeUnset(field);
     const uint32_t least = std::max(rules.min_length(), rules.required() ? 1u : 0u);
-    if (least > 0) schema["minLength"] = least;
+    if (least > 0 && !can_be_unset) schema["minLength"] = least;
     if (rules.max_length() > 0) schema["maxLength"] = rules.max_length();
-    if (rules.email()) schema["format"] = "email";
+    // What their patterns take is not just what JSON Schema's formats of these names do.
+    if (rules.email()) schema["maxLength"] = rpc::kLongestEmail;
     if (rules.date()) schema["format"] = "date";
-    if (rules.url()) schema["format"] = "uri";
     const std::string pattern = !rules.pattern().empty() ? rules.pattern()
                                 : rules.email()          ? rpc::kEmailPattern
                                 : rules.url()            ? rpc::kUrlPattern
                                 : rules.date()           ? ""
                                 : in == In::kRequest     ? R"([^\x00]*)"  // no field takes NUL
                                                          : "";
-    if (!pattern.empty()) schema["pattern"] = "^(?:" + pattern + ")$";
+    if (!pattern.empty()) schema["pattern"] = "^(?:" + pattern + (can_be_unset ? ")?$" : ")$");
     return schema;
   }
 
@@ -668,7 +676,8 @@ class Document {
     const int64_t bound = !is_32        ? kMaxInteger
                           : is_unsigned ? std::numeric_limits<uint32_t>::max()
                                         : std::numeric_limits<int32_t>::max();
-    const int64_t least = rules.has_min() ? rules.min() : is_unsigned ? 0 : -bound;
+    int64_t least = rules.has_min() ? rules.min() : is_unsigned ? 0 : -bound;
+    if (CanBeUnset(field)) least = std::min<int64_t>(least, 0);
     const int64_t most = rules.has_max() ? rules.max() : bound;
     if (field.options().GetExtension(api::v1::money)) {
       return {{"type", "number"},

@@ -27,7 +27,6 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 
 constexpr int kMostViolations = 32;
-constexpr size_t kLongestEmail = 254;
 
 struct Plan;
 

@@ -3,6 +3,8 @@
 
 #include <google/protobuf/message.h>
 
+#include <cstddef>
+
 #include "common/core/result.h"
 
 namespace shop::rpc {
@@ -14,6 +16,7 @@ inline constexpr char kEmailPattern[] =
     R"re([a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@)re"
     R"re([a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)re"
     R"re((?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*)re";
+inline constexpr size_t kLongestEmail = 254;  // bytes
 inline constexpr char kUrlPattern[] =
     R"re([hH][tT][tT][pP][sS]?://)re"
     R"re((?:[^\x00-\x20\x7f/?#@:\[\]\\<>"{}|^`%]+|\[[0-9A-Fa-f:.]+\]))re"
