@@ -122,7 +122,7 @@ class Stack:
             raise AssertionError(f"stack.py {command} failed:\n{done.stdout}")
         return done.stdout
 
-    def start(self):
+    def start(self, settings=None):
         """A fresh stack on free ports; what an earlier run left in the folder is removed first."""
         if self.env_file.exists():
             self.script("down", check=False)
@@ -130,7 +130,7 @@ class Stack:
         self.script("free-env", "--from", str(REPO / ".env.example"), "--out", str(self.env_file))
         # People are made by the dozen here; what bcrypt costs is not what is tested.
         with open(self.env_file, "a", encoding="utf-8") as file:
-            file.write("BCRYPT_COST=4\n")
+            file.writelines(f"{name}={value}\n" for name, value in {"BCRYPT_COST": 4, **(settings or {})}.items())
         for line in self.env_file.read_text().splitlines():
             name, equals, value = line.partition("=")
             if equals and not line.startswith("#"):

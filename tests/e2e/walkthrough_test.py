@@ -1,10 +1,101 @@
-"""The Postman collection, as `make walkthrough` runs it."""
+"""The Postman collection, as `make walkthrough` runs it, what it is answered, and what is counted of it."""
+
+import json
+import re
+import sys
 
 from case import Case
+from harness import GROUPS, PROCESSES, REPO, fetch
+
+sys.path.insert(0, str(REPO / "tests/api"))
+from contract import Document  # pylint: disable=wrong-import-position
+
+# Served, but no part of the API.
+BESIDES = ("/healthz", "/readyz", "/openapi.json")
+
+
+def table(path, columns):
+    """The rows of a Markdown table, as the words in backquotes of each of the first columns."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| `"):
+            cells = line.strip("|").split("|")
+            yield [re.findall(r"`([^`]+)`", cell) for cell in cells[:columns]]
 
 
 class TheWalkthrough(Case):
-    def test_is_green_twice_in_a_row_on_one_stack(self):
-        for _ in range(2):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.document = Document(fetch(cls.shop.port("gateway"), "/openapi.json").text)
+        report = cls.shop.folder / "walkthrough.json"
+        for _ in range(2):  # it has to be green twice in a row on one stack
             # A failed assertion is an exit code, and then newman's report is the message.
-            self.shop.script("walkthrough", "--", "--color", "off", "--timeout-request", "20000")
+            cls.shop.script("walkthrough", "--", "--color", "off", "--timeout-request", "20000",
+                            "--reporters", "cli,json", "--reporter-json-export", str(report))
+        cls.executions = json.loads(report.read_text(encoding="utf-8"))["run"]["executions"]
+        # (process, metric, labels, value) of everything in /metrics.
+        cls.samples = []
+        for process in PROCESSES:
+            for sample, value in cls.shop.metrics(process).items():
+                name, _, labels = sample.rstrip("}").partition("{")
+                cls.samples.append((process, name, dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels)), value))
+
+    def exchanges(self):
+        """(name, method, path, status, headers, text) of every request of the last run."""
+        for done in self.executions:
+            request, response = done["request"], done["response"]
+            path = "/" + "/".join(request["url"]["path"])
+            if path not in BESIDES:
+                headers = {header["key"].lower(): header["value"] for header in response["header"]}
+                yield (done["item"]["name"], request["method"], path, response["code"], headers,
+                       bytes(response["stream"]["data"]).decode())
+
+    def test_is_answered_as_the_document_says(self):
+        answers = list(self.exchanges())
+        self.assertGreater(len(answers), 100)
+        for name, method, path, status, headers, text in answers:
+            with self.subTest(name):
+                self.assertEqual([], self.document.about_answer(method, path, status, headers, text))
+
+    def test_is_counted_by_route_and_by_rpc(self):
+        called = {(method, operation["operationId"]) for _, method, path, status, _, _ in self.exchanges()
+                  if status < 300 and (operation := self.document.operation(method, path))}
+        self.assertGreater(len(called), 20)
+        rpcs = {labels["method"].rpartition("/")[2] for _, name, labels, value in self.samples
+                if name == "rpc_handled_total" and labels["code"] == "OK" and value > 0}
+        routes = {self.document.operation(labels["method"], labels["route"])["operationId"]
+                  for _, name, labels, value in self.samples
+                  if name == "http_requests_total" and labels["route"] != "none" and value > 0
+                  and labels["status"] in ("200", "201")}
+        self.assertEqual(set(), {operation for _, operation in called} - rpcs)
+        self.assertEqual(set(), {operation for _, operation in called} - routes)
+
+    def test_leaves_no_label_that_a_client_made_up(self):
+        methods = {f"/{method[0]}" for method, *_ in table(REPO / "docs/access.md", 1)}
+        templates = {path for path in re.findall(r"`[A-Z]+ (/[^`]+)`", (REPO / "docs/access.md").read_text())}
+        bounded = {
+            "route": templates | {"none"},
+            "status": re.compile(r"[1-5]\d\d"),
+            "code": re.compile(r"[A-Z_]+"),
+            "group": set(GROUPS),
+            "topic": {"orders", "stock", "users", "payments", "shipments"},
+            "partition": re.compile(r"[0-5]"),
+            "type": re.compile(r"[A-Z_]+|unknown"),
+            "outcome": re.compile(r"[a-z_]+"),
+            "state": {"waiting", "dead"},
+            "le": re.compile(r"[\d.e+-]+|\+Inf")}
+        verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
+        for process, name, labels, _ in self.samples:
+            for label, value in labels.items():
+                allowed = (verbs if name.startswith("http_") else methods) if label == "method" else bounded[label]
+                with self.subTest(process, metric=name, label=label):
+                    self.assertTrue(value in allowed if isinstance(allowed, set) else allowed.fullmatch(value), value)
+
+    def test_is_counted_in_the_metrics_that_the_runbook_lists_and_in_no_others(self):
+        listed = {name: set(labels) for names, labels in table(REPO / "docs/runbook.md", 2) for name in names}
+        seen = {}
+        for _, name, labels, _ in self.samples:
+            if name not in listed:
+                name = re.sub("_(bucket|sum|count)$", "", name)
+            seen.setdefault(name, set()).update(set(labels) - {"le"})
+        self.assertEqual(listed, seen)
