@@ -32,7 +32,7 @@ server_packages=(
   postgresql-15 redis-server supervisor kcat openjdk-17-jdk-headless maven
 )
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
-long_packages=(clang-14 libclang-rt-14-dev)
+long_packages=(clang-14 libclang-rt-14-dev python3-venv)
 
 grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1  # builds with bookworm's Go 1.19
 oldest_node=16                                              # newman's
@@ -187,6 +187,20 @@ bring_newman() {
   stamp "$home/stamp" $list/package.json $list/package-lock.json
 }
 
+# Python's own tools, in an environment of their own.
+bring_python_tools() {
+  local home=$tools/python list=tests/api/requirements.txt
+  if done_with "$home/stamp" $list; then
+    say "schemathesis is there"
+    return
+  fi
+  say "bringing schemathesis from PyPI"
+  rm -rf "$home"
+  /usr/bin/python3 -m venv "$home"
+  "$home/bin/pip" install --quiet --disable-pip-version-check -r $list
+  stamp "$home/stamp" $list
+}
+
 bring_grpcurl() {
   if [ "$(cat $tools/bin/grpcurl.version 2>/dev/null)" = $grpcurl ]; then
     say "grpcurl is there"
@@ -211,6 +225,7 @@ bring_jars kafka CreateTopics.java
 bring_jars mongo MongoStandIn.java
 bring_newman
 bring_grpcurl
+! $long || bring_python_tools
 [ -f .env ] || say "making .env from .env.example, with secrets of its own"
 /usr/bin/python3 deploy/local/stack.py init-env --out .env
 say "done"

@@ -64,8 +64,10 @@ ${ENTRIES}}};
     ${CMAKE_SOURCE_DIR}/libs)
 endfunction()
 
-# Builds what `ctest -L unit` runs, and no more: building everything with a sanitizer takes long.
+# They build what `ctest -L unit` and `ctest -L integration` run, and no more: building everything with
+# a sanitizer takes long.
 add_custom_target(unit_tests)
+add_custom_target(integration_tests)
 
 # shop_test(core/result_test DEPENDS …): one test executable. The last part of its name says what it
 # needs: _test nothing, _pgtest PostgreSQL, _redistest Redis, _mongotest MongoDB, _kafkatest Kafka
@@ -86,9 +88,10 @@ function(shop_test NAME)
     add_dependencies(unit_tests ${TARGET})
     set_tests_properties(${NAME} PROPERTIES LABELS unit TIMEOUT 120)
   else()
+    add_dependencies(integration_tests ${TARGET})
     set_tests_properties(${NAME} PROPERTIES LABELS integration TIMEOUT 240
       FIXTURES_REQUIRED servers
-      ENVIRONMENT "TEST_SERVERS_ENV=${CMAKE_BINARY_DIR}/test-servers/env")
+      ENVIRONMENT "TEST_SERVERS_ENV=${CMAKE_BINARY_DIR}/test-servers/env;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp")
   endif()
 endfunction()
 
