@@ -184,23 +184,33 @@ bool OneDirection(const std::vector<SortKey>& sort) {
 class ListSql {
  public:
   ListSql(const ProductFilter& filter, const std::vector<SortKey>& sort, const Page& page) {
-    if (filter.category) where_ += " AND category = " + Value(*filter.category, "text");
-    if (filter.seller_id) where_ += " AND seller_id = " + Value(*filter.seller_id);
-    if (filter.min_price) where_ += " AND price >= " + Value(*filter.min_price);
-    if (filter.max_price) where_ += " AND price <= " + Value(*filter.max_price);
-    if (filter.in_stock) where_ += " AND on_hand > reserved";
-    for (const SortKey& key : sort) {
-      if (!order_.empty()) order_ += ", ";
-      order_ += ColumnOf(key.field);
-      if (key.descending) order_ += " DESC";
-    }
-    if (page.by_cursor()) after_ = " AND " + After(sort, page.after);
-
     const bool by_index =
         sort.size() <= 2 && sort.back().field == SortField::kId && OneDirection(sort);
     const bool price_bounded = filter.min_price || filter.max_price;
     prepared_ = by_index && !(filter.category && filter.seller_id) &&
                 (!price_bounded || sort[0].field == SortField::kPrice);
+
+    std::vector<std::string> columns;
+    std::vector<std::string> values;
+    if (filter.category) Within("category", Value(*filter.category, "text"), &columns, &values);
+    if (filter.seller_id) Within("seller_id", Value(*filter.seller_id), &columns, &values);
+    if (filter.min_price) {
+      Add(" AND " + Row(columns, "price") + " >= " + Row(values, Value(*filter.min_price)));
+    }
+    if (filter.max_price) {
+      Add(" AND " + Row(columns, "price") + " <= " + Row(values, Value(*filter.max_price)));
+    }
+    if (filter.in_stock) Add(" AND on_hand > reserved");
+
+    for (const std::string& column : columns) {
+      order_ += column + (sort[0].descending ? " DESC, " : ", ");
+    }
+    for (size_t i = 0; i < sort.size(); ++i) {
+      if (i > 0) order_ += ", ";
+      order_ += ColumnOf(sort[i].field);
+      if (sort[i].descending) order_ += " DESC";
+    }
+    if (page.by_cursor()) after_ = " AND " + After(sort, page.after, columns, values);
   }
 
   // The first $2 rows, which are planned for as ROWS_READ at the most.
@@ -235,6 +245,22 @@ class ListSql {
   }
   std::string Value(int64_t value) { return Value(std::to_string(value), "bigint"); }
 
+  void Add(const std::string& condition) { where_ += condition; }
+
+  // One value of a column. A plan that is good for any value must not take it for granted that many
+  // rows have it and look for them along another index: as bounds, and at the head of the order,
+  // only an index that begins with the column will do.
+  void Within(const std::string& column, const std::string& value,
+              std::vector<std::string>* columns, std::vector<std::string>* values) {
+    if (!prepared_) return Add(" AND " + column + " = " + value);
+    Add(" AND " + column + " >= " + value + " AND " + column + " <= " + value);
+    columns->push_back(column);
+    values->push_back(value);
+  }
+  static std::string Row(const std::vector<std::string>& head, const std::string& tail) {
+    return fmt::format("({}{}{})", fmt::join(head, ", "), head.empty() ? "" : ", ", tail);
+  }
+
   std::string SortValue(SortField field, const std::string& value) {
     switch (field) {
       case SortField::kName:
@@ -250,30 +276,26 @@ class ListSql {
 
   // What comes behind a row of these values: greater as a row, where all keys go one way. Otherwise
   // greater in the first key that differs, with a bound of the first key beside it for an index.
-  std::string After(const std::vector<SortKey>& sort, const std::vector<std::string>& after) {
-    std::string columns;
-    std::string values;
+  std::string After(const std::vector<SortKey>& sort, const std::vector<std::string>& after,
+                    const std::vector<std::string>& head, const std::vector<std::string>& of_head) {
+    std::vector<std::string> columns = head;
+    std::vector<std::string> values = of_head;
     std::string equal;
-    std::string either;
+    std::vector<std::string> either;
     std::string bound;
     for (size_t i = 0; i < sort.size(); ++i) {
       const std::string column = ColumnOf(sort[i].field);
       const std::string value = SortValue(sort[i].field, after[i]);
-      const std::string beyond = sort[i].descending ? " < " : " > ";
-      if (i == 0) {
-        bound = column + (sort[i].descending ? " <= " : " >= ") + value;
-      } else {
-        columns += ", ";
-        values += ", ";
-        either += " OR ";
-      }
-      columns += column;
-      values += value;
-      either += "(" + equal + column + beyond + value + ")";
-      equal += column + " = " + value + " AND ";
+      const char beyond = sort[i].descending ? '<' : '>';
+      if (i == 0) bound = fmt::format("{} {}= {}", column, beyond, value);
+      either.push_back(fmt::format("({}{} {} {})", equal, column, beyond, value));
+      equal += fmt::format("{} = {} AND ", column, value);
+      columns.push_back(column);
+      values.push_back(value);
     }
-    if (!OneDirection(sort)) return bound + " AND (" + either + ")";
-    return "(" + columns + ")" + (sort[0].descending ? " < " : " > ") + "(" + values + ")";
+    if (!OneDirection(sort)) return fmt::format("{} AND ({})", bound, fmt::join(either, " OR "));
+    return fmt::format("({}) {} ({})", fmt::join(columns, ", "), sort[0].descending ? '<' : '>',
+                       fmt::join(values, ", "));
   }
 
   std::string Select() const {

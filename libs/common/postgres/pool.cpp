@@ -374,9 +374,7 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
       } catch (const pqxx::broken_connection& error) {
         broke(error);
       } catch (const pqxx::sql_error& error) {
-        if (!lease.alive()) {
-          broke(error);
-        } else if (IsStalePlan(error) && !committing) {
+        if (!lease.alive() || (IsStalePlan(error) && !committing)) {
           broke(error);
         } else if (IsAway(error.sqlstate())) {
           if (error.sqlstate() == kQueryCanceled) lease.doubtful() = false;  // it has arrived
