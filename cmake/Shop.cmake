@@ -71,8 +71,8 @@ add_custom_target(integration_tests)
 
 # shop_test(core/result_test DEPENDS …): one test executable. The last part of its name says what it
 # needs: _test nothing, _pgtest PostgreSQL, _redistest Redis, _mongotest MongoDB, _kafkatest Kafka
-# (and PostgreSQL). Those with a need run between the fixture that starts the servers and the one that
-# stops them, and read their addresses from the file the fixture wrote.
+# (and PostgreSQL), _longtest PostgreSQL and many minutes. Those with a need run between the fixture that
+# starts the servers and the one that stops them, and read their addresses from the file the fixture wrote.
 function(shop_test NAME)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   if(NOT SHOP_BUILD_TESTS)
@@ -88,8 +88,15 @@ function(shop_test NAME)
     add_dependencies(unit_tests ${TARGET})
     set_tests_properties(${NAME} PROPERTIES LABELS unit TIMEOUT 120)
   else()
-    add_dependencies(integration_tests ${TARGET})
-    set_tests_properties(${NAME} PROPERTIES LABELS integration TIMEOUT 240
+    set(LABEL integration)
+    set(LIMIT 240)
+    if(NAME MATCHES "_longtest$")
+      set(LABEL long)
+      set(LIMIT 2400)
+    else()
+      add_dependencies(integration_tests ${TARGET})
+    endif()
+    set_tests_properties(${NAME} PROPERTIES LABELS ${LABEL} TIMEOUT ${LIMIT}
       FIXTURES_REQUIRED servers
       ENVIRONMENT "TEST_SERVERS_ENV=${CMAKE_BINARY_DIR}/test-servers/env;LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/lsan.supp")
   endif()
