@@ -24,6 +24,7 @@
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
 #include "gateway/answer.h"
+#include "gateway/answer_cache.h"
 #include "gateway/binding.h"
 #include "gateway/conditional.h"
 #include "gateway/gzip.h"
@@ -104,7 +105,10 @@ struct Endpoint {
   bool raw = false;
   bool is_public = false;
   bool has_etag = false;
-  const FieldDescriptor* version = nullptr;  // of the response, when it has one
+  const FieldDescriptor* version = nullptr;   // of the response, when it has one
+  std::string cache_tag = {};                 // where answers may be kept
+  const FieldDescriptor* cache_id = nullptr;  // of the request, where they are about one thing
+  std::vector<std::string> changes = {};      // the tags of what a call may change
 };
 
 // Whether the method only reads.
@@ -125,6 +129,24 @@ const FieldDescriptor* VersionField(const google::protobuf::Descriptor& message)
     found = field;
   }
   return found;
+}
+
+// The field that names what a kept answer is about, nothing where it is about all there is. Throws
+// std::logic_error where answers may not be kept.
+const FieldDescriptor* CacheId(const MethodDescriptor& method, const HttpBinding& http) {
+  const api::v1::Cache& cache = method.options().GetExtension(api::v1::cache);
+  if (cache.tag().empty()) return nullptr;
+  const std::string& name = cache.id();
+  const auto* request = method.input_type();
+  bool fits = IsRead(http.method) && rpc::IsPublic(method);
+  for (int i = 0; i < request->field_count(); ++i) {
+    fits = fits && request->field(i)->options().GetExtension(api::v1::header).empty();
+  }
+  const FieldDescriptor* id = name.empty() ? nullptr : request->FindFieldByName(name);
+  fits = fits && (name.empty() || (id != nullptr && !id->is_repeated() &&
+                                   id->cpp_type() == FieldDescriptor::CPPTYPE_INT64));
+  if (!fits) throw std::logic_error(method.full_name() + " has answers that cannot be kept");
+  return id;
 }
 
 // The token of `Authorization: Bearer …`; nothing without the header.
@@ -252,6 +274,7 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
   Settings settings;
   settings.request_timeout =
       std::chrono::milliseconds(env.Integer("REQUEST_TIMEOUT_MS", 10000, 1, 600000));
+  settings.answer_life = std::chrono::milliseconds(env.Integer("ANSWER_CACHE_MS", 1000, 0, 60000));
   settings.cors_origins.clear();
   std::string origins = env.Text("CORS_ALLOWED_ORIGINS", "*");
   for (size_t at = 0; at <= origins.size();) {
@@ -295,12 +318,13 @@ struct Gateway::State {
   };
 
   State(const Settings& settings, auth::TokenVerifier& tokens)
-      : settings(settings), tokens(tokens) {}
+      : settings(settings), tokens(tokens), answers(settings.answer_life) {}
 
   void AddMethod(const MethodDescriptor* method, size_t upstream);
   void AddRoute(const MethodDescriptor* method, const HttpBinding& http, size_t upstream);
 
   void MarkTagged();
+  void MarkChanges();
 
   asio::awaitable<HttpResponse> Respond(Exchange& exchange);
   asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
@@ -320,6 +344,7 @@ struct Gateway::State {
 
   const Settings settings;
   auth::TokenVerifier& tokens;
+  AnswerCache answers;
   Upstreams upstreams;
   std::vector<std::string> upstream_names;
   Router router;
@@ -360,6 +385,7 @@ Gateway::Gateway(const Settings& settings, const Services& services, auth::Token
     }
   }
   state_->MarkTagged();
+  state_->MarkChanges();
   std::set<std::string> headers{"Authorization", "Content-Type",    "Grpc-Timeout", "If-Match",
                                 "If-None-Match", "Request-Timeout", "X-Request-Id", "traceparent"};
   for (const auto& endpoint : state_->endpoints) {
@@ -391,6 +417,7 @@ void Gateway::State::AddMethod(const MethodDescriptor* method, size_t upstream) 
 
 void Gateway::State::AddRoute(const MethodDescriptor* method, const HttpBinding& http,
                               size_t upstream) {
+  const FieldDescriptor* cache_id = CacheId(*method, http);
   const size_t route = router.Add(http.method, http.path_template);
   auto endpoint = std::make_unique<Endpoint>(method, http, router.variables(route));
   auto* types = google::protobuf::MessageFactory::generated_factory();
@@ -402,6 +429,8 @@ void Gateway::State::AddRoute(const MethodDescriptor* method, const HttpBinding&
   endpoint->raw = answer.raw();
   endpoint->is_public = rpc::IsPublic(*method);
   endpoint->version = VersionField(*method->output_type());
+  endpoint->cache_tag = method->options().GetExtension(api::v1::cache).tag();
+  endpoint->cache_id = cache_id;
   endpoints.push_back(std::move(endpoint));
 }
 
@@ -417,6 +446,19 @@ void Gateway::State::MarkTagged() {
     endpoint->has_etag = route && endpoints[*route]->status == 200 &&
                          endpoints[*route]->response_type == endpoint->response_type &&
                          endpoints[*route]->raw == endpoint->raw;
+  }
+}
+
+// A call that is no read may change all that the reads of its service are about.
+void Gateway::State::MarkChanges() {
+  std::map<const ServiceDescriptor*, std::set<std::string>> tags;
+  for (const auto& endpoint : endpoints) {
+    if (!endpoint->cache_tag.empty()) tags[endpoint->method->service()].insert(endpoint->cache_tag);
+  }
+  for (const auto& endpoint : endpoints) {
+    if (IsRead(endpoint->http_method)) continue;
+    const std::set<std::string>& changed = tags[endpoint->method->service()];
+    endpoint->changes.assign(changed.begin(), changed.end());
   }
 }
 
@@ -474,6 +516,15 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
   if (const Result<void> allowed = rpc::CheckAccess(*endpoint.method, exchange.caller); !allowed) {
     co_return Refuse(exchange, allowed.refusal());
   }
+  const Result<std::chrono::milliseconds> timeout = TimeoutOf(request, settings.request_timeout);
+  if (!timeout) co_return Refuse(exchange, timeout.refusal());
+
+  const bool kept = !endpoint.cache_tag.empty();
+  if (kept) {
+    if (std::optional<HttpResponse> answer = answers.Find(request.target))
+      co_return *std::move(answer);
+  }
+  const uint64_t asked = kept ? answers.Moment() : 0;
 
   if (endpoint.binding.has_body() && !request.body.empty()) {
     if (!IsJson(request.Header("content-type"))) {
@@ -494,9 +545,6 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
   if (const Result<void> bound = endpoint.binding.Bind(request, values, message); !bound) {
     co_return Refuse(exchange, bound.refusal());
   }
-  const Result<std::chrono::milliseconds> timeout = TimeoutOf(request, settings.request_timeout);
-  if (!timeout) co_return Refuse(exchange, timeout.refusal());
-
   Upstreams::Request call{
       endpoint.upstream,
       endpoint.path,
@@ -506,6 +554,7 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
       {{"x-request-id", exchange.request_id}, {"traceparent", exchange.trace.Child().Header()}}};
   if (*token) call.metadata.emplace_back("authorization", "Bearer " + std::string(**token));
   const auto reply = co_await upstreams.Call(std::move(call));
+  for (const std::string& tag : endpoint.changes) answers.Changed(tag);
 
   if (reply->refusal) {
     const Refusal& refusal = *reply->refusal;
@@ -531,6 +580,16 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
     response.etag = EntityTag(
         response.body,
         endpoint.version ? answer.GetReflection()->GetInt64(answer, endpoint.version) : 0);
+  }
+  if (kept) {
+    KeptBody body{std::move(response.body)};
+    if (settings.gzip && body.plain.size() >= kGzipFrom) body.gzip = Gzip(body.plain);
+    response.kept = std::make_shared<const KeptBody>(std::move(body));
+    AnswerCache::Subject subject{endpoint.cache_tag};
+    if (endpoint.cache_id != nullptr) {
+      subject.id = message->GetReflection()->GetInt64(*message, endpoint.cache_id);
+    }
+    answers.Keep(request.target, response, subject, asked);
   }
   co_return response;
 }
@@ -742,6 +801,18 @@ void Gateway::Publish(const std::string& path, std::string content_type, std::st
   kept.etag = EntityTag(kept.plain);
   state_->documents[path] = {std::move(content_type),
                              std::make_shared<const KeptBody>(std::move(kept))};
+}
+
+AnswerCache& Gateway::answers() {
+  return state_->answers;
+}
+
+std::set<std::string> Gateway::cache_tags() const {
+  std::set<std::string> tags;
+  for (const auto& endpoint : state_->endpoints) {
+    if (!endpoint->cache_tag.empty()) tags.insert(endpoint->cache_tag);
+  }
+  return tags;
 }
 
 std::vector<std::string> Gateway::Missing() const {

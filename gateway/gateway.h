@@ -22,6 +22,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,8 @@
 #include "gateway/http.h"
 
 namespace shop::gateway {
+
+class AnswerCache;
 
 using Services = std::vector<const google::protobuf::ServiceDescriptor*>;
 
@@ -46,6 +49,8 @@ class Gateway {
     // How long a request may take. Clients may ask for less with Request-Timeout (seconds) or
     // Grpc-Timeout, never for more.
     std::chrono::milliseconds request_timeout{10000};
+    // How long answers that may be kept are given again (AnswerCache); 0 keeps none.
+    std::chrono::milliseconds answer_life{0};
     // Who may read answers in a browser: origins, or "*" for everybody.
     std::vector<std::string> cors_origins{"*"};
     // How many requests may be answered at once. More get a 503 with Retry-After without anything
@@ -55,8 +60,8 @@ class Gateway {
     bool gzip = true;
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
-    // REQUEST_TIMEOUT_MS, CORS_ALLOWED_ORIGINS (comma-separated, default *), HTTP_MAX_IN_FLIGHT,
-    // HTTP_GZIP, <SERVICE>_ADDR.
+    // REQUEST_TIMEOUT_MS, ANSWER_CACHE_MS (default 1000), CORS_ALLOWED_ORIGINS (comma-separated,
+    // default *), HTTP_MAX_IN_FLIGHT, HTTP_GZIP, <SERVICE>_ADDR.
     static Settings Read(Env& env, const Services& services);
   };
 
@@ -75,6 +80,10 @@ class Gateway {
   // The answer to what could not be read as a request: counted, logged and shaped like any other.
   HttpResponse Reject(const HttpRequest& request, int status, std::string_view code,
                       std::string_view message);
+
+  // What is kept of answers, to be told of changes under these tags.
+  AnswerCache& answers();
+  std::set<std::string> cache_tags() const;
 
   // The processes without a connection: ready when there are none.
   std::vector<std::string> Missing() const;

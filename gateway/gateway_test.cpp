@@ -22,6 +22,7 @@
 #include "common/rpc/status.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/servers.h"
+#include "gateway/answer_cache.h"
 #include "gateway/gzip.h"
 #include "gateway/http_rule.h"
 #include "gateway/http_server.h"
@@ -58,6 +59,7 @@ class Library final : public api::LibraryService::Service {
  public:
   grpc::Status GetBook(grpc::ServerContext*, const api::GetBookRequest* request,
                        api::Book* response) override {
+    ++read;
     if (request->id() == 404) return {grpc::StatusCode::NOT_FOUND, "no such book"};
     response->set_id(request->id());
     response->set_title("Title");
@@ -70,6 +72,7 @@ class Library final : public api::LibraryService::Service {
   }
   grpc::Status ListBooks(grpc::ServerContext*, const api::ListBooksRequest* request,
                          api::ListBooksResponse* response) override {
+    ++read;
     response->set_request(request->ShortDebugString());
     return grpc::Status::OK;
   }
@@ -129,6 +132,7 @@ class Library final : public api::LibraryService::Service {
     return grpc::Status::OK;
   }
 
+  std::atomic<int> read = 0;
   std::atomic<int> created = 0;
   std::atomic<int> updated = 0;
   std::atomic<int> waiting = 0;
@@ -325,6 +329,76 @@ TEST_F(GatewayTest, AnswersInTheEnvelope) {
                            R"("data":{"id":12,"title":"Title","price":49.99,"genre":"POETRY"}})");
   EXPECT_EQ(response.headers.at("content-type"), "application/json");
   EXPECT_EQ(response.headers.at("x-content-type-options"), "nosniff");
+}
+
+// A gateway that keeps answers, and hears of changes.
+class KeepingGatewayTest : public GatewayTest {
+ protected:
+  KeepingGatewayTest() {
+    settings_.answer_life = std::chrono::hours(1);
+    Start();
+    gateway_->answers().Hear(true);
+  }
+  // How often the service was asked for the answer.
+  int Asked(const std::string& request) {
+    const int before = library_.read;
+    EXPECT_LT(Exchange(request).status, 500);
+    return library_.read - before;
+  }
+};
+
+TEST_F(KeepingGatewayTest, AskedAgainItAnswersTheSameBytesByItself) {
+  for (const std::string target :
+       {"/api/v1/books/12", "/api/v1/books?page=2", "/api/v1/books/5000"}) {
+    for (const std::string headers : {"", "Accept-Encoding: gzip\r\n"}) {
+      const Response first = Exchange(Get(target, headers));
+      const Response second = Exchange(Get(target, headers));
+      EXPECT_EQ(second.status, 200);
+      EXPECT_EQ(second.body, first.body);
+      EXPECT_EQ(second.headers.at("etag"), first.headers.at("etag"));
+      EXPECT_NE(second.headers.at("x-request-id"), first.headers.at("x-request-id"));
+      EXPECT_EQ(Asked(Get(target, headers)), 0);
+    }
+  }
+  EXPECT_EQ(Asked(Get("/api/v1/books?page=3")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books/12", "", "HEAD")), 0);
+  const std::string etag = Exchange(Get("/api/v1/books/12")).headers.at("etag");
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", "If-None-Match: " + etag + "\r\n")).status, 304);
+}
+
+TEST_F(KeepingGatewayTest, AChangeItIsToldOfEndsWhatIsAboutIt) {
+  EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books/13")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books")), 1);
+  gateway_->answers().Changed("books", {12});
+  EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books/13")), 0);
+  EXPECT_EQ(Asked(Get("/api/v1/books")), 1);
+}
+
+TEST_F(KeepingGatewayTest, AChangeThroughItIsSeenByTheNextRead) {
+  EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
+  EXPECT_EQ(Exchange(Get("/api/v1/books/5", Admin(), "DELETE")).status, 200);
+  EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
+}
+
+TEST_F(KeepingGatewayTest, WhoMayNotAskIsNotAnswered) {
+  EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", "Authorization: Bearer no\r\n")).status, 401);
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12", "Request-Timeout: soon\r\n")).status, 400);
+  const Response known = Exchange(Get("/api/v1/books/12", User()));
+  EXPECT_EQ(known.status, 200);
+  EXPECT_EQ(known.headers.at("cache-control"), "no-store");
+}
+
+TEST_F(KeepingGatewayTest, RefusalsAreNotKept) {
+  EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
+}
+
+TEST_F(GatewayTest, AnswersForTheCallerAloneCannotBeKept) {
+  EXPECT_THROW(Gateway(settings_, Services{Declared("shop.testing.v1.IndiscreetService")}, tokens_),
+               std::logic_error);
 }
 
 TEST_F(GatewayTest, ServesEveryBindingOfAMethod) {
@@ -1196,6 +1270,7 @@ std::string Filled(const std::string& path_template, const std::string& value) {
 TEST_F(GatewayTest, EveryRouteIsCountedUnderLabelsThatNoClientChooses) {
   Services services = DeclaredServices();
   std::erase(services, Declared("shop.testing.v1.ForgetfulService"));
+  std::erase(services, Declared("shop.testing.v1.IndiscreetService"));
   for (const auto* service : services) {
     settings_.addresses.try_emplace(ProcessOf(*service), "127.0.0.1:1");
   }

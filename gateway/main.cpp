@@ -3,6 +3,7 @@
 #include "common/core/addresses.h"
 #include "common/core/process.h"
 #include "common/rpc/identity.h"
+#include "gateway/changes.h"
 #include "gateway/docs.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
@@ -13,6 +14,7 @@ int main() {
   const gateway::Services services = gateway::DeclaredServices();
   const auto settings = gateway::Gateway::Settings::Read(process.env(), services);
   const auto http = gateway::HttpServer::Settings::Read(process.env());
+  const auto redis = redis::Settings::Read(process.env());
   const std::string auth_address = ServiceAddress(process.env(), "auth");
   const std::string swagger_ui = process.env().Text("SWAGGER_UI_DIR", "");
   process.Start();
@@ -20,6 +22,10 @@ int main() {
   auth::TokenVerifier tokens(rpc::KeysFrom(auth_address));
   gateway::Gateway gateway(settings, services, tokens);
   gateway::PublishDocs(swagger_ui, services, &gateway);
+  std::unique_ptr<redis::Subscription> changes;
+  if (settings.answer_life.count() > 0) {
+    changes = gateway::HearChanges(redis, gateway.cache_tags(), gateway.answers());
+  }
   const gateway::HttpServer server(http, gateway);
   process.AddReadiness("services", [&] { return gateway.Missing().empty(); });
   return process.RunUntilStopped();

@@ -34,7 +34,7 @@ PRIVATE = {
     "POSTGRES_PASSWORD": set(DATABASES),
     "SMTP_URL": {"notification"},
     "MONGODB_URI": {"cart"},
-    "REDIS_URL": {"products"},
+    "REDIS_URL": {"products", "gateway"},
     # The public entrance is no service: with the key it could be any of them.
     "SERVICE_TOKEN_KEY": set(SERVICES),
 } | {name: set() for name in CONTAINER_SECRETS}

@@ -20,6 +20,12 @@ constexpr char kKeepScript[] =
     "redis.call('DEL', KEYS[2]) "
     "return 1";
 
+// Who hears of the change finds no stale copy any more.
+constexpr char kDeleteScript[] =
+    "redis.call('DEL', unpack(KEYS)) "
+    "redis.call('PUBLISH', ARGV[1], ARGV[2]) "
+    "return 1";
+
 // No two processes' leases are ever the same.
 std::string RandomPrefix() {
   std::random_device random;
@@ -38,7 +44,7 @@ prometheus::Counter& Requests(const std::string& outcome) {
 
 ProductCache::Settings ProductCache::Settings::Read(Env& env) {
   Settings settings;
-  settings.redis = Redis::Settings::Read(env);
+  settings.redis = redis::Settings::Read(env);
   settings.life = std::chrono::seconds(env.Integer("CACHE_TTL_SECONDS", 300, 1, 86'400));
   return settings;
 }
@@ -111,11 +117,15 @@ void ProductCache::Remove(const std::vector<int64_t>& ids) {
 }
 
 void ProductCache::Delete(const std::vector<int64_t>& ids) {
-  std::vector<std::string> words{"DEL"};
+  std::vector<std::string> words{"EVAL", kDeleteScript, std::to_string(2 * ids.size())};
+  std::string changed;
   for (const int64_t id : ids) {
     words.push_back(CopyKey(id));
     words.push_back(LeaseKey(id));
+    changed += (changed.empty() ? "" : " ") + std::to_string(id);
   }
+  words.push_back(settings_.channel);
+  words.push_back(std::move(changed));
   redis_.Command(words);
 }
 

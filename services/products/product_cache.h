@@ -29,7 +29,7 @@
 #include <thread>
 #include <vector>
 
-#include "products/redis.h"
+#include "common/redis/redis.h"
 
 namespace prometheus {
 class Counter;
@@ -40,9 +40,10 @@ namespace shop::products {
 class ProductCache {
  public:
   struct Settings {
-    Redis::Settings redis;
+    redis::Settings redis;
     std::chrono::seconds life{300};  // CACHE_TTL_SECONDS
     std::string prefix = "products:";
+    std::string channel = "products:changed";
     std::chrono::milliseconds drain_every{1000};
 
     static Settings Read(Env& env);
@@ -64,7 +65,8 @@ class ProductCache {
   Found Find(int64_t id);
   // Puts in what was read from the database after Find gave this lease.
   void Keep(int64_t id, const std::string& lease, const std::string& copy);
-  // After the commit of a change.
+  // After the commit of a change: the copies go, and whoever listens on the channel is told the
+  // ids.
   void Remove(const std::vector<int64_t>& ids);
 
   // Whether copies are read now.
@@ -82,7 +84,7 @@ class ProductCache {
   const Drain drain_;
   const std::string token_prefix_;
   std::atomic<uint64_t> tokens_ = 0;
-  Redis redis_;
+  redis::Client redis_;
   prometheus::Counter& hits_;
   prometheus::Counter& misses_;
   prometheus::Counter& bypasses_;

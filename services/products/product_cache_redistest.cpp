@@ -2,15 +2,13 @@
 #include "products/product_cache.h"
 
 #include <gmock/gmock.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "common/core/result.h"
 #include "common/testing/servers.h"
+#include "common/testing/wire.h"
 
 namespace shop::products {
 namespace {
@@ -18,82 +16,6 @@ namespace {
 using ::testing::ElementsAre;
 using testing::Eventually;
 using ::testing::IsEmpty;
-
-// A port of loopback between clients and Redis that can be cut (connections end, new ones are
-// refused), muted (bytes arrive and no answer comes) and mended.
-class Wire {
- public:
-  explicit Wire(uint16_t to) : to_(to) { Mend(); }
-  ~Wire() { Cut(); }
-
-  uint16_t port() const { return port_; }
-  void Mute() { muted_ = true; }
-  void Mend() {
-    muted_ = false;
-    listener_ = socket(AF_INET, SOCK_STREAM, 0);
-    const int yes = 1;
-    setsockopt(listener_, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    sockaddr_in address = Loopback(port_);
-    if (bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-        listen(listener_, 64) != 0) {
-      throw std::runtime_error("no port for the wire");
-    }
-    socklen_t size = sizeof address;
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    acceptor_ = std::thread([this] { Accept(); });
-  }
-  void Cut() {
-    if (!acceptor_.joinable()) return;
-    shutdown(listener_, SHUT_RDWR);
-    acceptor_.join();
-    close(listener_);
-    for (const int end : ends_) shutdown(end, SHUT_RDWR);
-    for (std::thread& pump : pumps_) pump.join();
-    for (const int end : ends_) close(end);
-    pumps_.clear();
-    ends_.clear();
-  }
-
- private:
-  static sockaddr_in Loopback(uint16_t port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-  }
-  void Accept() {
-    for (;;) {
-      const int client = accept(listener_, nullptr, nullptr);
-      if (client < 0) return;
-      const int server = socket(AF_INET, SOCK_STREAM, 0);
-      const sockaddr_in address = Loopback(to_);
-      if (connect(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-        shutdown(client, SHUT_RDWR);
-      }
-      ends_.insert(ends_.end(), {client, server});
-      pumps_.emplace_back([this, client, server] { Pump(client, server); });
-      pumps_.emplace_back([this, client, server] { Pump(server, client); });
-    }
-  }
-  void Pump(int from, int to) {
-    char bytes[4096];
-    for (ssize_t got; (got = read(from, bytes, sizeof bytes)) > 0;) {
-      if (muted_) continue;
-      if (write(to, bytes, static_cast<size_t>(got)) != got) break;
-    }
-    shutdown(to, SHUT_RDWR);
-  }
-
-  const uint16_t to_;
-  uint16_t port_ = 0;
-  int listener_ = -1;
-  std::atomic<bool> muted_ = false;
-  std::thread acceptor_;
-  std::vector<std::thread> pumps_;
-  std::vector<int> ends_;
-};
 
 // What the database keeps of pending invalidations.
 class Pending {
@@ -125,12 +47,12 @@ class ProductCacheTest : public ::testing::Test {
     EXPECT_TRUE(Eventually([&] { return cache_.serving(); }));
   }
 
-  static Redis::Settings Server() {
+  static redis::Settings Server() {
     Env env([](const std::string& name) { return std::optional(testing::Server(name)); });
-    return Redis::Settings::Read(env);
+    return redis::Settings::Read(env);
   }
-  Redis::Settings ThroughWire() const {
-    Redis::Settings settings = Server();
+  redis::Settings ThroughWire() const {
+    redis::Settings settings = Server();
     settings.host = "127.0.0.1";
     settings.port = wire_.port();
     return settings;
@@ -138,8 +60,8 @@ class ProductCacheTest : public ::testing::Test {
   std::optional<std::string> Copy(int64_t id) { return cache_.Find(id).copy; }
   void Put(int64_t id, const std::string& copy) { cache_.Keep(id, cache_.Find(id).lease, copy); }
 
-  Wire wire_{Server().port};
-  Redis direct_{Server()};
+  testing::Wire wire_{Server().port};
+  redis::Client direct_{Server()};
   Pending pending_;
   const std::string prefix_ = testing::UniqueName() + ":";
   ProductCache cache_{{.redis = ThroughWire(),
@@ -264,34 +186,6 @@ TEST_F(ProductCacheTest, NothingIsServedWhileInvalidationsArePending) {
   database_away = false;
   EXPECT_TRUE(Eventually([&] { return restarted.serving(); }));
   EXPECT_FALSE(restarted.Find(1).copy);
-}
-
-TEST_F(ProductCacheTest, ConnectionsThatBrokeWhileIdleAreReplaced) {
-  Put(1, "one");
-  Redis redis(ThroughWire());
-  EXPECT_EQ(redis.Command({"GET", prefix_ + "1"}), "one");
-  wire_.Cut();
-  wire_.Mend();
-  EXPECT_EQ(redis.Command({"GET", prefix_ + "1"}), "one");
-}
-
-TEST(RedisSettings, AUrlMayNamePasswordPortAndDatabase) {
-  const auto read = [](const std::string& url, size_t problems) {
-    Env env([&](const std::string&) { return std::optional(url); });
-    const Redis::Settings settings = Redis::Settings::Read(env);
-    EXPECT_EQ(env.problems().size(), problems) << url;
-    return settings;
-  };
-  const Redis::Settings full = read("redis://:p@ss@cache.example:7000/3", 0);
-  EXPECT_EQ(full.host, "cache.example");
-  EXPECT_EQ(full.port, 7000);
-  EXPECT_EQ(full.password, "p@ss");
-  EXPECT_EQ(full.database, 3);
-  EXPECT_EQ(read("redis://cache", 0).port, 6379);
-  for (const char* url : {"cache:6379", "http://cache", "redis://", "redis://cache:0",
-                          "redis://cache:x", "redis://cache/x", "redis://user@cache"}) {
-    read(url, 1);
-  }
 }
 
 }  // namespace

@@ -104,7 +104,9 @@ Result<v1::Product> ProductsService::CreateProduct(const Call& call,
                                                    const v1::CreateProductRequest& request) {
   std::optional<int64_t> seller_id = OwnerFilter(call.caller);
   if (!seller_id && request.has_seller_id()) seller_id = request.seller_id();
-  return store_.Insert(request, seller_id);
+  v1::Product product = store_.Insert(request, seller_id);
+  cache_.Remove({product.id()});  // it has no copy, and lists that were kept lack it
+  return product;
 }
 
 Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
@@ -149,7 +151,8 @@ Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
   std::vector<StockOrder> orders;
   std::set<std::string> uuids;
   for (const v1::ReserveStockRequest& one : request.requests()) {
-    StockOrder& order = orders.emplace_back(StockOrder{Lowered(one.order_uuid()), one.order_id(), {}});
+    StockOrder& order =
+        orders.emplace_back(StockOrder{Lowered(one.order_uuid()), one.order_id(), {}});
     if (!uuids.insert(order.uuid).second) {
       return InvalidField("requests[" + std::to_string(orders.size() - 1) + "].orderUuid",
                           "is in the batch twice");

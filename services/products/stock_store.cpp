@@ -23,14 +23,15 @@ constexpr Statement kDecided{R"sql(
          AS s(product_id bigint, requested bigint, available bigint) ON true
     WHERE r.order_uuid = ANY($1::uuid[]) ORDER BY s.product_id)sql"};
 
-// What it reads of a row is what the row is once its lock is had: a product that was restocked while
-// its lock was waited for counts as restocked.
+// What it reads of a row is what the row is once its lock is had: a product that was restocked
+// while its lock was waited for counts as restocked.
 constexpr Statement kLock{R"sql(
     SELECT id, CASE WHEN deleted_at IS NULL THEN on_hand - reserved ELSE 0 END AS available
     FROM products WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
 
 // Writes down what orders were given, a line each. A statement of its own: its snapshot is taken
-// when the locks are held, and the table's check would judge rows as that of an earlier one saw them.
+// when the locks are held, and the table's check would judge rows as that of an earlier one saw
+// them.
 constexpr Statement kTake{R"sql(
     WITH given AS (
       SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])

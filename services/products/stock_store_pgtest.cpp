@@ -145,8 +145,8 @@ TEST_F(StockStoreTest, ABatchAnswersForOrdersThatWereDecidedBefore) {
   const int64_t lamp = Stocked(3);
   ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
   ASSERT_FALSE(Ask(2, {{lamp, 2}}).reserved);
-  const auto decisions = AskAtOnce(
-      {{Uuid(2), 2, {{lamp, 2}}}, {Uuid(3), 3, {{lamp, 1}}}, {Uuid(1), 1, {{lamp, 2}}}});
+  const auto decisions =
+      AskAtOnce({{Uuid(2), 2, {{lamp, 2}}}, {Uuid(3), 3, {{lamp, 1}}}, {Uuid(1), 1, {{lamp, 2}}}});
   EXPECT_FALSE(decisions[0].reserved);
   EXPECT_THAT(decisions[0].shortages, SizeIs(1));
   EXPECT_TRUE(decisions[1].reserved);

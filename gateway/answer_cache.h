@@ -1,0 +1,94 @@
+// Answers of public reads, kept for a moment in the gateway's memory: what many ask for within a
+// second is asked of the service once.
+//
+// Which methods, and what their answers are about, says shop.api.v1.cache. An answer is given again
+// for as long as `life` and while nothing is known to have changed of what it is about: the service
+// publishes its changes on Redis, and a change that this gateway passes on ends answers before it
+// is answered itself. What was asked for before a change and comes back after it is not kept. While
+// the changes cannot be heard nothing is kept at all. So a change made through this gateway is seen
+// by the next read through it; any other one as soon as Redis has told it, and after `life` at the
+// latest.
+//
+// Thread-safe. Metric: answer_cache_requests_total{outcome=hit|miss|bypass}.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "gateway/http.h"
+
+namespace prometheus {
+class Counter;
+}
+
+namespace shop::gateway {
+
+class AnswerCache {
+ public:
+  // A life of zero keeps nothing. Once there are more bytes than that all answers are dropped.
+  explicit AnswerCache(std::chrono::milliseconds life, size_t max_bytes = 16 << 20);
+
+  // What an answer is about: all that is under a tag, or the one thing there that has this id.
+  struct Subject {
+    std::string tag;
+    std::optional<int64_t> id = {};
+  };
+  // The answer to a GET of `target`, if it is still good.
+  std::optional<HttpResponse> Find(std::string_view target);
+
+  // Now, in the order of changes: taken before a service is asked, and given to Keep with what it
+  // has answered.
+  uint64_t Moment() const;
+  // The answer's body has to be a kept one.
+  void Keep(std::string_view target, const HttpResponse& answer, const Subject& subject,
+            uint64_t asked);
+
+  // Something has changed: things under a tag, or all of them without ids.
+  void Changed(const std::string& tag, const std::vector<int64_t>& ids = {});
+
+  // Whether changes are heard from here on. What was kept before is forgotten.
+  void Hear(bool heard);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Entry {
+    HttpResponse answer;
+    Subject subject;
+    uint64_t asked;
+    Clock::time_point until;
+  };
+  // When things last changed, as moments.
+  struct Changes {
+    uint64_t all = 0;   // everything under the tag
+    uint64_t some = 0;  // any of it
+    std::unordered_map<int64_t, uint64_t> by_id;
+  };
+  struct Hash : std::hash<std::string_view> {
+    using is_transparent = void;
+  };
+
+  uint64_t LastChange(const Subject& subject) const;
+
+  const std::chrono::milliseconds life_;
+  const size_t max_bytes_;
+  prometheus::Counter& hits_;
+  prometheus::Counter& misses_;
+  prometheus::Counter& bypasses_;
+  mutable std::mutex mutex_;
+  bool heard_ = false;
+  uint64_t moment_ = 0;
+  uint64_t forgotten_ = 0;  // answers asked for before this moment are not kept
+  size_t bytes_ = 0;
+  std::unordered_map<std::string, Entry, Hash, std::equal_to<>> entries_;  // by target
+  std::map<std::string, Changes> changes_;                                 // by tag
+};
+
+}  // namespace shop::gateway

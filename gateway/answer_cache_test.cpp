@@ -1,0 +1,126 @@
+#include "gateway/answer_cache.h"
+
+#include <gtest/gtest.h>
+
+namespace shop::gateway {
+namespace {
+
+constexpr std::chrono::hours kLong{1};
+
+HttpResponse Saying(const std::string& body) {
+  HttpResponse response;
+  response.kept = std::make_shared<const KeptBody>(KeptBody{body});
+  return response;
+}
+
+class AnswerCacheTest : public ::testing::Test {
+ protected:
+  AnswerCacheTest() { cache_.Hear(true); }
+
+  void Keep(const std::string& target, const AnswerCache::Subject& subject) {
+    cache_.Keep(target, Saying("of " + target), subject, cache_.Moment());
+  }
+  bool Has(const std::string& target) {
+    const std::optional<HttpResponse> found = cache_.Find(target);
+    return found && found->content() == "of " + target;
+  }
+
+  AnswerCache cache_{kLong, 1 << 20};
+};
+
+TEST_F(AnswerCacheTest, WhatWasKeptIsFoundByItsWholeTarget) {
+  Keep("/a?x=1", {"things"});
+  EXPECT_TRUE(Has("/a?x=1"));
+  EXPECT_FALSE(Has("/a"));
+  EXPECT_FALSE(Has("/a?x=2"));
+}
+
+TEST_F(AnswerCacheTest, AChangeEndsAnswersAboutThatThingAndAboutAll) {
+  Keep("/things/1", {"things", 1});
+  Keep("/things/2", {"things", 2});
+  Keep("/things", {"things"});
+  Keep("/others", {"others"});
+  cache_.Changed("things", {1, 7});
+  EXPECT_FALSE(Has("/things/1"));
+  EXPECT_TRUE(Has("/things/2"));
+  EXPECT_FALSE(Has("/things"));
+  EXPECT_TRUE(Has("/others"));
+}
+
+TEST_F(AnswerCacheTest, AChangeOfUnknownThingsEndsAllAnswersOfTheTag) {
+  Keep("/things/1", {"things", 1});
+  Keep("/things", {"things"});
+  cache_.Changed("things");
+  EXPECT_FALSE(Has("/things/1"));
+  EXPECT_FALSE(Has("/things"));
+}
+
+TEST_F(AnswerCacheTest, WhatWasAskedForBeforeAChangeIsNotKeptAfterIt) {
+  const uint64_t asked = cache_.Moment();
+  cache_.Changed("things", {1});
+  cache_.Keep("/things/1", Saying("of /things/1"), {"things", 1}, asked);
+  cache_.Keep("/things/2", Saying("of /things/2"), {"things", 2}, asked);
+  cache_.Keep("/things", Saying("of /things"), {"things"}, asked);
+  EXPECT_FALSE(Has("/things/1"));
+  EXPECT_TRUE(Has("/things/2"));
+  EXPECT_FALSE(Has("/things"));
+  Keep("/things/1", {"things", 1});
+  EXPECT_TRUE(Has("/things/1"));
+}
+
+TEST_F(AnswerCacheTest, NothingIsKeptWhileChangesAreNotHeard) {
+  Keep("/things", {"things"});
+  cache_.Hear(false);
+  EXPECT_FALSE(Has("/things"));
+  Keep("/things", {"things"});
+  EXPECT_FALSE(Has("/things"));
+  const uint64_t asked = cache_.Moment();
+  cache_.Hear(true);
+  EXPECT_FALSE(Has("/things"));
+  cache_.Keep("/things", Saying("of /things"), {"things"}, asked);
+  EXPECT_FALSE(Has("/things")) << "a change since then may not have been heard";
+  Keep("/things", {"things"});
+  EXPECT_TRUE(Has("/things"));
+}
+
+TEST_F(AnswerCacheTest, AnAnswerEndsWithItsLife) {
+  AnswerCache brief(std::chrono::milliseconds(1));
+  brief.Hear(true);
+  brief.Keep("/a", Saying("a"), {"things"}, brief.Moment());
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+  while (brief.Find("/a")) ASSERT_LT(std::chrono::steady_clock::now(), until);
+}
+
+TEST_F(AnswerCacheTest, ALifeOfZeroKeepsNothing) {
+  AnswerCache none(std::chrono::milliseconds(0));
+  none.Hear(true);
+  none.Keep("/a", Saying("a"), {"things"}, none.Moment());
+  EXPECT_FALSE(none.Find("/a"));
+}
+
+TEST_F(AnswerCacheTest, ItStaysWithinItsBytes) {
+  const std::string large(10'000, 'x');
+  for (int i = 0; i < 1000; ++i) {
+    const std::string target = "/things/" + std::to_string(i);
+    cache_.Keep(target, Saying(large), {"things", i}, cache_.Moment());
+    EXPECT_TRUE(cache_.Find(target)) << "the newest is there";
+  }
+  int found = 0;
+  for (int i = 0; i < 1000; ++i) found += cache_.Find("/things/" + std::to_string(i)).has_value();
+  EXPECT_LE(found, (1 << 20) / 10'000);
+  cache_.Keep("/huge", Saying(std::string(1 << 20, 'x')), {"things"}, cache_.Moment());
+  EXPECT_FALSE(cache_.Find("/huge"));
+}
+
+TEST_F(AnswerCacheTest, VeryManyChangesEndMoreThanTheyHadToAndNeverLess) {
+  Keep("/things/1", {"things", 1});
+  std::vector<int64_t> ids;
+  for (int64_t id = 2; id < 50'000; ++id) cache_.Changed("things", {id});
+  cache_.Changed("things", {1});
+  EXPECT_FALSE(Has("/things/1"));
+  Keep("/things/1", {"things", 1});
+  EXPECT_TRUE(Has("/things/1"));
+}
+
+}  // namespace
+}  // namespace shop::gateway

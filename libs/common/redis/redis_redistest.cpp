@@ -1,0 +1,137 @@
+// Connections that break, and what is published.
+#include "common/redis/redis.h"
+
+#include <gmock/gmock.h>
+#include <signal.h>
+
+#include <atomic>
+
+#include "common/testing/servers.h"
+#include "common/testing/wire.h"
+
+namespace shop::redis {
+namespace {
+
+using ::testing::ElementsAre;
+using testing::Eventually;
+using testing::UniqueName;
+
+Settings Server() {
+  Env env([](const std::string& name) { return std::optional(testing::Server(name)); });
+  return Settings::Read(env);
+}
+
+class RedisTest : public ::testing::Test {
+ protected:
+  RedisTest() { signal(SIGPIPE, SIG_IGN); }
+
+  Settings ThroughWire() const {
+    Settings settings = Server();
+    settings.host = "127.0.0.1";
+    settings.port = wire_.port();
+    return settings;
+  }
+
+  testing::Wire wire_{Server().port};
+  Client direct_{Server()};
+};
+
+TEST_F(RedisTest, ConnectionsThatBrokeWhileIdleAreReplaced) {
+  const std::string key = UniqueName();
+  Client client(ThroughWire());
+  EXPECT_FALSE(client.Command({"GET", key}));
+  wire_.Cut();
+  wire_.Mend();
+  EXPECT_FALSE(client.Command({"GET", key}));
+}
+
+// Writes down what a subscription hears.
+class Notes {
+ public:
+  Subscription::Listener Listener() {
+    return {.connected = [this] { ++connected; },
+            .heard =
+                [this](const std::string& channel, const std::string& message) {
+                  const std::lock_guard lock(mutex_);
+                  heard_.push_back(channel + " " + message);
+                },
+            .lost = [this] { ++lost; }};
+  }
+  std::vector<std::string> heard() {
+    const std::lock_guard lock(mutex_);
+    return heard_;
+  }
+  std::atomic<int> connected = 0;
+  std::atomic<int> lost = 0;
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::string> heard_;
+};
+
+TEST_F(RedisTest, WhatIsPublishedIsHeardInOrderFromTheConnectionOn) {
+  const std::string one = UniqueName();
+  const std::string other = UniqueName();
+  Notes notes;
+  direct_.Command({"PUBLISH", one, "too early"});
+  {
+    const Subscription subscription(Server(), {one, other}, notes.Listener());
+    ASSERT_TRUE(Eventually([&] { return notes.connected == 1; }));
+    direct_.Command({"PUBLISH", one, "1 2"});
+    direct_.Command({"PUBLISH", other, ""});
+    ASSERT_TRUE(Eventually([&] { return notes.heard().size() == 2; }));
+    EXPECT_EQ(notes.lost, 0);
+  }
+  EXPECT_THAT(notes.heard(), ElementsAre(one + " 1 2", other + " "));
+  EXPECT_EQ(notes.lost, 1) << "nothing is heard after the end";
+}
+
+TEST_F(RedisTest, ALostConnectionIsToldAndReplaced) {
+  const std::string channel = UniqueName();
+  Notes notes;
+  const Subscription subscription(ThroughWire(), {channel}, notes.Listener());
+  ASSERT_TRUE(Eventually([&] { return notes.connected == 1; }));
+  wire_.Cut();
+  ASSERT_TRUE(Eventually([&] { return notes.lost == 1; }));
+  wire_.Mend();
+  ASSERT_TRUE(Eventually([&] { return notes.connected == 2; }));
+  direct_.Command({"PUBLISH", channel, "again"});
+  EXPECT_TRUE(Eventually([&] { return notes.heard().size() == 1; }));
+}
+
+TEST_F(RedisTest, AConnectionThatFellSilentIsLost) {
+  Notes notes;
+  const Subscription subscription(ThroughWire(), {UniqueName()}, notes.Listener());
+  ASSERT_TRUE(Eventually([&] { return notes.connected == 1; }));
+  wire_.Mute();
+  EXPECT_TRUE(Eventually([&] { return notes.lost == 1; }));
+}
+
+TEST_F(RedisTest, AQuietConnectionIsKept) {
+  Notes notes;
+  const Subscription subscription(ThroughWire(), {UniqueName()}, notes.Listener());
+  ASSERT_TRUE(Eventually([&] { return notes.connected == 1; }));
+  EXPECT_FALSE(Eventually([&] { return notes.lost > 0; }, std::chrono::milliseconds(3000)));
+}
+
+TEST(RedisSettings, AUrlMayNamePasswordPortAndDatabase) {
+  const auto read = [](const std::string& url, size_t problems) {
+    Env env([&](const std::string&) { return std::optional(url); });
+    const Settings settings = Settings::Read(env);
+    EXPECT_EQ(env.problems().size(), problems) << url;
+    return settings;
+  };
+  const Settings full = read("redis://:p@ss@cache.example:7000/3", 0);
+  EXPECT_EQ(full.host, "cache.example");
+  EXPECT_EQ(full.port, 7000);
+  EXPECT_EQ(full.password, "p@ss");
+  EXPECT_EQ(full.database, 3);
+  EXPECT_EQ(read("redis://cache", 0).port, 6379);
+  for (const char* url : {"cache:6379", "http://cache", "redis://", "redis://cache:0",
+                          "redis://cache:x", "redis://cache/x", "redis://user@cache"}) {
+    read(url, 1);
+  }
+}
+
+}  // namespace
+}  // namespace shop::redis
