@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Starts the whole platform on free ports and lets schemathesis at it, with every check on.
 
-  tests/api/run.py --bin build/dev/bin --dir build/dev/api [--examples 20] [--seed 1] [--as USER …]
+  tests/api/run.py --bin build/dev/bin --dir build/dev/api [--examples 10] [--seed 1] [--as USER …]
 
 As nobody, as a USER, as a SELLER and as a SUPER_ADMIN. The requests are the same for the same seed. A
 failure shows the request as a curl command; the stack is removed unless --keep.
@@ -47,7 +47,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bin", type=Path, default=REPO / "build/dev/bin")
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/api")
-    parser.add_argument("--examples", type=int, default=20, help="for each operation and phase")
+    parser.add_argument("--examples", type=int, default=10, help="for each operation and phase")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=int, default=600, help="seconds for each kind of caller")
     parser.add_argument("--as", dest="callers", nargs="*", metavar="ROLE")
