@@ -13,10 +13,10 @@ namespace {
 
 using events::v1::OrderCancelled;
 using events::v1::OrderCreated;
-using products::v1::ReleaseStockRequest;
-using products::v1::ReleaseStockResponse;
 using products::v1::BatchReserveStockRequest;
 using products::v1::BatchReserveStockResponse;
+using products::v1::ReleaseStockRequest;
+using products::v1::ReleaseStockResponse;
 using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
 using Reserve = rpc::Remote<BatchReserveStockRequest, BatchReserveStockResponse>;

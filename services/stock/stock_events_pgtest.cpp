@@ -146,8 +146,8 @@ TEST_F(StockEventsTest, OrdersHeardTogetherAreReservedByOneCallAndAnnouncedEachB
 }
 
 TEST_F(StockEventsTest, AnOrderIsReservedBeforeItsCancellationIsHeard) {
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock",
-                             {AnOrderOf(2), ItsCancellation(), AnOrderOf(1, 13)}));
+  ASSERT_TRUE(
+      kafka::Deliver(db_, handlers_, "stock", {AnOrderOf(2), ItsCancellation(), AnOrderOf(1, 13)}));
   const auto announced = Announced();
   ASSERT_EQ(announced.size(), 3u);
   EXPECT_EQ(announced[0].type + announced[0].key, "STOCK_RESERVED12");

@@ -26,7 +26,8 @@ constexpr postgres::Statement kAppend{
 
 constexpr postgres::Statement kAppendSeveral{
     "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, headers, value) "
-    "SELECT topic, key, event_id, type, source, time, traceparent, nullif(headers, '')::jsonb, value"
+    "SELECT topic, key, event_id, type, source, time, traceparent, nullif(headers, '')::jsonb, "
+    "value"
     " FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],"
     "             $7::text[], $8::text[], $9::text[]) WITH ORDINALITY"
     " AS e (topic, key, event_id, type, source, time, traceparent, headers, value, position)"

@@ -91,9 +91,9 @@ class Handlers {
                  return Result<void>(kDone);
                });
   }
-  // The same for a handler that does several at once, such as by one call for all of them: events of
-  // this type that come one after another, in their order; at least one. What it refuses is tried
-  // again one by one.
+  // The same for a handler that does several at once, such as by one call for all of them: events
+  // of this type that come one after another, in their order; at least one. What it refuses is
+  // tried again one by one.
   template <typename Message>
   Handlers& OnSeveral(
       std::function<Result<void>(postgres::Tx&, const std::vector<Heard<Message>>&)> handle) {
@@ -134,8 +134,8 @@ class Handlers {
 };
 
 // Hands events to their handlers exactly as a Consumer of `group` does that heard them together,
-// inbox rows included, but answers a refusal in the place of holding an event. For tests of handlers
-// that need no broker.
+// inbox rows included, but answers a refusal in the place of holding an event. For tests of
+// handlers that need no broker.
 Result<void> Deliver(postgres::Pool& db, const Handlers& handlers, const std::string& group,
                      const std::vector<Event>& events);
 inline Result<void> Deliver(postgres::Pool& db, const Handlers& handlers, const std::string& group,

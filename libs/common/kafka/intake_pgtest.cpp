@@ -399,10 +399,12 @@ TEST_F(IntakeTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
   const Event twice = Cancelled(2, R"("b\)").event;
   ASSERT_TRUE(Deliver(db_, handlers, "group",
                       {Cancelled(1, "a").event, confirmed, twice, twice,
-                       Compose(shipped, {.source = "test", .trace = TraceContext::New()}), Cancelled(3, "c").event}));
+                       Compose(shipped, {.source = "test", .trace = TraceContext::New()}),
+                       Cancelled(3, "c").event}));
   EXPECT_THAT(calls, ElementsAre(R"(1a 2"b\ )", "1 shipped", "3c "));
   const pqxx::result announced = Read(db_, [](Tx& tx) {
-    return tx.Run("SELECT string_agg(key || (value::json ->> 'reason'), ' ' ORDER BY id) FROM outbox");
+    return tx.Run(
+        "SELECT string_agg(key || (value::json ->> 'reason'), ' ' ORDER BY id) FROM outbox");
   });
   EXPECT_EQ(announced[0][0].as<std::string>(), R"(1a 2"b\ 3c)");
 }
