@@ -87,6 +87,7 @@ class Bench:
         self.people, self.products = shop.fill(self.args.buyers)
         people, products = self.people, range(1, self.products + 1)
         gateway = shop.port("gateway")
+        asking = shop.start_gateway("gateway-asking", {})
         uncached_gateway, uncached_products = shop.start_without_cache()
         orders_copy = shop.copy_of_orders()
 
@@ -107,14 +108,18 @@ class Bench:
         bare = {"bare Beast": lambda seconds: loads.wrk(self.bare_port, bare_file, seconds,
                                                         CONNECTIONS)[0]}
         return [
-            Case("GET /products/{id}, cached", gateway, reads,
+            Case("GET /products/{id}, kept", gateway, reads,
+                 self.direct("products", "GetProduct", ids), bare),
+            Case("GET /products/{id}, cached", asking, reads,
                  self.direct("products", "GetProduct", ids), bare),
             Case("GET /products/{id}, uncached", uncached_gateway, reads,
                  self.direct("products", "GetProduct", ids, address=uncached_products),
                  {"pgbench": self.sql("product.sql")}),
-            Case("GET /products", gateway, [("GET", "/products", None, None)],
+            Case("GET /products, kept", gateway, [("GET", "/products", None, None)],
+                 self.direct("products", "ListProducts", [{}]), bare),
+            Case("GET /products", asking, [("GET", "/products", None, None)],
                  self.direct("products", "ListProducts", [{}]), {"pgbench": self.sql("list.sql")}),
-            Case("GET /products/search", gateway, [("GET", "/products/search?q=wireless+mouse", None, None)],
+            Case("GET /products/search", asking, [("GET", "/products/search?q=wireless+mouse", None, None)],
                  self.direct("products", "SearchProducts", [{"q": "wireless mouse"}]),
                  {"pgbench": self.sql("search.sql")}),
             Case("POST /auth/login", gateway, [("POST", "/auth/login", None, login) for login in logins],

@@ -60,20 +60,23 @@ class Shop(Stack):
                 [str(word) for word in command], env=os.environ | (environment or {}), cwd=REPO,
                 stdout=log, stderr=subprocess.STDOUT)))
 
+    def start_gateway(self, name, changes):
+        """Another gateway, which keeps no answers; its port."""
+        port, admin = free_ports(2)
+        self.start_beside(name, [self.binaries / "gateway"], self.settings.environment_of("gateway") | {
+            "GATEWAY_PORT": str(port), "GATEWAY_ADMIN_PORT": str(admin), "ANSWER_CACHE_MS": "0"} | changes)
+        wait_for(name, lambda: servers.answers("127.0.0.1", port), 30)
+        return port
+
     def start_without_cache(self):
         """Another gateway before another products that finds no Redis; the port of that gateway."""
-        gateway, gateway_admin, products, products_admin, nobody = free_ports(5)
+        products, products_admin, nobody = free_ports(3)
         address = f"127.0.0.1:{products}"
         self.start_beside("products-uncached", [self.binaries / "products"],
                           self.settings.environment_of("products") | {
                               "PRODUCTS_PORT": str(products), "PRODUCTS_ADMIN_PORT": str(products_admin),
                               "REDIS_URL": f"redis://127.0.0.1:{nobody}"})
-        self.start_beside("gateway-uncached", [self.binaries / "gateway"],
-                          self.settings.environment_of("gateway") | {
-                              "GATEWAY_PORT": str(gateway), "GATEWAY_ADMIN_PORT": str(gateway_admin),
-                              "PRODUCTS_ADDR": address})
-        wait_for("the gateway without a cache", lambda: servers.answers("127.0.0.1", gateway), 30)
-        return gateway, address
+        return self.start_gateway("gateway-uncached", {"PRODUCTS_ADDR": address}), address
 
     # --- who and what is in it ---
 
