@@ -74,6 +74,11 @@ def alone(folder):
         yield
 
 
+def stack_note(folder):
+    """Which stack was started here, from its up until its down."""
+    return folder.root / "stack"
+
+
 def chosen_stack(args):
     """native or docker: what STACK says, what runs in this folder since the last up, what is possible."""
     named = os.environ.get("STACK")
@@ -82,7 +87,7 @@ def chosen_stack(args):
             raise StackError(f"STACK={named} is neither native nor docker")
         return named
     folder = Folder(args.dir)
-    note = folder.root / "stack"
+    note = stack_note(folder)
     if note.exists():
         return note.read_text().strip()
     # A stack beside the usual one is made of processes: containers there are for the checkout's own.
@@ -91,20 +96,27 @@ def chosen_stack(args):
     return "docker" if containers.engine_answers() else "native"
 
 
+def stack_to_start(args, folder):
+    """The one that was chosen, unless the other one is there."""
+    note, stack = stack_note(folder), chosen_stack(args)
+    before = note.read_text().strip() if note.exists() else stack
+    # With the engine away there is nothing in the way, and nothing that could be taken down.
+    if before != stack and (before == "native" or containers.engine_answers()):
+        raise StackError(f"the {before} stack is up, or stopped with its data: "
+                         f"make down STACK={before} comes first")
+    return stack
+
+
 def which(args):
-    print(chosen_stack(args))
+    """Asked before anything is installed or built."""
+    print(stack_to_start(args, Folder(args.dir)))
 
 
 def up(args):
     folder = Folder(args.dir)
     with alone(folder):
-        note, stack = folder.root / "stack", chosen_stack(args)
-        before = note.read_text().strip() if note.exists() else stack
-        # With the engine away there is nothing in the way, and nothing that could be taken down.
-        if before != stack and (before == "native" or containers.engine_answers()):
-            raise StackError(f"the {before} stack is up, or stopped with its data: "
-                             f"make down STACK={before} comes first")
-        note.write_text(stack + "\n")
+        stack = stack_to_start(args, folder)
+        stack_note(folder).write_text(stack + "\n")
         if stack == "docker":
             init_env(REPO / ".env.example", args.env)
             settings = Settings.read(args.env)
@@ -218,7 +230,7 @@ def down(args):
         else:
             stop_all(folder)
             remove_data(folder)
-        (folder.root / "stack").unlink(missing_ok=True)
+        stack_note(folder).unlink(missing_ok=True)
     print("stopped; removed data and logs; tools, keys, images and .env stay")
 
 
