@@ -349,7 +349,8 @@ struct Server::State {
   std::unique_ptr<grpc::Server> server;
 };
 
-Server::Server(const ServerSettings& settings, Identity& identity, std::vector<Service> services)
+Server::Server(const ServerSettings& settings, Identity& identity,
+               const std::vector<Service>& services)
     : state_(std::make_unique<State>(settings, identity, services)) {
   log::Info("serving gRPC", {{"address", address()}});
 }

@@ -41,7 +41,7 @@ class Server {
   // Serves at once. Throws std::logic_error when a declared method has no handler,
   // std::runtime_error when the port cannot be had. `identity` and what the handlers refer to must
   // outlive the server.
-  Server(const ServerSettings& settings, Identity& identity, std::vector<Service> services);
+  Server(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services);
   // Refuses new calls, lets running ones finish for up to five seconds.
   ~Server();
 
