@@ -13,7 +13,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-Env EnvOf(std::map<std::string, std::string> values) {
+Env EnvOf(const std::map<std::string, std::string>& values) {
   return Env([values](const std::string& name) -> std::optional<std::string> {
     const auto found = values.find(name);
     if (found == values.end()) return std::nullopt;
