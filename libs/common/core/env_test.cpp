@@ -4,22 +4,16 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
-#include <map>
+
+#include "common/testing/env.h"
 
 namespace shop {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-
-Env EnvOf(const std::map<std::string, std::string>& values) {
-  return Env([values](const std::string& name) -> std::optional<std::string> {
-    const auto found = values.find(name);
-    if (found == values.end()) return std::nullopt;
-    return found->second;
-  });
-}
+using ::testing::ElementsAre;
+using testing::EnvOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 TEST(Env, NamesEveryWrongVariableAtOnce) {
   Env env = EnvOf({{"PORT", "70000"}, {"RETRIES", "three"}, {"LOUD", "maybe"}});
@@ -38,7 +32,7 @@ TEST(Env, AnEmptyValueCountsAsNotSet) {
 }
 
 TEST(Env, ReadsASecretFromTheFileThatIsNamed) {
-  const std::string path = testing::TempDir() + "/secret";
+  const std::string path = ::testing::TempDir() + "/secret";
   std::ofstream(path) << "s3cret\n";
   Env env = EnvOf({{"KEY_FILE", path}});
   EXPECT_EQ(env.Secret("KEY"), "s3cret");
@@ -59,7 +53,7 @@ TEST(Env, RefusesACurrencyThatIsNoIsoCode) {
 TEST(Env, NeverShowsAWrongValue) {
   Env env = EnvOf({{"PORT", "hunter2"}});
   env.Port("PORT", 1);
-  EXPECT_THAT(env.problems(), ElementsAre(testing::Not(HasSubstr("hunter2"))));
+  EXPECT_THAT(env.problems(), ElementsAre(::testing::Not(HasSubstr("hunter2"))));
 }
 
 }  // namespace

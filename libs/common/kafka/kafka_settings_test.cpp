@@ -1,24 +1,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <map>
-
 #include "common/kafka/client.h"
+#include "common/testing/env.h"
 
 namespace shop::kafka {
 namespace {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
-
-Env EnvOf(const std::map<std::string, std::string>& values) {
-  return Env([values](const std::string& name) -> std::optional<std::string> {
-    const auto found = values.find(name);
-    if (found == values.end()) return std::nullopt;
-    return found->second;
-  });
-}
+using ::testing::ElementsAre;
+using testing::EnvOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 std::string Set(const Conf& conf, const std::string& name) {
   std::string value;
