@@ -18,13 +18,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO / "deploy/local"))
+sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/e2e")]
 
 import containers  # pylint: disable=wrong-import-position
+from harness import say, wait_for  # pylint: disable=wrong-import-position
 from settings import DATABASES, PROCESSES, SERVICES, TOPICS, Settings  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
@@ -32,10 +32,7 @@ PROJECT = "shop-test"
 FOLDER = REPO / "build/docker"
 SERVERS = ("postgres", "redis", "kafka", "mongo", "mailpit", "ports")
 LIMIT = 1500
-
-
-def say(text):
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+PATIENCE = 90
 
 
 def run(*command, check=True, text=""):
@@ -49,20 +46,6 @@ def stack(command, *arguments, check=True):
     say(" ".join(("stack:", command) + arguments))
     return run("/usr/bin/python3", REPO / "deploy/local/stack.py", command, "--dir", FOLDER,
                "--env", FOLDER / "env", *arguments, check=check).stdout
-
-
-def wait_for(what, condition, limit=90):
-    say(f"waiting for {what} (at most {limit} s)")
-    deadline, last = time.monotonic() + limit, None
-    while time.monotonic() < deadline:
-        try:
-            last = condition()
-            if last:
-                return last
-        except (AssertionError, OSError, http.client.HTTPException) as error:
-            last = error
-        time.sleep(0.25)
-    raise AssertionError(f"waited {limit} s in vain for {what}; last: {last!r}")
 
 
 class Shop:
@@ -104,7 +87,7 @@ class Shop:
         def status():
             return self.call("GET", f"/orders/{order}/status")["status"]
         assert wait_for(f"order {order} to be decided",
-                        lambda: (now := status()) != "PENDING" and now) == "PROCESSING"
+                        lambda: (now := status()) != "PENDING" and now, PATIENCE) == "PROCESSING"
 
 
 def container(settings, service, number=1):
@@ -171,7 +154,7 @@ def check_carts_need_a_password(settings):
         inspect(container(settings, "cart"), "{{.Config.Image}}"))
     try:
         wait_for("a cart service with a wrong password to be refused",
-                 lambda: "uthentication" in run("docker", "logs", name).stdout)
+                 lambda: "uthentication" in run("docker", "logs", name).stdout, PATIENCE)
     finally:
         run("docker", "rm", "--force", name)
 
@@ -200,7 +183,7 @@ def check_replicas(settings, shop):
         shop.call("GET", "/orders")
         return '"message":"rpc"' in run("docker", "logs", second).stdout
 
-    wait_for("the second replica of orders to get requests", has_work)
+    wait_for("the second replica of orders to get requests", has_work, PATIENCE)
     assert "SERVING" in stack("grpc", "orders")
     stack("walkthrough")
     stack("scale", "orders", "1")
@@ -215,10 +198,10 @@ def kill_and_recover(settings, shop, service):
     run("docker", "run", "--rm", "--privileged", "--pid", "host", "--user", "0", "--entrypoint", "sh",
         inspect(container(settings, "redis"), "{{.Config.Image}}"), "-c", f"kill -9 {pid}")
     wait_for(f"{service} to be started again",
-             lambda: int(inspect(name, "{{.RestartCount}}")) > restarts)
+             lambda: int(inspect(name, "{{.RestartCount}}")) > restarts, PATIENCE)
     wait_for("every container to be well",
              lambda: all(map(containers.is_well, containers.containers_of(settings))), 180)
-    shop.must_go_through(wait_for("an order to be taken", shop.order))
+    shop.must_go_through(wait_for("an order to be taken", shop.order, PATIENCE))
 
 
 def check_stop(settings):
