@@ -5,16 +5,14 @@
 // that. A second delivery finds the row and changes nothing. Events of one key are handled in the
 // order of the topic, also through failures:
 //   handled        the offset moves on; up to `batch` events share a transaction
-//   refused        the event is held in the database, with every later one of its key, and tried
-//   again
-//                  from there with growing pauses; the other keys go on
+//   refused        the event is held in the database, with every later one of its key, and
+//                  tried again from there with growing pauses; the other keys go on
 //   dead           after `attempts` tries, or at once when it is malformed or of a type that is
 //                  neither handled nor ignored: it waits, blocking its key alone, until a person
 //                  sends it back or discards it (held.h). A copy goes to the topic `<group>.dead`
 //                  with the reason in its headers
-//   unavailable    a dependency is away: the whole consumer pauses, stays in its group, and tries
-//   the same
-//                  event again until it works
+//   unavailable    a dependency is away: the whole consumer pauses, stays in its group, and
+//                  tries the same event again until it works
 //
 // The copies of dead events leave through the outbox: a process with a Consumer also runs an
 // OutboxRelay.

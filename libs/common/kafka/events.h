@@ -1,7 +1,6 @@
-// Events: facts in shop.events.v1 that services announce and hear. CloudEvents 1.0 in Kafka's
-// binary mode
-// (https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md):
-// the attributes are headers, the value is the message's JSON.
+// Events: facts in shop.events.v1 that services announce and hear. They are CloudEvents 1.0 in
+// Kafka's binary mode, so the attributes are headers and the value is the message's JSON:
+// https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 //
 // Announcing is writing a row of the outbox in the caller's transaction; an OutboxRelay publishes
 // it. Hearing is a Consumer with Handlers. Both need the tables of kMessagingMigrations

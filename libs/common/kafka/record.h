@@ -21,8 +21,7 @@ std::string ToJson(const Headers& headers);
 Headers HeadersFromJson(const std::string& json);
 
 // The bytes themselves where they are UTF-8 without NUL, which is all that PostgreSQL keeps as
-// text; else
-// `\x` and their hex digits.
+// text; else `\x` and their hex digits.
 std::string AsText(std::string_view bytes);
 
 }  // namespace shop::kafka

@@ -1,12 +1,11 @@
 // PostgreSQL through libpqxx: a bounded pool of connections, transactions and prepared statements.
 //
 //   constexpr postgres::Statement kFind{"SELECT name FROM users WHERE id = $1"};
-//   const pqxx::result found = postgres::Read(db, [&](postgres::Tx& tx) { return tx.Exec(kFind,
-//   id); });
+//   const pqxx::result found =
+//       postgres::Read(db, [&](postgres::Tx& tx) { return tx.Exec(kFind, id); });
 //
 //   return postgres::InTransaction(db, [&](postgres::Tx& tx) -> Result<Order> {
-//     …                                     // commits on success, rolls back on a refusal or a
-//     throw
+//     …  // commits on success, rolls back on a refusal or a throw
 //   });
 //
 // What runs within a DeadlineScope (every rpc handler does) ends with it: waiting for a connection

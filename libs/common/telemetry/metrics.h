@@ -1,7 +1,7 @@
 // The process's Prometheus registry, served at /metrics of the admin port.
 //
 //   auto& family =
-//   prometheus::BuildCounter().Name("rpc_handled_total").Help("…").Register(Metrics());
+//       prometheus::BuildCounter().Name("rpc_handled_total").Help("…").Register(Metrics());
 //
 // Keep the counters that family.Add(labels) gives: looking one up takes a lock. Labels come from
 // bounded sets (methods, topics, codes), never from what a client sent.
