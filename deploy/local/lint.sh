@@ -51,7 +51,7 @@ modules:
 lint:
   use: [STANDARD]
   except: [RPC_REQUEST_RESPONSE_UNIQUE, RPC_RESPONSE_STANDARD_NAME]
-  ignore: [googleapis]
+  ignore: [googleapis, proto/grpc]
 END
   (cd "$workspace" && "$buf" lint)
 }

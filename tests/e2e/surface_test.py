@@ -1,6 +1,7 @@
 """What every process shows to operators and to clients that go past the gateway."""
 
 import json
+import os
 import subprocess
 from decimal import Decimal
 
@@ -37,13 +38,33 @@ class EveryService(Case):
         self.assertIn("rpc CreateOrder", text)
 
     def test_says_that_it_is_serving(self):
-        folder = str(REPO / "deploy/local")
         for service in SERVICES:
             with self.subTest(service):
-                code, text = self.grpcurl(service, f"-import-path={folder}", "-proto=health.proto",
-                                          "grpc.health.v1.Health/Check")
+                code, text = self.grpcurl(service, "grpc.health.v1.Health/Check")
                 self.assertEqual(0, code, text)
                 self.assertIn('"SERVING"', text)
+
+    def test_is_shown_by_make_grpc(self):
+        for service in SERVICES:
+            with self.subTest(service):
+                shown = self.shop.script("grpc", service)
+                self.assertIn('"status": "SERVING"', shown)
+                self.assertIn(f"shop.{service}.v1" if service in CALLED else "has no rpcs of its own", shown)
+                self.assertNotIn(self.shop.settings["SUPER_ADMIN_PASSWORD"], shown)
+
+    def test_can_be_called_as_make_grpc_shows_it(self):
+        for service in CALLED:
+            with self.subTest(service):
+                shown = self.shop.script("grpc", service)
+                lines = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
+                self.assertEqual(service != "products", any("Bearer $token" in line for line in lines))
+                folder = os.path.dirname(tool("grpcurl", "bin/grpcurl"))
+                done = subprocess.run(["bash", "-c", "set -o pipefail\n" + "\n".join(lines)], cwd=REPO, text=True,
+                                      env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
+                                      capture_output=True, check=False, timeout=60)
+                if service != "shipping":  # of the one it asks for there may be none
+                    self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+                self.assertNotIn("Unauthenticated", done.stdout + done.stderr)
 
     def test_answers_a_public_method_without_a_token(self):
         product = self.boss.make_product("Lamp", Decimal("20.00"), 1)

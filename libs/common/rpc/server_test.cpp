@@ -245,6 +245,14 @@ TEST_F(ServerTest, APortThatIsTakenStopsTheStart) {
                std::runtime_error);
 }
 
+// Reflection describes what is linked, and gRPC brings no descriptor of its own health service.
+TEST(Service, TheHealthServiceCanBeDescribed) {
+  const auto* health = google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(
+      "grpc.health.v1.Health");
+  ASSERT_NE(health, nullptr);
+  EXPECT_NE(health->FindMethodByName("Check"), nullptr);
+}
+
 TEST(Service, RefusesAMethodThatIsNotDeclared) {
   FakeProducts fake;
   EXPECT_THROW(rpc::Service("shop.products.v1.ProductsService")
