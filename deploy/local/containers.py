@@ -178,10 +178,10 @@ def logs(settings, name, follow):
     sys.exit(compose(settings, *words).returncode)
 
 
-def psql(settings, service, sql):
-    terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["-T"]
+def psql(settings, service, sql, quiet=False):
+    terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() and not sql else ["-T"]
     return compose(settings, "exec", *terminal, "postgres", "psql", "-X", "-h", "127.0.0.1", "-U", service, "-d", service,
-                   *(["-c", sql] if sql else [])).returncode
+                   *(["-q"] if quiet else []), *(["-c", sql] if sql else [])).returncode
 
 
 def kafka_tool(name, *arguments):

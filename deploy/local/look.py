@@ -302,7 +302,15 @@ def walkthrough(args):
 
 
 def run_seed(args):
-    seed.run(Settings.read(args.env))
+    settings = Settings.read(args.env)
+    if args.stack(args) == "docker":
+        def analyze(sql):
+            return containers.psql(settings, "products", sql, quiet=True)
+    else:
+        def analyze(sql):
+            return servers.psql(settings, "products", settings.require("POSTGRES_PASSWORD"), "products",
+                                ["-X", "-q", "-c", sql]).returncode
+    seed.run(settings, analyze)
 
 
 def add_commands(command):
