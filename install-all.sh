@@ -77,11 +77,17 @@ digest() { cat -- "$@" | sha256sum | cut -d' ' -f1; }
 # --- Debian's packages --------------------------------------------------------------------------
 
 check_release() {
-  local ID='' VERSION_CODENAME=''
+  local ID='' VERSION_CODENAME='' PRETTY_NAME='' release=${OS_RELEASE:-/etc/os-release}
   # shellcheck source=/dev/null
-  [ ! -r /etc/os-release ] || . /etc/os-release
-  [ "$ID" = debian ] || fail "this is ${ID:-no Linux that says its name}; the packages are Debian 12's (bookworm).
-  Use a Debian 12 machine, a VM, or WSL2 (install-all.ps1). With the same packages from elsewhere: --no-apt."
+  [ ! -r "$release" ] || . "$release"
+  [ "$ID" = debian ] || fail "this is ${PRETTY_NAME:-no Linux that says its name}; this script knows Debian 12's packages alone.
+What works here:
+  - containers: install Docker Engine 23 and Compose 2.20 or later, then run: make up STACK=docker
+    Nothing else is installed; make, git, python3 and openssl have to be there.
+  - Debian 12 (bookworm) in a virtual machine, or in WSL2 by install-all.ps1; there: make up
+  - these packages, under the names they have here, and then:
+    ./install-all.sh --no-apt && make build-release && STACK=native deploy/local/stack.py up
+$(printf '%s\n' "$@" | fmt -w 100 | sed 's/^/      /')"
   [ "$VERSION_CODENAME" = bookworm ] ||
     say "this is Debian $VERSION_CODENAME, tried is bookworm: package names and versions may differ"
 }
@@ -130,7 +136,6 @@ install_packages() {
 }
 
 bring_packages() {
-  check_release
   local wanted=("${build_packages[@]}") missing
   if ! $build_only; then
     wanted+=("${server_packages[@]}")
@@ -141,6 +146,7 @@ bring_packages() {
       wanted+=(golang-go)
     fi
   fi
+  check_release "${wanted[@]}"
   mapfile -t missing < <(missing_packages "${wanted[@]}")
   if [ ${#missing[@]} -gt 0 ]; then
     say "installing ${#missing[@]} Debian packages (some minutes; $tools/apt.log shows how far): ${missing[*]}"
