@@ -167,7 +167,10 @@ def status(settings):
 
 
 def logs(settings, name, follow):
-    words = ["logs", "--no-color", "--tail", "20" if name == "all" or follow else "100"]
+    words = ["logs", "--tail", "20" if name == "all" or follow else "100"]
+    # What reads a pipe gets the lines as they were written.
+    if not sys.stdout.isatty():
+        words = ["--ansi", "never", *words, "--no-color", "--no-log-prefix"]
     if follow:
         words.append("--follow")
     if name != "all":
