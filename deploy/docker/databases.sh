@@ -1,9 +1,22 @@
 #!/bin/sh
-# Makes a database and a role for every <SERVICE>_POSTGRES_PASSWORD in the environment, in the server that
-# PGHOST, PGUSER and PGPASSWORD open. A service can connect to its own database and to no other. Runs once at
-# every start: what is there stays, and passwords become what the environment says.
+# Makes a database and a role for every service with a password, in the server that PGHOST, PGUSER and
+# PGPASSWORD open. Passwords are the files <service>_postgres_password and postgres_admin_password of
+# /run/secrets, or else the variables <SERVICE>_POSTGRES_PASSWORD and PGPASSWORD. A service can connect to
+# its own database and to no other. Runs once at every start: what is there stays, and passwords become what
+# is said here.
 set -eu
+secrets=/run/secrets
+if [ -r $secrets/postgres_admin_password ]; then
+  PGPASSWORD=$(cat $secrets/postgres_admin_password)
+  export PGPASSWORD
+fi
+for file in $secrets/*_postgres_password; do
+  [ -r "$file" ] || continue
+  name=$(basename "$file" | tr '[:lower:]' '[:upper:]')
+  export "$name=$(cat "$file")"
+done
 services=$(env | sed -n 's/^\([A-Z]*\)_POSTGRES_PASSWORD=..*/\1/p' | tr '[:upper:]' '[:lower:]')
+[ -n "$services" ] || { echo "no service has a password: nothing to make" >&2; exit 1; }
 for service in $services; do
   # psql reads the password itself, so no process list shows it.
   variable=$(printf '%s' "$service" | tr '[:lower:]' '[:upper:]')_POSTGRES_PASSWORD

@@ -12,11 +12,11 @@ import time
 import urllib.request
 
 from processes import Program, check_ports
-from settings import PROCESSES, REPO, SERVICES, StackError
+from settings import PROCESSES, REPO, SERVICES, StackError, remove_old_secrets
 
 PATIENCE = 300
 # One-shot jobs: over when they ended well.
-JOBS = ("databases", "topics")
+JOBS = ("databases", "topics", "mongo-users")
 # What may run several times. The gateway holds a port of the host itself.
 SCALABLE = SERVICES
 SMALL_JVM = ["-e", "KAFKA_HEAP_OPTS=-Xmx96m",
@@ -53,13 +53,10 @@ def compose_call(settings, arguments):
     if words is None or not engine_answers():
         raise StackError("no container engine with Compose answers (docker version, docker compose version): "
                          "start it, or use STACK=native")
-    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=REPO, capture_output=True,
-                              text=True, check=False).stdout.strip()
     command = [*words, "--project-directory", str(REPO), "--env-file", str(settings.path),
                "-f", str(REPO / "docker-compose.yml"), *arguments]
     # What stands in .env is what holds, also where the shell has a variable of that name.
-    environment = {name: value for name, value in os.environ.items() if name not in settings}
-    return command, environment | {"SHOP_REVISION": revision or "unknown"}
+    return command, {name: value for name, value in os.environ.items() if name not in settings}
 
 
 def compose(settings, *arguments, **options):
@@ -106,6 +103,7 @@ def up(settings):
     if compose(settings, "build").returncode != 0:
         raise StackError("the images could not be built; what went wrong stands above")
     bring_up(settings, "--remove-orphans", *scales)
+    remove_old_secrets(settings)
     print("the stack is up, in containers")
 
 

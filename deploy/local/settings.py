@@ -1,13 +1,16 @@
 """The settings of a stack: one .env file, what follows from it, and how such a file is made."""
 
+import hashlib
+import json
 import os
 import random
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 REPO = Path(__file__).resolve().parents[2]
 TOOLS = REPO / ".local" / "tools"
@@ -25,8 +28,12 @@ TOPICS = {name: int(partitions) for name, partitions in
 CONTAINER_SECRETS = tuple(f"{database.upper()}_POSTGRES_PASSWORD" for database in DATABASES) + (
     "POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
+# The secrets that containers read as files of the same names in small letters.
+AS_FILES = ("SERVICE_TOKEN_KEY", "SUPER_ADMIN_PASSWORD") + CONTAINER_SECRETS
+
 # Settings that only these processes get to see.
 PRIVATE = {
+    "SECRETS_DIR": set(),
     "JWT_SIGNING_KEY": {"auth"},
     "JWT_SIGNING_KEY_FILE": {"auth"},
     "SUPER_ADMIN_EMAIL": {"auth"},
@@ -154,6 +161,36 @@ def write_private(path, text):
     draft.replace(path)
 
 
+def write_secrets(variables, parent):
+    """Writes the secrets of containers, a file each, into a folder named after what they say; answers it.
+
+    By the name Compose sees a change, and makes the containers with secrets anew.
+
+    The folder's parent is closed to all others; the files are not, as the users of containers have to read
+    them.
+    """
+    contents = {name.lower(): variables.get(name, "") for name in AS_FILES}
+    password = quote(contents["mongo_cart_password"], safe="")
+    contents["mongodb_uri"] = f"mongodb://cart:{password}@mongo:27017/cart?authSource=cart"
+    digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+    folder = Path(parent) / digest[:16]
+    folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, content in contents.items():
+        file = folder / name
+        if not file.exists():
+            write_private(file, content)
+        file.chmod(0o644)
+    return folder
+
+
+def remove_old_secrets(settings):
+    """What earlier settings had written: nothing runs with it any more."""
+    current = REPO / settings.require("SECRETS_DIR")
+    for folder in current.parent.iterdir():
+        if folder != current and re.fullmatch("[0-9a-f]{16}", folder.name):
+            shutil.rmtree(folder)
+
+
 def make_signing_key(path):
     """The EC P-256 key that signs access tokens, unless it is there.
 
@@ -170,7 +207,7 @@ def make_signing_key(path):
 
 
 def init_env(template, out):
-    """Makes .env from its template and the signing key; leaves alone what exists.
+    """Makes .env from its template, the signing key and the files of secrets; leaves alone what exists.
 
     Addresses that a later template brings are added. Other settings are not: leaving one out can
     have a meaning.
@@ -181,7 +218,10 @@ def init_env(template, out):
     present = parse(text)
     added = {name: value for name, value in wanted.items() if name not in present
              and (name.endswith("_PORT") or name in SERVER_ADDRESSES)} | missing_secrets(present)
-    if added or not out.exists():
+    before = Path(present.get("SECRETS_DIR") or ".local/secrets/none")
+    folder = write_secrets(present | added, REPO / before.parent)
+    added["SECRETS_DIR"] = str(before.with_name(folder.name))
+    if added.items() - present.items() or not out.exists():
         write_private(out, change(text, added))
     key_file = parse(text).get("JWT_SIGNING_KEY_FILE")
     if key_file:
@@ -201,6 +241,7 @@ def free_env(template, out):
         changes[name] = re.sub(r":\d+", f":{next(ports)}", variables[name], count=1)
     key = Path(out).resolve().parent / "keys" / "jwt.pem"
     changes |= missing_secrets(variables) | {"JWT_SIGNING_KEY_FILE": str(key)}
+    changes["SECRETS_DIR"] = str(write_secrets(variables | changes, key.parents[1] / "secrets"))
     write_private(out, change(text, changes))
     make_signing_key(key)
 

@@ -3,9 +3,11 @@
 
   tests/docker/run.py [--build] [--keep]
 
-Builds the images when --build asks, brings a project of its own up on free ports, and then: walks through the
-collection twice, looks at events, mails, databases and gRPC from the host, runs a service twice, kills every
-container as a power cut would, stops and starts with the data still there, and removes all.
+Builds the images when --build asks, brings a project of its own up on free ports, MongoDB's first start cut off
+among it, and then: looks for secrets and rights that nobody needs, walks through the collection twice, looks at
+events, mails, databases, logs and gRPC from the host, runs a service twice, kills every container as a power cut
+would, stops and starts with the data still there and a password changed, builds from a clone that is closed to
+others and after a commit, and removes all. What is built from clones is what was committed.
 Exits 77 where no engine answers, and where images are missing and nobody asked to build them: a quarter of an
 hour is not for every test run.
 """
@@ -15,6 +17,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,13 +28,13 @@ sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/e2e")]
 
 import containers  # pylint: disable=wrong-import-position
 from harness import say, wait_for  # pylint: disable=wrong-import-position
-from settings import DATABASES, PROCESSES, SERVICES, TOPICS, Settings  # pylint: disable=wrong-import-position
+from settings import AS_FILES, DATABASES, PROCESSES, SERVICES, TOPICS, Settings, change  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
 PROJECT = "shop-test"
 FOLDER = REPO / "build/docker"
 SERVERS = ("postgres", "redis", "kafka", "mongo", "mailpit", "ports")
-LIMIT = 1500
+LIMIT = 1700
 PATIENCE = 90
 
 
@@ -117,6 +120,26 @@ def check_images(settings):
         assert "app/process" in files and not found, f"{image} has {found}"
 
 
+def check_rights(settings):
+    """Nobody is root, has a capability, may get one, or may start processes without end."""
+    for one in containers.containers_of(settings):
+        name = one["Name"]
+        assert inspect(name, "{{.Config.User}}") not in ("", "0", "root"), f"{name} runs as root"
+        assert inspect(name, "{{.HostConfig.CapDrop}}") == "[ALL]", f"{name} keeps capabilities"
+        assert inspect(name, "{{.HostConfig.CapAdd}}") == "[]", f"{name} has capabilities"
+        assert "no-new-privileges:true" in inspect(name, "{{.HostConfig.SecurityOpt}}"), name
+        assert 0 < int(inspect(name, "{{.HostConfig.PidsLimit}}")) <= 512, f"{name} may start what it likes"
+        assert one["Service"] in containers.JOBS or one["Health"] == "healthy", f"{name} has no health check"
+
+
+def check_secrets(settings):
+    """What somebody sees who may look at containers and no more."""
+    names = [one["Name"] for one in containers.containers_of(settings)]
+    shown = run("docker", "inspect", *names).stdout
+    for name in AS_FILES:
+        assert settings[name] not in shown, f"docker inspect shows {name}"
+
+
 def check_published(settings):
     """On loopback alone, on the ports of the settings, and nothing else."""
     wanted = {settings.port(f"{process.upper()}_{kind}")
@@ -169,9 +192,18 @@ def check_commands():
     assert "ORDER_CREATED" in told and "ce_id: " in told, told[:2000]
     assert "Your order" in stack("mails")
     assert re.search(r"^ +[1-9]", stack("psql", "orders", "--sql", "SELECT count(*) FROM orders"), re.M)
-    assert "SERVING" in stack("grpc", "orders")
-    assert '"ready"' in stack("logs", "auth")
-    stack("seed")
+    assert "WARNING" not in stack("seed")
+    for name in SERVICES:
+        assert "SERVING" in stack("grpc", name)
+
+
+def check_logs():
+    """Through a pipe they are what the processes wrote, a JSON object a line."""
+    lines = stack("logs", "auth").splitlines()
+    assert any('"ready"' in line for line in lines), lines
+    for line in lines:
+        assert json.loads(line)["service"] == "auth", line
+    assert "\x1b" not in stack("logs")
 
 
 def check_replicas(settings, shop):
@@ -212,17 +244,91 @@ def check_stop(settings):
         assert code == "0", f"{process} ended with {code}"
 
 
+def cut_mongo_off(settings, half_done):
+    """A first start that ends before there is a user, or between root and the cart's: the next up completes it."""
+    containers.compose(settings, "up", "--detach", "mongo")
+    name = container(settings, "mongo")
+    if half_done:
+        password = settings["MONGO_ROOT_PASSWORD"]
+        wait_for("MongoDB to answer", lambda: inspect(name, "{{.State.Health.Status}}") == "healthy", PATIENCE)
+        run("docker", "exec", "-i", name, "mongosh", "--quiet", "admin",
+            text=f"db.createUser({{user: 'root', pwd: '{password}', roles: ['root']}})\n")
+    run("docker", "kill", "--signal", "KILL", name)
+
+
+def check_changed_password(settings):
+    """A password that is changed in .env holds after the next up."""
+    FOLDER.joinpath("env").write_text(change(FOLDER.joinpath("env").read_text(), {
+        name: settings[name][::-1] for name in ("AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", "SERVICE_TOKEN_KEY")}))
+    stack("up")
+    changed = Settings.read(FOLDER / "env")
+    check_databases(changed)
+    check_secrets(changed)
+
+
+def clone_under(mask):
+    folder = FOLDER / "clone"
+    shutil.rmtree(folder, ignore_errors=True)
+    run("sh", "-c", f"umask {mask} && git clone --quiet --local '{REPO}' '{folder}'")
+    return folder
+
+
+def compose_in(clone, *words):
+    """Compose on the project, with a clone's files and code, and with images of their own."""
+    code = ("import sys; from settings import Settings; import containers;"
+            " sys.exit(containers.compose(Settings.read(sys.argv[1]), *sys.argv[2:]).returncode)")
+    say("compose in a clone: " + " ".join(words))
+    return run("env", "SHOP_VERSION=clone", f"PYTHONPATH={clone}/deploy/local", "/usr/bin/python3", "-c", code,
+               FOLDER / "env", *words)
+
+
+def check_closed_clone():
+    """Made under umask 077, where nobody else may read a file, and so no other user in a container."""
+    clone = clone_under("077")
+    compose_in(clone, "build", *containers.JOBS, "ports")
+    for job in containers.JOBS:
+        compose_in(clone, "run", "--rm", "--no-deps", "-T", job)
+    compose_in(clone, "run", "--rm", "--no-deps", "-T", "--entrypoint", "nginx", "ports", "-t", "-e", "stderr")
+
+
+def check_commit_makes_no_image():
+    """A commit that changes nothing of what images hold."""
+    def build():
+        compose_in(clone, "build", *PROCESSES)
+        return [inspect(f"shop/{process}:clone", "{{.Id}}") for process in PROCESSES]
+
+    clone = clone_under("022")
+    before = build()
+    clone.joinpath("docs/new.md").write_text("New.\n")
+    for words in (["add", "docs/new.md"], ["-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-qm", "New"]):
+        run("git", "-C", clone, *words)
+    assert build() == before, "a commit made images anew"
+
+
+def check_fresh_env():
+    """Compose by hand on a copy of .env.example names the one command that is missing."""
+    done = run("docker", "compose", "--env-file", REPO / ".env.example", "-f", REPO / "docker-compose.yml",
+               "config", "--quiet", check=False)
+    assert done.returncode != 0 and "`make env`" in done.stderr, done.stderr
+
+
 # --- from beginning to end ----------------------------------------------------------------------
 
 def everything(settings):
+    check_fresh_env()
+    cut_mongo_off(settings, half_done=False)
+    cut_mongo_off(settings, half_done=True)
     stack("up")
     check_images(settings)
+    check_rights(settings)
+    check_secrets(settings)
     check_published(settings)
     check_databases(settings)
     check_carts_need_a_password(settings)
     for _ in range(2):
         stack("walkthrough")
     check_commands()
+    check_logs()
 
     shop = Shop(settings)
     shop.sign_in()
@@ -239,6 +345,11 @@ def everything(settings):
     shop.sign_in()
     assert shop.call("GET", f"/orders/{kept}")["status"] == "PROCESSING"
     assert shop.call("GET", f"/products/{shop.product}")["name"] == "Container Mug"
+    check_changed_password(settings)
+    shop.sign_in()
+    shop.must_go_through(shop.order())
+    check_closed_clone()
+    check_commit_makes_no_image()
 
 
 def missing_images():

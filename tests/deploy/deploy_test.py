@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+"""What the stacks' scripts and settings promise, as far as it can be seen without starting one."""
+
+import contextlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "deploy/local"))
+
+import containers  # pylint: disable=wrong-import-position
+import look  # pylint: disable=wrong-import-position
+import seed  # pylint: disable=wrong-import-position
+from settings import CONTAINER_SECRETS, Settings, init_env, parse  # pylint: disable=wrong-import-position
+from settings import remove_old_secrets  # pylint: disable=wrong-import-position
+
+
+class InFolder(unittest.TestCase):
+    def setUp(self):
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = Path(holder.name)
+
+
+class Secrets(InFolder):
+    """The files that containers read, made from .env."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(os.umask, os.umask(0o077))
+        self.env = self.folder / "env"
+        self.env.write_text((REPO / ".env.example").read_text()
+                            .replace("SECRETS_DIR=\n", f"SECRETS_DIR={self.folder}/secrets/none\n")
+                            .replace("JWT_SIGNING_KEY_FILE=.local", f"JWT_SIGNING_KEY_FILE={self.folder}"))
+
+    def make(self):
+        init_env(REPO / ".env.example", self.env)
+        settings = Settings.read(self.env)
+        return settings, Path(settings["SECRETS_DIR"])
+
+    def change(self, name, value):
+        self.env.write_text(re.sub(f"(?m)^{name}=.*", f"{name}={value}", self.env.read_text()))
+
+    def test_say_what_env_says(self):
+        settings, folder = self.make()
+        for name in ("SERVICE_TOKEN_KEY", "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS):
+            self.assertEqual(settings[name], (folder / name.lower()).read_text(), name)
+
+    def test_can_be_read_by_the_users_of_containers_and_by_nobody_else_here(self):
+        _, folder = self.make()
+        for file in folder.iterdir():
+            self.assertEqual(0o644, file.stat().st_mode & 0o777, file)
+        self.assertEqual(0o700, folder.parent.stat().st_mode & 0o777)
+        self.assertEqual(0o600, self.env.stat().st_mode & 0o777)
+
+    def test_lie_in_another_folder_once_one_has_changed_so_that_compose_sees_it(self):
+        _, before = self.make()
+        self.assertEqual(before, self.make()[1], "and in the same one as long as none has")
+        self.change("SERVICE_TOKEN_KEY", "f" * 64)
+        settings, after = self.make()
+        self.assertNotEqual(before, after)
+        self.assertEqual("f" * 64, (after / "service_token_key").read_text())
+        remove_old_secrets(settings)
+        self.assertEqual([after], list(after.parent.iterdir()))
+
+    def test_are_completed_when_their_making_was_cut_off(self):
+        _, folder = self.make()
+        (folder / "mongodb_uri").unlink()
+        self.assertEqual(folder, self.make()[1])
+        self.assertTrue((folder / "mongodb_uri").exists())
+
+    def test_keep_a_password_whole_in_the_uri_of_mongodb(self):
+        self.make()
+        self.change("MONGO_CART_PASSWORD", "a/b@c:d%")
+        self.assertIn("://cart:a%2Fb%40c%3Ad%25@mongo:27017/", (self.make()[1] / "mongodb_uri").read_text())
+
+
+class TheComposeFile(unittest.TestCase):
+    text = (REPO / "docker-compose.yml").read_text()
+
+    def test_puts_no_secret_into_an_environment(self):
+        shown = re.findall(r"^ +(\w*(?:PASSWORD|KEY|URI)): +(?!/run/secrets/)(\S.*)", self.text, re.M)
+        self.assertEqual([], shown)
+
+    def test_knows_a_file_for_every_secret(self):
+        for name in ("SERVICE_TOKEN_KEY", "SUPER_ADMIN_PASSWORD", "MONGODB_URI", *CONTAINER_SECRETS):
+            self.assertRegex(self.text, rf"\n  {name.lower()}:\n    file: \S.*}}/{name.lower()}\b")
+
+    def test_mounts_no_file_of_the_clone(self):
+        self.assertNotRegex(self.text, r"\./deploy")
+        dockerfile = (REPO / "deploy/docker/Dockerfile").read_text()
+        for copied in re.findall(r"^COPY .*deploy/(?:docker|topics).*", dockerfile, re.M):
+            self.assertIn("--chmod=", copied)
+
+
+class Seeding(unittest.TestCase):
+    def test_has_the_catalogue_analyzed_where_the_stack_runs_and_no_table_of_the_systems(self):
+        api = mock.Mock()
+        api.log_in.return_value = "token"
+        api.call.return_value = (201, {})
+        api.expect.return_value = {"items": [], "totalPages": 1}
+        statements = []
+        with mock.patch.object(seed, "Api", return_value=api), contextlib.redirect_stdout(io.StringIO()):
+            seed.run(Settings(parse((REPO / ".env.example").read_text())), statements.append)
+        self.assertEqual(["ANALYZE products"], statements)
+
+    def test_in_containers_asks_their_own_psql(self):
+        args = mock.Mock()
+        args.stack.return_value = "docker"
+        with mock.patch.object(look.Settings, "read"), mock.patch.object(look.seed, "run") as run, \
+                mock.patch.object(containers, "compose") as compose:
+            look.run_seed(args)
+            run.call_args.args[1]("ANALYZE products")
+        self.assertIn("exec", compose.call_args.args)
+
+
+class TheLogsOfContainers(unittest.TestCase):
+    def words(self, terminal):
+        with mock.patch.object(containers, "compose") as compose, \
+                mock.patch.object(containers.sys.stdout, "isatty", return_value=terminal):
+            compose.return_value.returncode = 0
+            with self.assertRaises(SystemExit):
+                containers.logs(Settings({}), "all", False)
+        return compose.call_args.args
+
+    def test_come_through_a_pipe_as_they_were_written(self):
+        self.assertIn("--no-log-prefix", self.words(terminal=False))
+        self.assertIn("never", self.words(terminal=False))
+
+    def test_name_the_container_on_a_terminal(self):
+        self.assertNotIn("--no-log-prefix", self.words(terminal=True))
+
+
+class Installing(InFolder):
+    def test_on_another_distribution_says_what_works_there(self):
+        release = self.folder / "os-release"
+        release.write_text('ID=fedora\nPRETTY_NAME="Fedora Linux 41"\n')
+        done = subprocess.run([REPO / "install-all.sh", "--for=build"], env=os.environ | {"OS_RELEASE": str(release)},
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(1, done.returncode)
+        for wanted in ("Fedora Linux 41", "make up STACK=docker", "--no-apt", "libgrpc++-dev", "Debian 12"):
+            self.assertIn(wanted, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
