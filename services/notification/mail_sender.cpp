@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/json/codec.h"
+#include "common/kafka/events.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
@@ -135,7 +135,7 @@ struct MailSender::State {
 
   Mail Compose(const MailJob& job, const Mailbox& to) const {
     events::v1::OrderCreated order;
-    if (const Result<void> read = json::Read(job.event, &order); !read) {
+    if (const Result<void> read = kafka::ReadValue(job.event, &order); !read) {
       throw std::runtime_error("the job's event cannot be read: " + read.refusal().message);
     }
     return OrderCreatedMail(order, from, to, job.created_at);

@@ -26,6 +26,7 @@
 #include <google/protobuf/message.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -48,6 +49,18 @@ void WriteTime(std::chrono::system_clock::time_point time, std::string* out);
 // in a greater message this one stands, for the paths of refusals.
 Result<void> Read(std::string_view text, google::protobuf::Message* message,
                   std::string_view at = {});
+
+// The same for what a newer version of our own programs may have written, such as an event: an enum
+// value that this binary does not know is no refusal. The field then has a number that its enum
+// does not declare, and Write, in this process, gives back the very text; the first 1,000 such
+// texts, of up to 100 bytes each, are told apart, and any further one reads as the zero value. A
+// number in the place of an enum's name is taken as it is.
+Result<void> ReadTolerantly(std::string_view text, google::protobuf::Message* message);
+
+// The member `name` of the JSON object in `text` as it stands there, with what no message of ours
+// has a field for; nothing when there is none, or when it is no object. For text that was read
+// before.
+std::optional<std::string> ObjectMember(std::string_view text, std::string_view name);
 
 // Sets one scalar (or adds one element of a repeated scalar) field from text, as path variables,
 // query parameters and headers carry it; a Timestamp counts as a scalar. `path` names it in a

@@ -795,5 +795,54 @@ RC_GTEST_PROP(RoundTrip, AnyBytesBecomeAStringThatReads, (const std::string& byt
   RC_ASSERT(static_cast<bool>(Read(text, &read)));
 }
 
+TEST(ReadingTolerantly, AnUnknownEnumValueIsWrittenAsItCame) {
+  Everything message;
+  ASSERT_TRUE(
+      ReadTolerantly(R"({"colour":"Ultra-violet","colours":["RED","INFRARED"]})", &message));
+  EXPECT_FALSE(test::Colour_IsValid(message.colour()));
+  EXPECT_EQ(Member(message, "colour"), "\"Ultra-violet\"");
+  EXPECT_EQ(Member(message, "colours"), R"(["RED","INFRARED"])");
+  Everything again;
+  ASSERT_TRUE(ReadTolerantly(Write(message), &again));
+  EXPECT_EQ(again.colour(), message.colour());
+  EXPECT_NE(again.colour(), again.colours(1));
+}
+
+TEST(ReadingTolerantly, AnEnumMayBeANumberAsItIsWrittenForOneWithoutAName) {
+  Everything message;
+  message.set_colour(static_cast<test::Colour>(77));
+  Everything again;
+  ASSERT_TRUE(ReadTolerantly(Write(message), &again));
+  EXPECT_EQ(again.colour(), 77);
+  EXPECT_EQ(RefusedFor(Write(message)), "colour") << "requests are read strictly";
+}
+
+TEST(ReadingTolerantly, KnownValuesAreReadAsEver) {
+  Everything message;
+  ASSERT_TRUE(ReadTolerantly(R"({"colour":"dark_blue","unknown":[1,{"a":"b"}]})", &message));
+  EXPECT_EQ(message.colour(), test::COLOUR_DARK_BLUE);
+}
+
+TEST(ReadingTolerantly, RequestsAreNot) {
+  Everything message;
+  ASSERT_TRUE(ReadTolerantly(R"({"colour":"ULTRAVIOLET"})", &message));
+  EXPECT_EQ(RefusedFor(R"({"colour":"ULTRAVIOLET"})"), "colour");
+}
+
+TEST(ReadingTolerantly, ALongTextIsNotKept) {
+  Everything message;
+  ASSERT_TRUE(ReadTolerantly("{\"colour\":\"" + std::string(101, 'x') + "\"}", &message));
+  EXPECT_EQ(message.colour(), test::COLOUR_UNSPECIFIED);
+}
+
+TEST(ObjectMembers, AreTakenAsTheyStand) {
+  constexpr char kText[] = R"({"a":{"x":1},"nested": {"number":1, "more":{"y":"ü"}} ,"n":null})";
+  EXPECT_EQ(ObjectMember(kText, "nested"), R"({"number":1, "more":{"y":"ü"}})");
+  EXPECT_EQ(ObjectMember(kText, "x"), std::nullopt) << "it is a member of another";
+  EXPECT_EQ(ObjectMember(kText, "n"), std::nullopt);
+  EXPECT_EQ(ObjectMember(kText, "absent"), std::nullopt);
+  EXPECT_EQ(ObjectMember("{", "a"), std::nullopt);
+}
+
 }  // namespace
 }  // namespace shop::json

@@ -1,6 +1,8 @@
 #include "common/json/plan.h"
 
 #include <algorithm>
+#include <deque>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -163,7 +165,49 @@ class Plans {
   std::unordered_map<const EnumDescriptor*, std::unique_ptr<EnumPlan>> enums_;
 };
 
+// The texts of unknown enum values, each at the place that its number says.
+class UnknownValues {
+ public:
+  std::optional<int> NumberOf(std::string_view text) {
+    const std::lock_guard lock(mutex_);
+    for (size_t i = 0; i < texts_.size(); ++i) {
+      if (texts_[i] == text) return kFirst + static_cast<int>(i);
+    }
+    // Texts come from outside and are never forgotten.
+    if (text.size() > kLongest || texts_.size() == kMost) return std::nullopt;
+    texts_.emplace_back(text);
+    return kFirst + static_cast<int>(texts_.size() - 1);
+  }
+
+  const std::string* TextOf(int number) {
+    const std::lock_guard lock(mutex_);
+    if (number >= kFirst + static_cast<int>(texts_.size())) return nullptr;
+    return &texts_[static_cast<size_t>(number - kFirst)];
+  }
+
+ private:
+  static constexpr int kFirst = std::numeric_limits<int>::min();
+  static constexpr size_t kMost = 1'000;
+  static constexpr size_t kLongest = 100;
+
+  std::mutex mutex_;
+  std::deque<std::string> texts_;  // references to them stay good
+};
+
+UnknownValues& Unknown() {
+  static UnknownValues& values = *new UnknownValues;  // used until the last thread ends
+  return values;
+}
+
 }  // namespace
+
+std::optional<int> NumberOfUnknown(std::string_view text) {
+  return Unknown().NumberOf(text);
+}
+
+const std::string* TextOfUnknown(int number) {
+  return Unknown().TextOf(number);
+}
 
 const std::string* EnumPlan::Find(int number) const {
   for (const auto& [known, name] : names) {

@@ -4,6 +4,7 @@
 
 #include <google/protobuf/descriptor.h>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -67,6 +68,14 @@ struct MessagePlan {
     return found == by_name.end() ? nullptr : found->second;
   }
 };
+
+// Numbers for the enum values of newer versions, so that messages can carry what has a name and no
+// number here: the same text has the same number for as long as the process, and no enum declares
+// one of these. Thread-safe. The number for a text; nothing for one that is too long, or when too
+// many are known.
+std::optional<int> NumberOfUnknown(std::string_view text);
+// The text of such a number, or nullptr; it lives as long as the process.
+const std::string* TextOfUnknown(int number);
 
 // The plan of a message type. Made at the first call, kept for good; later calls take no lock.
 const MessagePlan& PlanOf(const google::protobuf::Descriptor* descriptor);

@@ -237,6 +237,15 @@ Complaint StoreNumber(const FieldPlan& plan, std::string_view text, Target targe
   }
 }
 
+// A value that whoever wrote it knew by its number alone.
+Complaint StoreEnumNumber(const FieldPlan& plan, std::string_view text, Target target) {
+  int number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return WrongType(plan);
+  target.Enum(number);
+  return {};
+}
+
 // Standard or URL-safe alphabet, with or without padding.
 bool DecodeBase64(std::string_view text, std::string* bytes) {
   while (!text.empty() && text.back() == '=') text.remove_suffix(1);
@@ -355,7 +364,10 @@ Complaint StoreText(const FieldPlan& plan, std::string_view text, Target target)
 // Reads one document. Functions answer false once they have noted a refusal.
 class Reader {
  public:
-  Reader(std::string_view text, std::string_view at) : length_(text.size()) {
+  enum class Manner { kStrict, kTolerant };
+
+  Reader(std::string_view text, std::string_view at, Manner manner)
+      : tolerant_(manner == Manner::kTolerant), length_(text.size()) {
     // Bodies are small and come all the time: the buffers are kept.
     thread_local ondemand::parser parser;
     thread_local std::string padded;
@@ -587,10 +599,16 @@ class Reader {
         std::string_view text;
         if (!String(value, &text)) return false;
         complaint = StoreText(plan, text, Target(message, plan));
+        if (!complaint.empty() && tolerant_ && plan.kind == Kind::kEnum && !text.empty()) {
+          Target(message, plan).Enum(NumberOfUnknown(text).value_or(0));
+          return true;
+        }
         break;
       }
       case ondemand::json_type::number:
-        complaint = StoreNumber(plan, Token(value), Target(message, plan));
+        complaint = tolerant_ && plan.kind == Kind::kEnum
+                        ? StoreEnumNumber(plan, Token(value), Target(message, plan))
+                        : StoreNumber(plan, Token(value), Target(message, plan));
         break;
       case ondemand::json_type::boolean: {
         const std::string_view token = Token(value);
@@ -647,6 +665,7 @@ class Reader {
     return true;
   }
 
+  bool tolerant_;
   size_t length_;
   const char* start_ = nullptr;
   ondemand::document document_;
@@ -659,7 +678,25 @@ class Reader {
 }  // namespace
 
 Result<void> Read(std::string_view text, Message* message, std::string_view at) {
-  return Reader(text, at).ReadInto(message);
+  return Reader(text, at, Reader::Manner::kStrict).ReadInto(message);
+}
+
+Result<void> ReadTolerantly(std::string_view text, Message* message) {
+  return Reader(text, {}, Reader::Manner::kTolerant).ReadInto(message);
+}
+
+std::optional<std::string> ObjectMember(std::string_view text, std::string_view name) {
+  const simdjson::padded_string padded(text);
+  ondemand::parser parser;
+  ondemand::document document;
+  ondemand::object object;
+  std::string_view raw;
+  if (parser.iterate(padded).get(document) != simdjson::SUCCESS ||
+      document.find_field_unordered(name).get_object().get(object) != simdjson::SUCCESS ||
+      object.raw_json().get(raw) != simdjson::SUCCESS) {
+    return std::nullopt;
+  }
+  return std::string(raw.substr(0, raw.find_last_of('}') + 1));  // white space may follow
 }
 
 Result<void> ReadScalar(std::string_view text, const FieldDescriptor* field,

@@ -225,6 +225,8 @@ void WriteValue(const Message& message, const Reflection& reflection, const Fiel
                                  : reflection.GetEnumValue(message, field);
       if (const std::string* name = plan.enumeration->Find(number); name != nullptr) {
         out->append(*name);
+      } else if (const std::string* text = TextOfUnknown(number); text != nullptr) {
+        WriteString(*text, out);
       } else {
         WriteNumber(number, out);
       }

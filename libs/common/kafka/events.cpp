@@ -163,6 +163,10 @@ void Announce(postgres::Tx& tx, const std::vector<Event>& events) {
           column([](const Event& event) { return event.value; }));
 }
 
+Result<void> ReadValue(std::string_view value, Message* message) {
+  return json::ReadTolerantly(value, message);
+}
+
 Handlers& Handlers::Ignore(std::string type) {
   ignored_.insert(std::move(type));
   return *this;
@@ -175,7 +179,7 @@ Handlers& Handlers::Add(const Message& prototype, Handler handle) {
 
 Result<std::unique_ptr<Message>> Handlers::Read(const Event& event) const {
   std::unique_ptr<Message> message(handlers_.at(event.type).prototype->New());
-  const Result<void> read = json::Read(event.value, message.get());
+  const Result<void> read = ReadValue(event.value, message.get());
   if (!read) return read.refusal();
   return message;
 }

@@ -58,6 +58,12 @@ void Announce(postgres::Tx& tx, const Event& event);
 // Several by one statement; they are published in this order.
 void Announce(postgres::Tx& tx, const std::vector<Event>& events);
 
+// Reads the value of an event, also of one that a newer version wrote: fields and enum values that
+// this binary does not know are no refusal. An unknown enum value is a number that its enum does
+// not declare, so a handler's `switch` needs a default; writing the message again, in this process,
+// gives its text back. Refuses what is malformed.
+Result<void> ReadValue(std::string_view value, google::protobuf::Message* message);
+
 // An event that was heard, and what it says.
 template <typename Message>
 struct Heard {
@@ -112,8 +118,8 @@ class Handlers {
   bool Handles(const std::string& type) const { return handlers_.contains(type); }
   bool Ignores(const std::string& type) const { return ignored_.contains(type); }
 
-  // Reads the event's value as the message of its type, which must be handled. Refuses what is
-  // malformed.
+  // Reads the event's value (ReadValue) as the message of its type, which must be handled. Refuses
+  // what is malformed.
   Result<std::unique_ptr<google::protobuf::Message>> Read(const Event& event) const;
   // Calls the handler of the events' type: at least one, all of one type.
   using AnyHeard = std::vector<Heard<google::protobuf::Message>>;
