@@ -34,28 +34,6 @@ tidy_files() {
     done
 }
 
-# The protos import google/api, which lies with a Debian package: buf gets both in one workspace.
-lint_protos() {
-  local workspace=build/buf google
-  google=$(find /usr/share/gocode/src -path '*gogo/googleapis/google/api' -type d 2>/dev/null | head -1)
-  [ -n "$google" ] || { echo "google/api is not installed: run ./install-all.sh"; return 1; }
-  rm -rf "$workspace"
-  mkdir -p "$workspace/googleapis/google/api"
-  cp -r proto "$workspace/proto"
-  cp "$google"/*.proto "$workspace/googleapis/google/api"
-  cat >"$workspace/buf.yaml" <<'END'
-version: v2
-modules:
-  - path: proto
-  - path: googleapis
-lint:
-  use: [STANDARD]
-  except: [RPC_REQUEST_RESPONSE_UNIQUE, RPC_RESPONSE_STANDARD_NAME]
-  ignore: [googleapis, proto/grpc]
-END
-  (cd "$workspace" && "$buf" lint)
-}
-
 mapfile -t sources < <(git ls-files '*.cpp' '*.h')
 if have clang-format-14 clang-format && [ ${#sources[@]} -gt 0 ]; then
   check clang-format clang-format-14 --dry-run -Werror "${sources[@]}"
@@ -75,11 +53,11 @@ if have clang-tidy-14 clang-tidy; then
   fi
 fi
 
-buf=$(compgen -G "$PWD/.local/tools/npm/node_modules/@bufbuild/buf-linux-*/bin/buf" | head -1)
-if [ -n "$buf" ]; then
-  check "buf lint" lint_protos
+if compgen -G ".local/tools/npm/node_modules/@bufbuild/buf-linux-*/bin/buf" >/dev/null; then
+  check "buf lint" deploy/local/protos.sh lint
+  check "buf breaking" deploy/local/protos.sh breaking
 else
-  skipped+=("buf lint: buf is missing, ./install-all.sh brings it")
+  skipped+=("buf: it is missing, ./install-all.sh brings it")
 fi
 
 if have shellcheck shellcheck; then
