@@ -13,6 +13,7 @@
 
 #include "common/kafka/client.h"
 #include "common/kafka/intake.h"
+#include "common/kafka/positions.h"
 #include "common/kafka/record.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
@@ -22,13 +23,16 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::steady_clock;
-using Place = std::pair<std::string, int>;  // topic, partition
 
 constexpr auto kFirstBackoff = milliseconds(100);
 constexpr auto kLongestBackoff = milliseconds(5'000);
 // How often offsets are committed. What is not committed yet is delivered again, and the inbox
 // knows it; each commit is a record that the broker writes.
 constexpr auto kCommitEvery = milliseconds(500);
+// How often a partition whose place is not known, or gone, is looked at again.
+constexpr auto kLookAgain = std::chrono::seconds(1);
+// How long a broker is waited for in the thread that consumes.
+constexpr int kBrokerLimitMs = 1'000;
 constexpr auto kHouseKeeping = std::chrono::seconds(5);
 constexpr auto kForgetting = std::chrono::minutes(10);
 
@@ -78,11 +82,16 @@ struct Consumer::State : RdKafka::RebalanceCb {
         group(group),
         topics(std::move(topics)),
         options(options),
+        db(db),
         intake(db, group, std::move(handlers), options),
         lag(prometheus::BuildGauge()
                 .Name("consumer_lag")
                 .Help("Events on the topic that this group has not finished")
-                .Register(Metrics())) {}
+                .Register(Metrics())),
+        missing(prometheus::BuildGauge()
+                    .Name("consumer_missing_events")
+                    .Help("Events that are gone from the topic before this group has consumed them")
+                    .Register(Metrics())) {}
 
   // The thread that hears.
   void Hear();
@@ -98,6 +107,14 @@ struct Consumer::State : RdKafka::RebalanceCb {
   void PauseAll(bool pause);
   void CommitIfDue();
   void Commit(bool now);
+  void KeepPositions();
+  void StartPartitions();
+  void FindStarts(Partitions* partitions);
+  void LoseOffset(const Place& place);
+  void LookAgain();
+  void WatchGap(const Place& place, int64_t next);
+  void LeaveGap(const Gap& gap);
+  void CloseGap(const Place& place);
   void MeasureLag();
   int64_t Committed(const Place& place, int64_t low);
   void rebalance_cb(RdKafka::KafkaConsumer* client, RdKafka::ErrorCode what,
@@ -116,8 +133,10 @@ struct Consumer::State : RdKafka::RebalanceCb {
   const std::string group;
   const std::vector<std::string> topics;
   const ConsumerOptions options;
+  postgres::Pool& db;
   Intake intake;
   prometheus::Family<prometheus::Gauge>& lag;
+  prometheus::Family<prometheus::Gauge>& missing;
 
   // Of the hearing thread alone.
   ClientLog client_log;
@@ -126,6 +145,10 @@ struct Consumer::State : RdKafka::RebalanceCb {
   size_t singly = 0;                  // how many of these to take one at a time
   std::map<Place, int64_t> assigned;  // what comes next of each, -1 before the first
   std::map<Place, int64_t> uncommitted;
+  std::map<Place, int64_t> unsaved;  // what the database does not know yet
+  std::map<Place, int64_t> gaps;     // partitions whose next record, this one, is gone
+  bool start_again = false;          // some partition does not know where to start
+  steady_clock::time_point looked_again{};
   bool waiting = false;
   steady_clock::time_point wait_until{};
   milliseconds backoff = kFirstBackoff;
@@ -134,6 +157,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
 
   std::atomic<bool> joined = false;
   std::atomic<bool> away = false;
+  std::atomic<bool> incomplete = false;  // there are gaps
   std::atomic<bool> stopping = false;
   std::mutex mutex;
   std::condition_variable stopped;
@@ -165,7 +189,7 @@ void Consumer::Stop() {
 }
 
 bool Consumer::ready() const {
-  return state_->joined && !state_->away;
+  return state_->joined && !state_->away && !state_->incomplete;
 }
 
 void Consumer::State::Connect() {
@@ -174,7 +198,8 @@ void Consumer::State::Connect() {
                               {"client.id", group},
                               {"enable.auto.commit", "false"},
                               {"enable.auto.offset.store", "false"},
-                              {"auto.offset.reset", "earliest"},
+                              // Never by itself to another record than the next one.
+                              {"auto.offset.reset", "error"},
                               {"partition.assignment.strategy", "range"},
                               {"session.timeout.ms", "10000"},
                               {"heartbeat.interval.ms", "2000"},
@@ -206,6 +231,9 @@ void Consumer::State::Hear() {
       pending.clear();
       assigned.clear();
       uncommitted.clear();
+      gaps.clear();
+      start_again = false;
+      incomplete = false;
       singly = 0;
       waiting = false;
       away = false;
@@ -230,6 +258,7 @@ void Consumer::State::HearUntilStopped() {
     if (stopping) break;
     if (!pending.empty() && (!waiting || steady_clock::now() >= wait_until)) Work();
     CommitIfDue();
+    LookAgain();
     MeasureLag();
   }
 }
@@ -246,6 +275,8 @@ void Consumer::State::Poll(milliseconds time) {
     case RdKafka::ERR__TIMED_OUT:
     case RdKafka::ERR__PARTITION_EOF:
       return;
+    case RdKafka::ERR__AUTO_OFFSET_RESET:
+      return LoseOffset({message->topic_name(), message->partition()});
     case RdKafka::ERR__FATAL:
       throw std::runtime_error(message->errstr());
     default:
@@ -346,7 +377,10 @@ void Consumer::State::CommitIfDue() {
 void Consumer::State::Commit(bool now) {
   if (uncommitted.empty()) return;
   Partitions partitions;
-  for (const auto& [place, next] : uncommitted) partitions.Add(place, next);
+  for (const auto& [place, next] : uncommitted) {
+    partitions.Add(place, next);
+    unsaved[place] = next;
+  }
   uncommitted.clear();
   const RdKafka::ErrorCode error =
       now ? client->commitSync(partitions.list()) : client->commitAsync(partitions.list());
@@ -355,6 +389,165 @@ void Consumer::State::Commit(bool now) {
     log::Warning("consumer could not commit offsets",
                  {{"group", group}, {"error", RdKafka::err2str(error)}});
   }
+  KeepPositions();
+}
+
+void Consumer::State::KeepPositions() {
+  if (unsaved.empty() || away) return;
+  try {
+    SavePositions(db, group, unsaved);
+    unsaved.clear();
+  } catch (const std::exception& error) {
+    // With the next commit, or by whoever has the partition then.
+    log::Info("consumer could not save positions", {{"group", group}, {"error", error.what()}});
+  }
+}
+
+// Starts every assigned partition with the record after the last finished one. What was heard and is
+// not finished is heard again.
+void Consumer::State::StartPartitions() {
+  pending.clear();
+  singly = 0;
+  start_again = false;
+  Partitions partitions;
+  for (const auto& [place, next] : assigned) {
+    partitions.Add(place, next < 0 ? RdKafka::Topic::OFFSET_INVALID : next);
+  }
+  try {
+    FindStarts(&partitions);
+  } catch (const std::exception& error) {
+    // A partition without an offset comes back through LoseOffset.
+    log::Warning("consumer does not know yet where to start",
+                 {{"group", group}, {"error", error.what()}});
+  }
+  const RdKafka::ErrorCode error = client->assign(partitions.list());
+  if (error != RdKafka::ERR_NO_ERROR) {
+    log::Error("consumer cannot start", {{"group", group}, {"error", RdKafka::err2str(error)}});
+    start_again = true;
+  }
+}
+
+// For each partition without a place: what the group has committed; or, should Kafka have forgotten
+// that, what the database has; or, for a group that was never here, the first record there is.
+void Consumer::State::FindStarts(Partitions* partitions) {
+  Partitions asked;
+  for (const auto& [place, next] : assigned) {
+    if (next < 0) asked.Add(place, RdKafka::Topic::OFFSET_INVALID);
+  }
+  if (asked.list().empty()) return;
+  const RdKafka::ErrorCode error = client->committed(asked.list(), kBrokerLimitMs);
+  if (error != RdKafka::ERR_NO_ERROR) throw std::runtime_error(RdKafka::err2str(error));
+  std::map<Place, int64_t> starts;
+  for (const RdKafka::TopicPartition* one : asked.list()) {
+    if (one->err() != RdKafka::ERR_NO_ERROR) continue;
+    starts[{one->topic(), one->partition()}] = one->offset();
+  }
+  std::optional<std::map<Place, int64_t>> saved;
+  for (auto& [place, start] : starts) {
+    if (start >= 0) continue;
+    if (!saved) saved = Positions(db, group);
+    const auto known = saved->find(place);
+    start = known == saved->end() ? RdKafka::Topic::OFFSET_BEGINNING : known->second;
+  }
+  for (RdKafka::TopicPartition* one : partitions->list()) {
+    const auto start = starts.find({one->topic(), one->partition()});
+    if (start == starts.end()) continue;
+    one->set_offset(start->second);
+    if (start->second >= 0) assigned[start->first] = start->second;
+  }
+}
+
+// The partition does not have the record that was asked for, and librdkafka waits to be told another.
+void Consumer::State::LoseOffset(const Place& place) {
+  const auto found = assigned.find(place);
+  if (found == assigned.end()) return;
+  if (found->second < 0) {
+    start_again = true;  // it was not known where the group stands
+    return;
+  }
+  int64_t next = found->second;
+  for (const Record& record : pending) {
+    if (Place(record.event.topic, record.partition) == place) next = record.position + 1;
+  }
+  gaps[place] = next;
+  looked_again = {};
+}
+
+void Consumer::State::LookAgain() {
+  const auto now = steady_clock::now();
+  if ((!start_again && gaps.empty()) || now - looked_again < kLookAgain) return;
+  looked_again = now;
+  const std::map<Place, int64_t> watched = gaps;
+  for (const auto& [place, next] : watched) {
+    try {
+      WatchGap(place, next);
+    } catch (const std::exception& error) {
+      log::Warning("consumer cannot look at what is gone",
+                   {{"group", group}, {"topic", place.first}, {"error", error.what()}});
+    }
+  }
+  if (start_again) StartPartitions();
+}
+
+// Tells of the gap, until a person has said where to go on.
+void Consumer::State::WatchGap(const Place& place, int64_t next) {
+  Gap gap{.group = group, .topic = place.first, .partition = place.second, .next = next};
+  const RdKafka::ErrorCode error = client->query_watermark_offsets(
+      place.first, place.second, &gap.first, &gap.until, kBrokerLimitMs);
+  if (error != RdKafka::ERR_NO_ERROR) throw std::runtime_error(RdKafka::err2str(error));
+  if (gap.first <= next && next <= gap.until) {
+    ForgetGap(db, group, place);
+    CloseGap(place);
+    start_again = true;
+    return;
+  }
+  auto& gauge = missing.Add(
+      {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}});
+  if (gauge.Value() != static_cast<double>(gap.missing())) {
+    log::Error("events are gone that this group has not consumed: it stops here until an operator "
+               "says where to go on (see the runbook, make gaps)",
+               {{"group", group},
+                {"topic", place.first},
+                {"partition", place.second},
+                {"next", next},
+                {"first", gap.first},
+                {"until", gap.until}});
+  }
+  gauge.Set(static_cast<double>(gap.missing()));
+  incomplete = true;
+  gap = NoteGap(db, gap);
+  if (gap.resume) LeaveGap(gap);
+}
+
+void Consumer::State::LeaveGap(const Gap& gap) {
+  const Place place{gap.topic, gap.partition};
+  int64_t start = gap.first;
+  if (gap.resume_from) {
+    Partitions times;
+    times.Add(place, static_cast<int64_t>(*gap.resume_from * 1000));
+    const RdKafka::ErrorCode error = client->offsetsForTimes(times.list(), kBrokerLimitMs);
+    if (error != RdKafka::ERR_NO_ERROR) throw std::runtime_error(RdKafka::err2str(error));
+    start = times.list().front()->offset();
+    if (start < 0) start = gap.until;  // nothing is that young yet
+  }
+  log::Warning("consumer leaves a gap behind", {{"group", group},
+                                                {"topic", place.first},
+                                                {"partition", place.second},
+                                                {"next", gap.next},
+                                                {"start", start}});
+  assigned[place] = uncommitted[place] = start;
+  CloseGap(place);
+  Commit(true);
+  // After that: should this process die in between, the gap is found again with the word on it.
+  ForgetGap(db, group, place);
+  start_again = true;
+}
+
+void Consumer::State::CloseGap(const Place& place) {
+  gaps.erase(place);
+  incomplete = !gaps.empty();
+  missing.Remove(&missing.Add(
+      {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}}));
 }
 
 void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::ErrorCode what,
@@ -363,7 +556,7 @@ void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::Er
     for (const RdKafka::TopicPartition* partition : partitions) {
       assigned[{partition->topic(), partition->partition()}] = -1;
     }
-    consumer->assign(partitions);
+    StartPartitions();
     joined = true;
     log::Info("consumer was assigned partitions",
               {{"group", group}, {"partitions", partitions.size()}});
@@ -378,10 +571,13 @@ void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::Er
     lag.Remove(&lag.Add(
         {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}}));
   }
+  while (!gaps.empty()) CloseGap(gaps.begin()->first);
   pending.clear();
   singly = 0;
+  start_again = false;
   assigned.clear();
   uncommitted.clear();
+  unsaved.clear();
   waiting = false;
   away = false;
   consumer->unassign();

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/kafka/record.h"
+#include "common/kafka/retention.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -55,7 +56,7 @@ constexpr Statement kSeen{
     "SELECT event_id FROM inbox WHERE consumer = $1 AND event_id = ANY ($2::text[])"};
 constexpr Statement kForget{
     "DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM inbox"
-    " WHERE seen_at < now() - interval '30 days' LIMIT 1000))"};
+    " WHERE seen_at < now() - $1 * interval '1 hour' LIMIT 1000))"};
 constexpr Statement kCount{
     "SELECT count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead) FROM held"
     " WHERE consumer = $1"};
@@ -440,7 +441,9 @@ void Intake::State::Fail(int64_t id, const Record& record, const std::string& re
 }
 
 void Intake::ForgetOld() {
-  const auto forget_some = [](Tx& tx) { return tx.Exec(kForget).affected_rows(); };
+  const auto forget_some = [](Tx& tx) { 
+    return tx.Exec(kForget, kInboxRetention.count()).affected_rows();
+   };
   while (InTransaction(state_->db, forget_some) > 0) {
   }
 }

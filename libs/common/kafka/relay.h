@@ -15,6 +15,7 @@
 #include <chrono>
 #include <memory>
 
+#include "common/kafka/retention.h"
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
 
@@ -25,8 +26,8 @@ struct RelayOptions {
   std::chrono::milliseconds poll{200};
   // How long the other relays wait after their holder has died.
   std::chrono::milliseconds lease{6'000};
-  // How long published rows are kept for people to look at.
-  std::chrono::hours retention{24};
+  // How long published rows are kept, to be looked at and to be published again.
+  std::chrono::hours retention = kOutboxRetention;
   int batch = 1'000;
 };
 

@@ -93,6 +93,28 @@ void MakeTopic(const std::string& name, int partitions) {
   }
 }
 
+void DeleteRecords(const std::string& name, int partition, int64_t offset) {
+  const Client client = Connect(RD_KAFKA_PRODUCER);
+  rd_kafka_topic_partition_list_t* before = rd_kafka_topic_partition_list_new(1);
+  rd_kafka_topic_partition_list_add(before, name.c_str(), partition)->offset = offset;
+  rd_kafka_DeleteRecords_t* wish = rd_kafka_DeleteRecords_new(before);
+  rd_kafka_topic_partition_list_destroy(before);
+  rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
+  rd_kafka_DeleteRecords(client.get(), &wish, 1, nullptr, queue);
+  rd_kafka_DeleteRecords_destroy(wish);
+  rd_kafka_event_t* event = rd_kafka_queue_poll(queue, 30'000);
+  rd_kafka_resp_err_t outcome = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
+  if (outcome == RD_KAFKA_RESP_ERR_NO_ERROR) {
+    outcome =
+        rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event))->elems[0].err;
+  }
+  if (event != nullptr) rd_kafka_event_destroy(event);
+  rd_kafka_queue_destroy(queue);
+  if (outcome != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    throw std::runtime_error("cannot delete records of " + name + ": " + rd_kafka_err2str(outcome));
+  }
+}
+
 std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
                                    std::chrono::milliseconds limit) {
   const auto give_up = std::chrono::steady_clock::now() + limit;

@@ -18,6 +18,9 @@ struct TopicRecord {
   std::map<std::string, std::string> headers;
 };
 
+// Deletes the records of a partition before `offset`, as a topic's retention does in time.
+void DeleteRecords(const std::string& name, int partition, int64_t offset);
+
 // What a topic holds, from its beginning, in the order of each partition: returns as soon as there
 // are `at_least` records, or what there is once the limit has passed.
 std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
