@@ -247,16 +247,23 @@ def kafka_topics(bootstrap):
     return {topic["topic"] for topic in json.loads(listed.stdout)["topics"]}
 
 
-def make_topics(settings):
+def make_topics(folder, settings):
+    """Brings Kafka's topics to what deploy/topics says; a JVM runs only when that, or a topic, is new."""
     bootstrap = settings.require("KAFKA_BOOTSTRAP_SERVERS")
-    if TOPICS.keys() <= (kafka_topics(bootstrap) or set()):
+    wanted = [f"{name}:{topic.partitions}:{topic.replicas}:"
+              f"retention.ms={topic.retention_ms},min.insync.replicas={topic.in_sync}"
+              for name, topic in TOPICS.items()]
+    applied = folder.data / "kafka.topics"
+    if (applied.exists() and applied.read_text().splitlines() == wanted
+            and TOPICS.keys() <= (kafka_topics(bootstrap) or set())):
         return
     made = subprocess.run(
         java(KAFKA, "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
-        + ["CreateTopics", bootstrap] + [f"{name}:{count}" for name, count in TOPICS.items()],
-        capture_output=True, text=True, check=False)
+        + ["CreateTopics", bootstrap, *wanted], capture_output=True, text=True, check=False)
     if made.returncode != 0:
         raise StackError("could not make the topics:\n" + made.stderr)
+    print(made.stdout, end="")
+    applied.write_text("\n".join(wanted) + "\n")
 
 
 def prepare_kafka():

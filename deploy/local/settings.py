@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 REPO = Path(__file__).resolve().parents[2]
@@ -19,10 +20,28 @@ SERVICES = ("auth", "users", "products", "cart", "orders", "stock", "shipping", 
 PROCESSES = SERVICES + ("gateway",)
 DATABASES = tuple(service for service in SERVICES if service != "cart")
 
-# Name -> partitions.
-TOPICS = {name: int(partitions) for name, partitions in
-          (line.split() for line in (REPO / "deploy/topics").read_text().splitlines()
-           if line and not line.startswith("#"))}
+
+
+class Topic(NamedTuple):
+    """A line of deploy/topics."""
+    partitions: int
+    retention_ms: int
+    replicas: int
+    in_sync: int
+    publisher: str
+
+
+def read_topics(text):
+    topics = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            name, partitions, retention, replicas, in_sync, publisher = line.split()
+            topics[name] = Topic(int(partitions), int(retention.removesuffix("d")) * 86_400_000, int(replicas),
+                                 int(in_sync), publisher)
+    return topics
+
+
+TOPICS = read_topics((REPO / "deploy/topics").read_text())
 
 # What .env holds for the containers alone: in each stack of theirs every database has a password of its own.
 CONTAINER_SECRETS = tuple(f"{database.upper()}_POSTGRES_PASSWORD" for database in DATABASES) + (

@@ -185,7 +185,7 @@ def check_carts_need_a_password(settings):
 def check_commands():
     """What make offers to look at a stack with."""
     listed = stack("topics")
-    for topic, partitions in TOPICS.items():
+    for topic, (partitions, *_) in TOPICS.items():
         wanted = "0" if topic.endswith(".dead") else r"\d+"
         assert re.search(rf"^{re.escape(topic)} +{partitions} +{wanted}$", listed, re.M), f"{topic}:\n{listed}"
     told = stack("events", "orders")

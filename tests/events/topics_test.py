@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""What deploy/topics says holds on a broker, also for topics that exist already: by what the native stack runs
+and by the containers' job."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+import uuid
+from pathlib import Path
+from unittest import mock
+
+REPO = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "deploy/local"))
+
+import servers  # pylint: disable=wrong-import-position
+from processes import Folder  # pylint: disable=wrong-import-position
+from settings import DATABASES, TOPICS, Topic, parse  # pylint: disable=wrong-import-position
+
+DAY = 86_400_000
+TOOLS = {"kafka-topics": "org.apache.kafka.tools.TopicCommand", "kafka-configs": "kafka.admin.ConfigCommand"}
+
+
+class Settings(dict):
+    def require(self, name):
+        return self[name]
+
+
+class TopicsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.settings = Settings(parse(Path(os.environ["TEST_SERVERS_ENV"]).read_text()))
+        cls.bootstrap = cls.settings["KAFKA_BOOTSTRAP_SERVERS"]
+        # As install-all.sh does it, with the tree's class and not the one that was installed last.
+        work = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.kafka = work / "kafka"
+        cls.kafka.mkdir()
+        (cls.kafka / "jars").symlink_to(servers.KAFKA / "jars")
+        subprocess.run(["javac", "-cp", f"{cls.kafka}/jars/*", "-d", cls.kafka / "classes",
+                        REPO / "deploy/local/kafka/CreateTopics.java"], check=True)
+        cls.bin = work / "bin"
+        cls.bin.mkdir()
+        for name, main in TOOLS.items():
+            script = cls.bin / f"{name}.sh"
+            script.write_text(f'#!/bin/sh\necho {name} "$@" >>"$CALLS"\n'
+                              f'exec java -XX:TieredStopAtLevel=1 -cp "{cls.kafka}/jars/*" {main} "$@"\n')
+            script.chmod(0o755)
+
+    def setUp(self):
+        self.work = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.name = "t" + uuid.uuid4().hex[:12]
+
+    def configured(self):
+        """(partitions, retention.ms, min.insync.replicas) of the test's topic."""
+        told = subprocess.run([self.bin / "kafka-topics.sh", "--bootstrap-server", self.bootstrap, "--describe",
+                               "--topic", self.name], env=os.environ | {"CALLS": "/dev/null"},
+                              capture_output=True, text=True, check=True).stdout
+        return tuple(int(re.search(rf"{word}[:=] ?(\d+)", told)[1])
+                     for word in ("PartitionCount", "retention.ms", "min.insync.replicas"))
+
+    def make_natively(self, **changes):
+        folder = Folder(self.work / "stack")
+        folder.data.mkdir(parents=True, exist_ok=True)
+        topic = Topic(partitions=2, retention_ms=3 * DAY, replicas=1, in_sync=1, publisher="orders")
+        with mock.patch.object(servers, "TOPICS", {self.name: topic._replace(**changes)}), \
+                mock.patch.object(servers, "KAFKA", self.kafka), \
+                mock.patch.object(servers.subprocess, "run", wraps=subprocess.run) as run:
+            servers.make_topics(folder, self.settings)
+        return any("CreateTopics" in call.args[0] for call in run.call_args_list)
+
+    def make_in_containers(self, line, **environment):
+        listed, calls = self.work / "topics", self.work / "calls"
+        listed.write_text(f"# a comment\n\n{self.name} {line} orders\n")
+        calls.write_text("")
+        subprocess.run(["sh", REPO / "deploy/docker/topics.sh"], check=True, capture_output=True, text=True,
+                       env=os.environ | {"KAFKA_BIN": str(self.bin), "TOPICS_FILE": str(listed), "CALLS": str(calls),
+                                         "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap} | environment)
+        return calls.read_text()
+
+    def test_the_native_stack_applies_what_is_new_and_nothing_twice(self):
+        self.assertTrue(self.make_natively())
+        self.assertEqual(self.configured(), (2, 3 * DAY, 1))
+        self.assertFalse(self.make_natively())
+        self.assertTrue(self.make_natively(retention_ms=5 * DAY))
+        self.assertEqual(self.configured(), (2, 5 * DAY, 1))
+
+    def test_the_containers_job_applies_what_is_new_and_nothing_twice(self):
+        self.assertIn("--create", self.make_in_containers("2 3d 1 1"))
+        self.assertEqual(self.configured(), (2, 3 * DAY, 1))
+        again = self.make_in_containers("2 3d 1 1")
+        self.assertNotIn("--create", again)
+        self.assertNotIn("--alter", again)
+        self.assertIn("--alter", self.make_in_containers("2 5d 1 1"))
+        self.assertEqual(self.configured(), (2, 5 * DAY, 1))
+        self.make_in_containers("2 5d 1 1", KAFKA_REPLICATION="3")
+        self.assertEqual(self.configured(), (2, 5 * DAY, 2), "of three replicas two have an event before it counts")
+
+
+class ListTest(unittest.TestCase):
+    def test_what_can_be_republished_is_kept_longer_than_its_topic_keeps_it(self):
+        header = (REPO / "libs/common/kafka/retention.h").read_text()
+        days = {name: int(number) for name, number in
+                re.findall(r"k(\w+)Retention\{(\d+) \* 24\}", header)}
+        for name, topic in TOPICS.items():
+            self.assertEqual(topic.retention_ms, days["Topic"] * DAY, name)
+        self.assertLess(days["Topic"], days["Outbox"])
+        self.assertLess(days["Outbox"], days["Inbox"])
+
+    def test_every_topic_of_ours_has_a_publisher_with_an_outbox(self):
+        for name, topic in TOPICS.items():
+            if topic.publisher != "payments":
+                self.assertIn(topic.publisher, DATABASES, name)
+
+
+if __name__ == "__main__":
+    unittest.main()
