@@ -403,8 +403,8 @@ void Consumer::State::KeepPositions() {
   }
 }
 
-// Starts every assigned partition with the record after the last finished one. What was heard and is
-// not finished is heard again.
+// Starts every assigned partition with the record after the last finished one. What was heard and
+// is not finished is heard again.
 void Consumer::State::StartPartitions() {
   pending.clear();
   singly = 0;
@@ -457,7 +457,8 @@ void Consumer::State::FindStarts(Partitions* partitions) {
   }
 }
 
-// The partition does not have the record that was asked for, and librdkafka waits to be told another.
+// The partition does not have the record that was asked for, and librdkafka waits to be told
+// another.
 void Consumer::State::LoseOffset(const Place& place) {
   const auto found = assigned.find(place);
   if (found == assigned.end()) return;
@@ -504,14 +505,15 @@ void Consumer::State::WatchGap(const Place& place, int64_t next) {
   auto& gauge = missing.Add(
       {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}});
   if (gauge.Value() != static_cast<double>(gap.missing())) {
-    log::Error("events are gone that this group has not consumed: it stops here until an operator "
-               "says where to go on (see the runbook, make gaps)",
-               {{"group", group},
-                {"topic", place.first},
-                {"partition", place.second},
-                {"next", next},
-                {"first", gap.first},
-                {"until", gap.until}});
+    log::Error(
+        "events are gone that this group has not consumed: it stops here until an operator "
+        "says where to go on (see the runbook, make gaps)",
+        {{"group", group},
+         {"topic", place.first},
+         {"partition", place.second},
+         {"next", next},
+         {"first", gap.first},
+         {"until", gap.until}});
   }
   gauge.Set(static_cast<double>(gap.missing()));
   incomplete = true;

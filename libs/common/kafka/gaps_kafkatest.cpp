@@ -76,7 +76,9 @@ class GapsTest : public ::testing::Test {
     }
     return told;
   }
-  bool Noted() { return Eventually([&] { return !ListGaps(db_).empty(); }); }
+  bool Noted() {
+    return Eventually([&] { return !ListGaps(db_).empty(); });
+  }
   double Missing() {
     return prometheus::BuildGauge()
         .Name("consumer_missing_events")
@@ -156,7 +158,8 @@ TEST_F(GapsTest, ItGoesOnFromATimeWhereThatIsTheWord) {
 TEST_F(GapsTest, AWordOnAnotherGapIsNoWord) {
   Publish({"a", "b", "c", "d"});
   testing::DeleteRecords(topic_, 0, 1);
-  NoteGap(db_, {.group = group_, .topic = topic_, .partition = 0, .next = 0, .first = 1, .until = 4});
+  NoteGap(db_,
+          {.group = group_, .topic = topic_, .partition = 0, .next = 0, .first = 1, .until = 4});
   ResumeGaps(db_, group_, topic_, std::nullopt);
   testing::DeleteRecords(topic_, 0, 3);
   SavePositions(db_, group_, {{{topic_, 0}, 0}});
@@ -211,13 +214,12 @@ TEST_F(GapsTest, OtherTopicsGoOn) {
   Publish({"a", "b"});
   testing::DeleteRecords(topic_, 0, 1);
   SavePositions(db_, group_, {{{topic_, 0}, 0}});
-  const Consumer consumer(
-      Brokers(), group_, {topic_, other}, db_,
-      Handlers().On<OrderCancelled>(
-          [](Tx& tx, const OrderCancelled& order, const Event&) -> Result<void> {
-            tx.Exec(kTell, order.reason());
-            return kDone;
-          }));
+  const Consumer consumer(Brokers(), group_, {topic_, other}, db_,
+                          Handlers().On<OrderCancelled>([](Tx& tx, const OrderCancelled& order,
+                                                           const Event&) -> Result<void> {
+                            tx.Exec(kTell, order.reason());
+                            return kDone;
+                          }));
   ASSERT_TRUE(Noted());
   Publish({"x"}, other);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1; }));

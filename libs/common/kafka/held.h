@@ -1,7 +1,9 @@
-// The events a consumer group holds, for people: look, send back, discard.
+// The events in a consumer group's retry queue, for people: list, redrive, discard. The commands
+// that operators have for it are in operator.h.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,17 +22,24 @@ struct HeldEvent {
   std::string reason;  // why it was refused last
   int attempts = 0;
   bool dead = false;  // is not tried again by itself
+  int partition = 0;  // where on the topic it stood
+  int64_t position = 0;
+  std::string came_at;   // for people
+  std::string retry_at;  // when it is due, unless dead or behind another; for people
+  int64_t later = 0;     // how many later events of its key wait for it
+  bool first = true;     // no earlier event of its key waits
 };
 
-// The oldest first.
-std::vector<HeldEvent> ListHeld(postgres::Pool& db, int limit = 100);
+// The oldest first; of one group, or of all that keep their events in this database.
+std::vector<HeldEvent> ListHeld(postgres::Pool& db, int limit = 100, const std::string& group = "");
+std::optional<HeldEvent> FindHeld(postgres::Pool& db, int64_t id);
 
-// Has a dead event tried again soon, with the same id, in its place among those of its key. False
-// when there is no dead event of that id.
+// Redrives a dead event: it is tried again soon, with the same id, in its place among those of its
+// key. False when there is no dead event of that id.
 bool SendBack(postgres::Pool& db, int64_t id);
 
-// Drops a held event for good: it counts as seen, and the later ones of its key go on. False when
-// there is none of that id.
+// Drops an event for good: it counts as seen, and the later ones of its key go on. False when there
+// is none of that id.
 bool Discard(postgres::Pool& db, int64_t id);
 
 }  // namespace shop::kafka

@@ -441,9 +441,9 @@ void Intake::State::Fail(int64_t id, const Record& record, const std::string& re
 }
 
 void Intake::ForgetOld() {
-  const auto forget_some = [](Tx& tx) { 
+  const auto forget_some = [](Tx& tx) {
     return tx.Exec(kForget, kInboxRetention.count()).affected_rows();
-   };
+  };
   while (InTransaction(state_->db, forget_some) > 0) {
   }
 }

@@ -1,5 +1,5 @@
-// Where consumer groups stand, in the database of their service, and the gaps they stand in front of.
-// For Consumer and for an operator's commands (operator.h).
+// Where consumer groups stand, in the database of their service, and the gaps they stand in front
+// of. For Consumer and for an operator's commands (operator.h).
 #pragma once
 
 #include <cstdint>
@@ -31,8 +31,8 @@ struct Gap {
   int64_t first = 0;
   int64_t until = 0;
   bool resume = false;  // a person has said where to go on
-  // Seconds since 1970, by the clocks of those who published: the first record from then on; without,
-  // `first`.
+  // Seconds since 1970, by the clocks of those who published: the first record from then on;
+  // without, `first`.
   std::optional<double> resume_from = {};
   std::string found_at = {};     // for people
   std::string consumed_at = {};  // when the group last went on with this partition; for people
@@ -47,9 +47,9 @@ Gap NoteGap(postgres::Pool& db, const Gap& gap);
 void ForgetGap(postgres::Pool& db, const std::string& group, const Place& place);
 
 std::vector<Gap> ListGaps(postgres::Pool& db);
-// Has the group leave its gaps on the topic behind, within seconds: it goes on with the first record
-// from the time `from` on (as PostgreSQL reads times), or without it with the first that there is.
-// Answers on how many partitions.
+// Has the group leave its gaps on the topic behind, within seconds: it goes on with the first
+// record from the time `from` on (as PostgreSQL reads times), or without it with the first that
+// there is. Answers on how many partitions.
 int ResumeGaps(postgres::Pool& db, const std::string& group, const std::string& topic,
                const std::optional<std::string>& from);
 

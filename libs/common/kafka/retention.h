@@ -1,7 +1,8 @@
 // How long events are kept, and where. Each has to outlive the one before:
 //   topics   what a consumer that was away can catch up with; deploy/topics says the same
 //   outbox   published rows, which `republish` (operator.h) sends again when a topic has lost them
-//   inbox    the ids of what was consumed, by which a repeat is known; a republished event is as old
+//   inbox    the ids of what was consumed, by which a repeat is known; a republished event is as
+//   old
 //            as its outbox row
 #pragma once
 

@@ -105,8 +105,9 @@ void DeleteRecords(const std::string& name, int partition, int64_t offset) {
   rd_kafka_event_t* event = rd_kafka_queue_poll(queue, 30'000);
   rd_kafka_resp_err_t outcome = event ? rd_kafka_event_error(event) : RD_KAFKA_RESP_ERR__TIMED_OUT;
   if (outcome == RD_KAFKA_RESP_ERR_NO_ERROR) {
-    outcome =
-        rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event))->elems[0].err;
+    outcome = rd_kafka_DeleteRecords_result_offsets(rd_kafka_event_DeleteRecords_result(event))
+                  ->elems[0]
+                  .err;
   }
   if (event != nullptr) rd_kafka_event_destroy(event);
   rd_kafka_queue_destroy(queue);

@@ -1,0 +1,191 @@
+// What an operator sees and does, on a database as a consumer leaves it.
+#include "common/kafka/operator.h"
+
+#include <gmock/gmock.h>
+
+#include <sstream>
+
+#include "common/kafka/events.h"
+#include "common/kafka/held.h"
+#include "common/kafka/intake.h"
+#include "common/kafka/positions.h"
+#include "common/testing/database.h"
+#include "messaging_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::kafka {
+namespace {
+
+using events::v1::OrderCancelled;
+using postgres::Tx;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+class OperatorTest : public ::testing::Test {
+ protected:
+  OperatorTest() { postgres::Migrate(db_, {kMessagingMigrations}); }
+
+  // One record of the topic `orders` for a group whose handler refuses until it is mended.
+  void Take(const std::string& group, int64_t key, const std::string& id) {
+    OrderCancelled message;
+    message.set_order_id(key);
+    Record record{.event = Compose(message, {.source = "orders", .trace = {}})};
+    record.event.id = id;
+    record.position = ++position_;
+    Intake intake = Group(group);
+    if (!intake.Take({&record})) intake.Hold(record, "INTERNAL: not now");
+  }
+  Intake Group(const std::string& group) {
+    return Intake(db_, group,
+                  Handlers().On<OrderCancelled>(
+                      [this](Tx&, const OrderCancelled&, const Event& event) -> Result<void> {
+                        if (!mended_) return Refusal{Code::kInternal, "not now"};
+                        handled_.push_back(event.id);
+                        return kDone;
+                      }),
+                  {.attempts = 1});
+  }
+  int Run(const std::vector<std::string>& words) {
+    std::ostringstream out;
+    const int code = RunOperatorCommand(db_, "orders", words, out);
+    told_ = out.str();
+    return code;
+  }
+  std::string IdOf(size_t place) { return "orders-" + std::to_string(ListHeld(db_)[place].id); }
+
+  testing::TestDatabase database_;
+  postgres::Pool db_{database_.settings()};
+  bool mended_ = false;
+  int64_t position_ = 0;
+  std::vector<std::string> handled_;
+  std::string told_;
+};
+
+TEST_F(OperatorTest, DeadListsWhatIsDeadAndWhatWaitsBehindIt) {
+  Take("orders", 1, "e1");
+  Take("orders", 1, "e2");
+  Take("cart", 1, "e1");
+  EXPECT_EQ(Run({"dead"}), 0);
+  EXPECT_THAT(told_, HasSubstr(IdOf(0) + "  dead  orders  ORDER_CANCELLED  orders key 1"));
+  EXPECT_THAT(told_, HasSubstr("INTERNAL: not now"));
+  EXPECT_THAT(told_, HasSubstr("later ones of its key: 1"));
+  EXPECT_THAT(told_, HasSubstr(IdOf(1) + "  waiting  orders"));
+  EXPECT_THAT(told_, HasSubstr(IdOf(2) + "  dead  cart"));
+  EXPECT_EQ(Run({"dead", "cart"}), 0);
+  EXPECT_THAT(told_, AllOf(HasSubstr(IdOf(2)), Not(HasSubstr(IdOf(0)))));
+}
+
+TEST_F(OperatorTest, WithoutApplyNothingIsChanged) {
+  Take("orders", 1, "e1");
+  for (const char* command : {"redrive", "discard"}) {
+    EXPECT_EQ(Run({command, IdOf(0)}), 0);
+    EXPECT_THAT(told_, HasSubstr("Nothing was changed"));
+    ASSERT_THAT(ListHeld(db_), SizeIs(1));
+    EXPECT_TRUE(ListHeld(db_)[0].dead);
+  }
+}
+
+TEST_F(OperatorTest, ARedrivenEventKeepsItsIdAndItsPlaceInItsKey) {
+  Take("orders", 1, "e1");
+  Take("orders", 1, "e2");
+  mended_ = true;
+  EXPECT_EQ(Run({"redrive", IdOf(0), "--apply"}), 0) << told_;
+  Intake group = Group("orders");
+  while (group.RetryDue()) {
+  }
+  EXPECT_THAT(handled_, ElementsAre("e1", "e2"));
+  EXPECT_THAT(ListHeld(db_), IsEmpty());
+}
+
+TEST_F(OperatorTest, ADiscardedEventIsNeverHandledAndThoseBehindItAre) {
+  Take("orders", 1, "e1");
+  Take("orders", 1, "e2");
+  mended_ = true;
+  EXPECT_EQ(Run({"discard", IdOf(0), "--apply"}), 0) << told_;
+  Take("orders", 1, "e1");  // delivered once more
+  Intake group = Group("orders");
+  while (group.RetryDue()) {
+  }
+  EXPECT_THAT(handled_, ElementsAre("e2"));
+}
+
+TEST_F(OperatorTest, WhatIsNotDeadIsNotRedriven) {
+  Take("orders", 1, "e1");
+  Take("orders", 1, "e2");
+  EXPECT_EQ(Run({"redrive", IdOf(1), "--apply"}), 1);
+  EXPECT_THAT(told_, HasSubstr("is not dead"));
+}
+
+TEST_F(OperatorTest, AnIdThatIsNoneIsSaidToBe) {
+  Take("orders", 1, "e1");
+  for (const char* id : {"stock-1", "orders-", "orders-1x", "1", "orders--1"}) {
+    EXPECT_EQ(Run({"discard", id, "--apply"}), 1) << id;
+  }
+  EXPECT_EQ(Run({"discard", "orders-999", "--apply"}), 1);
+  EXPECT_THAT(told_, HasSubstr("orders-999 is not among"));
+  EXPECT_THAT(ListHeld(db_), SizeIs(1));
+}
+
+TEST_F(OperatorTest, WordsThatAreNoCommandAreExplained) {
+  for (const std::vector<std::string>& words : {std::vector<std::string>{},
+                                                {"redrive"},
+                                                {"dead", "a", "b"},
+                                                {"republish"},
+                                                {"resume", "a"},
+                                                {"discard", "orders-1", "--force"}}) {
+    EXPECT_EQ(Run(words), 2);
+    EXPECT_THAT(told_, HasSubstr("usage:"));
+  }
+}
+
+TEST_F(OperatorTest, GapsAreListedAndLeftBehindByAWord) {
+  NoteGap(
+      db_,
+      {.group = "orders", .topic = "stock", .partition = 3, .next = 7, .first = 9, .until = 12});
+  EXPECT_EQ(Run({"gaps"}), 0);
+  EXPECT_THAT(told_, HasSubstr("orders  stock/3"));
+  EXPECT_THAT(told_, HasSubstr("next is 7, the topic has 9 up to 11: at least 2 events are gone"));
+  EXPECT_EQ(Run({"resume", "orders", "stock"}), 0);
+  EXPECT_THAT(told_, HasSubstr("Nothing was changed"));
+  EXPECT_FALSE(ListGaps(db_)[0].resume);
+  EXPECT_EQ(Run({"resume", "orders", "stock", "--from", "soon", "--apply"}), 2);
+  EXPECT_FALSE(ListGaps(db_)[0].resume);
+  EXPECT_EQ(Run({"resume", "orders", "stock", "--from", "2026-11-20 12:00", "--apply"}), 0);
+  EXPECT_TRUE(ListGaps(db_)[0].resume);
+  EXPECT_EQ(Run({"resume", "cart", "stock", "--apply"}), 1);
+}
+
+TEST_F(OperatorTest, RepublishingSaysHowManyAndWhatFollows) {
+  InTransaction(db_, [](Tx& tx) {
+    OrderCancelled message;
+    for (int id = 1; id <= 3; ++id) {
+      message.set_order_id(id);
+      Announce(tx, message, {.source = "orders", .trace = {}});
+    }
+    tx.Run("UPDATE outbox SET published_at = now() WHERE key <> '3'");
+  });
+  const auto waiting = [&] {
+    return Read(db_, [](Tx& tx) {
+      return tx.Run("SELECT count(*) FROM outbox WHERE published_at IS NULL")[0][0].as<int>();
+    });
+  };
+  EXPECT_EQ(Run({"republish", "orders"}), 0);
+  EXPECT_THAT(told_, HasSubstr("2 events of orders"));
+  EXPECT_EQ(waiting(), 1);
+  EXPECT_EQ(Run({"republish", "orders", "--since", "2999-01-01", "--apply"}), 0);
+  EXPECT_THAT(told_, HasSubstr("0 events"));
+  EXPECT_EQ(waiting(), 1);
+  EXPECT_EQ(Run({"republish", "stock", "--apply"}), 0);
+  EXPECT_EQ(waiting(), 1);
+  EXPECT_EQ(Run({"republish", "orders", "--since", "yesterday", "--apply"}), 0);
+  EXPECT_EQ(waiting(), 3);
+  EXPECT_THAT(told_, HasSubstr("make resume GROUP=... TOPIC=orders FROM='"));
+  EXPECT_EQ(Run({"republish", "orders", "--since", "when it was broken"}), 2);
+}
+
+}  // namespace
+}  // namespace shop::kafka

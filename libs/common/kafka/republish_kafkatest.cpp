@@ -1,0 +1,124 @@
+// From the outbox to the topic once more, and to a group that missed it.
+#include "common/kafka/republish.h"
+
+#include <gmock/gmock.h>
+
+#include "common/kafka/consumer.h"
+#include "common/kafka/positions.h"
+#include "common/kafka/relay.h"
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+#include "common/testing/topics.h"
+#include "messaging_migrations.h"
+#include "shop/events/v1/orders.pb.h"
+
+namespace shop::kafka {
+namespace {
+
+using events::v1::OrderCancelled;
+using postgres::Tx;
+using ::testing::ElementsAre;
+using testing::Eventually;
+using ::testing::SizeIs;
+using testing::TopicRecord;
+using testing::UniqueName;
+
+constexpr postgres::Statement kTell{"INSERT INTO told (reason) VALUES ($1)"};
+
+class RepublishTest : public ::testing::Test {
+ protected:
+  RepublishTest() {
+    postgres::Migrate(db_, {kMessagingMigrations});
+    InTransaction(
+        db_, [](Tx& tx) { tx.Run("CREATE TABLE told (id bigserial PRIMARY KEY, reason text)"); });
+    testing::MakeTopic(topic_, 1);
+  }
+
+  void Write(const std::vector<std::string>& reasons) {
+    InTransaction(db_, [&](Tx& tx) {
+      for (const std::string& reason : reasons) {
+        OrderCancelled message;
+        message.set_order_id(1);
+        message.set_reason(reason);
+        Event event = Compose(message, {.source = "orders", .trace = {}});
+        event.topic = topic_;
+        Announce(tx, event);
+      }
+    });
+  }
+  bool AllPublished() {
+    return Eventually([&] {
+      return Read(db_, [](Tx& tx) {
+        return tx.Run("SELECT count(*) = 0 FROM outbox WHERE published_at IS NULL")[0][0]
+            .as<bool>();
+      });
+    });
+  }
+  std::vector<std::string> Ids() {
+    std::vector<std::string> ids;
+    for (const TopicRecord& record : testing::ReadTopic(topic_, 6, std::chrono::seconds(10))) {
+      ids.push_back(record.headers.at("ce_id"));
+    }
+    return ids;
+  }
+  std::vector<std::string> Told() {
+    std::vector<std::string> told;
+    for (const auto& row :
+         Read(db_, [](Tx& tx) { return tx.Run("SELECT reason FROM told ORDER BY id"); })) {
+      told.push_back(row[0].as<std::string>());
+    }
+    return told;
+  }
+
+  const KafkaSettings brokers_{.brokers = testing::Server("KAFKA_BOOTSTRAP_SERVERS")};
+  const std::string topic_ = UniqueName();
+  const std::string group_ = UniqueName();
+  testing::TestDatabase database_;
+  postgres::Pool db_{database_.settings()};
+};
+
+TEST_F(RepublishTest, WhatWasPublishedComesAgainInItsOrderWithTheSameIds) {
+  const OutboxRelay relay(brokers_, db_);
+  Write({"a", "b", "c"});
+  ASSERT_TRUE(AllPublished());
+  EXPECT_EQ(Republish(db_, topic_, std::nullopt).events, 3);
+  ASSERT_TRUE(AllPublished());
+  const std::vector<std::string> ids = Ids();
+  ASSERT_THAT(ids, SizeIs(6));
+  EXPECT_THAT(std::vector(ids.begin() + 3, ids.end()), ElementsAre(ids[0], ids[1], ids[2]));
+}
+
+// The whole way of the runbook: away for too long, published again, told to go on.
+TEST_F(RepublishTest, AGroupThatMissedEventsConsumesThemInOrderAfterwards) {
+  const OutboxRelay relay(brokers_, db_);
+  Write({"a"});
+  const auto consume = [&] {
+    return std::make_unique<Consumer>(
+        brokers_, group_, std::vector{topic_}, db_,
+        Handlers().On<OrderCancelled>(
+            [](Tx& tx, const OrderCancelled& order, const Event&) -> Result<void> {
+              tx.Exec(kTell, order.reason());
+              return kDone;
+            }));
+  };
+  auto consumer = consume();
+  ASSERT_TRUE(Eventually([&] { return Told().size() == 1; }));
+  consumer.reset();
+
+  Write({"b", "c", "d"});
+  ASSERT_TRUE(AllPublished());
+  testing::DeleteRecords(topic_, 0, 3);  // d is still there: consumed now, it would pass b and c
+  consumer = consume();
+  ASSERT_TRUE(Eventually([&] { return ListGaps(db_).size() == 1; }));
+
+  // In a test all of it happens within the minute that clocks may differ by.
+  const std::string now = Read(
+      db_, [](Tx& tx) { return tx.Run("SELECT clock_timestamp()::text")[0][0].as<std::string>(); });
+  EXPECT_EQ(Republish(db_, topic_, std::nullopt).events, 4);
+  EXPECT_EQ(ResumeGaps(db_, group_, topic_, now), 1);
+  ASSERT_TRUE(Eventually([&] { return Told().size() == 4 && consumer->ready(); }));
+  EXPECT_THAT(Told(), ElementsAre("a", "b", "c", "d")) << "what was consumed before is a repeat";
+}
+
+}  // namespace
+}  // namespace shop::kafka
