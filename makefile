@@ -69,7 +69,7 @@ grpc: ## a grpcurl example a service; SERVICE=orders
 	@$(stack) grpc $(SERVICE)
 
 ##@ Building and testing
-.PHONY: build build-% install-for-tests test test-repeat test-asan test-tsan fuzz test-long bench lint format
+.PHONY: build build-% install-for-tests test test-repeat test-faults test-asan test-tsan fuzz test-long bench lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
 
 # Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
@@ -92,6 +92,9 @@ test: install-for-tests build-dev ## every test but the long ones; TESTS=regex, 
 test-repeat: install-for-tests build-dev ## every test N times, shuffled, half of them on busy cores; N=20, MODE=busy, TESTS=, LABEL=, SEED=
 	tests/repeat.py --rounds $(or $(N),20) --mode $(or $(MODE),mixed) \
 	  $(if $(TESTS),--tests "$(TESTS)") $(if $(LABEL),--label "$(LABEL)") $(if $(SEED),--seed $(SEED))
+
+test-faults: install-for-tests ## plant faults in a copy, one by one: is each caught by its test? AREA=orders, FAULTS=regex
+	tests/faults/run.py $(if $(AREA),--area "$(AREA)") $(if $(FAULTS),--faults "$(FAULTS)")
 
 test-asan: install-for-tests build/asan/build.ninja ## unit tests with AddressSanitizer and UBSan
 	cmake --build --preset asan --target unit_tests $(build_options)

@@ -1,0 +1,395 @@
+#!/usr/bin/python3
+"""Plants faults in a copy of the tree, one by one, and says which test caught which.
+
+  tests/faults/run.py [--area kafka] [--faults REGEX]
+  tests/faults/run.py --check        only whether every fault still applies; builds nothing
+
+The faults are the entries of tests/faults/*.toml, one file an area:
+
+  [[fault]]
+  name = "what goes wrong, for a reader"
+  file = "the/source/file.cpp"
+  find = '''text that occurs exactly once in it'''
+  replace = '''the faulty text; has to compile'''
+  test = "order_test"         what ctest calls the test that has to catch it
+  filter = "Order.Moves"      which of its cases: a GoogleTest filter; of a test in Python the names of modules,
+                              classes or methods, as unittest takes them; of e2e thus "delivery_test" or
+                              "delivery_test.TheLastPieces"
+
+The copy is build/faults/tree, with a build folder of its own that the next run goes on from. First every named test
+has to pass there without a fault, and once more after the last: otherwise its failing says nothing. Exit status 0
+when each fault was caught. A fault that no longer applies or does not build fails the run too.
+"""
+
+import argparse
+import dataclasses
+import fcntl
+import fnmatch
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ctest import REPO, Servers, Stopped, all_tests, end_on_signals, say  # pylint: disable=wrong-import-position
+
+FOLDER = REPO / "build/faults"
+TREE = FOLDER / "tree"
+BUILD = TREE / "build/dev"
+# What the copy has that is no copy.
+NOT_COPIED = {"build", ".local"}
+
+CAUGHT, SURVIVED, BROKEN = "caught", "SURVIVED", "BROKEN"
+
+
+# --- the lists ----------------------------------------------------------------------------------
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    area: str
+    name: str
+    file: str
+    find: str
+    replace: str
+    test: str
+    filter: str
+
+    def in_place(self, text):
+        return text.replace(self.find, self.replace)
+
+
+class BadList(Exception):
+    pass
+
+
+def read_lists():
+    faults = []
+    for path in sorted((REPO / "tests/faults").glob("*.toml")):
+        try:
+            entries = tomllib.loads(path.read_text())["fault"]
+            faults += [Fault(area=path.stem, **entry) for entry in entries]
+        except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+            raise BadList(f"{path.name}: {error}") from None
+    names = [fault.name for fault in faults]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise BadList("more than one fault is called: " + "; ".join(twice))
+    return faults
+
+
+def chosen(faults, area, name):
+    return [fault for fault in faults
+            if area in (None, fault.area) and (name is None or re.search(name, fault.name))]
+
+
+def why_not_applicable(fault, root):
+    """What keeps a fault from being planted under `root`, or None."""
+    path = root / fault.file
+    if not path.is_file():
+        return f"there is no {fault.file}"
+    times = path.read_text().count(fault.find)
+    if times != 1:
+        return f"its text occurs {times} times in {fault.file}"
+    if fault.find == fault.replace:
+        return "it changes nothing"
+    return None
+
+
+# --- the check that builds nothing --------------------------------------------------------------
+
+class DeclaredTests:
+    """Which tests and cases there are, by what CMakeLists.txt files and sources say."""
+
+    def __init__(self):
+        self.folders = {}
+        for top in ("libs", "services", "gateway", "tests"):
+            for path in (REPO / top).rglob("CMakeLists.txt"):
+                for name in re.findall(r"(?:shop_test\(|add_test\(NAME )(\w+)", path.read_text()):
+                    self.folders[name] = path.parent
+
+    def why_not_there(self, fault):
+        """What is wrong with the test or the filter of a fault, or None."""
+        folder = self.folders.get(fault.test)
+        if folder is None:
+            return f"there is no test {fault.test}"
+        source = folder / f"{fault.test}.cpp"
+        if source.exists():
+            cases = gtest_cases(source)
+            unmatched = [pattern for pattern in fault.filter.partition("-")[0].split(":")
+                         if not fnmatch.filter(cases, pattern)]
+        else:
+            names = python_names(folder)
+            unmatched = [word for word in fault.filter.split() if not names.issuperset(word.split("."))]
+        return f"nothing in {fault.test} is called {' or '.join(unmatched)}" if unmatched else None
+
+
+def gtest_cases(source):
+    found = re.findall(r"^(TEST|TEST_F|TEST_P|TYPED_TEST|RC_GTEST_PROP)\((\w+),\s*(\w+)[,)]", source.read_text(), re.M)
+    return [{"TEST_P": f"Any/{suite}.{case}/0", "TYPED_TEST": f"{suite}/0.{case}"}.get(macro, f"{suite}.{case}")
+            for macro, suite, case in found]
+
+
+def python_names(folder):
+    files = list(folder.glob("*.py"))
+    found = {path.stem for path in files}
+    for path in files:
+        found |= set(re.findall(r"^ *(?:class|def) (\w+)", path.read_text(), re.M))
+    return found
+
+
+def check(faults):
+    """Says what no longer holds of the lists."""
+    declared = DeclaredTests()
+    problems = [(fault, problem) for fault in faults
+                for problem in (why_not_applicable(fault, REPO), declared.why_not_there(fault)) if problem]
+    for fault, problem in problems:
+        print(f"{fault.area}: {fault.name}: {problem}")
+    print(f"{len(faults)} faults, {len(problems)} do not apply")
+    return not problems
+
+
+# --- the copy -----------------------------------------------------------------------------------
+
+def copy_tree():
+    """Makes the copy equal to the working tree, whatever an earlier run left in it.
+
+    A file is written only where it differs, so that the build has little to do.
+    """
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=REPO,
+                            check=True, capture_output=True, text=True).stdout.split("\0")
+    wanted = {name for name in listed if name and (REPO / name).is_file()}
+    for name in sorted(wanted):
+        source, target = REPO / name, TREE / name
+        if not target.is_file() or target.read_bytes() != source.read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+        shutil.copymode(source, target)
+    for folder, folders, files in os.walk(TREE):
+        if folder == str(TREE):
+            folders[:] = [name for name in folders if name not in NOT_COPIED]
+        for name in files:
+            path = Path(folder, name)
+            if str(path.relative_to(TREE)) not in wanted and path.suffix != ".pyc":
+                path.unlink()
+    tools = TREE / ".local/tools"
+    if not tools.exists():
+        tools.parent.mkdir(exist_ok=True)
+        tools.symlink_to(REPO / ".local/tools")
+
+
+def built(targets):
+    """Builds in the copy; answers what the build printed when it fails, or None."""
+    done = subprocess.run(["cmake", "--build", "--preset", "dev", "--target", *targets], cwd=TREE, check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return None if done.returncode == 0 else done.stdout
+
+
+class Planted:
+    """The fault is in the copy while this lasts."""
+
+    def __init__(self, fault):
+        self.fault = fault
+        self.path = TREE / fault.file
+
+    def __enter__(self):
+        self.good = self.path.read_text()
+        self.path.write_text(self.fault.in_place(self.good))
+
+    def __exit__(self, *_):
+        self.path.write_text(self.good)
+
+
+# --- one fault ----------------------------------------------------------------------------------
+
+@dataclasses.dataclass
+class Result:
+    fault: Fault
+    verdict: str
+    detail: str
+    build_seconds: float = 0
+    test_seconds: float = 0
+
+    def __str__(self):
+        return f"{self.verdict:<9} {self.fault.area}: {self.fault.name}\n{'':<9} {self.detail}"
+
+
+class Runner:
+    """Runs the tests that faults name, in the copy."""
+
+    def __init__(self, faults, servers):
+        self.faults = faults
+        self.servers = servers
+        self.tests = all_tests(BUILD)
+        self.baseline = {}  # (test, filter) -> seconds it took without a fault
+
+    def run(self, fault, limit=None):
+        test = self.tests[fault.test]
+        environment = self.servers.environment if test.needs_servers else {}
+        if test.is_gtest:
+            outcome = test.run(environment=environment | {"GTEST_FILTER": fault.filter}, limit=limit)
+        else:
+            outcome = test.run(*fault.filter.split(), environment=environment, limit=limit)
+        if outcome.verdict == "hung" and test.needs_servers:
+            self.servers.restart()
+        return outcome
+
+    def verify(self, faults):
+        """Runs each named test without a fault; answers the faults whose tests do not pass, and how."""
+        bad, seen = {}, {}
+        for fault in faults:
+            key = (fault.test, fault.filter)
+            if key not in seen:
+                outcome = self.run(fault)
+                seen[key] = ("" if outcome.passed and outcome.ran != 0 else "no case matches" if outcome.passed
+                             else f"{outcome.how} {' '.join(outcome.failed)}")
+                self.baseline.setdefault(key, outcome.seconds)
+                if seen[key]:
+                    keep_log(fault, "baseline", outcome.output)
+                    say(f"without a fault: {fault.test} {fault.filter}: {seen[key]}")
+            if seen[key]:
+                bad[fault] = seen[key]
+        return bad
+
+    def try_out(self, fault):
+        """Plants a fault, builds, runs its test."""
+        with Planted(fault):
+            began = time.monotonic()
+            failure = built(self.tests[fault.test].targets(BUILD))
+            build_seconds = time.monotonic() - began
+            if failure:
+                return Result(fault, BROKEN, f"does not build: {keep_log(fault, 'build', failure)}", build_seconds)
+            outcome = self.run(fault, self.limit(fault))
+        keep_log(fault, "test", outcome.output)
+        if outcome.passed or outcome.verdict == "skipped":
+            return Result(fault, SURVIVED, f"{fault.test} {fault.filter} passes all the same",
+                          build_seconds, outcome.seconds)
+        how = "hangs" if outcome.verdict == "hung" else ", ".join(outcome.failed) or outcome.how
+        return Result(fault, CAUGHT, f"by {fault.test}: {how}", build_seconds, outcome.seconds)
+
+    def limit(self, fault):
+        """After how many seconds a test counts as hanging."""
+        usual = self.baseline[fault.test, fault.filter]
+        return min(self.tests[fault.test].limit, max(60, 5 * usual))
+
+
+def keep_log(fault, kind, text):
+    name = re.sub(r"\W+", "-", f"{fault.area} {fault.name}")[:100]
+    path = FOLDER / "log" / f"{name}.{kind}.log"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+# --- the run ------------------------------------------------------------------------------------
+
+def run_all(faults, servers):
+    """Yields a result for each fault, and more when a test does not pass at the end."""
+    def broken(fault, why):
+        say(f"{fault.area}: {fault.name}: {why}")
+        return Result(fault, BROKEN, why)
+
+    subprocess.run(["cmake", "--preset", "dev"], cwd=TREE, check=True, stdout=subprocess.DEVNULL)
+    runner = Runner(faults, servers)
+    good = []
+    for fault in faults:
+        why = why_not_applicable(fault, TREE)
+        if why is None and fault.test not in runner.tests:
+            why = f"there is no test {fault.test}"
+        if why:
+            yield broken(fault, why)
+        else:
+            good.append(fault)
+    # Those of one file follow each other, and what needs the whole stack comes last.
+    good.sort(key=lambda fault: (fault.test == "e2e", fault.file, fault.test))
+
+    targets = sorted({target for fault in good for target in runner.tests[fault.test].targets(BUILD)})
+    say(f"building {len(targets)} executables without a fault")
+    if failure := built(targets):
+        sys.exit(f"{failure}\nthe tree does not build")
+    say("running their tests without a fault")
+    bad = runner.verify(good)
+    for fault, why in bad.items():
+        yield broken(fault, f"its test does not pass without it: {why}")
+    good = [fault for fault in good if fault not in bad]
+
+    for number, fault in enumerate(good, 1):
+        say(f"{number} of {len(good)}: {fault.area}: {fault.name}")
+        result = runner.try_out(fault)
+        say(f"  {result.verdict} {result.detail} (build {result.build_seconds:.0f} s, test {result.test_seconds:.0f} s)")
+        yield result
+
+    say("running the tests without a fault once more")
+    if failure := built(targets):
+        sys.exit(f"{failure}\nthe tree does not build after the last fault was taken out")
+    for fault, why in runner.verify(fault for fault in good if fault.test != "e2e").items():
+        yield broken(fault, f"its test does not pass without it, at the end: {why}")
+
+
+def report(results, wanted, began):
+    counts = {verdict: sum(result.verdict == verdict for result in results) for verdict in (CAUGHT, SURVIVED, BROKEN)}
+    tried = [result for result in results if result.build_seconds]
+    seconds = sum(result.build_seconds + result.test_seconds for result in tried)
+    lines = [str(result) for result in sorted(results, key=lambda result: result.verdict != CAUGHT)]
+    lines.append(f"{time.strftime('%Y-%m-%d')}: {wanted} faults: {counts[CAUGHT]} caught, {counts[SURVIVED]} survived, "
+                 f"{counts[BROKEN]} do not apply, do not build or have no test that passes; "
+                 f"{(time.monotonic() - began) / 60:.0f} minutes, {seconds / max(1, len(tried)):.0f} s a fault")
+    (FOLDER / "report.txt").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    return counts[CAUGHT] == wanted == len(results)
+
+
+def plant(faults):
+    """Plants every fault; answers whether each was caught."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    lock = open(FOLDER / "lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        sys.exit(f"another run uses {FOLDER}")
+    began = time.monotonic()
+    results = []
+    copy_tree()
+    try:
+        with Servers(FOLDER / "servers") as servers:
+            for result in run_all(faults, servers):
+                results.append(result)
+    except Stopped as stopped:
+        say(f"stopped by {stopped}")
+    finally:
+        remove_stack()
+    return report(results, len(faults), began)
+
+
+def remove_stack():
+    """Removes what the end-to-end tests left of theirs."""
+    stack = BUILD / "e2e"
+    if (stack / "env").exists():
+        subprocess.run(["/usr/bin/python3", TREE / "deploy/local/stack.py", "down", "--dir", stack, "--env", stack / "env",
+                        "--bin", BUILD / "bin"], check=False, stdout=subprocess.DEVNULL)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--area", help="the name of a list")
+    parser.add_argument("--faults", metavar="REGEX", help="those whose names match")
+    args = parser.parse_args()
+    try:
+        faults = chosen(read_lists(), args.area, args.faults)
+    except BadList as bad:
+        sys.exit(str(bad))
+    if args.check:
+        sys.exit(0 if check(faults) else 1)
+    if not faults:
+        sys.exit("no such faults")
+    end_on_signals()
+    sys.exit(0 if plant(faults) else 1)
+
+
+if __name__ == "__main__":
+    main()
