@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "gateway/testing/library.pb.h"
+#include "gateway/testing/thing.pb.h"
 
 namespace shop::gateway {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 using shop::testing::v1::CreateBookRequest;
 using shop::testing::v1::GetBookRequest;
 using shop::testing::v1::ListBooksRequest;
+using shop::testing::v1::Thing;
 using shop::testing::v1::UpdateBookRequest;
 using shop::testing::v1::WrongConditionRequest;
 using shop::testing::v1::WrongRequest;
@@ -71,6 +73,7 @@ TEST(Path, WinsOverBodyAndQuery) {
   EXPECT_EQ(with_body(Body(R"({"id":8,"shelf":"s"})"), {"7"}), "id: 7 shelf: \"s\"");
   Bound<GetBookRequest> with_query({"id"}, "");
   EXPECT_EQ(with_query(Query("/x?id=8&shelf=s"), {"7"}), "id: 7 shelf: \"s\"");
+  EXPECT_EQ(with_query(Query("/x?id=eight&id=9"), {"7"}), "id: 7");
 }
 
 class QueryTest : public ::testing::Test {
@@ -129,6 +132,14 @@ TEST_F(QueryTest, ASingleValueGivenTwiceIsRefused) {
   EXPECT_EQ(Reads("maxPrice=1&max_price=1"), "refused: max_price");
   EXPECT_EQ(Reads("filter.author=a&filter.inner.author=a"),
             R"(filter { author: "a" inner { author: "a" } })");
+}
+
+TEST(Query, GivesOneMemberOfAOneofAlone) {
+  Bound<Thing> bind({}, "");
+  EXPECT_EQ(bind(Query("/x?number=1")), "number: 1");
+  EXPECT_EQ(bind(Query("/x?word=a&number=1")), "refused: number");
+  EXPECT_EQ(bind(Query("/x?piece.number=1&word=a")), "refused: word");
+  EXPECT_EQ(bind(Query("/x?piece.word=a&piece.number=1")), "refused: piece.number");
 }
 
 TEST_F(QueryTest, NestingEndsWhereThatOfBodiesDoes) {

@@ -115,6 +115,9 @@ TEST_F(Routes, ABrokenEncodingIsMalformed) {
 TEST_F(Routes, ManySegmentsBecomeOneValue) {
   EXPECT_EQ(Takes("GET", "/files/a/b%20c/d"), "GET /files/{name=**}");
   EXPECT_THAT(found_.values, ElementsAre("a/b c/d"));
+  // A segment's own slash stays encoded, or nobody could tell it from those between segments.
+  EXPECT_EQ(Takes("GET", "/files/a%2Fb/c%20d"), "GET /files/{name=**}");
+  EXPECT_THAT(found_.values, ElementsAre("a%2Fb/c d"));
   EXPECT_EQ(Takes("GET", "/shelves/shelves/1/books/2"), "GET /shelves/{name=shelves/*/books/*}");
   EXPECT_THAT(found_.values, ElementsAre("shelves/1/books/2"));
   EXPECT_EQ(Takes("GET", "/shelves/shelves/1/book/2"), "nothing");
@@ -126,6 +129,7 @@ TEST_F(Routes, AVerbIsPartOfTheTemplate) {
   EXPECT_EQ(Takes("POST", "/shelves/shelves/1/x:move"), "POST /shelves/{name=shelves/**}:move");
   EXPECT_THAT(found_.values, ElementsAre("shelves/1/x"));
   EXPECT_EQ(Takes("POST", "/api/v1/orders/:cancel"), "allow GET, HEAD, OPTIONS");
+  EXPECT_EQ(Takes("POST", "/api/v1/orders/7:ship"), "allow GET, HEAD, OPTIONS");
   EXPECT_EQ(Takes("GET", "/api/v1/orders/7:cancel"), "GET /api/v1/orders/{order.id}");
   EXPECT_THAT(found_.values, ElementsAre("7:cancel"));
 }

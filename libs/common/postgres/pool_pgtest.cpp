@@ -340,17 +340,24 @@ TEST_F(DeadlineTest, AWaitForALockEndsToo) {
 }
 
 TEST_F(DeadlineTest, NoStatementBeginsPastTheDeadlineAndNothingIsKept) {
-  const DeadlineScope until(In(100));
-  EXPECT_THROW(InTransaction(*one_,
-                             [](Tx& tx) {
-                               tx.Exec(kInsert, 1, "one");
-                               EXPECT_TRUE(Eventually([] { return DeadlineScope::HasPassed(); }));
-                               tx.Exec(kInsert, 2, "two");
-                             }),
-               Unavailable);
-  EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Exec(kNames); }), Unavailable);
-  const DeadlineScope inner(In(10'000));  // lasts no longer than the outer one
-  EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Exec(kNames); }), Unavailable);
+  constexpr Statement kBegin{"SELECT nextval('begun')"};  // which no rollback takes back
+  InTransaction(pool_, [](Tx& tx) { tx.Run("CREATE SEQUENCE begun"); });
+  {
+    const DeadlineScope until(In(100));
+    EXPECT_THROW(InTransaction(*one_,
+                               [&](Tx& tx) {
+                                 tx.Exec(kInsert, 1, "one");
+                                 EXPECT_TRUE(Eventually([] { return DeadlineScope::HasPassed(); }));
+                                 tx.Exec(kBegin);
+                               }),
+                 Unavailable);
+    EXPECT_THROW(Read(*one_, [&](Tx& tx) { return tx.Exec(kBegin); }), Unavailable);
+    const DeadlineScope inner(In(10'000));  // lasts no longer than the outer one
+    EXPECT_THROW(Read(*one_, [&](Tx& tx) { return tx.Exec(kBegin); }), Unavailable);
+  }
+  const auto begun = [](Tx& tx) { return tx.Run("SELECT is_called FROM begun")[0][0].as<bool>(); };
+  EXPECT_FALSE(Read(pool_, begun));
+  EXPECT_THAT(Names(), ::testing::IsEmpty());
 }
 
 TEST_F(DeadlineTest, AWaitForAConnectionEndsToo) {
