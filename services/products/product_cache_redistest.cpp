@@ -143,14 +143,15 @@ TEST_F(ProductCacheTest, WithRedisAwayEveryReadIsAMissAtOnce) {
     cache_.Keep(1, found.lease, "one");
     cache_.Remove({1});
   }
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+  // Waiting each time would take more than a minute.
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
 }
 
 TEST_F(ProductCacheTest, ARedisThatDoesNotAnswerIsWaitedForOnce) {
   wire_.Mute();
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 1000; ++i) cache_.Find(1);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
 }
 
 TEST_F(ProductCacheTest, ACopyThatOutlivedAnOutageIsRemovedBeforeItIsServed) {
