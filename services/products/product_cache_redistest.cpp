@@ -171,6 +171,27 @@ TEST_F(ProductCacheTest, ACopyThatOutlivedAnOutageIsRemovedBeforeItIsServed) {
   EXPECT_FALSE(Copy(1));
 }
 
+// Its row of the database may be too late for the drain that is under way.
+TEST_F(ProductCacheTest, AChangeMadeWhileRedisHealsIsRemovedFromItAtOnce) {
+  Put(1, "stale");
+  std::atomic<bool> draining = false;
+  std::atomic<bool> drained = false;
+  ProductCache healing({.redis = Server(),
+                        .life = std::chrono::seconds(60),
+                        .prefix = prefix_,
+                        .drain_every = std::chrono::milliseconds(20)},
+                       [&](const ProductCache::Invalidate&) {
+                         draining = true;
+                         EXPECT_TRUE(Eventually([&] { return drained.load(); }));
+                       });
+  ASSERT_TRUE(Eventually([&] { return draining.load(); }));
+  healing.Remove({1});
+  EXPECT_EQ(direct_.Command({"EXISTS", prefix_ + "1"}), "0");
+  drained = true;
+  EXPECT_TRUE(Eventually([&] { return healing.serving(); }));
+  EXPECT_FALSE(healing.Find(1).copy);
+}
+
 TEST_F(ProductCacheTest, NothingIsServedWhileInvalidationsArePending) {
   Put(1, "stale");
   std::atomic<bool> database_away = true;
