@@ -94,10 +94,19 @@ Binding::Binding(const Descriptor* request, const std::vector<std::string>& vari
       if (!field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_INT64) {
         throw std::logic_error(field->full_name() + " is no list of versions for If-Match");
       }
-      versions_field_ = field;
+      const bool of_part = field->options().GetExtension(api::v1::part_version);
+      const FieldDescriptor*& versions = of_part ? part_versions_field_ : versions_field_;
+      if (versions != nullptr) {
+        throw std::logic_error(field->full_name() + " is a second list of versions for If-Match");
+      }
+      versions = field;
     } else if (!header.empty()) {
       headers_.emplace_back(field, header);
     }
+  }
+  if (part_versions_field_ != nullptr && versions_field_ == nullptr) {
+    throw std::logic_error(part_versions_field_->full_name() +
+                           " has no list of versions beside it");
   }
 }
 
@@ -127,10 +136,13 @@ Result<void> Binding::Bind(const HttpRequest& request, const std::vector<std::st
     }
   }
   if (versions_field_ != nullptr) {
-    const Result<std::vector<int64_t>> versions = VersionsMeant(request);
+    const Result<std::vector<TagVersion>> versions = VersionsMeant(request);
     if (!versions) return versions.refusal();
-    for (const int64_t version : *versions) {
-      message->GetReflection()->AddInt64(message, versions_field_, version);
+    const google::protobuf::Reflection& reflection = *message->GetReflection();
+    for (const TagVersion& meant : *versions) {
+      reflection.AddInt64(message, versions_field_, meant.version);
+      if (part_versions_field_ == nullptr) continue;
+      reflection.AddInt64(message, part_versions_field_, meant.part);
     }
   }
   return kDone;

@@ -5,8 +5,9 @@
 // `body: "*"` everything but path and headers comes from the body, and an empty body is {}.
 // Otherwise query parameters fill what is left, by name (JSON name, proto name or alias), nested
 // ones as a.b, lists by repeating the parameter; those that no field has are ignored. A field whose
-// header is If-Match takes the versions of its entity tags (gateway/conditional.h). What does not
-// fit is INVALID_ARGUMENT naming the field, parameter or header.
+// header is If-Match takes the versions of its entity tags (gateway/conditional.h), and one with
+// shop.api.v1.part_version those of the part, one for each. What does not fit is INVALID_ARGUMENT
+// naming the field, parameter or header.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -48,7 +49,9 @@ class Binding {
   bool whole_body_ = false;
   const google::protobuf::FieldDescriptor* body_field_ = nullptr;
   std::vector<std::pair<const google::protobuf::FieldDescriptor*, std::string>> headers_;
-  const google::protobuf::FieldDescriptor* versions_field_ = nullptr;  // of If-Match
+  // Those of If-Match.
+  const google::protobuf::FieldDescriptor* versions_field_ = nullptr;
+  const google::protobuf::FieldDescriptor* part_versions_field_ = nullptr;
 };
 
 }  // namespace shop::gateway

@@ -18,6 +18,7 @@ using shop::testing::v1::ListBooksRequest;
 using shop::testing::v1::Thing;
 using shop::testing::v1::UpdateBookRequest;
 using shop::testing::v1::WrongConditionRequest;
+using shop::testing::v1::WrongPartRequest;
 using shop::testing::v1::WrongRequest;
 
 template <typename Message>
@@ -190,7 +191,9 @@ TEST(Headers, TheVersionsOfIfMatchFillTheirField) {
   HttpRequest request = Body("{}");
   EXPECT_EQ(bind(request), "book { }");
   request.headers = {{"if-match", R"("7-0123456789abcdef", W/"8-0123456789abcdef")"}};
-  EXPECT_EQ(bind(request), "book { } if_match: 7 if_match: 0");
+  EXPECT_EQ(bind(request), "book { } if_match: 7 if_match: 0 if_copies: 0 if_copies: 0");
+  request.headers = {{"If-Match", R"("7.2-0123456789abcdef", "7.3-0123456789abcdef-gzip")"}};
+  EXPECT_EQ(bind(request), "book { } if_match: 7 if_match: 7 if_copies: 2 if_copies: 3");
   request.headers = {{"If-Match", "7"}};
   EXPECT_EQ(bind(request), "refused: If-Match");
   request.headers = {{"If-Match", "*"}};
@@ -211,6 +214,7 @@ TEST(Bindings, ThatDoNotFitTheirMessageAreRefusedAtTheStart) {
   EXPECT_THROW(binds({}, "text"), std::logic_error);
   EXPECT_THROW(binds({}, "ids"), std::logic_error);
   EXPECT_THROW(Binding(WrongConditionRequest::descriptor(), {}, ""), std::logic_error);
+  EXPECT_THROW(Binding(WrongPartRequest::descriptor(), {}, ""), std::logic_error);
 }
 
 }  // namespace

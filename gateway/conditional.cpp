@@ -1,13 +1,19 @@
 #include "gateway/conditional.h"
 
 #define XXH_INLINE_ALL
+#include <google/protobuf/descriptor.h>
 #include <xxhash.h>
 
 #include <algorithm>
 #include <charconv>
+#include <stdexcept>
+
+#include "shop/api/v1/options.pb.h"
 
 namespace shop::gateway {
 namespace {
+
+using google::protobuf::FieldDescriptor;
 
 constexpr size_t kHashDigits = 16;
 constexpr std::string_view kGzipSuffix = "-gzip";
@@ -66,24 +72,71 @@ Condition Read(const HttpRequest& request, std::string_view name) {
   return condition;
 }
 
-// Of `"12-9f86d081884c7d65"`, gzip or not: 12.
-int64_t VersionOf(const Tag& tag) {
-  if (tag.weak) return 0;
+// A whole number above zero; 0 for anything else.
+int64_t Number(std::string_view text) {
+  int64_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, number);
+  return error == std::errc() && rest == end && number > 0 ? number : 0;
+}
+
+// Of `"12.7-9f86d081884c7d65"`, gzip or not: 12 and 7.
+TagVersion VersionOf(const Tag& tag) {
+  if (tag.weak) return {};
   std::string_view text = tag.text.substr(1, tag.text.size() - 2);
   if (text.ends_with(kGzipSuffix)) text.remove_suffix(kGzipSuffix.size());
   const size_t dash = text.find('-');
-  if (dash == std::string_view::npos || text.size() - dash - 1 != kHashDigits) return 0;
-  int64_t version = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + dash, version);
-  return error == std::errc() && end == text.data() + dash && version > 0 ? version : 0;
+  if (dash == std::string_view::npos || text.size() - dash - 1 != kHashDigits) return {};
+  const std::string_view versions = text.substr(0, dash);
+  const size_t dot = versions.find('.');
+  if (dot == std::string_view::npos) return {Number(versions)};
+  const TagVersion found{Number(versions.substr(0, dot)), Number(versions.substr(dot + 1))};
+  return found.version == 0 || found.part == 0 ? TagVersion() : found;
+}
+
+// The one field with the option, which has to be an int64; nothing where there is none.
+template <typename Option>
+const FieldDescriptor* VersionField(const google::protobuf::Descriptor& message,
+                                    const Option& option) {
+  const FieldDescriptor* found = nullptr;
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor* field = message.field(i);
+    if (!field->options().GetExtension(option)) continue;
+    if (found != nullptr || field->is_repeated() ||
+        field->cpp_type() != FieldDescriptor::CPPTYPE_INT64) {
+      throw std::logic_error(field->full_name() + " is not the one int64 of a version");
+    }
+    found = field;
+  }
+  return found;
 }
 
 }  // namespace
 
-std::string EntityTag(std::string_view body, int64_t version) {
+VersionFields VersionFields::Of(const google::protobuf::Descriptor& message) {
+  VersionFields fields{VersionField(message, api::v1::version),
+                       VersionField(message, api::v1::part_version)};
+  if (fields.part != nullptr && fields.version == nullptr) {
+    throw std::logic_error(message.full_name() + " has the version of a part and none of its own");
+  }
+  return fields;
+}
+
+TagVersion VersionFields::Read(const google::protobuf::Message& message) const {
+  const auto value = [&](const FieldDescriptor* field) {
+    return field == nullptr ? 0 : message.GetReflection()->GetInt64(message, field);
+  };
+  return {value(version), value(part)};
+}
+
+std::string EntityTag(std::string_view body, const TagVersion& version) {
   static constexpr char kDigits[] = "0123456789abcdef";
   std::string tag = "\"";
-  if (version != 0) tag.append(std::to_string(version)) += '-';
+  if (version.version != 0) {
+    tag += std::to_string(version.version);
+    if (version.part != 0) tag.append(".").append(std::to_string(version.part));
+    tag += '-';
+  }
   const uint64_t hash = XXH3_64bits(body.data(), body.size());
   for (int shift = 60; shift >= 0; shift -= 4) tag += kDigits[hash >> shift & 15];
   tag += '"';
@@ -109,12 +162,12 @@ bool ClientMeans(const HttpRequest& request, std::string_view tag) {
                      [&](const Tag& meant) { return !meant.weak && meant.text == tag; });
 }
 
-Result<std::vector<int64_t>> VersionsMeant(const HttpRequest& request) {
+Result<std::vector<TagVersion>> VersionsMeant(const HttpRequest& request) {
   const Condition condition = Read(request, "if-match");
   if (condition.malformed) {
     return InvalidField("If-Match", "must be * or a list of entity tags such as \"12-0a1b\"");
   }
-  std::vector<int64_t> versions;
+  std::vector<TagVersion> versions;
   for (const Tag& tag : condition.tags) versions.push_back(VersionOf(tag));
   return versions;
 }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "gateway/testing/library.pb.h"
+
 namespace shop::gateway {
 namespace {
 
@@ -20,9 +22,11 @@ HttpRequest With(std::vector<std::pair<std::string_view, std::string_view>> head
 
 TEST(EntityTag, IsOfTheBodyAndItsVersion) {
   EXPECT_THAT(EntityTag("body"), MatchesRegex("\"[0-9a-f]{16}\""));
-  EXPECT_THAT(EntityTag("body", 12), MatchesRegex("\"12-[0-9a-f]{16}\""));
+  EXPECT_THAT(EntityTag("body", {12}), MatchesRegex("\"12-[0-9a-f]{16}\""));
+  EXPECT_THAT(EntityTag("body", {12, 7}), MatchesRegex("\"12[.]7-[0-9a-f]{16}\""));
   EXPECT_NE(EntityTag("body"), EntityTag("Body"));
-  EXPECT_NE(EntityTag("body", 1), EntityTag("body", 2));
+  EXPECT_NE(EntityTag("body", {1}), EntityTag("body", {2}));
+  EXPECT_NE(EntityTag("body", {1, 1}), EntityTag("body", {1, 2}));
   EXPECT_EQ(GzipTag("\"a\""), "\"a-gzip\"");
 }
 
@@ -60,14 +64,29 @@ TEST(IfMatch, IsComparedStrongly) {
   EXPECT_FALSE(ClientMeans(With({{"If-Match", "\"x\""}}), kTag));
 }
 
+TEST(VersionFields, AreThoseOfTheMessage) {
+  testing::v1::Book book;
+  const VersionFields fields = VersionFields::Of(*book.GetDescriptor());
+  EXPECT_EQ(fields.Read(book), TagVersion());
+  book.set_version(12);
+  book.set_copies_version(7);
+  EXPECT_EQ(fields.Read(book), (TagVersion{12, 7}));
+  EXPECT_EQ(VersionFields::Of(*testing::v1::EchoResponse::descriptor()).version, nullptr);
+  EXPECT_THROW(VersionFields::Of(*testing::v1::WrongPartVersion::descriptor()), std::logic_error);
+}
+
 TEST(IfMatch, GivesTheVersionsOfItsTags) {
   const auto versions = [](std::string_view value) {
     return *VersionsMeant(With({{"If-Match", value}}));
   };
-  EXPECT_THAT(versions(kTag), ElementsAre(12));
-  EXPECT_THAT(versions(GzipTag(kTag)), ElementsAre(12));
-  EXPECT_THAT(versions(EntityTag("body", 9007199254740993)), ElementsAre(9007199254740993));
-  EXPECT_THAT(versions("\"12-0123456789abcdef\", \"13-0123456789abcdef\""), ElementsAre(12, 13));
+  EXPECT_THAT(versions(kTag), ElementsAre(TagVersion{12}));
+  EXPECT_THAT(versions(GzipTag(kTag)), ElementsAre(TagVersion{12}));
+  EXPECT_THAT(versions(GzipTag(EntityTag("body", {12, 7}))), ElementsAre(TagVersion{12, 7}));
+  constexpr int64_t kBeyondDoubles = 9007199254740993;
+  EXPECT_THAT(versions(EntityTag("body", {kBeyondDoubles, kBeyondDoubles})),
+              ElementsAre(TagVersion{kBeyondDoubles, kBeyondDoubles}));
+  EXPECT_THAT(versions("\"12-0123456789abcdef\", \"13.1-0123456789abcdef\""),
+              ElementsAre(TagVersion{12}, TagVersion{13, 1}));
   EXPECT_THAT(versions("*"), IsEmpty());
   EXPECT_THAT(*VersionsMeant(With({})), IsEmpty());
 }
@@ -76,9 +95,11 @@ TEST(IfMatch, AWeakOrForeignTagIsVersionZero) {
   for (const std::string_view value :
        {"W/\"12-0123456789abcdef\"", "\"\"", "\"x\"", "\"12\"", "\"12-\"", "\"12-0123\"",
         "\"-0123456789abcdef\"", "\"0123456789abcdef\"", "\"-1-0123456789abcdef\"",
-        "\"+1-0123456789abcdef\"", "\"1.5-0123456789abcdef\"", "\"-gzip\"",
-        "\"99999999999999999999-0123456789abcdef\""}) {
-    EXPECT_THAT(*VersionsMeant(With({{"If-Match", value}})), ElementsAre(0)) << value;
+        "\"+1-0123456789abcdef\"", "\"1.5.5-0123456789abcdef\"", "\"1.-0123456789abcdef\"",
+        "\".5-0123456789abcdef\"", "\"1.0-0123456789abcdef\"", "\"1.x-0123456789abcdef\"",
+        "\"-gzip\"", "\"99999999999999999999-0123456789abcdef\"",
+        "\"1.99999999999999999999-0123456789abcdef\""}) {
+    EXPECT_THAT(*VersionsMeant(With({{"If-Match", value}})), ElementsAre(TagVersion())) << value;
   }
 }
 

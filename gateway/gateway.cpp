@@ -105,7 +105,7 @@ struct Endpoint {
   bool raw = false;
   bool is_public = false;
   bool has_etag = false;
-  const FieldDescriptor* version = nullptr;   // of the response, when it has one
+  VersionFields versions = {};                // of the response
   std::string cache_tag = {};                 // where answers may be kept
   const FieldDescriptor* cache_id = nullptr;  // of the request, where they are about one thing
   std::vector<std::string> changes = {};      // the tags of what a call may change
@@ -114,21 +114,6 @@ struct Endpoint {
 // Whether the method only reads.
 bool IsRead(std::string_view method) {
   return method == "GET" || method == "HEAD";
-}
-
-// The field with shop.api.v1.version, nothing where there is none.
-const FieldDescriptor* VersionField(const google::protobuf::Descriptor& message) {
-  const FieldDescriptor* found = nullptr;
-  for (int i = 0; i < message.field_count(); ++i) {
-    const FieldDescriptor* field = message.field(i);
-    if (!field->options().GetExtension(api::v1::version)) continue;
-    if (found != nullptr || field->is_repeated() ||
-        field->cpp_type() != FieldDescriptor::CPPTYPE_INT64) {
-      throw std::logic_error(field->full_name() + " is not the one int64 of a version");
-    }
-    found = field;
-  }
-  return found;
 }
 
 // The field that names what a kept answer is about, nothing where it is about all there is. Throws
@@ -428,7 +413,7 @@ void Gateway::State::AddRoute(const MethodDescriptor* method, const HttpBinding&
   if (answer.status() != 0) endpoint->status = answer.status();
   endpoint->raw = answer.raw();
   endpoint->is_public = rpc::IsPublic(*method);
-  endpoint->version = VersionField(*method->output_type());
+  endpoint->versions = VersionFields::Of(*method->output_type());
   endpoint->cache_tag = method->options().GetExtension(api::v1::cache).tag();
   endpoint->cache_id = cache_id;
   endpoints.push_back(std::move(endpoint));
@@ -439,7 +424,7 @@ void Gateway::State::MarkTagged() {
   for (const auto& endpoint : endpoints) {
     if (endpoint->status != 200) continue;
     endpoint->has_etag = IsRead(endpoint->http_method);
-    if (endpoint->version == nullptr) continue;
+    if (endpoint->versions.version == nullptr) continue;
     if (endpoint->http_method != "PUT" && endpoint->http_method != "PATCH") continue;
     // As a path, a template is taken by what has its literals and a variable where it has one.
     const std::optional<size_t> route = router.Find("GET", endpoint->path_template).route;
@@ -576,10 +561,7 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
     response.body = Envelope(endpoint.status, *reply->message);
   }
   if (endpoint.has_etag) {
-    const Message& answer = *reply->message;
-    response.etag = EntityTag(
-        response.body,
-        endpoint.version ? answer.GetReflection()->GetInt64(answer, endpoint.version) : 0);
+    response.etag = EntityTag(response.body, endpoint.versions.Read(*reply->message));
   }
   if (kept) {
     KeptBody body{std::move(response.body)};

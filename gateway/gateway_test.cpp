@@ -1144,6 +1144,13 @@ TEST_F(GatewayTest, AVersionIsAPartOfItsTag) {
   EXPECT_EQ(updated.headers.at("etag"), tag);
 }
 
+TEST_F(GatewayTest, TheVersionOfAPartStandsBehindIt) {
+  const Response updated =
+      Exchange(Post("/api/v1/books/70", R"({"title":"Title","version":3,"copiesVersion":12})",
+                    Admin() + "Content-Type: application/json\r\n", "PATCH"));
+  EXPECT_THAT(updated.headers.at("etag"), MatchesRegex("\"3[.]12-[0-9a-f]{16}\""));
+}
+
 TEST_F(GatewayTest, AChangeHappensOnlyToTheVersionThatTheClientMeans) {
   const std::string tag = Exchange(Get("/api/v1/books/70")).headers.at("etag");
   const auto update = [this](const std::string& condition) {

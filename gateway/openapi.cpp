@@ -358,6 +358,7 @@ class Document {
       const FieldDescriptor& field = *request.field(i);
       const std::string& header = field.options().GetExtension(api::v1::header);
       if (header == "If-Match") {
+        if (field.options().GetExtension(api::v1::part_version)) continue;  // of the same header
         parameters.push_back(Reference("parameters", header));
       } else if (!header.empty()) {
         parameters.push_back(Parameter(field, header, "header", false));
