@@ -108,24 +108,33 @@ void ProductCache::Keep(int64_t id, const std::string& lease, const std::string&
 }
 
 void ProductCache::Remove(const std::vector<int64_t>& ids) {
+  RemoveNow(ids, settings_.changed_channel);
+}
+
+void ProductCache::RemoveSold(const std::vector<int64_t>& ids) {
+  RemoveNow(ids, settings_.sold_channel);
+}
+
+void ProductCache::RemoveNow(const std::vector<int64_t>& ids, const std::string& channel) {
   if (!reachable_) return;  // the next drain begins later than this commit, and does it
   try {
-    Delete(ids);
+    Delete(ids, channel);
   } catch (const Unavailable& error) {
     Failed(error);
   }
 }
 
-void ProductCache::Delete(const std::vector<int64_t>& ids) {
+void ProductCache::Delete(const std::vector<int64_t>& ids, const std::string& channel) {
+  if (ids.empty()) return;
   std::vector<std::string> words{"EVAL", kDeleteScript, std::to_string(2 * ids.size())};
-  std::string changed;
+  std::string names;
   for (const int64_t id : ids) {
     words.push_back(CopyKey(id));
     words.push_back(LeaseKey(id));
-    changed += (changed.empty() ? "" : " ") + std::to_string(id);
+    names += (names.empty() ? "" : " ") + std::to_string(id);
   }
-  words.push_back(settings_.channel);
-  words.push_back(std::move(changed));
+  words.push_back(channel);
+  words.push_back(std::move(names));
   redis_.Command(words);
 }
 
@@ -146,9 +155,10 @@ void ProductCache::DrainOnce() {
     return;
   }
   try {
-    drain_([this](const std::vector<int64_t>& ids) {
+    drain_([this](const std::vector<int64_t>& changed, const std::vector<int64_t>& sold) {
       try {
-        Delete(ids);
+        Delete(changed, settings_.changed_channel);
+        Delete(sold, settings_.sold_channel);
       } catch (const Unavailable& error) {
         Failed(error);
         throw;

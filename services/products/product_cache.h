@@ -43,15 +43,18 @@ class ProductCache {
     redis::Settings redis;
     std::chrono::seconds life{300};  // CACHE_TTL_SECONDS
     std::string prefix = "products:";
-    std::string channel = "products:changed";
+    std::string changed_channel = "products:changed";
+    std::string sold_channel = "products:sold";
     std::chrono::milliseconds drain_every{1000};
 
     static Settings Read(Env& env);
   };
 
   // Calls `invalidate` with every product whose pending invalidation the database knows of, and
-  // forgets those for which it returned.
-  using Invalidate = std::function<void(const std::vector<int64_t>&)>;
+  // forgets those for which it returned: those that have changed, and those of which only stock
+  // moved.
+  using Invalidate =
+      std::function<void(const std::vector<int64_t>& changed, const std::vector<int64_t>& sold)>;
   using Drain = std::function<void(const Invalidate& invalidate)>;
 
   // `drain` is called from a thread of this object's own, and may throw.
@@ -65,9 +68,11 @@ class ProductCache {
   Found Find(int64_t id);
   // Puts in what was read from the database after Find gave this lease.
   void Keep(int64_t id, const std::string& lease, const std::string& copy);
-  // After the commit of a change: the copies go, and whoever listens on the channel is told the
-  // ids.
+  // After the commit of a change: the copies go, and the ids are published on the channel.
   void Remove(const std::vector<int64_t>& ids);
+  // The same where only stock moved, which lists may show a little later: the ids are published on
+  // a channel of their own.
+  void RemoveSold(const std::vector<int64_t>& ids);
 
   // Whether copies are read now.
   bool serving() const { return healed_ == failures_; }
@@ -75,7 +80,8 @@ class ProductCache {
  private:
   std::string CopyKey(int64_t id) const;
   std::string LeaseKey(int64_t id) const;
-  void Delete(const std::vector<int64_t>& ids);
+  void RemoveNow(const std::vector<int64_t>& ids, const std::string& channel);
+  void Delete(const std::vector<int64_t>& ids, const std::string& channel);
   void Failed(const std::exception& error);
   void DrainOnce();
   void DrainUntilStopped();

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "common/core/result.h"
+#include "common/testing/listener.h"
 #include "common/testing/servers.h"
 #include "common/testing/wire.h"
 
@@ -24,20 +25,26 @@ class Pending {
     const std::lock_guard lock(mutex_);
     ids_.push_back(id);
   }
+  void AddSold(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    sold_.push_back(id);
+  }
   bool empty() {
     const std::lock_guard lock(mutex_);
     return ids_.empty();
   }
   void Drain(const ProductCache::Invalidate& invalidate) {
     const std::lock_guard lock(mutex_);
-    if (ids_.empty()) return;
-    invalidate(ids_);
+    if (ids_.empty() && sold_.empty()) return;
+    invalidate(ids_, sold_);
     ids_.clear();
+    sold_.clear();
   }
 
  private:
   std::mutex mutex_;
   std::vector<int64_t> ids_;
+  std::vector<int64_t> sold_;
 };
 
 class ProductCacheTest : public ::testing::Test {
@@ -67,6 +74,8 @@ class ProductCacheTest : public ::testing::Test {
   ProductCache cache_{{.redis = ThroughWire(),
                        .life = std::chrono::seconds(60),
                        .prefix = prefix_,
+                       .changed_channel = prefix_ + "changed",
+                       .sold_channel = prefix_ + "sold",
                        .drain_every = std::chrono::milliseconds(20)},
                       [this](const ProductCache::Invalidate& remove) { pending_.Drain(remove); }};
 };
@@ -130,6 +139,32 @@ TEST_F(ProductCacheTest, APendingInvalidationIsMadeLater) {
   Put(1, "one");
   pending_.Add(1);
   EXPECT_TRUE(Eventually([&] { return !Copy(1); }));
+}
+
+// Gateways end all their lists for the one, and none for the other.
+TEST_F(ProductCacheTest, WhatWasSoldIsPublishedApartFromWhatHasChanged) {
+  testing::Listener listener(Server(), {prefix_ + "changed", prefix_ + "sold"});
+  Put(1, "one");
+  Put(2, "two");
+  Put(3, "three");
+  cache_.RemoveSold({1, 2});
+  EXPECT_FALSE(Copy(1));
+  EXPECT_FALSE(Copy(2));
+  EXPECT_EQ(Copy(3), "three");
+  cache_.Remove({3, 4});
+  EXPECT_FALSE(Copy(3));
+  EXPECT_EQ(listener.Next(), prefix_ + "sold: 1 2");
+  EXPECT_EQ(listener.Next(), prefix_ + "changed: 3 4");
+}
+
+TEST_F(ProductCacheTest, WhatIsMadeLaterIsPublishedAsWhatItWas) {
+  testing::Listener listener(Server(), {prefix_ + "changed", prefix_ + "sold"});
+  Put(1, "one");
+  pending_.AddSold(1);
+  EXPECT_EQ(listener.Next(), prefix_ + "sold: 1");
+  EXPECT_FALSE(Copy(1));
+  pending_.Add(2);
+  EXPECT_EQ(listener.Next(), prefix_ + "changed: 2");
 }
 
 TEST_F(ProductCacheTest, WithRedisAwayEveryReadIsAMissAtOnce) {
@@ -201,7 +236,7 @@ TEST_F(ProductCacheTest, NothingIsServedWhileInvalidationsArePending) {
                           .drain_every = std::chrono::milliseconds(20)},
                          [&](const ProductCache::Invalidate& remove) {
                            if (database_away) throw Unavailable("the database is away");
-                           remove({1});
+                           remove({1}, {});
                          });
   EXPECT_FALSE(Eventually([&] { return restarted.Find(1).copy.has_value(); },
                           std::chrono::milliseconds(200)));

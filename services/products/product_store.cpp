@@ -12,8 +12,9 @@
 #define PRODUCT_COLUMNS                                                                  \
   "id, name, description, price, on_hand - reserved AS stock, seller_id,"                \
   " images, category, (date_part('epoch', created_at) * 1000000)::bigint AS created_at," \
-  " (date_part('epoch', updated_at) * 1000000)::bigint AS updated_at, version"
-#define PRODUCT_COLUMN_COUNT 11
+  " (date_part('epoch', updated_at) * 1000000)::bigint AS updated_at, version,"          \
+  " stock_version"
+#define PRODUCT_COLUMN_COUNT 12
 
 namespace shop::products {
 namespace {
@@ -102,21 +103,28 @@ constexpr Statement kInsert{
     "  INSERT INTO products (name, description, price, on_hand, seller_id, category, images)"
     "  VALUES ($1, $2, $3, $4, $5, $6, " IMAGES_OF("$7", "$8") ") RETURNING *),"
     " ledger AS ("
-    "  INSERT INTO stock_movements (product_id, kind, on_hand)"
-    "  SELECT id, 'RECEIVED', on_hand FROM made WHERE on_hand > 0),"
+    "  INSERT INTO stock_movements (product_id, kind, on_hand, by_user)"
+    "  SELECT id, 'RECEIVED', on_hand, $9::bigint FROM made WHERE on_hand > 0),"
     " words AS (" KEEP_WORDS("made") ")"
     " SELECT " PRODUCT_COLUMNS " FROM made"};
 
-// Whether the version is one of those that a change is for: any, where none is named.
-#define IS_WANTED(versions) \
-  "(" versions "::bigint[] = '{}' OR version = ANY(" versions "::bigint[]))"
+// Whether the version is one of those that a change is for: any, where none is named. Where the
+// change sets `stock`, the stock version has to be the one that is named beside it.
+#define IS_WANTED(versions, stock_versions, stock)               \
+  "(" versions                                                   \
+  "::bigint[] = '{}' OR EXISTS ("                                \
+  "  SELECT FROM unnest(" versions "::bigint[], " stock_versions \
+  "::bigint[])"                                                  \
+  "    AS wanted(content, stock)"                                \
+  "  WHERE wanted.content = version AND (" stock                 \
+  "::bigint IS NULL OR wanted.stock = stock_version)))"
 
 // `old` takes the row's lock and so reads its newest version: a reservation made meanwhile is in
 // it, and in the one the update sees; of two changes for one version the later finds it changed.
 // Answers one row where there is such a product, without an id where its version is another.
 constexpr Statement kUpdate{
     "WITH old AS ("
-    "  SELECT id AS old_id, on_hand, " IS_WANTED("$10") " AS wanted FROM products"
+    "  SELECT id AS old_id, on_hand, " IS_WANTED("$10", "$11", "$6") " AS wanted FROM products"
     "  WHERE id = $1 AND deleted_at IS NULL AND ($2::bigint IS NULL OR seller_id = $2) FOR UPDATE),"
     " changed AS ("
     "  UPDATE products p SET"
@@ -127,12 +135,14 @@ constexpr Statement kUpdate{
     "    category = nullif(coalesce($7, p.category), ''),"
     "    images = CASE WHEN $8::text[] IS NULL THEN p.images ELSE " IMAGES_OF("$8", "$9") " END,"
     "    version = p.version + 1,"
+    "    stock_version = p.stock_version"
+    "      + (coalesce($6::bigint + p.reserved, p.on_hand) <> p.on_hand)::int,"
     "    updated_at = now()"
     "  FROM old WHERE p.id = old_id AND wanted"
     "  RETURNING p.*, p.on_hand - old.on_hand AS moved),"
     " ledger AS ("
-    "  INSERT INTO stock_movements (product_id, kind, on_hand)"
-    "  SELECT id, 'SET', moved FROM changed WHERE moved <> 0),"
+    "  INSERT INTO stock_movements (product_id, kind, on_hand, by_user)"
+    "  SELECT id, 'SET', moved, $12::bigint FROM changed WHERE moved <> 0),"
     " words AS (" KEEP_WORDS("(SELECT name FROM changed WHERE $3 IS NOT NULL) AS renamed") "),"
     " stale AS ("
     "  INSERT INTO cache_invalidations (product_id) SELECT id FROM changed)"
@@ -142,7 +152,7 @@ constexpr Statement kUpdate{
 // Answers one row where there is such a product: whether it was deleted.
 constexpr Statement kDelete{
     "WITH old AS ("
-    "  SELECT id AS old_id, " IS_WANTED("$3") " AS wanted FROM products"
+    "  SELECT id AS old_id, " IS_WANTED("$3", "'{}'", "NULL") " AS wanted FROM products"
     "  WHERE id = $1 AND deleted_at IS NULL AND ($2::bigint IS NULL OR seller_id = $2) FOR UPDATE),"
     " gone AS ("
     "  UPDATE products p SET deleted_at = now(), version = version + 1"
@@ -155,7 +165,8 @@ constexpr Statement kDelete{
 // pending.
 constexpr Statement kTakeInvalidations{R"sql(
     WITH taken AS (SELECT id FROM cache_invalidations ORDER BY id LIMIT $1 FOR UPDATE)
-    DELETE FROM cache_invalidations c USING taken WHERE c.id = taken.id RETURNING product_id)sql"};
+    DELETE FROM cache_invalidations c USING taken WHERE c.id = taken.id
+    RETURNING product_id, stock_only)sql"};
 
 constexpr int64_t kWorthRemembering = 1000;
 constexpr std::chrono::seconds kRemembered{10};
@@ -384,9 +395,8 @@ std::pair<std::string, std::string> ImageArrays(const Request& request) {
   return {postgres::Array(urls), postgres::Array(indexes)};
 }
 
-template <typename Request>
-std::string Wanted(const Request& request) {
-  return postgres::Array(std::vector(request.if_versions().begin(), request.if_versions().end()));
+std::string Array(const google::protobuf::RepeatedField<int64_t>& values) {
+  return postgres::Array(std::vector<int64_t>(values.begin(), values.end()));
 }
 
 void ReadImages(std::string_view json, v1::Product* product) {
@@ -427,8 +437,9 @@ v1::Product ProductStore::ToProduct(const pqxx::row& row) const {
   SetTime(row[8].as<int64_t>(), product.mutable_created_at());
   SetTime(row[9].as<int64_t>(), product.mutable_updated_at());
   product.set_version(row[10].as<int64_t>());
+  product.set_stock_version(row[11].as<int64_t>());
   return product;
-}  // namespace
+}
 
 ProductPage ProductStore::ToPage(const pqxx::result& rows, const Page& page) const {
   ProductPage found;
@@ -551,18 +562,18 @@ std::vector<v1::Quote> ProductStore::Quote(const std::vector<int64_t>& ids) {
 }
 
 v1::Product ProductStore::Insert(const v1::CreateProductRequest& product,
-                                 std::optional<int64_t> seller_id) {
+                                 std::optional<int64_t> seller_id, std::optional<int64_t> by) {
   const auto [urls, indexes] = ImageArrays(product);
   const std::optional<std::string> category =
       product.has_category() ? std::optional(product.category()) : std::nullopt;
   return InTransaction(db_, [&, &urls = urls, &indexes = indexes](Tx& tx) {
     return ToProduct(tx.Exec(kInsert, product.name(), product.description(), product.price(),
-                             product.stock(), seller_id, category, urls, indexes)[0]);
+                             product.stock(), seller_id, category, urls, indexes, by)[0]);
   });
 }
 
 Result<v1::Product> ProductStore::Update(const v1::UpdateProductRequest& change,
-                                         std::optional<int64_t> owner) {
+                                         std::optional<int64_t> owner, std::optional<int64_t> by) {
   const auto sent = [](bool has, const auto& value) {
     return has ? std::optional(value) : std::nullopt;
   };
@@ -578,7 +589,8 @@ Result<v1::Product> ProductStore::Update(const v1::UpdateProductRequest& change,
         tx.Exec(kUpdate, change.id(), owner, sent(change.has_name(), change.name()),
                 sent(change.has_description(), change.description()),
                 sent(change.has_price(), change.price()), sent(change.has_stock(), change.stock()),
-                category, sent(gallery, urls), sent(gallery, indexes), Wanted(change));
+                category, sent(gallery, urls), sent(gallery, indexes), Array(change.if_versions()),
+                Array(change.if_stock_versions()), by);
     if (changed.empty()) return NoSuchProduct(change.id());
     if (changed[0]["id"].is_null()) return VersionChanged();
     return ToProduct(changed[0]);
@@ -588,23 +600,24 @@ Result<v1::Product> ProductStore::Update(const v1::UpdateProductRequest& change,
 Result<void> ProductStore::Delete(const v1::DeleteProductRequest& request,
                                   std::optional<int64_t> owner) {
   return InTransaction(db_, [&](Tx& tx) -> Result<void> {
-    const pqxx::result gone = tx.Exec(kDelete, request.id(), owner, Wanted(request));
+    const pqxx::result gone = tx.Exec(kDelete, request.id(), owner, Array(request.if_versions()));
     if (gone.empty()) return NoSuchProduct(request.id());
     if (!gone[0][0].as<bool>()) return VersionChanged();
     return kDone;
   });
 }
 
-void ProductStore::DrainInvalidations(
-    const std::function<void(const std::vector<int64_t>&)>& invalidate) {
+void ProductStore::DrainInvalidations(const Invalidate& invalidate) {
   for (int64_t taken = kInvalidationsAtOnce; taken == kInvalidationsAtOnce;) {
     taken = InTransaction(db_, [&](Tx& tx) -> int64_t {
-      std::vector<int64_t> ids;
-      for (const pqxx::row& row : tx.Exec(kTakeInvalidations, kInvalidationsAtOnce)) {
-        ids.push_back(row[0].as<int64_t>());
+      const pqxx::result rows = tx.Exec(kTakeInvalidations, kInvalidationsAtOnce);
+      std::vector<int64_t> changed;
+      std::vector<int64_t> sold;
+      for (const pqxx::row& row : rows) {
+        (row[1].as<bool>() ? sold : changed).push_back(row[0].as<int64_t>());
       }
-      if (!ids.empty()) invalidate(ids);
-      return static_cast<int64_t>(ids.size());
+      if (!rows.empty()) invalidate(changed, sold);
+      return std::ssize(rows);
     });
   }
 }

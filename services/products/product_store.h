@@ -57,15 +57,22 @@ class ProductStore {
   // Those of the ids that are in the catalogue.
   std::vector<v1::Quote> Quote(const std::vector<int64_t>& ids);
 
-  v1::Product Insert(const v1::CreateProductRequest& product, std::optional<int64_t> seller_id);
+  // `by` is who does it, for the ledger of its stock.
+  v1::Product Insert(const v1::CreateProductRequest& product, std::optional<int64_t> seller_id,
+                     std::optional<int64_t> by = {});
   // With an owner only a product that is theirs is found. Where the request names versions, another
-  // one is refused as VersionChanged(); of two at once for one version one wins.
-  Result<v1::Product> Update(const v1::UpdateProductRequest& change, std::optional<int64_t> owner);
+  // one is refused as VersionChanged(), and another stock version where it sets the stock; of two
+  // at once for one version one wins.
+  Result<v1::Product> Update(const v1::UpdateProductRequest& change, std::optional<int64_t> owner,
+                             std::optional<int64_t> by = {});
   Result<void> Delete(const v1::DeleteProductRequest& request, std::optional<int64_t> owner);
 
   // Calls `invalidate` with products whose cached copies are stale and, when it returns, forgets
-  // that they were; again until none is left. May name a product more than once.
-  void DrainInvalidations(const std::function<void(const std::vector<int64_t>&)>& invalidate);
+  // that they were; again until none is left: those that have changed, and those of which only
+  // stock moved. May name a product more than once, and in both.
+  using Invalidate =
+      std::function<void(const std::vector<int64_t>& changed, const std::vector<int64_t>& sold)>;
+  void DrainInvalidations(const Invalidate& invalidate);
 
  private:
   v1::Product ToProduct(const pqxx::row& row) const;

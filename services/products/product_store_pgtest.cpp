@@ -212,6 +212,40 @@ TEST_F(ProductStoreTest, AChangeForAnotherVersionChangesNothing) {
   EXPECT_EQ(store_.Delete(deletion, std::nullopt).refusal().code, Code::kNotFound);
 }
 
+TEST_F(ProductStoreTest, AStockThatHasMovedIsSetOnlyByWhoKnowsIt) {
+  const int64_t id = Add("Lamp", 100, 5);
+  Value("UPDATE products SET reserved = 1, stock_version = 2 RETURNING 1");
+  v1::UpdateProductRequest change;
+  change.set_id(id);
+  change.set_price(1);
+  change.add_if_versions(1);
+  change.add_if_stock_versions(1);
+  EXPECT_TRUE(store_.Update(change, std::nullopt)) << "a sale is no change of the price";
+
+  change.set_stock(5);
+  const auto refused = [&] {
+    const Result<v1::Product> product = store_.Update(change, std::nullopt);
+    return !product && product.refusal().reason == "VERSION_CHANGED";
+  };
+  change.set_if_versions(0, 2);
+  EXPECT_TRUE(refused());
+  change.clear_if_stock_versions();
+  EXPECT_TRUE(refused()) << "a tag from before stock had versions";
+  // The pairs count, not what is in both lists.
+  change.add_if_stock_versions(1);
+  change.add_if_versions(1);
+  change.add_if_stock_versions(2);
+  EXPECT_TRUE(refused());
+  EXPECT_EQ(Value("SELECT on_hand FROM products"), "5");
+  change.add_if_versions(2);
+  change.add_if_stock_versions(2);
+  EXPECT_TRUE(store_.Update(change, std::nullopt));
+  EXPECT_EQ(Value("SELECT on_hand FROM products"), "6");
+
+  change.clear_if_versions();
+  EXPECT_TRUE(store_.Update(change, std::nullopt)) << "without If-Match it is set";
+}
+
 TEST_F(ProductStoreTest, OfManyChangesForOneVersionOneIsMade) {
   const int64_t id = Add("Lamp");
   constexpr int kRounds = 20;
@@ -538,8 +572,10 @@ TEST_F(ProductStoreTest, WhatChangesAProductMarksItsCopyStale) {
   const int64_t desk = Add("Desk");
   const auto drained = [&] {
     std::vector<int64_t> all;
-    store_.DrainInvalidations(
-        [&](const std::vector<int64_t>& ids) { all.insert(all.end(), ids.begin(), ids.end()); });
+    store_.DrainInvalidations([&](const auto& changed, const auto& sold) {
+      EXPECT_THAT(sold, IsEmpty());
+      all.insert(all.end(), changed.begin(), changed.end());
+    });
     return all;
   };
   EXPECT_THAT(drained(), IsEmpty());
@@ -557,10 +593,11 @@ TEST_F(ProductStoreTest, AnInvalidationThatFailedStaysPending) {
   v1::UpdateProductRequest change;
   change.set_id(lamp);
   EXPECT_TRUE(store_.Update(change, std::nullopt));
-  EXPECT_THROW(store_.DrainInvalidations([](const auto&) { throw Unavailable("Redis is away"); }),
+  EXPECT_THROW(store_.DrainInvalidations(
+                   [](const auto&, const auto&) { throw Unavailable("Redis is away"); }),
                Unavailable);
   std::vector<int64_t> pending;
-  store_.DrainInvalidations([&](const std::vector<int64_t>& ids) { pending = ids; });
+  store_.DrainInvalidations([&](const auto& changed, const auto&) { pending = changed; });
   EXPECT_THAT(pending, ElementsAre(lamp));
 }
 
@@ -569,7 +606,7 @@ TEST_F(ProductStoreTest, MoreInvalidationsThanABatchAreAllDrained) {
       "WITH i AS (INSERT INTO cache_invalidations (product_id) SELECT generate_series(1, 2500)"
       " RETURNING 1) SELECT count(*) FROM i");
   size_t drained = 0;
-  store_.DrainInvalidations([&](const std::vector<int64_t>& ids) { drained += ids.size(); });
+  store_.DrainInvalidations([&](const auto& changed, const auto&) { drained += changed.size(); });
   EXPECT_EQ(drained, 2500u);
   EXPECT_EQ(Value("SELECT count(*) FROM cache_invalidations"), "0");
 }

@@ -50,6 +50,8 @@ rpc::Service ProductsService::Methods() {
       .On("CreateProduct", this, &ProductsService::CreateProduct)
       .On("UpdateProduct", this, &ProductsService::UpdateProduct)
       .On("DeleteProduct", this, &ProductsService::DeleteProduct)
+      .On("AdjustStock", this, &ProductsService::AdjustStock)
+      .On("ListStockMovements", this, &ProductsService::ListStockMovements)
       .On("QuoteProducts", this, &ProductsService::QuoteProducts)
       .On("ReserveStock", this, &ProductsService::ReserveStock)
       .On("BatchReserveStock", this, &ProductsService::BatchReserveStock)
@@ -89,8 +91,8 @@ Result<v1::Product> ProductsService::GetProduct(const Call&, const v1::GetProduc
   const ProductCache::Found cached = cache_.Find(request.id());
   v1::Product copy;
   if (cached.copy) {
-    // Releases before versions put in copies that have none.
-    if (copy.ParseFromString(*cached.copy) && copy.version() != 0) return copy;
+    // Releases before versions of stock put in copies that have none.
+    if (copy.ParseFromString(*cached.copy) && copy.stock_version() != 0) return copy;
     cache_.Remove({request.id()});
   }
 
@@ -104,7 +106,7 @@ Result<v1::Product> ProductsService::CreateProduct(const Call& call,
                                                    const v1::CreateProductRequest& request) {
   std::optional<int64_t> seller_id = OwnerFilter(call.caller);
   if (!seller_id && request.has_seller_id()) seller_id = request.seller_id();
-  v1::Product product = store_.Insert(request, seller_id);
+  v1::Product product = store_.Insert(request, seller_id, call.caller.user_id);
   cache_.Remove({product.id()});  // it has no copy, and lists that were kept lack it
   return product;
 }
@@ -115,7 +117,8 @@ Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
       std::ranges::find(request.clear(), "images") != request.clear().end()) {
     return InvalidField("clear", "names images, which are sent too");
   }
-  Result<v1::Product> product = store_.Update(request, OwnerFilter(call.caller));
+  Result<v1::Product> product =
+      store_.Update(request, OwnerFilter(call.caller), call.caller.user_id);
   if (product) cache_.Remove({request.id()});
   return product;
 }
@@ -126,6 +129,24 @@ Result<google::protobuf::Empty> ProductsService::DeleteProduct(
   if (!deleted) return deleted.refusal();
   cache_.Remove({request.id()});
   return google::protobuf::Empty();
+}
+
+Result<v1::AdjustStockResponse> ProductsService::AdjustStock(
+    const Call& call, const v1::AdjustStockRequest& request) {
+  Result<v1::AdjustStockResponse> adjusted = postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    return Adjust(tx, request, OwnerFilter(call.caller), call.caller.user_id);
+  });
+  if (adjusted) cache_.RemoveSold({request.id()});
+  return adjusted;
+}
+
+Result<v1::ListStockMovementsResponse> ProductsService::ListStockMovements(
+    const Call& call, const v1::ListStockMovementsRequest& request) {
+  const Result<Page> page = PageOf(request, kMovementCursorValues);
+  if (!page) return page.refusal();
+  return postgres::Read(db_, [&](postgres::Tx& tx) {
+    return Movements(tx, request.id(), OwnerFilter(call.caller), *page);
+  });
 }
 
 Result<v1::QuoteProductsResponse> ProductsService::QuoteProducts(
@@ -165,15 +186,15 @@ Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
       postgres::InTransaction(db_, [&](postgres::Tx& tx) { return Reserve(tx, orders); });
 
   v1::BatchReserveStockResponse response;
-  std::set<int64_t> changed;
+  std::set<int64_t> sold;
   for (size_t i = 0; i < orders.size(); ++i) {
     v1::ReserveStockResponse* one = response.add_responses();
     one->set_reserved(decisions[i].reserved);
     for (const v1::Shortage& shortage : decisions[i].shortages) *one->add_shortages() = shortage;
     if (!one->reserved()) continue;
-    for (const auto& [product, quantity] : orders[i].quantities) changed.insert(product);
+    for (const auto& [product, quantity] : orders[i].quantities) sold.insert(product);
   }
-  if (!changed.empty()) cache_.Remove({changed.begin(), changed.end()});
+  if (!sold.empty()) cache_.RemoveSold({sold.begin(), sold.end()});
   return response;
 }
 
@@ -181,7 +202,7 @@ Result<v1::ReleaseStockResponse> ProductsService::ReleaseStock(
     const Call&, const v1::ReleaseStockRequest& request) {
   const ReleaseOutcome outcome = postgres::InTransaction(
       db_, [&](postgres::Tx& tx) { return Release(tx, request.order_uuid(), request.order_id()); });
-  if (!outcome.products.empty()) cache_.Remove(outcome.products);
+  if (!outcome.products.empty()) cache_.RemoveSold(outcome.products);
   v1::ReleaseStockResponse response;
   response.set_released(outcome.released);
   return response;

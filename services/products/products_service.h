@@ -28,6 +28,10 @@ class ProductsService {
   Result<v1::Product> UpdateProduct(const Call& call, const v1::UpdateProductRequest& request);
   Result<google::protobuf::Empty> DeleteProduct(const Call& call,
                                                 const v1::DeleteProductRequest& request);
+  Result<v1::AdjustStockResponse> AdjustStock(const Call& call,
+                                              const v1::AdjustStockRequest& request);
+  Result<v1::ListStockMovementsResponse> ListStockMovements(
+      const Call& call, const v1::ListStockMovementsRequest& request);
   Result<v1::QuoteProductsResponse> QuoteProducts(const Call& call,
                                                   const v1::QuoteProductsRequest& request);
   Result<v1::ReserveStockResponse> ReserveStock(const Call& call,

@@ -9,6 +9,7 @@
 #include "common/rpc/server.h"
 #include "common/rpc/testing.h"
 #include "common/testing/database.h"
+#include "common/testing/listener.h"
 #include "common/testing/servers.h"
 #include "products_migrations.h"
 
@@ -29,7 +30,7 @@ constexpr char kUuid[] = "00000000-0000-4000-8000-000000000001";
 class ProductsServiceTest : public ::testing::Test {
  protected:
   explicit ProductsServiceTest(ProductCache::Settings cache = WithRedis(std::chrono::hours(1)))
-      : cache_(std::move(cache), [this](const ProductCache::Invalidate& remove) {
+      : redis_(cache), cache_(std::move(cache), [this](const ProductCache::Invalidate& remove) {
           store_.DrainInvalidations(remove);
         }) {}
 
@@ -41,6 +42,8 @@ class ProductsServiceTest : public ::testing::Test {
     });
     ProductCache::Settings settings = ProductCache::Settings::Read(env);
     settings.prefix = testing::UniqueName() + ":";
+    settings.changed_channel = settings.prefix + "changed";
+    settings.sold_channel = settings.prefix + "sold";
     settings.drain_every = drain_every;
     return settings;
   }
@@ -107,6 +110,19 @@ class ProductsServiceTest : public ::testing::Test {
   Result<v1::ReserveStockResponse> Reserve(const v1::ReserveStockRequest& request) {
     return Call<v1::ReserveStockResponse>(callers_.Service("stock"), "ReserveStock", request);
   }
+  Result<v1::AdjustStockResponse> Adjust(const testing::Credentials& who, int64_t id, int64_t delta,
+                                         v1::StockReason reason = v1::STOCK_REASON_CORRECTION) {
+    v1::AdjustStockRequest request;
+    request.set_id(id);
+    request.set_delta(delta);
+    request.set_reason(reason);
+    return Call<v1::AdjustStockResponse>(who, "AdjustStock", request);
+  }
+  Result<v1::ListStockMovementsResponse> Ledger(const testing::Credentials& who, int64_t id) {
+    v1::ListStockMovementsRequest request;
+    request.set_id(id);
+    return Call<v1::ListStockMovementsResponse>(who, "ListStockMovements", request);
+  }
   Result<v1::ListProductsResponse> Search(const std::string& q) {
     v1::SearchProductsRequest request;
     request.set_q(q);
@@ -143,6 +159,7 @@ class ProductsServiceTest : public ::testing::Test {
   postgres::Pool db_{database_.settings()};
   const bool migrated_ = (postgres::Migrate(db_, {kProductsMigrations}), true);
   ProductStore store_{db_, "EUR"};
+  const ProductCache::Settings redis_;
   ProductCache cache_;
   ProductsService service_{db_, store_, cache_};
   rpc::Identity identity_{{"products", "", testing::kServiceKey}, callers_.Keys()};
@@ -209,26 +226,87 @@ TEST_F(ProductsServiceTest, ACachedProductIsTheSameAsOneFromTheDatabase) {
   EXPECT_EQ(Get(made->id())->SerializeAsString(), first);
 }
 
-TEST_F(ProductsServiceTest, ACopyOfAReleaseWithoutVersionsIsNotTaken) {
+TEST_F(ProductsServiceTest, ACopyOfAReleaseWithoutVersionsOfStockIsNotTaken) {
   CacheIsServing();
   const int64_t id = Made();
   v1::Product old = *Get(id);
-  old.clear_version();
+  old.clear_stock_version();
   cache_.Remove({id});
   cache_.Keep(id, cache_.Find(id).lease, old.SerializeAsString());
   ASSERT_EQ(cache_.Find(id).copy, old.SerializeAsString());
-  EXPECT_EQ(Get(id)->version(), 1);
-  EXPECT_EQ(Get(id)->version(), 1);
+  EXPECT_EQ(Get(id)->stock_version(), 1);
+  EXPECT_EQ(Get(id)->stock_version(), 1);
   v1::Product copy;
   ASSERT_TRUE(copy.ParseFromString(cache_.Find(id).copy.value()));
-  EXPECT_EQ(copy.version(), 1);
+  EXPECT_EQ(copy.stock_version(), 1);
 }
 
-TEST_F(ProductsServiceTest, ASaleCountsTheVersionOn) {
-  const int64_t id = Made();
-  EXPECT_EQ(Get(id)->version(), 1);
+TEST_F(ProductsServiceTest, ASaleMakesNoEditOfTheContentStale) {
+  const int64_t id = Made(1);
+  const v1::Product read = *Get(id);
+  EXPECT_TRUE(Reserve(Order(id, {1}))->reserved());
+  v1::UpdateProductRequest edit;
+  edit.set_id(id);
+  edit.set_stock(read.stock());
+  edit.add_if_versions(read.version());
+  edit.add_if_stock_versions(read.stock_version());
+  const Result<v1::Product> refused = Call<v1::Product>(Seller(), "UpdateProduct", edit);
+  EXPECT_EQ(Outcome(refused), "FAILED_PRECONDITION") << "the last piece would be sold twice";
+  EXPECT_EQ(refused.refusal().reason, "VERSION_CHANGED");
+  edit.clear_stock();
+  edit.set_description("Bright.");
+  EXPECT_EQ(Outcome(Call<v1::Product>(Seller(), "UpdateProduct", edit)), "OK");
+  EXPECT_EQ(Get(id)->stock(), 0);
+}
+
+TEST_F(ProductsServiceTest, StockIsAdjustedByItsSellerAndAdmins) {
+  CacheIsServing();
+  const int64_t id = Made(5);
+  EXPECT_EQ(Get(id)->stock(), 5);
+  EXPECT_EQ(Outcome(Adjust({}, id, 2)), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Adjust(As(7, ROLE_USER), id, 2)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Adjust(As(kRival, ROLE_SELLER), id, 2)), "NOT_FOUND");
+  EXPECT_EQ(Adjust(Seller(), id, 2)->movement().user_id(), kSeller);
+  EXPECT_EQ(Get(id)->stock(), 7) << "the next read sees it";
+  EXPECT_EQ(Adjust(Admin(), id, -1)->stock(), 6);
+
+  EXPECT_EQ(Outcome(Ledger({}, id)), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Ledger(As(7, ROLE_USER), id)), "PERMISSION_DENIED");
+  EXPECT_EQ(Outcome(Ledger(As(kRival, ROLE_SELLER), id)), "NOT_FOUND");
+  EXPECT_THAT(Ledger(Admin(), id)->items(), SizeIs(3));
+  const Result<v1::ListStockMovementsResponse> ledger = Ledger(Seller(), id);
+  ASSERT_THAT(ledger->items(), SizeIs(3));
+  EXPECT_EQ(ledger->items(2).user_id(), kSeller) << "who made the product";
+}
+
+TEST_F(ProductsServiceTest, AnAdjustmentHasADeltaAndAReason) {
+  const int64_t id = Made(5);
+  EXPECT_EQ(Field(Adjust(Seller(), id, 0)), "delta");
+  EXPECT_EQ(Field(Adjust(Seller(), id, 1'000'000'001)), "delta");
+  EXPECT_EQ(Field(Adjust(Seller(), id, 1, v1::STOCK_REASON_UNSPECIFIED)), "reason");
+  EXPECT_EQ(Field(Adjust(Seller(), id, 1, static_cast<v1::StockReason>(99))), "reason");
+  EXPECT_EQ(Field(Adjust(Seller(), id, 1, v1::STOCK_REASON_LOST)), "delta");
+  EXPECT_EQ(Get(id)->stock(), 5);
+}
+
+TEST_F(ProductsServiceTest, SalesArePublishedApartFromChanges) {
+  CacheIsServing();
+  testing::Listener listener(redis_.redis, {redis_.changed_channel, redis_.sold_channel});
+  const int64_t id = Made(5);
+  const std::string changed = redis_.changed_channel + ": " + std::to_string(id);
+  const std::string sold = redis_.sold_channel + ": " + std::to_string(id);
+  EXPECT_EQ(listener.Next(), changed);
   EXPECT_TRUE(Reserve(Order(id, {2}))->reserved());
-  EXPECT_EQ(Get(id)->version(), 2);
+  EXPECT_EQ(listener.Next(), sold);
+  v1::ReleaseStockRequest release;
+  release.set_order_uuid(kUuid);
+  release.set_order_id(1);
+  EXPECT_TRUE(Call<v1::ReleaseStockResponse>(callers_.Service("stock"), "ReleaseStock", release));
+  EXPECT_EQ(listener.Next(), sold);
+  EXPECT_TRUE(Adjust(Seller(), id, 1));
+  EXPECT_EQ(listener.Next(), sold);
+  EXPECT_TRUE(Reprice(Seller(), id, 1));
+  EXPECT_EQ(listener.Next(), changed);
 }
 
 TEST_F(ProductsServiceTest, AnothersProductIsNotFoundWhateverItsVersion) {

@@ -99,3 +99,22 @@ class AnOrderThatWasPlaced(Case):
         self.assertIn("53.29", text)
         self.assertRegex(text, rf"\b{self.order}\b")
         self.assertTrue(re.search("Mouse", text) and re.search("Pen", text), text)
+
+
+class TheLastPiece(Case):
+    def test_that_was_sold_since_a_seller_looked_is_not_put_back(self):
+        lamp = self.boss.make_product("Lamp", Decimal("49.99"), 1)
+        read = self.shop.call("GET", f"/products/{lamp}")
+        tag = {"If-Match": read.headers["ETag"]}
+        self.assertEqual(1, read.data["stock"])
+        buyer = Person(self.shop, "buyer")
+        self.assertEqual("PROCESSING", buyer.wait_until_decided(buyer.order(lamp)))
+
+        stale = self.boss.call("PUT", f"/products/{lamp}", read.data, headers=tag)
+        self.assertEqual(412, stale.status, stale)
+        late = buyer.order(lamp)
+        self.assertEqual("CANCELLED", buyer.wait_until_decided(late), "the piece was sold twice")
+
+        edit = self.boss.call("PUT", f"/products/{lamp}", {"description": "Bright."}, headers=tag)
+        self.assertEqual(200, edit.status, f"a sale made the edit of a description stale: {edit}")
+        self.assertEqual(0, edit.data["stock"])
