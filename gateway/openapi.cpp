@@ -38,12 +38,10 @@ const google::protobuf::DescriptorPool& CommentedPool() {
   return *pool;
 }
 
-template <typename Element>
-std::string CommentOf(const Element* element) {
-  google::protobuf::SourceLocation location;
-  if (element == nullptr || !element->GetSourceLocation(&location)) return {};
+// The comment's lines as one.
+std::string OneLine(const std::string& comment) {
   std::string text;
-  for (const char c : location.leading_comments) {
+  for (const char c : comment) {
     if (c == '\n') {
       if (!text.empty() && text.back() != ' ') text += ' ';
     } else if (c != ' ' || (!text.empty() && text.back() != ' ')) {
@@ -52,6 +50,13 @@ std::string CommentOf(const Element* element) {
   }
   while (!text.empty() && text.back() == ' ') text.pop_back();
   return text;
+}
+
+template <typename Element>
+std::string CommentOf(const Element* element) {
+  google::protobuf::SourceLocation location;
+  if (element == nullptr || !element->GetSourceLocation(&location)) return {};
+  return OneLine(location.leading_comments);
 }
 
 // A comment may end with what the thing looks like, as JSON: `Example: "Silent Mouse"`.
@@ -72,8 +77,16 @@ std::string Comment(const Descriptor& message) {
 std::string Comment(const FieldDescriptor& field) {
   return Prose(CommentOf(CommentedPool().FindFieldByName(field.full_name())));
 }
+// What stands over the service, or else over its package.
 std::string Comment(const ServiceDescriptor& service) {
-  return CommentOf(CommentedPool().FindServiceByName(service.full_name()));
+  const ServiceDescriptor* found = CommentedPool().FindServiceByName(service.full_name());
+  std::string comment = CommentOf(found);
+  google::protobuf::SourceLocation location;
+  const std::vector<int> package{google::protobuf::FileDescriptorProto::kPackageFieldNumber};
+  if (comment.empty() && found != nullptr && found->file()->GetSourceLocation(package, &location)) {
+    comment = OneLine(location.leading_comments);
+  }
+  return comment;
 }
 
 // The example in the field's comment, "" without one.
@@ -109,6 +122,26 @@ std::string LowerCase(std::string text) {
   std::ranges::transform(text, text.begin(),
                          [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
+}
+
+// Under which name people find the service's operations: OrdersService is "Orders".
+std::string GroupName(const ServiceDescriptor& service) {
+  static constexpr std::string_view kSuffix = "Service";
+  std::string_view name = service.name();
+  if (name.ends_with(kSuffix)) name.remove_suffix(kSuffix.size());
+  std::string group;
+  for (const char c : name) {
+    if (!group.empty() && std::isupper(static_cast<unsigned char>(c)) != 0) group += ' ';
+    group += c;
+  }
+  return group;
+}
+
+// The first sentence, without its full stop.
+std::string Summary(const std::string& comment) {
+  std::string summary = comment.substr(0, comment.find(". "));
+  if (summary.ends_with('.')) summary.pop_back();
+  return summary;
 }
 
 std::string RoleName(int role) {
@@ -159,7 +192,8 @@ constexpr ErrorKind kErrors[] = {
      "The body is not JSON in UTF-8, or is compressed"},
     {422, "IDEMPOTENCY_KEY_REUSED", "the Idempotency-Key was used with another request",
      "The Idempotency-Key was used with another request"},
-    {429, "RESOURCE_EXHAUSTED", "too many attempts", "Too many requests", "Retry-After"},
+    {429, "RESOURCE_EXHAUSTED", "too much is sent at once from this address",
+     "Too much is sent at once from one address, or too many sign in at once", "Retry-After"},
     {431, "HEADER_TOO_LARGE", "the header is too large", "The headers are too large"},
     {500, "INTERNAL", "something went wrong on our side", "A fault of the platform"},
     {503, "UNAVAILABLE", "the service is away for the moment", "A service is away or busy",
@@ -183,8 +217,9 @@ class Document {
          "Amounts are decimals with two digits, ids are numbers below 2^53, times are RFC 3339 in "
          "UTC. Unknown fields of a body are ignored; null counts as not sent. A method that a path "
          "does not have is 405, with `Allow` and a body like every other error's. Every read can "
-         "be "
-         "asked for with HEAD, every path with OPTIONS."},
+         "be asked for with HEAD, every path with OPTIONS. A connection more than a client may "
+         "have "
+         "is answered 429, and one more than all may have together 503."},
         {"license", json::object{{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}};
     document["servers"] = json::array{json::object{{"url", "/"}}};
     document["tags"] = std::move(tags_);
@@ -238,7 +273,8 @@ class Document {
       }
     }
     if (bound)
-      tags_.push_back(json::object{{"name", service.name()}, {"description", Comment(service)}});
+      tags_.push_back(
+          json::object{{"name", GroupName(service)}, {"description", Comment(service)}});
   }
 
   // `number` counts the method's bindings from 1.
@@ -250,8 +286,8 @@ class Document {
     json::object operation;
     const std::string comment = Comment(method);
     operation["operationId"] = method.name() + (number == 1 ? "" : std::to_string(number));
-    operation["tags"] = json::array{method.service()->name()};
-    operation["summary"] = comment.substr(0, comment.find(". "));
+    operation["tags"] = json::array{GroupName(*method.service())};
+    operation["summary"] = Summary(comment);
     json::array roles;
     std::string who;
     bool open = false;
@@ -263,9 +299,9 @@ class Document {
     operation["description"] = comment + (comment.empty() ? "" : "\n\n") +
                                (open ? "Anybody may call it." : "Who may call it: " + who + ".");
     operation["x-roles"] = std::move(roles);
+    // Swagger UI puts a lock where there is any.
     operation["security"] =
-        open ? json::array{json::object{}, json::object{{"bearer", json::array{}}}}
-             : json::array{json::object{{"bearer", json::array{}}}};
+        open ? json::array{} : json::array{json::object{{"bearer", json::array{}}}};
 
     const bool tagged = IsTagged(method, http);
     const bool reads = http.method == "GET";
@@ -291,7 +327,8 @@ class Document {
                                    {"X-Request-Id", Reference("headers", "X-Request-Id")}}}};
     }
     for (const ErrorKind& error : kErrors) {
-      if (CanAnswer(error.status, request, http, open, !variables.empty())) {
+      if (CanAnswer(error.status, request, http, open, !variables.empty()) ||
+          (error.status == 412 && reads && tagged)) {
         const std::string code = std::to_string(error.status);
         responses[code] = Reference("responses", "E" + code);
       }
@@ -338,6 +375,7 @@ class Document {
       case 408:
       case 413:
       case 415:
+      case 429:
         return !http.body.empty();
       case 422:
         return HasHeader(request, "Idempotency-Key");
@@ -368,7 +406,10 @@ class Document {
             Parameter(field, field.json_name(), "query", RulesOf(field).required()));
       }
     }
-    if (conditional) parameters.push_back(Reference("parameters", "If-None-Match"));
+    if (conditional) {
+      parameters.push_back(Reference("parameters", "If-None-Match"));
+      parameters.push_back(Reference("parameters", "If-Match-Read"));
+    }
     parameters.push_back(Reference("parameters", "X-Request-Id"));
     parameters.push_back(Reference("parameters", "Request-Timeout"));
     return parameters;
@@ -496,9 +537,12 @@ class Document {
     seconds["minimum"] = 0;
     json::object if_match = parameter(
         "If-Match", "Entity tags, or `*`: nothing is done unless one is that of what is there.",
-        std::move(tags));
+        tags);
     if_match["example"] = "*";
     return {{"If-Match", std::move(if_match)},
+            {"If-Match-Read",
+             parameter("If-Match", "Entity tags, or `*`: 412 unless one is that of the answer.",
+                       std::move(tags))},
             {"If-None-Match",
              parameter("If-None-Match",
                        "Entity tags, or `*`: 304 where one is that of the answer. Anything else is "

@@ -105,8 +105,55 @@ TEST(OpenApi, AnOperationSaysWhoMayCallIt) {
   const json::value& create = At("/paths/~1api~1v1~1products/post");
   EXPECT_EQ(json::serialize(create.at("x-roles")), R"(["SELLER","ADMIN"])");
   EXPECT_EQ(json::serialize(create.at("security")), R"([{"bearer":[]}])");
-  EXPECT_EQ(json::serialize(At("/paths/~1api~1v1~1products/get/security")),
-            R"([{},{"bearer":[]}])");
+}
+
+TEST(OpenApi, OnlyWhatNeedsATokenHasALock) {
+  for (const auto& [path, item] : At("/paths").as_object()) {
+    for (const auto& [verb, operation] : item.as_object()) {
+      const std::string roles = json::serialize(operation.at("x-roles"));
+      const bool is_public = roles.find("GUEST") != std::string::npos;
+      EXPECT_EQ(operation.at("security").as_array().empty(), is_public) << verb << ' ' << path;
+    }
+  }
+  EXPECT_EQ(json::serialize(At("/paths/~1api~1v1~1products/get/security")), "[]");
+}
+
+TEST(OpenApi, GroupsAreNamedForPeople) {
+  EXPECT_EQ(json::serialize(At("/paths/~1api~1v1~1orders/post/tags")), R"(["Orders"])");
+  std::set<std::string> groups;
+  for (const json::value& tag : At("/tags").as_array()) {
+    groups.insert(std::string(tag.at("name").as_string()));
+    EXPECT_FALSE(tag.at("description").as_string().empty()) << tag.at("name");
+  }
+  for (const char* group : {"Auth", "Users", "Products", "Cart", "Orders"}) {
+    EXPECT_TRUE(groups.contains(group)) << group;
+  }
+}
+
+TEST(OpenApi, EveryOperationHasASummary) {
+  for (const auto& [path, item] : At("/paths").as_object()) {
+    for (const auto& [verb, operation] : item.as_object()) {
+      const json::string& summary = operation.at("summary").as_string();
+      EXPECT_FALSE(summary.empty()) << verb << ' ' << path;
+      EXPECT_FALSE(summary.ends_with(".")) << summary;
+    }
+  }
+}
+
+TEST(OpenApi, AReadSaysWhatBecomesOfConditions) {
+  const json::value& read = At("/paths/~1api~1v1~1products~1{id}/get");
+  const std::string parameters = json::serialize(read.at("parameters"));
+  EXPECT_THAT(parameters, HasSubstr("#/components/parameters/If-Match-Read"));
+  EXPECT_THAT(parameters, HasSubstr("#/components/parameters/If-None-Match"));
+  for (const char* status : {"304", "412"}) {
+    EXPECT_TRUE(read.at("responses").as_object().contains(status)) << status;
+  }
+  EXPECT_EQ(At("/components/parameters/If-Match-Read/name").as_string(), "If-Match");
+}
+
+TEST(OpenApi, OnlyWhoSendsABodyCanSendTooMuch) {
+  EXPECT_FALSE(At("/paths/~1api~1v1~1products/get/responses").as_object().contains("429"));
+  EXPECT_TRUE(At("/paths/~1api~1v1~1products/post/responses").as_object().contains("429"));
 }
 
 // docs/access.md is AccessTable under a heading. When this fails, make the file anew from what it
