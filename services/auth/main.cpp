@@ -41,6 +41,8 @@ int main() {
   kafka::Consumer consumer(config.kafka, "auth", {"users"}, db, auth::AuthEventHandlers(),
                            {.after_commit = [&] { relay.Wake(); }});
   const rpc::Server server(config.server, identity, {service.Methods()});
+  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
+  process.AddDegradation("the consumer of users", [&] { return consumer.ready(); });
   std::optional<auth::OperatorAccount> operator_account;
   if (config.operator_account) {
     operator_account.emplace(service, *config.operator_account);

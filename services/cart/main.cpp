@@ -18,5 +18,6 @@ int main() {
   const shop::rpc::Channel products(config.products_address, &identity);
   shop::cart::CartService service(store, products, config.currency);
   const shop::rpc::Server server(config.server, identity, {service.Methods()});
+  process.WatchReadiness("MongoDB", [&] { store.Ping(); });
   return process.RunUntilStopped();
 }

@@ -30,6 +30,7 @@ int main() {
   const shop::kafka::Consumer consumer(config.kafka, "notification", {"orders"}, db,
                                        shop::notification::OrderHandlers(),
                                        {.after_commit = [&] { relay.Wake(); }});
+  process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
   process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

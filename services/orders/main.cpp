@@ -38,6 +38,9 @@ int main() {
   // Apart from the above, so that a cart service that is away holds up no order.
   const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart),
                               {.batch = kCartBatch});
-  process.AddReadiness("Kafka", [&] { return consumer.ready(); });
+  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
+  // Orders are taken all the same: they stay PENDING, and carts keep what was ordered.
+  process.AddDegradation("the consumer of stock", [&] { return consumer.ready(); });
+  process.AddDegradation("the consumer of orders for carts", [&] { return carts.ready(); });
   return process.RunUntilStopped();
 }

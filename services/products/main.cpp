@@ -25,5 +25,6 @@ int main() {
   products::ProductsService service(db, store, cache);
   rpc::Identity identity(config.identity);
   rpc::Server server(config.server, identity, {service.Methods()});
+  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   return process.RunUntilStopped();
 }

@@ -28,6 +28,7 @@ int main() {
   const shop::kafka::Consumer consumer(config.kafka, "shipping", {"orders"}, db,
                                        shop::shipping::OrderHandlers(),
                                        {.after_commit = [&] { relay.Wake(); }});
-  process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
+  process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
+  process.AddDegradation("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

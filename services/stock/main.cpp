@@ -30,6 +30,7 @@ int main() {
   const kafka::Consumer consumer(config.kafka, "stock", {"orders"}, db,
                                  stock::EventHandlers(products),
                                  {.after_commit = [&] { relay.Wake(); }, .batch = kBatch});
-  process.AddReadiness("Kafka", [&] { return consumer.ready(); });
+  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
+  process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

@@ -19,5 +19,6 @@ int main() {
   rpc::Identity identity(config.identity);
   users::UsersService service(db, [&] { relay.Wake(); });
   const rpc::Server server(config.server, identity, {service.Methods()});
+  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   return process.RunUntilStopped();
 }

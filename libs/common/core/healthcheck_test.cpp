@@ -47,20 +47,20 @@ class HealthcheckTest : public testing::Test {
 };
 
 TEST_F(HealthcheckTest, AProcessThatAnswersIsHealthyReadyOrNot) {
-  const AdminServer server("127.0.0.1", port_, [] { return "Kafka"; });
+  const AdminServer server("127.0.0.1", port_, [] { return ReadinessReport{"Kafka", ""}; });
   EXPECT_EQ(Check(settings_).code, 0);
   EXPECT_EQ(Check(settings_ + " BIND_HOST=0.0.0.0").code, 0);
 }
 
 TEST_F(HealthcheckTest, WhatIsMissingIsSaid) {
-  const AdminServer server("127.0.0.1", port_, [] { return "Kafka"; });
+  const AdminServer server("127.0.0.1", port_, [] { return ReadinessReport{"Kafka", ""}; });
   const Outcome outcome = Check(settings_, "/readyz");
   EXPECT_EQ(outcome.code, 1);
   EXPECT_EQ(outcome.said, "not ready: Kafka\n");
 }
 
 TEST_F(HealthcheckTest, AReadyProcessIsReady) {
-  const AdminServer server("127.0.0.1", port_, [] { return ""; });
+  const AdminServer server("127.0.0.1", port_, [] { return ReadinessReport(); });
   EXPECT_EQ(Check(settings_, "/readyz").code, 0);
 }
 

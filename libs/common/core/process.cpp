@@ -11,9 +11,9 @@
 #include <mutex>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "common/core/addresses.h"
+#include "common/core/readiness.h"
 #include "common/telemetry/admin_server.h"
 #include "common/telemetry/log.h"
 
@@ -38,18 +38,12 @@ struct Process::State {
   bool stopping = false;
   bool started = false;
   std::atomic<bool> running = false;
-  std::vector<std::pair<std::string, std::function<bool()>>> readiness;
+  Readiness readiness;
   std::unique_ptr<AdminServer> admin;
   std::thread signals;
 
-  std::string Missing() {
-    if (!running) return "starting or stopping";
-    const std::lock_guard lock(mutex);
-    std::string missing;
-    for (const auto& [what, holds] : readiness) {
-      if (!holds()) missing += (missing.empty() ? "" : ", ") + what;
-    }
-    return missing;
+  ReadinessReport Report() const {
+    return running ? readiness.Report() : ReadinessReport{"starting or stopping", ""};
   }
 
   void AwaitSignal() {
@@ -105,7 +99,7 @@ void Process::Start() {
   }
   try {
     state_->admin = std::make_unique<AdminServer>(
-        host, port, [state = state_.get()] { return state->Missing(); });
+        host, port, [state = state_.get()] { return state->Report(); });
   } catch (const std::exception& error) {
     log::Error("cannot open the admin port",
                {{"host", host}, {"port", port}, {"error", error.what()}});
@@ -134,8 +128,16 @@ void Process::WaitFor(std::string_view what, const std::function<void()>& attemp
 }
 
 void Process::AddReadiness(std::string what, std::function<bool()> check) {
-  const std::lock_guard lock(state_->mutex);
-  state_->readiness.emplace_back(std::move(what), std::move(check));
+  state_->readiness.Require(std::move(what), std::move(check));
+}
+
+void Process::AddDegradation(std::string what, std::function<bool()> check) {
+  state_->readiness.Prefer(std::move(what), std::move(check));
+}
+
+void Process::WatchReadiness(const std::string& what, std::function<void()> attempt) {
+  const auto check = std::make_shared<BackgroundCheck>(what, std::move(attempt));
+  AddReadiness(what, [check] { return check->holds(); });
 }
 
 int Process::RunUntilStopped() {
@@ -144,9 +146,9 @@ int Process::RunUntilStopped() {
     state_->running = !state_->stopping;
     if (state_->running) log::Info("ready");
     state_->changed.wait(lock, [&] { return state_->stopping; });
-    // The checks belong to parts that are destroyed from here on.
-    state_->readiness.clear();
   }
+  // The checks belong to parts that are destroyed from here on.
+  state_->readiness.Clear();
   return 0;
 }
 

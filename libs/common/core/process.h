@@ -6,6 +6,7 @@
 //     process.Start();                       // exits 2, naming every wrong variable
 //     postgres::Pool db(config.postgres);
 //     process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {…}); });
+//     process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 //     …                                      // build the other parts
 //     return process.RunUntilStopped();      // then the parts are destroyed in reverse order
 //   }
@@ -45,9 +46,18 @@ class Process {
   // process with code 0 when it is told to stop meanwhile.
   void WaitFor(std::string_view what, const std::function<void()>& attempt);
 
-  // /readyz answers 200 only while every check holds and the process is not stopping. `check` is
-  // called from the admin thread and must answer at once.
+  // What /readyz says (telemetry/admin_server.h). The rule: a process is ready when it can answer
+  // calls, or do the one thing it is for where nobody calls it. What it does besides, in its own
+  // time, makes it degraded while it cannot: nobody else would do that work sooner if it got no
+  // calls. docs/decisions/0022 has the reasons, docs/runbook.md what each process looks at.
+  //
+  // `check` is called from the admin thread and must answer at once.
   void AddReadiness(std::string what, std::function<bool()> check);
+  void AddDegradation(std::string what, std::function<bool()> check);
+  // For what may take its time, such as asking a database: `attempt` throws while `what` is away. A
+  // thread of its own calls it every second and remembers how that went. It ends before
+  // RunUntilStopped returns, so `attempt` should give up by itself within a second or two.
+  void WatchReadiness(const std::string& what, std::function<void()> attempt);
 
   // Ready from here on; returns the exit code after SIGTERM or SIGINT, once not ready.
   int RunUntilStopped();

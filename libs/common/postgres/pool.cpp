@@ -20,6 +20,7 @@ using std::chrono::milliseconds;
 
 constexpr int kConflictAttempts = 6;
 constexpr int kConnectionAttempts = 3;
+constexpr std::chrono::seconds kPingLimit{2};
 constexpr std::string_view kQueryCanceled = "57014";
 
 std::string Quoted(const std::string& value) {
@@ -389,6 +390,11 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
     }
     PauseBeforeAttempt(attempt);
   }
+}
+
+void Ping(Pool& pool) {
+  const DeadlineScope limit(std::chrono::steady_clock::now() + kPingLimit);
+  pool.RunOutside([](Tx& tx) { tx.Run("SELECT 1"); });
 }
 
 std::string Array(const std::vector<int64_t>& values) {

@@ -207,6 +207,9 @@ auto InTransaction(Pool& pool, Work&& work) {
   }
 }
 
+// Throws unless the database answers within two seconds, a wait for a connection included.
+void Ping(Pool& pool);
+
 // A parameter for `= ANY($1)` and unnest($1), with a cast to bigint[] or text[] in the SQL.
 std::string Array(const std::vector<int64_t>& values);
 std::string Array(const std::vector<std::string>& values);
