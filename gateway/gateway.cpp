@@ -10,6 +10,9 @@
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <charconv>
@@ -45,6 +48,12 @@ using google::protobuf::ServiceDescriptor;
 
 // Below it, compressing costs more than it saves on the wire: it all fits into one packet.
 constexpr size_t kGzipFrom = 1024;
+
+// A request whose token names a key that is being fetched waits this long, and so many of them: the
+// others are told to try again.
+constexpr std::chrono::milliseconds kKeyPatience{1000};
+constexpr std::chrono::milliseconds kFirstKeyPause{10};  // until it is looked again; doubles
+constexpr size_t kMostWaitingForKeys = 100;
 
 // The counters of one route and method, found without a lock once a status has come up.
 class RouteMetrics {
@@ -213,6 +222,15 @@ Result<std::chrono::milliseconds> TimeoutOf(const HttpRequest& request,
   return most;
 }
 
+// Counts for as long as it lives.
+struct Counted {
+  explicit Counted(std::atomic<size_t>& counter) : counter(counter) { ++counter; }
+  ~Counted() { --counter; }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  std::atomic<size_t>& counter;
+};
+
 // What is known of a request while it is answered.
 struct Exchange {
   explicit Exchange(const HttpRequest& request)
@@ -315,6 +333,7 @@ struct Gateway::State {
   asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
                                              const std::vector<std::string>& values);
   asio::awaitable<Result<Caller>> WhoCalls(std::string_view token);
+  asio::awaitable<std::optional<Result<Caller>>> CheckToken(std::string_view token);
   HttpResponse Options(const Exchange& exchange, const std::string& allow) const;
   HttpResponse Readiness() const;
   HttpResponse OnlyGet(const Exchange& exchange) const;
@@ -352,6 +371,7 @@ struct Gateway::State {
                                   .Register(Metrics())
                                   .Add({});
   std::atomic<size_t> running = 0;
+  std::atomic<size_t> waiting_for_keys = 0;
   std::atomic<bool> stopping = false;
   asio::thread_pool token_checks{1};  // destroyed first: what it runs uses the rest
 };
@@ -371,6 +391,7 @@ Gateway::Gateway(const Settings& settings, const Services& services, auth::Token
   }
   state_->MarkTagged();
   state_->MarkChanges();
+  tokens.Prepare();
   std::set<std::string> headers{"Authorization", "Content-Type",    "Grpc-Timeout", "If-Match",
                                 "If-None-Match", "Request-Timeout", "X-Request-Id", "traceparent"};
   for (const auto& endpoint : state_->endpoints) {
@@ -576,25 +597,47 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
   co_return response;
 }
 
+// Waiting for a key takes no thread, so that who names a key that nobody knows holds up nobody
+// else.
 asio::awaitable<Result<Caller>> Gateway::State::WhoCalls(std::string_view token) {
   if (std::optional<Caller> caller = tokens.Recall(token)) co_return *std::move(caller);
-  // A signature takes its time, and the keys may have to be fetched.
+  std::optional<Result<Caller>> caller = co_await CheckToken(token);
+  if (caller) co_return *std::move(caller);
+
+  const Refusal cannot_tell{Code::kUnavailable, "the token's key cannot be had at the moment"};
+  const Counted waiting(waiting_for_keys);
+  if (waiting_for_keys > kMostWaitingForKeys) co_return cannot_tell;
+  asio::steady_timer timer(co_await asio::this_coro::executor);
+  const auto end = std::chrono::steady_clock::now() + kKeyPatience;
+  for (auto pause = kFirstKeyPause; !caller && std::chrono::steady_clock::now() < end; pause *= 2) {
+    boost::system::error_code stopped;
+    timer.expires_after(pause);
+    co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, stopped));
+    if (stopped) break;
+    caller = co_await CheckToken(token);
+  }
+  co_return caller ? *std::move(caller) : Result<Caller>(cannot_tell);
+}
+
+// On a thread of its own, as a signature takes its time. Nothing while the token's key is fetched.
+asio::awaitable<std::optional<Result<Caller>>> Gateway::State::CheckToken(std::string_view token) {
+  using Outcome = std::optional<Result<Caller>>;
   const auto check = [this, token](auto handler) {
     asio::any_io_executor executor = asio::get_associated_executor(handler);
     asio::post(token_checks, [this, token, executor = std::move(executor),
                               handler = std::move(handler)]() mutable {
-      Result<Caller> caller = Refusal{Code::kUnavailable, "tokens cannot be checked"};
+      Outcome outcome = Refusal{Code::kUnavailable, "tokens cannot be checked"};
       try {
-        caller = tokens.Verify(token);
+        outcome = tokens.Check(token);
       } catch (const std::exception& error) {
         log::Error("cannot check a token", {{"error", error.what()}});
       }
-      asio::post(executor, [caller = std::move(caller), handler = std::move(handler)]() mutable {
-        std::move(handler)(std::move(caller));
+      asio::post(executor, [outcome = std::move(outcome), handler = std::move(handler)]() mutable {
+        std::move(handler)(std::move(outcome));
       });
     });
   };
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Result<Caller>)>(
+  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>, void(Outcome)>(
       check, asio::use_awaitable);
 }
 
@@ -611,16 +654,20 @@ HttpResponse Gateway::State::Options(const Exchange& exchange, const std::string
 
 HttpResponse Gateway::State::Readiness() const {
   const std::vector<std::string> missing = Missing();
-  const bool is_stopping = stopping;
-  HttpResponse response{missing.empty() && !is_stopping ? 200 : 503};
-  response.body = response.status == 200 ? R"({"status":"ready")"
-                  : is_stopping          ? R"({"status":"stopping")"
-                                         : R"({"status":"waiting")";
-  response.body += R"(,"missing":[)";
+  const bool reaches_any = upstream_names.empty() || missing.size() < upstream_names.size();
+  const bool ready = reaches_any && tokens.HasKeys() && !stopping;
+  HttpResponse response{ready ? 200 : 503};
+  response.body = R"({"status":")";
+  response.body += stopping          ? "stopping"
+                   : !ready          ? "waiting"
+                   : missing.empty() ? "ready"
+                                     : "degraded";
+  response.body += R"(","missing":[)";
   for (const std::string& name : missing) {
     if (response.body.back() != '[') response.body += ',';
     json::WriteString(name, &response.body);
   }
+  if (!tokens.HasKeys()) response.body += missing.empty() ? R"("keys")" : R"(,"keys")";
   response.body += "]}";
   return response;
 }
@@ -747,7 +794,7 @@ void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
 std::vector<std::string> Gateway::State::Missing() const {
   std::vector<std::string> missing;
   for (size_t i = 0; i < upstream_names.size(); ++i) {
-    if (!upstreams.Connected(i)) missing.push_back(upstream_names[i]);
+    if (!upstreams.IsThere(i)) missing.push_back(upstream_names[i]);
   }
   return missing;
 }
@@ -797,8 +844,15 @@ std::set<std::string> Gateway::cache_tags() const {
   return tags;
 }
 
-std::vector<std::string> Gateway::Missing() const {
-  return state_->Missing();
+bool Gateway::Ready() const {
+  return state_->Readiness().status == 200;
+}
+
+bool Gateway::Reaches(const std::string& process) const {
+  const auto& names = state_->upstream_names;
+  const auto found = std::find(names.begin(), names.end(), process);
+  return found != names.end() &&
+         state_->upstreams.IsThere(static_cast<size_t>(found - names.begin()));
 }
 
 void Gateway::Stop() {

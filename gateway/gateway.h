@@ -85,8 +85,13 @@ class Gateway {
   AnswerCache& answers();
   std::set<std::string> cache_tags() const;
 
-  // The processes without a connection: ready when there are none.
-  std::vector<std::string> Missing() const;
+  // Whether it should get requests: it has had the keys that tokens are checked with, and reaches
+  // at least one service. Calls of a service that is away are answered 503, and one absent service
+  // must not take the others from the network. /readyz says the same, and names who is missing.
+  // Until it is told to stop.
+  bool Ready() const;
+  // Whether this process, by its name in the settings' addresses, is there.
+  bool Reaches(const std::string& process) const;
   // /readyz says no from here on.
   void Stop();
 

@@ -126,6 +126,7 @@ class Library final : public api::LibraryService::Service {
       (*response->mutable_metadata())[std::string(name.data(), name.size())] =
           std::string(value.data(), value.size());
     }
+    (*response->mutable_metadata())["peer"] = context->peer();
     response->set_deadline_ms(std::chrono::duration_cast<milliseconds>(
                                   context->deadline() - std::chrono::system_clock::now())
                                   .count());
@@ -263,6 +264,10 @@ class GatewayTest : public ::testing::Test {
     builder.AddListeningPort("127.0.0.1:" + std::to_string(service_port_),
                              grpc::InsecureServerCredentials(), &port);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+    if (connection_age_.count() > 0) {
+      builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                                 static_cast<int>(connection_age_.count()));
+    }
     builder.RegisterService(&library_);
     service_ = builder.BuildAndStart();
     ASSERT_NE(service_, nullptr);
@@ -278,7 +283,8 @@ class GatewayTest : public ::testing::Test {
     gateway_ = std::make_unique<Gateway>(
         settings_, Services{Declared("shop.testing.v1.LibraryService")}, tokens_);
     server_ = std::make_unique<HttpServer>(http_, *gateway_);
-    ASSERT_TRUE(Eventually([this] { return gateway_->Missing().empty(); }));
+    ASSERT_TRUE(Eventually(
+        [this] { return gateway_->Reaches("testing") && (keys_away_ || gateway_->Ready()); }));
   }
 
   uint16_t port() {
@@ -309,6 +315,7 @@ class GatewayTest : public ::testing::Test {
 
   Library library_;
   int service_port_ = 0;
+  milliseconds connection_age_{0};  // 0 keeps connections
   std::unique_ptr<grpc::Server> service_;
   auth::TokenSigner signer_;
   std::atomic<bool> keys_away_ = false;
@@ -564,6 +571,49 @@ TEST_F(GatewayTest, WhileNoKeyCanBeHadTheAnswerIsToTryAgain) {
   EXPECT_EQ(response.headers.at("retry-after"), "1");
 }
 
+TEST_F(GatewayTest, AnUnknownKeyWhileAuthIsSlowHoldsUpNoOtherToken) {
+  std::atomic<bool> slow = false;
+  std::atomic<int> fetches = 0;
+  std::atomic<seconds> passed{seconds(0)};
+  auth::TokenVerifier tokens(
+      [&]() -> std::vector<auth::PublicKey> {
+        ++fetches;
+        while (slow) std::this_thread::sleep_for(milliseconds(1));
+        return {signer_.public_key()};
+      },
+      [&] { return std::chrono::system_clock::now() + passed.load(); });
+  gateway_ = std::make_unique<Gateway>(
+      settings_, Services{Declared("shop.testing.v1.LibraryService")}, tokens);
+  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  ASSERT_TRUE(Eventually([&] { return gateway_->Ready(); }));
+
+  slow = true;
+  passed = seconds(6);  // so that the next unknown key is asked for
+  const auth::TokenSigner stranger(PrivateKey());
+  std::vector<std::unique_ptr<Client>> strangers;
+  for (int64_t id = 1; id <= 150; ++id) {
+    strangers.push_back(std::make_unique<Client>(port()));
+    strangers.back()->Send(Get(
+        "/api/v1/books/12", "Authorization: Bearer " +
+                                stranger.Sign(id, shop::api::v1::ROLE_USER, seconds(60)) + "\r\n"));
+  }
+  ASSERT_TRUE(Eventually([&] { return fetches == 2; }));
+  // Tokens that were never seen, of a key that is known.
+  for (int64_t id = 1; id <= 20; ++id) {
+    EXPECT_EQ(Exchange(Get("/api/v1/books/12", Token(shop::api::v1::ROLE_USER, id))).status, 200);
+  }
+  for (const auto& client : strangers) EXPECT_EQ(client->Receive().status, 503);
+  slow = false;
+  ASSERT_TRUE(Eventually([&] {
+    return Exchange(Get("/api/v1/books/12",
+                        "Authorization: Bearer " +
+                            stranger.Sign(7, shop::api::v1::ROLE_USER, seconds(60)) + "\r\n"))
+               .status == 401;
+  }));
+  server_.reset();
+  gateway_.reset();
+}
+
 TEST_F(GatewayTest, AnswersToACallerAreNotToBeKept) {
   EXPECT_EQ(Exchange(Get("/api/v1/books/12", User())).headers.at("cache-control"), "no-store");
   EXPECT_EQ(Exchange(Post("/api/v1/books", "{}")).headers.at("cache-control"), "no-store");
@@ -657,6 +707,55 @@ TEST_F(GatewayTest, AServiceThatIsAwayIs503UntilItIsBack) {
   StartService();
   EXPECT_TRUE(Eventually([this] { return Exchange(Get("/api/v1/books/12")).status == 200; }));
   EXPECT_TRUE(Eventually([this] { return Exchange(Get("/readyz")).status == 200; }));
+}
+
+TEST_F(GatewayTest, AnIdleGatewayIsReadyThroughEveryRenewalOfItsConnections) {
+  StopService();
+  connection_age_ = milliseconds(20);
+  StartService();
+  Client client(port());
+  const auto connection = [&] {
+    client.Send(Get("/echo"));
+    return client.Receive().text("/metadata/peer");
+  };
+  std::set<std::string> connections{connection()};
+  for (int probe = 1; probe <= 10'000; ++probe) {
+    client.Send(Get("/readyz"));
+    const Response response = client.Receive();
+    ASSERT_EQ(response.status, 200) << "probe " << probe << ": " << response.body;
+    ASSERT_EQ(response.text("/status"), "ready") << "probe " << probe;
+    if (probe % 1'000 == 0) connections.insert(connection());
+  }
+  EXPECT_GT(connections.size(), 2u) << "the connections were not renewed";
+}
+
+TEST_F(GatewayTest, OneAbsentServiceLeavesTheGatewayReadyAndIsNamed) {
+  settings_.addresses["orders"] = "127.0.0.1:1";
+  gateway_ = std::make_unique<Gateway>(settings_,
+                                       Services{Declared("shop.testing.v1.LibraryService"),
+                                                Declared("shop.orders.v1.OrdersService")},
+                                       tokens_);
+  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  ASSERT_TRUE(Eventually([this] { return gateway_->Ready(); }));
+  const Response response = Exchange(Get("/readyz"));
+  EXPECT_EQ(response.status, 200);
+  EXPECT_EQ(response.body, R"({"status":"degraded","missing":["orders"]})");
+  EXPECT_TRUE(gateway_->Reaches("testing"));
+  EXPECT_FALSE(gateway_->Reaches("orders"));
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
+  EXPECT_EQ(Exchange(Get("/api/v1/orders/12", User())).status, 503);
+}
+
+TEST_F(GatewayTest, WithoutTheKeysOfAuthTheGatewayIsNotReady) {
+  keys_away_ = true;
+  const Response waiting = Exchange(Get("/readyz"));
+  EXPECT_EQ(waiting.status, 503);
+  EXPECT_EQ(waiting.body, R"({"status":"waiting","missing":["keys"]})");
+  keys_away_ = false;
+  EXPECT_TRUE(Eventually([this] { return Exchange(Get("/readyz")).status == 200; }));
+  // Those it has had stay good.
+  keys_away_ = true;
+  EXPECT_EQ(Exchange(Get("/readyz")).status, 200);
 }
 
 TEST_F(GatewayTest, IsHealthyWhateverElseIsAway) {

@@ -27,6 +27,9 @@ int main() {
     changes = gateway::HearChanges(redis, gateway.cache_tags(), gateway.answers());
   }
   const gateway::HttpServer server(http, gateway);
-  process.AddReadiness("services", [&] { return gateway.Missing().empty(); });
+  process.AddReadiness("any service, or the keys of auth", [&] { return gateway.Ready(); });
+  for (const auto& [name, address] : settings.addresses) {
+    process.AddDegradation(name, [&gateway, name = name] { return gateway.Reaches(name); });
+  }
   return process.RunUntilStopped();
 }

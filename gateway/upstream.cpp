@@ -13,6 +13,11 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/prefer.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <stop_token>
 #include <thread>
 
 #include "common/rpc/status.h"
@@ -25,6 +30,8 @@ namespace {
 namespace asio = boost::asio;
 using google::protobuf::MessageLite;
 using Stub = grpc::TemplatedGenericStub<MessageLite, MessageLite>;
+
+constexpr std::chrono::milliseconds kLookEvery{50};
 
 int RetryAfter(const grpc::Status& status) {
   google::rpc::Status details;
@@ -84,10 +91,45 @@ struct PendingFor final : Pending {
 }  // namespace
 
 struct Upstreams::State {
-  std::vector<std::shared_ptr<grpc::Channel>> channels;
-  std::vector<std::unique_ptr<Stub>> stubs;
+  struct Link {
+    std::shared_ptr<grpc::Channel> channel;
+    std::unique_ptr<Stub> stub;
+    bool there = false;
+  };
+
+  // Notes whether the service is there, and connects where there is no connection. Between two
+  // connections, as services end theirs twice a minute, it counts as what it was: calls wait for
+  // the next one. It is away once connecting has failed.
+  static void Look(Link& link) {
+    switch (link.channel->GetState(/*try_to_connect=*/true)) {
+      case GRPC_CHANNEL_READY:
+        link.there = true;
+        return;
+      case GRPC_CHANNEL_IDLE:
+      case GRPC_CHANNEL_CONNECTING:
+        return;
+      case GRPC_CHANNEL_TRANSIENT_FAILURE:
+      case GRPC_CHANNEL_SHUTDOWN:
+        link.there = false;
+        return;
+    }
+  }
+
+  // Looks often enough that no connection comes and goes unseen.
+  void Watch(const std::stop_token& stop) {
+    std::unique_lock lock(mutex);
+    while (!stop.stop_requested()) {
+      for (Link& link : links) Look(link);
+      wake.wait_for(lock, stop, kLookEvery, [] { return false; });
+    }
+  }
+
+  std::mutex mutex;  // `there` of each link, and their number
+  std::condition_variable_any wake;
+  std::deque<Link> links;
   grpc::CompletionQueue queue;
   std::thread thread;
+  std::jthread watch{[this](const std::stop_token& stop) { Watch(stop); }};  // the last
 };
 
 Upstreams::Upstreams() : state_(std::make_unique<State>()) {
@@ -113,15 +155,19 @@ size_t Upstreams::Connect(const std::string& address) {
   // A container that is started again may have another address.
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   arguments.SetLoadBalancingPolicyName("round_robin");
-  state_->channels.push_back(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
-  state_->channels.back()->GetState(true);
-  state_->stubs.push_back(std::make_unique<Stub>(state_->channels.back()));
-  return state_->stubs.size() - 1;
+  State::Link link;
+  link.channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  link.stub = std::make_unique<Stub>(link.channel);
+  State::Look(link);
+  const std::lock_guard lock(state_->mutex);
+  state_->links.push_back(std::move(link));
+  return state_->links.size() - 1;
 }
 
-bool Upstreams::Connected(size_t upstream) const {
-  return state_->channels[upstream]->GetState(true) == GRPC_CHANNEL_READY;
+bool Upstreams::IsThere(size_t upstream) const {
+  const std::lock_guard lock(state_->mutex);
+  State::Look(state_->links[upstream]);
+  return state_->links[upstream].there;
 }
 
 asio::awaitable<std::shared_ptr<const Upstreams::Reply>> Upstreams::Call(Request request) {
@@ -138,7 +184,7 @@ asio::awaitable<std::shared_ptr<const Upstreams::Reply>> Upstreams::Call(Request
         if (const std::shared_ptr<Pending> running = weak.lock()) running->context.TryCancel();
       });
     }
-    call->reader = state_->stubs[request.upstream]->PrepareUnaryCall(
+    call->reader = state_->links[request.upstream].stub->PrepareUnaryCall(
         &call->context, request.path, request.message, &state_->queue);
     call->reader->StartCall();
     call->reader->Finish(call->message, &call->status, static_cast<Pending*>(call.get()));

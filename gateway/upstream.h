@@ -28,7 +28,10 @@ class Upstreams {
   // Opens a channel, spread over all addresses of a name, and answers its number. Connects in the
   // background, and again whenever the connection is lost. Before the first call alone.
   size_t Connect(const std::string& address);
-  bool Connected(size_t upstream) const;
+  // Whether calls to it can be expected to arrive: it was connected to, and connecting anew has not
+  // failed since. Services end their connections now and then; that alone does not make it false.
+  // Answers at once.
+  bool IsThere(size_t upstream) const;
 
   struct Request {
     size_t upstream;

@@ -20,9 +20,11 @@
 #include <array>
 #include <atomic>
 #include <charconv>
+#include <condition_variable>
 #include <map>
 #include <mutex>
 #include <stdexcept>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -40,6 +42,7 @@ constexpr seconds kIssuedAtLeeway{60};
 constexpr seconds kFirstFetchPause{1};
 constexpr seconds kUnknownKeyPause{5};
 constexpr seconds kRefreshAfter{300};
+constexpr seconds kPatience{1};  // of a Verify that waits for a fetch
 
 constexpr char kAccessTokenType[] = "at+jwt";
 constexpr char kServiceTokenType[] = "svc+jwt";
@@ -458,63 +461,122 @@ struct TokenVerifier::State {
   State(FetchKeys fetch_keys, Clock own_clock, size_t remembered)
       : fetch(std::move(fetch_keys)), clock(std::move(own_clock)), memory(remembered) {}
 
+  ~State() {
+    {
+      const std::lock_guard lock(mutex);
+      stopping = true;
+    }
+    changed.notify_all();
+    if (thread.joinable()) thread.join();
+  }
+
   using Keys = std::map<std::string, Key, std::less<>>;
 
   struct Snapshot {
-    std::shared_ptr<const Keys> keys;  // null until the first fetch worked
+    std::shared_ptr<const Keys> keys;
     uint64_t generation = 0;
   };
 
-  Snapshot Current() {
+  // Nothing while `kid` is unknown and being fetched.
+  std::optional<Result<Snapshot>> KeysWith(const std::string& kid) {
     const std::lock_guard lock(mutex);
-    return {keys, generation};
+    if (keys != nullptr && keys->contains(kid)) return Snapshot{keys, generation};
+    if (Want()) return std::nullopt;
+    if (!worked) return Refusal{Code::kUnavailable, "tokens cannot be checked at the moment"};
+    return Unauthenticated("the token's key is unknown");
   }
 
-  // Fetches when the last attempt is at least `pause` old, one thread at a time. A thread that
-  // comes while another fetches waits for it, or with `wait` false goes on without.
-  void Fetch(seconds pause, bool wait) {
-    std::unique_lock lock(fetching, std::defer_lock);
-    if (wait) {
-      lock.lock();
-    } else if (!lock.try_lock()) {
-      return;
+  // Asks for a fetch unless the last one ended too short a time ago. Says whether one is to come or
+  // under way. The caller has the lock.
+  bool Want() {
+    if (wanted || fetching) return true;
+    if (last_attempt + (keys == nullptr ? kFirstFetchPause : kUnknownKeyPause) > clock()) {
+      return false;
     }
-    const TimePoint now = clock();
-    if (last_attempt.load() + pause > now) return;
-    // Set after the fetch, so that those who waited for it do not start the next one at once.
-    const struct Mark {
-      State& state;
-      ~Mark() { state.last_attempt = state.clock(); }
-    } mark{*this};
+    wanted = true;
+    if (!thread.joinable()) thread = std::thread([this] { Run(); });
+    changed.notify_all();
+    return true;
+  }
+
+  void Run() {
+    std::unique_lock lock(mutex);
+    while (!stopping) {
+      const auto due = [this] { return wanted || stopping; };
+      if (prepared && keys == nullptr) {
+        if (!changed.wait_for(lock, kFirstFetchPause, due)) wanted = true;
+      } else {
+        changed.wait(lock, due);
+      }
+      if (stopping) return;
+      wanted = false;
+      fetching = true;
+      lock.unlock();
+      std::shared_ptr<const Keys> fetched = Fetch();
+      lock.lock();
+      fetching = false;
+      Take(std::move(fetched));
+      changed.notify_all();
+    }
+  }
+
+  // Nothing where there are none to be had.
+  std::shared_ptr<const Keys> Fetch() const {
     try {
       auto fetched = std::make_shared<Keys>();
       for (const PublicKey& key : fetch()) fetched->emplace(key.kid, KeyFromCoordinates(key));
-      if (fetched->empty()) return;
-      const std::lock_guard keys_lock(mutex);
-      if (keys != nullptr && std::any_of(keys->begin(), keys->end(), [&](const auto& key) {
-            return !fetched->contains(key.first);
-          })) {
-        ++generation;
-      }
-      keys = std::move(fetched);
-      fresh_until = now + kRefreshAfter;
+      return fetched->empty() ? nullptr : fetched;
     } catch (const std::exception&) {
-      // The keys at hand stay in use; without any, Verify says that it cannot tell.
+      return nullptr;  // the keys at hand stay in use; without any, Verify says that it cannot tell
     }
   }
 
-  FetchKeys fetch;
-  Clock clock;
+  // The caller has the lock.
+  void Take(std::shared_ptr<const Keys> fetched) {
+    // After the fetch, so that those who waited for it do not ask for the next one at once.
+    last_attempt = clock();
+    worked = fetched != nullptr;
+    if (!worked) return;
+    if (keys != nullptr && std::any_of(keys->begin(), keys->end(), [&](const auto& key) {
+          return !fetched->contains(key.first);
+        })) {
+      ++generation;
+    }
+    keys = std::move(fetched);
+    fresh_until = last_attempt + kRefreshAfter;
+  }
 
-  std::mutex fetching;
-  std::atomic<TimePoint> last_attempt{TimePoint::min() + kRefreshAfter};
+  // Until no fetch is to come or under way, or it has taken too long. False at once where too many
+  // wait already.
+  bool Wait() {
+    std::unique_lock lock(mutex);
+    if (waiting >= most_waiting) return false;
+    ++waiting;
+    changed.wait_for(lock, kPatience, [this] { return !wanted && !fetching; });
+    --waiting;
+    return true;
+  }
+
+  const FetchKeys fetch;
+  const Clock clock;
+
+  mutable std::mutex mutex;  // all of these
+  std::condition_variable changed;
+  std::shared_ptr<const Keys> keys;  // null until the first fetch has worked
+  TimePoint last_attempt = TimePoint::min() + kRefreshAfter;
+  bool worked = false;  // the last attempt
+  bool wanted = false;
+  bool fetching = false;
+  bool prepared = false;
+  bool stopping = false;
+  int waiting = 0;
+  int most_waiting = 2;
+
+  std::atomic<uint64_t> generation{0};
   std::atomic<TimePoint> fresh_until{TimePoint::max()};  // until the first fetch
 
-  std::mutex mutex;  // keys and writes of generation
-  std::shared_ptr<const Keys> keys;
-  std::atomic<uint64_t> generation{0};
-
   Memory<Caller> memory;
+  std::thread thread;  // started with the first fetch
 };
 
 TokenVerifier::TokenVerifier(FetchKeys fetch, Clock clock, size_t remembered)
@@ -522,15 +584,39 @@ TokenVerifier::TokenVerifier(FetchKeys fetch, Clock clock, size_t remembered)
 
 TokenVerifier::~TokenVerifier() = default;
 
+void TokenVerifier::Prepare() {
+  const std::lock_guard lock(state_->mutex);
+  state_->prepared = true;
+  if (state_->keys == nullptr) state_->Want();
+}
+
+bool TokenVerifier::HasKeys() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->keys != nullptr;
+}
+
+void TokenVerifier::LetWait(int most) {
+  const std::lock_guard lock(state_->mutex);
+  state_->most_waiting = most;
+}
+
 std::optional<Caller> TokenVerifier::Recall(std::string_view token) {
   return state_->memory.Find(token, ToUnix(state_->clock()), state_->generation);
 }
 
 Result<Caller> TokenVerifier::Verify(std::string_view token) {
+  std::optional<Result<Caller>> caller = Check(token);
+  if (!caller && state_->Wait()) caller = Check(token);
+  if (caller) return *std::move(caller);
+  return Refusal{Code::kUnavailable, "the token's key cannot be had at the moment"};
+}
+
+std::optional<Result<Caller>> TokenVerifier::Check(std::string_view token) {
   if (state_->fresh_until.load() <= state_->clock()) {
-    state_->Fetch(kUnknownKeyPause, /*wait=*/false);
+    const std::lock_guard lock(state_->mutex);
+    state_->Want();
   }
-  if (std::optional<Caller> known = Recall(token)) return std::move(*known);
+  if (std::optional<Caller> known = Recall(token)) return Result<Caller>(std::move(*known));
 
   Result<Parts> parts = Split(token);
   if (!parts) return parts.refusal();
@@ -540,16 +626,11 @@ Result<Caller> TokenVerifier::Verify(std::string_view token) {
   const Value* kid = Find(parts->header, "kid", Value::kStringValue);
   if (kid == nullptr) return Unauthenticated("the token names no key");
 
-  State::Snapshot current = state_->Current();
-  if (current.keys == nullptr || !current.keys->contains(kid->string_value())) {
-    state_->Fetch(current.keys == nullptr ? kFirstFetchPause : kUnknownKeyPause, /*wait=*/true);
-    current = state_->Current();
-  }
-  if (current.keys == nullptr) {
-    return Refusal{Code::kUnavailable, "tokens cannot be checked at the moment"};
-  }
-  const auto key = current.keys->find(kid->string_value());
-  if (key == current.keys->end()) return Unauthenticated("the token's key is unknown");
+  const std::optional<Result<State::Snapshot>> current = state_->KeysWith(kid->string_value());
+  if (!current) return std::nullopt;
+  if (!*current) return current->refusal();
+  const State::Snapshot& snapshot = **current;
+  const auto key = snapshot.keys->find(kid->string_value());
   if (!VerifyEs256(key->second.get(), parts->signed_text, parts->signature)) {
     return Unauthenticated("the token's signature is wrong");
   }
@@ -564,8 +645,8 @@ Result<Caller> TokenVerifier::Verify(std::string_view token) {
   Caller caller;
   caller.user_id = *user_id;
   caller.role = *role;
-  state_->memory.Add(token, {caller, subject->expires, current.generation});
-  return caller;
+  state_->memory.Add(token, {caller, subject->expires, snapshot.generation});
+  return Result<Caller>(caller);
 }
 
 struct ServiceTokens::State {

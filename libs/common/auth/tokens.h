@@ -52,22 +52,43 @@ class TokenSigner {
 // Checks access tokens against the keys that auth publishes. Thread-safe; a token that was found
 // good is remembered until it expires (at most `remembered` of them), so that a repeat costs a hash
 // look-up.
+//
+// Keys are fetched by a thread of its own, and a token whose key is at hand never waits for it:
+// - when a token names an unknown key, at most once in five seconds, so that made-up keys cannot
+//   turn into work for auth; until the first fetch has worked at most once a second;
+// - every five minutes, while the keys at hand stay in use, and longer while auth is away. A key
+//   that is no longer published ends what was remembered.
+//
+// A token that names an unknown key is UNAUTHENTICATED once auth has been asked, within the last
+// five seconds, and does not publish it. It is UNAVAILABLE as long as nobody can tell: auth is
+// away or slow. Auth therefore publishes a key before it signs with it.
 class TokenVerifier {
  public:
-  // Fetches the current key set; throws when it cannot be had. May block; never called at the same
-  // time from two threads.
+  // Fetches the current key set; throws when it cannot be had. May block for some seconds, which
+  // the destructor waits for; never called at the same time from two threads.
   using FetchKeys = std::function<std::vector<PublicKey>()>;
 
-  // Fetches the keys at the first use (and until that works, at most once a second), when a token
-  // names an unknown key (at most once in five seconds) and every five minutes. The keys at hand
-  // stay in use while a fetch fails. A key that is no longer published ends what was remembered.
   explicit TokenVerifier(FetchKeys fetch, Clock clock = SystemNow, size_t remembered = 16384);
   ~TokenVerifier();
 
+  // Begins to fetch before anybody needs it, again once a second until it has worked.
+  void Prepare();
+  // Whether a fetch has worked, ever: before that no token can be checked.
+  bool HasKeys() const;
+
   // The caller that `token` stands for. UNAUTHENTICATED says what is wrong with it (expired,
-  // signature, issuer, …); UNAVAILABLE when no key could be fetched yet.
+  // signature, issuer, …); UNAVAILABLE when it could not be checked. Waits up to a second for the
+  // fetch of a key that is unknown.
   Result<Caller> Verify(std::string_view token);
-  // Like Verify, from memory alone: nothing when it is not known yet. Never blocks on I/O.
+  // How many calls of Verify may wait at the same time; the others are UNAVAILABLE at once. Two
+  // unless told. A server sets it to less than it has threads, so that some are left for those
+  // who need no key fetched.
+  void LetWait(int most);
+
+  // Like Verify without ever waiting: nothing while the key that the token names is being fetched.
+  // Ask again a little later.
+  std::optional<Result<Caller>> Check(std::string_view token);
+  // From memory alone: nothing when the token is not known yet.
   std::optional<Caller> Recall(std::string_view token);
 
  private:

@@ -10,12 +10,17 @@
 #include <map>
 #include <stdexcept>
 #include <thread>
+#include <vector>
+
+#include "common/testing/servers.h"
 
 namespace shop::auth {
 namespace {
 
+using shop::testing::Eventually;
+using std::chrono::milliseconds;
 using std::chrono::seconds;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
 
@@ -102,13 +107,15 @@ std::vector<std::string> Split(const std::string& token) {
   return parts;
 }
 
-class Tokens : public testing::Test {
+class Tokens : public ::testing::Test {
  protected:
+  ~Tokens() override { auth_is_slow = false; }
+
   Clock clock() {
-    return [this] { return now; };
+    return [this] { return now.load(); };
   }
   int64_t Unix() const {
-    return std::chrono::duration_cast<seconds>(now.time_since_epoch()).count();
+    return std::chrono::duration_cast<seconds>(now.load().time_since_epoch()).count();
   }
 
   // A good payload, with `changes` ("name":value) in the place of claims of the same names.
@@ -143,13 +150,22 @@ class Tokens : public testing::Test {
     EXPECT_FALSE(verifier.Recall(token));
   }
 
-  std::chrono::system_clock::time_point now{seconds(1'800'000'000)};
+  // Signs with a key that auth does not publish.
+  std::string Strangers() {
+    static const KeyPair other;
+    return TokenSigner(other.private_pem, clock()).Sign(7, api::v1::ROLE_USER, seconds(900));
+  }
+
+  std::atomic<std::chrono::system_clock::time_point> now{
+      std::chrono::system_clock::time_point(seconds(1'800'000'000))};
   TokenSigner signer{Pair().private_pem, clock()};
   std::vector<PublicKey> published{signer.public_key()};
-  bool auth_is_away = false;
+  std::atomic<bool> auth_is_away = false;
+  std::atomic<bool> auth_is_slow = false;  // answers once this is over
   std::atomic<int> fetches = 0;
   TokenVerifier verifier{[this]() -> std::vector<PublicKey> {
                            ++fetches;
+                           while (auth_is_slow) std::this_thread::sleep_for(milliseconds(1));
                            if (auth_is_away) throw std::runtime_error("connection refused");
                            return published;
                          },
@@ -273,7 +289,7 @@ TEST_F(Tokens, AnotherAudienceIsRefused) {
 
 TEST_F(Tokens, AnExpiredTokenIsRefused) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
-  now += seconds(900);
+  now = now.load() + seconds(900);
   ExpectRefused(token, "expired");
 }
 
@@ -359,9 +375,9 @@ TEST_F(Tokens, AGoodTokenIsRemembered) {
 TEST_F(Tokens, ARememberedTokenExpiresOnTime) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(10));
   ASSERT_TRUE(verifier.Verify(token));
-  now += seconds(9);
+  now = now.load() + seconds(9);
   EXPECT_TRUE(verifier.Recall(token));
-  now += seconds(1);
+  now = now.load() + seconds(1);
   EXPECT_FALSE(verifier.Recall(token));
   ExpectRefused(token, "expired");
 }
@@ -393,17 +409,18 @@ TEST_F(Tokens, AnUnknownKeyIsAskedForOnceInFiveSeconds) {
   ASSERT_EQ(fetches, 1);
   const KeyPair other;
   const TokenSigner stranger(other.private_pem, clock());
-  now += seconds(5);
+  now = now.load() + seconds(5);
   for (int i = 0; i < 100; ++i) {
     ExpectRefused(stranger.Sign(7, api::v1::ROLE_USER, seconds(900)), "key is unknown");
   }
   EXPECT_EQ(fetches, 2);
-  now += seconds(5);
+  now = now.load() + seconds(5);
   ExpectRefused(stranger.Sign(7, api::v1::ROLE_USER, seconds(900)), "key is unknown");
   EXPECT_EQ(fetches, 3);
 }
 
 TEST_F(Tokens, ManyThreadsFetchOnce) {
+  verifier.LetWait(16);
   std::vector<std::thread> threads;
   std::atomic<int> good = 0;
   for (int i = 0; i < 16; ++i) {
@@ -421,7 +438,7 @@ TEST_F(Tokens, ANewKeyIsFoundWithinSeconds) {
   const KeyPair next;
   const TokenSigner next_signer(next.private_pem, clock());
   published.push_back(next_signer.public_key());
-  now += seconds(5);
+  now = now.load() + seconds(5);
   EXPECT_TRUE(verifier.Verify(next_signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
   EXPECT_TRUE(verifier.Verify(signer.Sign(8, api::v1::ROLE_USER, seconds(900))));
 }
@@ -432,7 +449,8 @@ TEST_F(Tokens, AWithdrawnKeyEndsRememberedTokens) {
   const KeyPair next;
   const TokenSigner next_signer(next.private_pem, clock());
   published = {next_signer.public_key()};
-  now += seconds(300);
+  now = now.load() + seconds(300);
+  ASSERT_TRUE(Eventually([&] { return !verifier.Verify(token); }));
   ExpectRefused(token, "key is unknown");
 }
 
@@ -440,10 +458,10 @@ TEST_F(Tokens, OldKeysServeWhileAuthIsAway) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(7200));
   ASSERT_TRUE(verifier.Verify(token));
   auth_is_away = true;
-  now += seconds(3600);
+  now = now.load() + seconds(3600);
   EXPECT_TRUE(verifier.Verify(token));
   EXPECT_TRUE(verifier.Verify(signer.Sign(8, api::v1::ROLE_USER, seconds(900))));
-  EXPECT_EQ(fetches, 2);
+  EXPECT_TRUE(Eventually([&] { return fetches == 2; }));
 }
 
 TEST_F(Tokens, WithoutAnyKeyNobodyCanTell) {
@@ -456,8 +474,81 @@ TEST_F(Tokens, WithoutAnyKeyNobodyCanTell) {
   }
   EXPECT_EQ(fetches, 1);
   auth_is_away = false;
-  now += seconds(1);
+  now = now.load() + seconds(1);
   EXPECT_TRUE(verifier.Verify(token));
+}
+
+TEST_F(Tokens, AKnownKeyNeverWaitsForAnUnknownOne) {
+  ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
+  now = now.load() + seconds(5);
+  auth_is_slow = true;
+  const std::string strange = Strangers();
+  EXPECT_FALSE(verifier.Check(strange));
+  ASSERT_TRUE(Eventually([&] { return fetches == 2; }));
+  for (int64_t user = 1; user <= 20; ++user) {
+    const auto known = verifier.Check(signer.Sign(user, api::v1::ROLE_USER, seconds(900)));
+    ASSERT_TRUE(known && *known);
+    EXPECT_TRUE(verifier.Verify(signer.Sign(user, api::v1::ROLE_USER, seconds(900))));
+  }
+  EXPECT_FALSE(verifier.Check(strange));
+  auth_is_slow = false;
+  std::optional<Result<Caller>> decided;
+  ASSERT_TRUE(Eventually([&] { return (decided = verifier.Check(strange)).has_value(); }));
+  EXPECT_EQ(decided->refusal().code, Code::kUnauthenticated);
+}
+
+TEST_F(Tokens, WhoNamesAnUnknownKeyWaitsForABoundedTime) {
+  ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
+  now = now.load() + seconds(5);
+  auth_is_slow = true;
+  const Result<Caller> caller = verifier.Verify(Strangers());
+  auth_is_slow = false;
+  ASSERT_FALSE(caller);
+  EXPECT_EQ(caller.refusal().code, Code::kUnavailable);
+}
+
+TEST_F(Tokens, OnlySoManyMayWait) {
+  verifier.LetWait(0);
+  auth_is_slow = true;
+  const Result<Caller> caller = verifier.Verify(Strangers());
+  EXPECT_EQ(caller.refusal().code, Code::kUnavailable);
+  // Nobody waits, and still the fetch has begun: it is good for whoever comes after.
+  EXPECT_TRUE(Eventually([&] { return fetches == 1; }));
+  auth_is_slow = false;
+  EXPECT_TRUE(Eventually([&] { return verifier.HasKeys(); }));
+}
+
+TEST_F(Tokens, AnUnknownKeyIsNoForgeryWhileAuthIsAway) {
+  ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
+  now = now.load() + seconds(5);
+  auth_is_away = true;
+  const Result<Caller> caller = verifier.Verify(Strangers());
+  ASSERT_FALSE(caller);
+  EXPECT_EQ(caller.refusal().code, Code::kUnavailable);
+  auth_is_away = false;
+  now = now.load() + seconds(5);
+  ExpectRefused(Strangers(), "key is unknown");
+}
+
+TEST_F(Tokens, MadeUpKeysAreNoWorkForAuth) {
+  ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
+  now = now.load() + seconds(4);
+  for (int i = 0; i < 50; ++i) {
+    ExpectRefused(
+        Signed(R"({"alg":"ES256","typ":"at+jwt","kid":"made-up-)" + std::to_string(i) + "\"}",
+               Claims()),
+        "key is unknown");
+  }
+  EXPECT_EQ(fetches, 1);
+}
+
+TEST_F(Tokens, PreparedKeysAreThereBeforeTheFirstToken) {
+  auth_is_away = true;
+  verifier.Prepare();
+  ASSERT_TRUE(Eventually([&] { return fetches > 0; }));
+  EXPECT_FALSE(verifier.HasKeys());
+  auth_is_away = false;
+  EXPECT_TRUE(Eventually([&] { return verifier.HasKeys(); }));
 }
 
 TEST_F(Tokens, AnEmptyKeySetIsNone) {
@@ -494,10 +585,10 @@ TEST_F(Tokens, AServiceTokenNamesItsService) {
 TEST_F(Tokens, AServiceTokenIsMadeAnewBeforeItExpires) {
   const std::string first = services.Mine();
   EXPECT_EQ(services.Mine(), first);
-  now += seconds(300);
+  now = now.load() + seconds(300);
   EXPECT_NE(services.Mine(), first);
   EXPECT_TRUE(services.Verify(first));
-  now += seconds(300);
+  now = now.load() + seconds(300);
   EXPECT_FALSE(services.Verify(first));
 }
 

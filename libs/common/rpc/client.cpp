@@ -75,10 +75,6 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
   }
 }
 
-bool Channel::Connected() const {
-  return state_->channel->GetState(true) == GRPC_CHANNEL_READY;
-}
-
 std::string MethodPath(const std::string& service, const std::string& method,
                        const Descriptor* request, const Descriptor* response) {
   const auto* found = DescriptorPool::generated_pool()->FindMethodByName(service + "." + method);

@@ -37,8 +37,6 @@ class Channel {
   Result<void> Invoke(const std::string& path, const Call& call,
                       const google::protobuf::Message& request,
                       google::protobuf::Message* response) const;
-  // Whether a connection stands, trying to make one.
-  bool Connected() const;
 
  private:
   struct State;

@@ -14,8 +14,9 @@ Identity::Settings Identity::Settings::Read(Env& env, const std::string& name) {
   return settings;
 }
 
-Identity::Identity(const Settings& settings)
-    : Identity(settings, KeysFrom(settings.auth_address)) {}
+Identity::Identity(const Settings& settings) : Identity(settings, KeysFrom(settings.auth_address)) {
+  users_.Prepare();
+}
 
 Identity::Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetch)
     : users_(std::move(fetch)), services_(settings.name, settings.key) {}

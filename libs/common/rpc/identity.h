@@ -19,7 +19,7 @@ class Identity {
     static Settings Read(Env& env, const std::string& name);
   };
 
-  // Checks users' tokens with the keys that auth publishes over gRPC.
+  // Checks users' tokens with the keys that auth publishes over gRPC, and begins to fetch them.
   explicit Identity(const Settings& settings);
   // Checks them with keys from elsewhere: auth itself, and tests.
   Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetch);

@@ -310,6 +310,8 @@ ServerSettings ServerSettings::Read(Env& env, const std::string& service) {
 struct Server::State {
   State(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services)
       : host(settings.host), pool(settings.threads, static_cast<size_t>(settings.queue)) {
+    // Who names a key that has to be fetched waits in a thread; the others are for everybody else.
+    identity.users().LetWait(settings.threads / 2);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 

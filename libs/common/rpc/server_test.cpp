@@ -14,6 +14,7 @@
 #include "common/core/deadline.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
+#include "common/rpc/testing.h"
 #include "shop/orders/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
 
@@ -26,8 +27,8 @@ using products::v1::GetProductRequest;
 using products::v1::Product;
 using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
-using testing::ElementsAre;
-using testing::Field;
+using ::testing::ElementsAre;
+using ::testing::Field;
 
 constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
 
@@ -58,7 +59,7 @@ class FakeProducts {
   }
 };
 
-class ServerTest : public testing::Test {
+class ServerTest : public ::testing::Test {
  protected:
   static Call Now(std::chrono::milliseconds limit = std::chrono::seconds(5)) {
     return BackgroundCall(TraceContext::New(), limit);
@@ -235,6 +236,43 @@ TEST_F(ServerTest, WhatAHandlerWaitsForKeepsToTheCallsDeadline) {
   EXPECT_GT(left, std::chrono::seconds(1));
   // gRPC sends the time that is left, rounded up to 10 ms when it is more than a second.
   EXPECT_LE(left, std::chrono::seconds(5) + std::chrono::milliseconds(20));
+}
+
+TEST_F(ServerTest, UnknownKeysLeaveThreadsForOthers) {
+  std::atomic<bool> slow = true;
+  std::atomic<int> fetches = 0;
+  Identity identity({"products", "", kKey}, [&]() -> std::vector<auth::PublicKey> {
+    ++fetches;
+    while (slow) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return {};
+  });
+  const Server server({.host = "127.0.0.1", .threads = 2, .every_method = false}, identity,
+                      {fake_.Methods()});
+  // Whatever its signature: the key it names has to be fetched first.
+  // {"alg":"ES256","typ":"at+jwt","kid":"made-up"}, {}
+  const std::string token =
+      "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6Im1hZGUtdXAifQ.e30.AAAA";
+  std::atomic<bool> asking = true;
+  std::vector<std::thread> strangers;
+  for (int i = 0; i < 6; ++i) {
+    strangers.emplace_back([&] {
+      const shop::testing::Client client(server.address(), {"authorization", "Bearer " + token});
+      while (asking) {
+        const Result<Product> product = client.Call<Product>(get_, "GetProduct", Product7());
+        EXPECT_FALSE(product) << "a made-up token was taken";
+      }
+    });
+  }
+  while (fetches == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  // Each of them is answered well before a stranger that waits would give its thread back.
+  const Channel guest(server.address());
+  const Remote<GetProductRequest, Product> get(guest, get_, "GetProduct");
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(get(Now(), Product7()));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  asking = false;
+  slow = false;
+  for (std::thread& stranger : strangers) stranger.join();
 }
 
 TEST_F(ServerTest, ADeclaredMethodWithoutAHandlerStopsTheStart) {
