@@ -16,10 +16,10 @@ test_options := $(if $(TESTS),-R "$(TESTS)") $(if $(LABEL),-L "$(LABEL)")
 
 .PHONY: help
 help:
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env up stop down status logs scale psql seed walkthrough topics events mails grpc
+.PHONY: install env up stop down status logs scale psql seed walkthrough topics events mails mails-refused mails-resend grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
@@ -64,6 +64,12 @@ events: ## the events of a topic; TOPIC=orders, FOLLOW=1
 
 mails: ## the mails that were sent; N=3 shows the third
 	@$(stack) mails $(N)
+
+mails-refused: ## the mails that the mail server refused for good, and why
+	@$(stack) mails-refused
+
+mails-resend: ## send refused mails again; ORDER=12, ORDER=all
+	@$(stack) mails-resend $(ORDER)
 
 grpc: ## a grpcurl example a service; SERVICE=orders
 	@$(stack) grpc $(SERVICE)

@@ -185,6 +185,11 @@ def psql(settings, service, sql, quiet=False):
                    *(["-q"] if quiet else []), *(["-c", sql] if sql else [])).returncode
 
 
+def run_inside(settings, process, *words):
+    """A command of one of our own executables, in a container that runs it."""
+    return compose(settings, "exec", "-T", process, "/app/process", *words).returncode
+
+
 def kafka_tool(name, *arguments):
     return ["exec", "-T", *SMALL_JVM, "kafka", f"/opt/kafka/bin/{name}.sh",
             "--bootstrap-server", "localhost:29092", *arguments]

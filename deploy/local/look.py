@@ -8,6 +8,7 @@ import subprocess
 import sys
 from datetime import datetime, timezone
 from email import message_from_binary_file, policy
+from pathlib import Path
 
 import containers
 import seed
@@ -198,6 +199,28 @@ def mails(args):
     print("\n" + (body.get_content() if body else "(no text)"))
 
 
+def run_mail_command(args, *words):
+    """One of notification's own commands, beside its running process and with its settings."""
+    settings = Settings.read(args.env)
+    if args.stack(args) == "docker":
+        sys.exit(containers.run_inside(settings, "notification", *words))
+    program = Path(args.bin) / "notification"
+    if not program.exists():
+        raise StackError(f"{program} is missing: run make build")
+    sys.exit(subprocess.run([program, *words], env=settings.environment_of("notification"),
+                            check=False).returncode)
+
+
+def refused_mails(args):
+    run_mail_command(args, "refused-mails")
+
+
+def resend_mails(args):
+    if args.order is None:
+        raise StackError("which? make mails-resend ORDER=12, or ORDER=all; make mails-refused lists them")
+    run_mail_command(args, "resend-mails", args.order)
+
+
 def tool(path, maker):
     """A program that install-all.sh brings, brought now when it is missing: a stack in containers needs none
     of what else that script installs."""
@@ -325,6 +348,8 @@ def add_commands(command):
     added.add_argument("topic", nargs="?", default="orders")
     added.add_argument("--follow", action="store_true")
     command("mails", mails, "the mails that were sent").add_argument("number", nargs="?", type=int)
+    command("mails-refused", refused_mails, "the mails that the mail server refused for good")
+    command("mails-resend", resend_mails, "send refused mails again").add_argument("order", nargs="?")
     command("grpc", grpc, "a grpcurl example a service").add_argument("service", nargs="?")
     added = command("walkthrough", walkthrough, "run the Postman collection")
     added.add_argument("newman", nargs="*", help="more arguments for newman, after --")

@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import sys
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,28 +31,26 @@ SERVICE_PATIENCE = 90
 
 # --- the programs of a stack --------------------------------------------------------------------
 
-def ready_answer(host, port):
-    """What /readyz answers: its status, or 0 when nobody does."""
+def is_all_there(host, admin_port):
+    """Whether a process is ready and nothing of it degraded: up and status are about everything."""
     try:
-        with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=2) as answer:
-            return answer.status
-    except urllib.error.HTTPError as error:
-        return error.code
-    except OSError:
-        return 0
+        with urllib.request.urlopen(f"http://{host}:{admin_port}/readyz?strict", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:  # an answer that says no is one too
+        return False
 
 
 def process(settings, name, binaries):
-    """One of our own processes. The gateway answers /readyz where its clients are."""
+    """One of our own processes."""
     binary = Path(binaries).resolve() / name
     if not binary.exists():
         raise StackError(f"{binary} is missing: run make build")
     ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}")
              for kind in ("PORT", "ADMIN_PORT")}
-    asked = ports["GATEWAY_PORT" if name == "gateway" else f"{name.upper()}_ADMIN_PORT"]
+    asked = ports[f"{name.upper()}_ADMIN_PORT"]
     return Program(name, [binary], ports, host=settings.bind_host, cwd=str(REPO), files=(binary,),
                    environment=settings.environment_of(name),
-                   ready=lambda: ready_answer(settings.bind_host, asked) == 200)
+                   ready=lambda: is_all_there(settings.bind_host, asked))
 
 
 def all_processes(settings, binaries):

@@ -10,15 +10,24 @@ constexpr postgres::Statement kInsert{R"sql(
     VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (order_uuid, kind) DO NOTHING)sql"};
 
+// A job without attempts is not leased: leasing counts one, and giving back takes both away.
 constexpr postgres::Statement kLease{R"sql(
-    WITH due AS (
-      SELECT id, leased_until IS NOT NULL AS taken_over
+    WITH fresh AS (
+      SELECT id, false AS taken_over
       FROM mail_jobs
-      WHERE state = 'WAITING' AND next_at <= now()
-        AND (leased_until IS NULL OR leased_until <= now())
+      WHERE state = 'WAITING' AND attempts = 0 AND next_at <= now()
       ORDER BY next_at, id
       LIMIT $2
-      FOR UPDATE SKIP LOCKED)
+      FOR UPDATE SKIP LOCKED),
+    again AS (
+      SELECT id, leased_until IS NOT NULL AS taken_over
+      FROM mail_jobs
+      WHERE state = 'WAITING' AND attempts > 0 AND next_at <= now()
+        AND (leased_until IS NULL OR leased_until <= now())
+      ORDER BY attempts, next_at, id
+      LIMIT $3
+      FOR UPDATE SKIP LOCKED),
+    due AS (SELECT * FROM fresh UNION ALL SELECT * FROM again)
     UPDATE mail_jobs AS job
     SET attempts = attempts + 1, leased_until = now() + $1 * interval '1 millisecond'
     FROM due
@@ -28,7 +37,8 @@ constexpr postgres::Statement kLease{R"sql(
 
 constexpr postgres::Statement kGiveBack{R"sql(
     UPDATE mail_jobs AS job
-    SET attempts = job.attempts - 1, leased_until = NULL
+    SET attempts = job.attempts - 1, leased_until = NULL,
+        next_at = greatest(next_at, now() + $3 * interval '1 millisecond')
     FROM unnest($1::bigint[], $2::bigint[]) AS mine (id, attempts)
     WHERE job.id = mine.id AND job.attempts = mine.attempts AND state = 'WAITING')sql"};
 
@@ -41,6 +51,19 @@ constexpr postgres::Statement kPostpone{R"sql(
     UPDATE mail_jobs
     SET next_at = now() + $3 * interval '1 millisecond', last_error = $4, leased_until = NULL
     WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
+
+constexpr postgres::Statement kRefused{R"sql(
+    SELECT order_id, kind, coalesce(last_error, '') AS why,
+           to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
+    FROM mail_jobs
+    WHERE state = 'REFUSED'
+    ORDER BY finished_at DESC, id DESC
+    LIMIT $1)sql"};
+
+constexpr postgres::Statement kSendRefusedAgain{R"sql(
+    UPDATE mail_jobs
+    SET state = 'WAITING', next_at = now(), finished_at = NULL
+    WHERE state = 'REFUSED' AND ($1::bigint IS NULL OR order_id = $1))sql"};
 
 const char* Name(MailEnd end) {
   switch (end) {
@@ -62,9 +85,10 @@ bool InsertOnce(postgres::Tx& tx, const NewMailJob& job) {
              .affected_rows() == 1;
 }
 
-std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, int count) {
-  const pqxx::result leased = postgres::InTransaction(
-      db, [&](postgres::Tx& tx) { return tx.Exec(kLease, lease.count(), count); });
+std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, MailSlots slots) {
+  const pqxx::result leased = postgres::InTransaction(db, [&](postgres::Tx& tx) {
+    return tx.Exec(kLease, lease.count(), slots.fresh, slots.again);
+  });
   std::vector<MailJob> jobs;
   for (const pqxx::row& row : leased) {
     MailJob& job = jobs.emplace_back();
@@ -85,7 +109,8 @@ std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, 
   return jobs;
 }
 
-void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs) {
+void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs,
+              std::chrono::milliseconds pause) {
   if (jobs.empty()) return;
   std::vector<int64_t> ids;
   std::vector<int64_t> attempts;
@@ -94,7 +119,7 @@ void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs) {
     attempts.push_back(job.attempt);
   }
   postgres::InTransaction(db, [&](postgres::Tx& tx) {
-    tx.Exec(kGiveBack, postgres::Array(ids), postgres::Array(attempts));
+    tx.Exec(kGiveBack, postgres::Array(ids), postgres::Array(attempts), pause.count());
   });
 }
 
@@ -109,6 +134,23 @@ bool Postpone(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds 
   return postgres::InTransaction(db, [&](postgres::Tx& tx) {
            return tx.Exec(kPostpone, job.id, job.attempt, pause.count(), why).affected_rows();
          }) == 1;
+}
+
+std::vector<RefusedMail> Refused(postgres::Pool& db, int limit) {
+  const pqxx::result found =
+      postgres::Read(db, [&](postgres::Tx& tx) { return tx.Exec(kRefused, limit); });
+  std::vector<RefusedMail> mails;
+  for (const pqxx::row& row : found) {
+    mails.push_back({row["order_id"].as<int64_t>(), row["kind"].as<std::string>(),
+                     row["since"].as<std::string>(), row["why"].as<std::string>()});
+  }
+  return mails;
+}
+
+int64_t SendRefusedAgain(postgres::Pool& db, std::optional<int64_t> order_id) {
+  return postgres::InTransaction(db, [&](postgres::Tx& tx) {
+    return static_cast<int64_t>(tx.Exec(kSendRefusedAgain, order_id).affected_rows());
+  });
 }
 
 }  // namespace shop::notification

@@ -5,12 +5,14 @@
 
 #include <map>
 #include <mutex>
+#include <sstream>
 #include <thread>
 
 #include "common/postgres/migrations.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
+#include "notification/mail_command.h"
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
 #include "shop/events/v1/orders.pb.h"
@@ -19,6 +21,8 @@ namespace shop::notification {
 namespace {
 
 using shop::testing::Eventually;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 
 constexpr std::chrono::minutes kLong{5};
 constexpr std::chrono::milliseconds kNone{0};
@@ -48,7 +52,8 @@ class MailJobsTest : public ::testing::Test {
                           [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<std::string>(); });
   }
   std::optional<MailJob> LeaseOne(std::chrono::milliseconds lease) {
-    const std::vector<MailJob> jobs = Lease(db, lease);
+    std::vector<MailJob> jobs = Lease(db, lease, {.fresh = 1});
+    if (jobs.empty()) jobs = Lease(db, lease, {.again = 1});
     return jobs.empty() ? std::nullopt : std::optional(jobs[0]);
   }
   std::string State() { return Value("SELECT state FROM mail_jobs"); }
@@ -97,17 +102,92 @@ TEST_F(MailJobsTest, SendersAtOnceNeverHoldOneJobTogether) {
 
 TEST_F(MailJobsTest, SeveralJobsAreLeasedInTheirOrderAndThoseGivenBackAreAsBefore) {
   for (int64_t order = 1; order <= 4; ++order) ASSERT_TRUE(Insert(order));
-  std::vector<MailJob> jobs = Lease(db, kLong, 3);
+  std::vector<MailJob> jobs = Lease(db, kLong, {.fresh = 3});
   ASSERT_EQ(jobs.size(), 3u);
   EXPECT_EQ(jobs[0].order_id, 1);
   EXPECT_EQ(jobs[2].order_id, 3);
   EXPECT_TRUE(Finish(db, jobs[0], MailEnd::kSent));
   GiveBack(db, {jobs[1], jobs[2]});
-  const std::vector<MailJob> again = Lease(db, kLong, 9);
+  const std::vector<MailJob> again = Lease(db, kLong, {.fresh = 9});
   ASSERT_EQ(again.size(), 3u);
   EXPECT_EQ(again[0].order_id, 2);
   EXPECT_EQ(again[0].attempt, 1);
   EXPECT_FALSE(again[0].taken_over);
+}
+
+TEST_F(MailJobsTest, WhatIsTriedAgainIsLeasedApartFromWhatWasNeverTried) {
+  for (int64_t order = 1; order <= 6; ++order) ASSERT_TRUE(Insert(order));
+  for (const MailJob& job : Lease(db, kLong, {.fresh = 4})) Postpone(db, job, kNone, "busy");
+  // The first of them has failed once more.
+  for (const MailJob& job : Lease(db, kLong, {.again = 1})) Postpone(db, job, kNone, "busy");
+
+  const std::vector<MailJob> fresh = Lease(db, kLong, {.fresh = 9});
+  ASSERT_EQ(fresh.size(), 2u);
+  EXPECT_EQ(fresh[0].order_id, 5);
+  EXPECT_EQ(fresh[1].order_id, 6);
+
+  const std::vector<MailJob> again = Lease(db, kLong, {.again = 3});
+  ASSERT_EQ(again.size(), 3u);
+  for (const MailJob& job : again) EXPECT_EQ(job.attempt, 2) << "fewest attempts go first";
+  EXPECT_EQ(Lease(db, kLong, {.fresh = 9, .again = 9}).size(), 1u);
+}
+
+TEST_F(MailJobsTest, WhatWasGivenBackForAWhileIsNotDueBeforeThat) {
+  ASSERT_TRUE(Insert(42));
+  GiveBack(db, {*LeaseOne(kLong)}, kLong);
+  EXPECT_FALSE(LeaseOne(kLong));
+  EXPECT_EQ(Value("SELECT attempts FROM mail_jobs"), "0");
+}
+
+TEST_F(MailJobsTest, RefusedMailsAreFoundAndSentAgain) {
+  for (int64_t order = 1; order <= 4; ++order) ASSERT_TRUE(Insert(order));
+  const std::vector<MailJob> jobs = Lease(db, kLong, {.fresh = 4});
+  ASSERT_EQ(jobs.size(), 4u);
+  Finish(db, jobs[0], MailEnd::kRefused, "550 no such mailbox");
+  Finish(db, jobs[1], MailEnd::kRefused, "550 no such mailbox");
+  Finish(db, jobs[2], MailEnd::kSent);
+  Finish(db, jobs[3], MailEnd::kGone);
+
+  const std::vector<RefusedMail> refused = Refused(db, 10);
+  ASSERT_EQ(refused.size(), 2u);
+  EXPECT_EQ(refused[0].order_id, 2);
+  EXPECT_EQ(refused[0].kind, "ORDER_CREATED");
+  EXPECT_EQ(refused[0].why, "550 no such mailbox");
+  EXPECT_EQ(refused[0].since.size(), std::string("2026-11-21T12:00:00Z").size());
+  EXPECT_EQ(Refused(db, 1).size(), 1u);
+
+  EXPECT_EQ(SendRefusedAgain(db, 3), 0) << "a mail that was sent is not sent again";
+  EXPECT_EQ(SendRefusedAgain(db, 1), 1);
+  EXPECT_EQ(SendRefusedAgain(db, std::nullopt), 1);
+  EXPECT_EQ(SendRefusedAgain(db, std::nullopt), 0);
+  EXPECT_EQ(Refused(db, 10).size(), 0u);
+  const std::vector<MailJob> again = Lease(db, kLong, {.fresh = 9, .again = 9});
+  ASSERT_EQ(again.size(), 2u);
+  EXPECT_FALSE(again[0].taken_over);
+  EXPECT_TRUE(Finish(db, again[0], MailEnd::kSent));
+}
+
+TEST_F(MailJobsTest, AnOperatorSeesRefusedMailsAndHasThemSentAgain) {
+  ASSERT_TRUE(Insert(41));
+  ASSERT_TRUE(Insert(42));
+  for (const MailJob& job : Lease(db, kLong, {.fresh = 2})) {
+    Finish(db, job, MailEnd::kRefused, "550 no such mailbox");
+  }
+  const auto run = [&](const std::vector<std::string>& words, int code) {
+    std::ostringstream out;
+    EXPECT_EQ(RunMailCommand(db, words, out), code);
+    return out.str();
+  };
+  EXPECT_THAT(
+      run({"refused-mails"}, 0),
+      AllOf(HasSubstr("order 42  ORDER_CREATED  550 no such mailbox"), HasSubstr("2 refused")));
+  for (const auto& words : std::vector<std::vector<std::string>>{
+           {}, {"resend-mails"}, {"resend-mails", "42x"}, {"resend-mails", "-1"}, {"resend"}}) {
+    EXPECT_THAT(run(words, 2), HasSubstr("usage"));
+  }
+  EXPECT_EQ(run({"resend-mails", "42"}, 0), "1 to be sent again\n");
+  EXPECT_EQ(run({"resend-mails", "42"}, 0), "0 to be sent again\n");
+  EXPECT_EQ(run({"resend-mails", "all"}, 0), "1 to be sent again\n");
 }
 
 TEST_F(MailJobsTest, ALeaseThatRanOutIsTakenOver) {

@@ -1,3 +1,7 @@
+#include <iostream>
+#include <string>
+#include <vector>
+
 #include "common/core/process.h"
 #include "common/kafka/consumer.h"
 #include "common/kafka/relay.h"
@@ -7,11 +11,33 @@
 #include "common/rpc/server.h"
 #include "messaging_migrations.h"
 #include "notification/config.h"
+#include "notification/mail_command.h"
 #include "notification/mail_sender.h"
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
 
-int main() {
+namespace {
+
+// The process's own settings of the database, and nothing of the process.
+int Operate(const std::vector<std::string>& words) {
+  shop::Env env;
+  const auto settings = shop::postgres::Settings::Read(env, "notification");
+  for (const std::string& problem : env.problems())
+    std::cerr << "wrong setting: " << problem << "\n";
+  if (!env.problems().empty()) return 2;
+  try {
+    shop::postgres::Pool db(settings);
+    return shop::notification::RunMailCommand(db, words, std::cout);
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc > 1) return Operate({argv + 1, argv + argc});
   shop::Process process("notification");
   const auto config = shop::notification::Config::Read(process.env());
   process.Start();
@@ -32,5 +58,6 @@ int main() {
                                        {.after_commit = [&] { relay.Wake(); }});
   process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
   process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
+  process.AddDegradation("the mail server", [&] { return sender.healthy(); });
   return process.RunUntilStopped();
 }

@@ -44,8 +44,10 @@ struct Url {
 // A mail on its way out.
 struct Upload {
   std::string_view left;
-  bool all_gone = false;  // libcurl has asked for more and was told that this is all
+  bool recipient_named = false;  // the server was asked whether it takes mail for this recipient
+  bool all_gone = false;         // libcurl has asked for more and was told that this is all
   const std::stop_token& stop;
+  steady_clock::time_point impatient_at;
   std::optional<steady_clock::time_point> stopped_at = std::nullopt;
 };
 
@@ -61,18 +63,28 @@ size_t ReadUpload(char* buffer, size_t size, size_t count, void* context) {
 // Other than 0 makes libcurl give up.
 int CheckStop(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   auto& upload = *static_cast<Upload*>(context);
+  if (!upload.all_gone && steady_clock::now() > upload.impatient_at) return 1;
   if (!upload.stop.stop_requested()) return 0;
   if (!upload.all_gone) return 1;
   if (!upload.stopped_at) upload.stopped_at = steady_clock::now();
   return steady_clock::now() - *upload.stopped_at > kLastWord ? 1 : 0;
 }
 
+// Sees the commands that leave. libcurl tells its errors by their code alone, which is the same for
+// a sender, a recipient and a mail that are refused.
+int NoteCommand(CURL*, curl_infotype kind, char* text, size_t size, void* context) {
+  auto* upload = static_cast<Upload*>(context);  // null between two mails
+  if (upload != nullptr && kind == CURLINFO_HEADER_OUT &&
+      std::string_view(text, size).starts_with("RCPT ")) {
+    upload->recipient_named = true;
+  }
+  return 0;
+}
+
 MailOutcome Judge(CURLcode result, long code, const Upload& upload) {
   if (result == CURLE_OK) return MailOutcome::kSent;
-  // CURLE_SEND_ERROR with such a code is an answer to MAIL, RCPT or DATA. A greeting or a login
-  // that is refused says nothing about this mail.
-  const bool about_this_mail = upload.all_gone || result == CURLE_SEND_ERROR;
-  if (about_this_mail && code >= 500 && code < 600) return MailOutcome::kRefused;
+  if (!upload.recipient_named) return MailOutcome::kAway;
+  if (code >= 500 && code < 600) return MailOutcome::kRefused;
   if (code >= 400 && code < 500) return MailOutcome::kFailed;
   return upload.all_gone ? MailOutcome::kUnknown : MailOutcome::kFailed;
 }
@@ -103,6 +115,8 @@ struct Smtp::State {
     Set(CURLOPT_READFUNCTION, ReadUpload);
     Set(CURLOPT_NOPROGRESS, 0L);
     Set(CURLOPT_XFERINFOFUNCTION, CheckStop);
+    Set(CURLOPT_VERBOSE, 1L);  // to NoteCommand alone
+    Set(CURLOPT_DEBUGFUNCTION, NoteCommand);
     Set(CURLOPT_ERRORBUFFER, error.data());
   }
 
@@ -120,19 +134,21 @@ Smtp::Smtp(const SmtpSettings& settings) : state_(std::make_unique<State>(settin
 Smtp::~Smtp() = default;
 
 MailAnswer Smtp::Send(const std::string& from, const std::string& to, const std::string& mail,
-                      const std::stop_token& stop) {
+                      std::chrono::milliseconds patience, const std::stop_token& stop) {
   const std::unique_ptr<curl_slist, Free> recipients(
       curl_slist_append(nullptr, ("<" + to + ">").c_str()));
-  Upload upload{.left = mail, .stop = stop};
+  Upload upload{.left = mail, .stop = stop, .impatient_at = steady_clock::now() + patience};
   state_->Set(CURLOPT_MAIL_FROM, ("<" + from + ">").c_str());
   state_->Set(CURLOPT_MAIL_RCPT, recipients.get());
   state_->Set(CURLOPT_READDATA, &upload);
   state_->Set(CURLOPT_XFERINFODATA, &upload);
+  state_->Set(CURLOPT_DEBUGDATA, &upload);
   state_->error[0] = '\0';
   const CURLcode result = curl_easy_perform(state_->curl.get());
   long code = 0;
   curl_easy_getinfo(state_->curl.get(), CURLINFO_RESPONSE_CODE, &code);
   state_->Set(CURLOPT_MAIL_RCPT, static_cast<curl_slist*>(nullptr));
+  state_->Set(CURLOPT_DEBUGDATA, static_cast<Upload*>(nullptr));
 
   std::string why;
   if (result != CURLE_OK) {

@@ -20,8 +20,12 @@ bool IsSmtpUrl(const std::string& url);
 
 enum class MailOutcome {
   kSent,     // the server has taken it
-  kRefused,  // the server will never take it
-  kFailed,   // it was not sent; later it may be
+  kRefused,  // the server will never take it: 5xx to its recipient, or to the mail itself
+  kFailed,   // it was not sent, and later it may be: 4xx, silence or a loss after its recipient
+  // Nothing about this mail: nobody there, or a server that refuses everybody, be it at its
+  // greeting, EHLO, STARTTLS, the login or MAIL FROM, with whatever code. Another mail would fare
+  // no better.
+  kAway,
   kUnknown,  // all of it left, and no answer came: it may have been sent
 };
 
@@ -36,10 +40,12 @@ class Smtp {
   explicit Smtp(const SmtpSettings& settings);
   ~Smtp();
 
-  // `mail` is the whole of it as ToMime writes it. When stopped, gives up at once before the last
-  // byte has left, and soon after that.
+  // `mail` is the whole of it as ToMime writes it. Gives up once `patience` is over before the last
+  // byte has left; from there on the settings' time-out alone counts, as giving up then may mean
+  // that the mail arrives twice. When stopped, gives up at once before the last byte has left, and
+  // soon after that.
   MailAnswer Send(const std::string& from, const std::string& to, const std::string& mail,
-                  const std::stop_token& stop);
+                  std::chrono::milliseconds patience, const std::stop_token& stop);
 
  private:
   struct State;

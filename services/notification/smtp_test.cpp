@@ -29,7 +29,9 @@ constexpr char kSilence[] = "(silence)";
 // mail, is answered by the script, else as a willing server would.
 class ScriptedServer {
  public:
-  explicit ScriptedServer(Script script) : script_(std::move(script)) {
+  // From the second mail on it follows `then`, where that is given.
+  explicit ScriptedServer(Script script, Script then = {})
+      : script_(std::move(script)), then_(std::move(then)) {
     listener_ = socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
@@ -84,6 +86,7 @@ class ScriptedServer {
         }
         if (in_mail && line != ".") continue;
         const std::string verb = in_mail ? "." : line.substr(0, 4);
+        mails_ += verb == "MAIL" ? 1 : 0;
         in_mail = verb == "DATA" && !script_.contains("DATA");
         if (!Answer(client, verb, verb == "DATA" ? "354 go on" : "250 fine")) return;
       }
@@ -91,8 +94,9 @@ class ScriptedServer {
   }
 
   bool Answer(int client, const std::string& verb, const std::string& usual) {
-    const auto scripted = script_.find(verb);
-    const std::string answer = scripted == script_.end() ? usual : scripted->second;
+    const Script& script = mails_ > 1 && !then_.empty() ? then_ : script_;
+    const auto scripted = script.find(verb);
+    const std::string answer = scripted == script.end() ? usual : scripted->second;
     if (answer == kHangUp) return false;
     if (answer == kSilence) return true;
     const std::string line = answer + "\r\n";
@@ -100,6 +104,8 @@ class ScriptedServer {
   }
 
   const Script script_;
+  const Script then_;
+  int mails_ = 0;  // of the serving thread alone
   int listener_;
   uint16_t port_ = 0;
   mutable std::mutex mutex_;
@@ -107,10 +113,11 @@ class ScriptedServer {
   std::thread thread_;
 };
 
+constexpr std::chrono::seconds kPatience{20};
 constexpr char kMail[] = "Subject: hello\r\n\r\n.leading dot\r\n";
 
 MailAnswer SendTo(const SmtpSettings& settings) {
-  return Smtp(settings).Send("orders@shop.local", "ada@example.org", kMail, {});
+  return Smtp(settings).Send("orders@shop.local", "ada@example.org", kMail, kPatience, {});
 }
 
 MailOutcome OutcomeWith(const std::string& verb, const std::string& answer) {
@@ -130,28 +137,67 @@ TEST(Smtp, OneConnectionServesSeveralMails) {
   const ScriptedServer server(Script{});
   Smtp smtp(server.settings());
   for (int i = 0; i < 3; ++i) {
-    EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, {}).outcome, MailOutcome::kSent);
+    EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome,
+              MailOutcome::kSent);
   }
   const std::string heard = server.heard();
   EXPECT_EQ(heard.find("EHLO"), heard.rfind("EHLO"));
 }
 
 TEST(Smtp, ARefusalForGoodIsOne) {
-  EXPECT_EQ(OutcomeWith("MAIL", "550 no"), MailOutcome::kRefused);
   EXPECT_EQ(OutcomeWith("RCPT", "550 no such mailbox"), MailOutcome::kRefused);
   EXPECT_EQ(OutcomeWith("DATA", "554 no"), MailOutcome::kRefused);
   EXPECT_EQ(OutcomeWith(".", "552 too big"), MailOutcome::kRefused);
 }
 
 TEST(Smtp, ARefusalForNowIsAFailure) {
-  EXPECT_EQ(OutcomeWith("MAIL", "451 later"), MailOutcome::kFailed);
   EXPECT_EQ(OutcomeWith("RCPT", "450 busy"), MailOutcome::kFailed);
   EXPECT_EQ(OutcomeWith("DATA", "421 closing"), MailOutcome::kFailed);
   EXPECT_EQ(OutcomeWith(".", "452 full"), MailOutcome::kFailed);
 }
 
 TEST(Smtp, AServerThatRefusesEverybodyRefusesNoMail) {
-  EXPECT_EQ(OutcomeWith("(greeting)", "554 no service"), MailOutcome::kFailed);
+  for (const char* verb : {"(greeting)", "EHLO", "MAIL"}) {
+    for (const char* answer : {"554 no service", "421 not now"}) {
+      // Without EHLO it is greeted with HELO.
+      const ScriptedServer server(Script{{verb, answer}, {"HELO", answer}});
+      EXPECT_EQ(SendTo(server.settings()).outcome, MailOutcome::kAway) << verb << " " << answer;
+    }
+  }
+}
+
+TEST(Smtp, OnASecondMailOfAConnectionARefusedSenderRefusesNoMailEither) {
+  const ScriptedServer server(Script{}, /*then=*/Script{{"MAIL", "550 you may not send"}});
+  Smtp smtp(server.settings());
+  EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome,
+            MailOutcome::kSent);
+  EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome,
+            MailOutcome::kAway);
+}
+
+TEST(Smtp, PatienceEndsWhileNothingCanArriveTwice) {
+  const auto with = [](const std::string& verb) {
+    const ScriptedServer server(Script{{verb, kSilence}});
+    SmtpSettings settings = server.settings();
+    settings.timeout = std::chrono::seconds(60);
+    return Smtp(settings)
+        .Send("orders@shop.local", "ada@example.org", kMail, std::chrono::milliseconds(200), {})
+        .outcome;
+  };
+  EXPECT_EQ(with("RCPT"), MailOutcome::kFailed);
+  EXPECT_EQ(with("DATA"), MailOutcome::kFailed);
+  EXPECT_EQ(with("MAIL"), MailOutcome::kAway);
+}
+
+TEST(Smtp, PatienceDoesNotEndOnceTheMailHasLeft) {
+  const ScriptedServer server(Script{{".", kSilence}});
+  SmtpSettings settings = server.settings();
+  settings.timeout = std::chrono::seconds(3);
+  const auto start = std::chrono::steady_clock::now();
+  const MailAnswer answer = Smtp(settings).Send("orders@shop.local", "ada@example.org", kMail,
+                                                std::chrono::milliseconds(500), {});
+  EXPECT_EQ(answer.outcome, MailOutcome::kUnknown);
+  EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
 }
 
 TEST(Smtp, AnAnswerThatNeverCameIsUnknown) {
@@ -160,17 +206,21 @@ TEST(Smtp, AnAnswerThatNeverCameIsUnknown) {
 }
 
 TEST(Smtp, ALossBeforeTheMailHasLeftIsAFailure) {
-  EXPECT_EQ(OutcomeWith("(greeting)", kHangUp), MailOutcome::kFailed);
   EXPECT_EQ(OutcomeWith("RCPT", kHangUp), MailOutcome::kFailed);
   EXPECT_EQ(OutcomeWith("DATA", kHangUp), MailOutcome::kFailed);
-  EXPECT_EQ(OutcomeWith("MAIL", kSilence), MailOutcome::kFailed);
 }
 
-TEST(Smtp, NoServerIsAFailure) {
+TEST(Smtp, ALossBeforeTheRecipientWasNamedIsNotAboutTheMail) {
+  EXPECT_EQ(OutcomeWith("(greeting)", kHangUp), MailOutcome::kAway);
+  EXPECT_EQ(OutcomeWith("MAIL", kHangUp), MailOutcome::kAway);
+  EXPECT_EQ(OutcomeWith("MAIL", kSilence), MailOutcome::kAway);
+}
+
+TEST(Smtp, NoServerIsNotAboutTheMail) {
   SmtpSettings settings;
   settings.url = "smtp://127.0.0.1:1";
   const MailAnswer answer = SendTo(settings);
-  EXPECT_EQ(answer.outcome, MailOutcome::kFailed);
+  EXPECT_EQ(answer.outcome, MailOutcome::kAway);
   EXPECT_THAT(answer.why, Not(""));
 }
 
@@ -179,7 +229,7 @@ TEST(Smtp, APasswordNeverLeavesWithoutTls) {
   SmtpSettings settings = server.settings();
   settings.url.insert(7, "shop:secret@");
   const MailAnswer answer = SendTo(settings);
-  EXPECT_EQ(answer.outcome, MailOutcome::kFailed);
+  EXPECT_EQ(answer.outcome, MailOutcome::kAway);
   EXPECT_THAT(answer.why, Not(HasSubstr("secret")));
   EXPECT_THAT(server.heard(), Not(HasSubstr("AUTH")));
 }
@@ -191,9 +241,9 @@ TEST(Smtp, StoppingGivesUpBeforeTheMailHasLeft) {
   std::stop_source stop;
   stop.request_stop();
   const auto start = std::chrono::steady_clock::now();
-  const MailAnswer answer =
-      Smtp(settings).Send("orders@shop.local", "ada@example.org", kMail, stop.get_token());
-  EXPECT_EQ(answer.outcome, MailOutcome::kFailed);
+  const MailAnswer answer = Smtp(settings).Send("orders@shop.local", "ada@example.org", kMail,
+                                                kPatience, stop.get_token());
+  EXPECT_EQ(answer.outcome, MailOutcome::kAway);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 

@@ -154,8 +154,14 @@ class Stack:
     def log(self, process):
         return self.folder / "run" / "log" / f"{process}.log"
 
+    def readyz(self, process, strict=False):
+        """Status and text of what a process says of itself on its admin port."""
+        answer = fetch(self.admin_port(process), "/readyz" + ("?strict" if strict else ""), plain=True)
+        return answer.status, answer.text
+
     def ready(self, process):
-        return fetch(self.admin_port(process), "/readyz").status == 200
+        """Ready, and its consumers too."""
+        return self.readyz(process, strict=True)[0] == 200
 
     # --- HTTP ---
 

@@ -57,6 +57,11 @@ class Client {
     }
     return all;
   }
+  // Whether the server closes within the wait, having said nothing.
+  bool Ended() {
+    char part[1];
+    return recv(socket_, part, sizeof part, 0) == 0;
+  }
 
  private:
   int socket_;
@@ -111,7 +116,7 @@ TEST_F(AdminServerTest, WhoDoesNotReadHoldsUpNobody) {
 
 TEST_F(AdminServerTest, ASilentConnectionIsClosed) {
   Client silent(port_);
-  EXPECT_EQ(silent.Receive(), "");
+  EXPECT_TRUE(silent.Ended());
 }
 
 TEST_F(AdminServerTest, ARequestMayComeInPieces) {

@@ -1,0 +1,322 @@
+// Who waits for whom when mails cannot be sent: a real database, with users and the mail server
+// played in this process.
+#include "notification/mail_sender.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/postgres/migrations.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+#include "common/telemetry/metrics.h"
+#include "common/testing/database.h"
+#include "common/testing/servers.h"
+#include "messaging_migrations.h"
+#include "notification/mail_jobs.h"
+#include "notification_migrations.h"
+#include "shop/users/v1/users.pb.h"
+
+namespace shop::notification {
+namespace {
+
+using shop::testing::Eventually;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
+
+// A mail server with as many connections as come. What it says to RCPT follows from the recipient:
+//   silent…   nothing at all
+//   busy…     450
+//   nobody…   550
+//   others    250, and the mail counts as taken
+// Everything before that is answered as `Refuse` says, or as a willing server would.
+class MailServer {
+ public:
+  MailServer() {
+    listener_ = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address);
+    socklen_t length = sizeof address;
+    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
+    port_ = ntohs(address.sin_port);
+    listen(listener_, 64);
+    accepting_ = std::thread([this] {
+      for (int client; (client = accept(listener_, nullptr, nullptr)) >= 0;) {
+        const std::lock_guard lock(mutex_);
+        clients_.push_back(client);
+        talking_.emplace_back([this, client] { Talk(client); });
+      }
+    });
+  }
+  ~MailServer() {
+    shutdown(listener_, SHUT_RDWR);
+    accepting_.join();
+    for (const int client : clients_) shutdown(client, SHUT_RDWR);
+    for (std::thread& thread : talking_) thread.join();
+    for (const int client : clients_) close(client);
+    close(listener_);
+  }
+
+  // Answers `verb` (MAIL, EHLO) with this from now on; nothing answers it as usual.
+  void Refuse(const std::string& verb, std::optional<std::string> answer) {
+    const std::lock_guard lock(mutex_);
+    answers_.erase(verb);
+    if (answer) answers_[verb] = *std::move(answer);
+  }
+  void Willing(const std::string& recipient) {
+    const std::lock_guard lock(mutex_);
+    willing_.insert(recipient);
+  }
+  size_t Taken(const std::string& recipient) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = taken_.find(recipient);
+    return found == taken_.end() ? 0 : found->second;
+  }
+  int asked(const std::string& verb) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = asked_.find(verb);
+    return found == asked_.end() ? 0 : found->second;
+  }
+  std::string url() const { return "smtp://127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  void Talk(int client) {
+    std::string buffer, recipient;
+    bool in_mail = false;
+    Say(client, "220 hello");
+    char bytes[4096];
+    for (ssize_t got; (got = recv(client, bytes, sizeof bytes, 0)) > 0;) {
+      buffer.append(bytes, static_cast<size_t>(got));
+      for (size_t end; (end = buffer.find("\r\n")) != std::string::npos;) {
+        const std::string line = buffer.substr(0, end);
+        buffer.erase(0, end + 2);
+        if (in_mail && line != ".") continue;
+        const std::lock_guard lock(mutex_);
+        const std::string verb = in_mail ? "." : line.substr(0, 4);
+        ++asked_[verb];
+        in_mail = verb == "DATA";
+        if (verb == "RCPT") recipient = line.substr(9, line.find('@') - 9);
+        if (verb == ".") ++taken_[recipient];
+        const std::string answer = AnswerTo(verb, recipient);
+        if (!answer.empty()) Say(client, answer);
+      }
+    }
+  }
+  std::string AnswerTo(const std::string& verb, const std::string& recipient) const {
+    if (const auto told = answers_.find(verb); told != answers_.end()) return told->second;
+    if (verb == "RCPT" && !willing_.contains(recipient)) {
+      if (recipient.starts_with("silent")) return "";
+      if (recipient.starts_with("busy")) return "450 try again";
+      if (recipient.starts_with("nobody")) return "550 no such mailbox";
+    }
+    return verb == "DATA" ? "354 go on" : "250 fine";
+  }
+  static void Say(int client, const std::string& text) {
+    const std::string line = text + "\r\n";
+    (void)!send(client, line.data(), line.size(), MSG_NOSIGNAL);
+  }
+
+  int listener_;
+  uint16_t port_ = 0;
+  mutable std::mutex mutex_;
+  std::map<std::string, std::string> answers_;
+  std::set<std::string> willing_;
+  std::map<std::string, size_t> taken_;
+  std::map<std::string, int> asked_;
+  std::vector<int> clients_;
+  std::vector<std::thread> talking_;
+  std::thread accepting_;
+};
+
+// users with nothing but GetUser: the one with id 7 has the address that was given for 7.
+class FakeUsers {
+ public:
+  void Register(int64_t id, const std::string& name) {
+    const std::lock_guard lock(mutex_);
+    names_[id] = name;
+  }
+  std::string address() const { return server_.address(); }
+
+ private:
+  Result<users::v1::User> GetUser(const Call&, const users::v1::GetUserRequest& request) {
+    const std::lock_guard lock(mutex_);
+    users::v1::User user;
+    user.set_id(request.id());
+    user.set_name("Ada");
+    user.set_email(names_.at(request.id()) + "@example.org");
+    return user;
+  }
+
+  std::mutex mutex_;
+  std::map<int64_t, std::string> names_;
+  rpc::Identity identity_{{"users", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Server server_{
+      {.host = "127.0.0.1", .every_method = false},
+      identity_,
+      {rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser)}};
+};
+
+class MailSenderTest : public ::testing::Test {
+ protected:
+  MailSenderTest() { postgres::Migrate(db, {kMessagingMigrations, kNotificationMigrations}); }
+
+  // A mail that is due for a user whose address begins with this.
+  void Order(const std::string& recipient) {
+    const int64_t id = ++orders_;
+    users.Register(id, recipient);
+    const std::string digits = std::to_string(id);
+    postgres::InTransaction(db, [&](postgres::Tx& tx) {
+      ASSERT_TRUE(InsertOnce(tx, {.order_uuid = std::string(32 - digits.size(), '0') + digits,
+                                  .order_id = id,
+                                  .kind = "ORDER_CREATED",
+                                  .user_id = id,
+                                  .event = R"({"orderId":)" + digits + "}",
+                                  .traceparent = ""}));
+    });
+  }
+  // With the pauses that are used in earnest.
+  MailSender Sender(SenderOptions options = {}) {
+    options.poll = milliseconds(50);
+    return MailSender(db, channel, {.url = server.url(), .timeout = seconds(600)},
+                      {"", "orders@shop.local"}, options);
+  }
+  int Count(const std::string& condition) {
+    return postgres::Read(db, [&](postgres::Tx& tx) {
+      return tx.Run("SELECT count(*) FROM mail_jobs WHERE " + condition)[0][0].as<int>();
+    });
+  }
+  // All `count` mails as if they had been tried before and were due again.
+  void HaveBeenTried() {
+    postgres::InTransaction(db, [](postgres::Tx& tx) {
+      tx.Run("UPDATE mail_jobs SET attempts = 3, next_at = now() - interval '1 hour'");
+    });
+  }
+
+  MailServer server;
+  FakeUsers users;
+  shop::testing::TestDatabase database;
+  postgres::Pool db{database.settings()};
+  rpc::Identity identity{{"notification", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Channel channel{users.address(), &identity};
+
+ private:
+  int64_t orders_ = 0;
+};
+
+TEST_F(MailSenderTest, HundredsOfAddressesThatAreBusyDelayNobody) {
+  for (int i = 0; i < 700; ++i) Order("busy" + std::to_string(i));
+  Order("ada");
+  const MailSender sender = Sender();
+  EXPECT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }));
+  EXPECT_EQ(Count("state = 'REFUSED'"), 0);
+  EXPECT_TRUE(sender.healthy());
+}
+
+TEST_F(MailSenderTest, AddressesThatTimeOutDelayTheFirstAttemptsOfNobodyForLong) {
+  for (int i = 0; i < 12; ++i) Order("silent" + std::to_string(i));
+  Order("ada");
+  // Two rounds of six slots: ten minutes each, were they as patient as the mail server allows.
+  const MailSender sender = Sender({.first_patience = seconds(1)});
+  EXPECT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }, seconds(60)));
+}
+
+TEST_F(MailSenderTest, WhatTimesOutAgainAndAgainLeavesTheSlotsToNewMails) {
+  for (int i = 0; i < 30; ++i) Order("silent" + std::to_string(i));
+  HaveBeenTried();
+  const MailSender sender = Sender();
+  ASSERT_TRUE(Eventually([&] { return Count("leased_until IS NOT NULL") == 2; }));
+  for (int i = 0; i < 20; ++i) Order("ada" + std::to_string(i));
+  EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 20; }));
+  EXPECT_EQ(Count("leased_until IS NOT NULL"), 2);
+}
+
+TEST_F(MailSenderTest, AMailServerThatRefusesUsRefusesNoMail) {
+  server.Refuse("MAIL", "550 you may not send here");
+  for (int i = 0; i < 10; ++i) Order("ada" + std::to_string(i));
+  const MailSender sender =
+      Sender({.first_pause = milliseconds(100), .longest_away = milliseconds(300)});
+  ASSERT_TRUE(Eventually([&] { return server.asked("MAIL") >= 12; }));
+  EXPECT_FALSE(sender.healthy());
+  EXPECT_EQ(Count("state = 'WAITING'"), 10);
+  EXPECT_EQ(Count("state = 'REFUSED'"), 0);
+  server.Refuse("MAIL", std::nullopt);
+  EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 10; }, seconds(60)));
+  EXPECT_TRUE(sender.healthy());
+  EXPECT_EQ(Count("attempts > 1"), 0) << "it was no mail's fault";
+}
+
+TEST_F(MailSenderTest, AfterAFailureTheOtherLeasedMailsAreGivenBack) {
+  server.Refuse("MAIL", "550 you may not send here");
+  for (int i = 0; i < 10; ++i) Order("ada" + std::to_string(i));
+  // Were they kept, nobody could have them for an hour.
+  const MailSender sender = Sender(
+      {.lease = std::chrono::hours(1), .first_pause = seconds(60), .longest_away = seconds(60)});
+  ASSERT_TRUE(Eventually([&] { return !sender.healthy(); }));
+  EXPECT_TRUE(Eventually([&] { return Count("leased_until IS NULL AND attempts = 0") == 10; }));
+}
+
+TEST_F(MailSenderTest, WhileTheMailServerIsAwayOneMailATimeFindsOut) {
+  server.Refuse("MAIL", "421 not now");
+  for (int i = 0; i < 20; ++i) Order("ada" + std::to_string(i));
+  const MailSender sender = Sender({.first_pause = milliseconds(200), .longest_away = seconds(1)});
+  ASSERT_TRUE(Eventually([&] { return server.asked("MAIL") >= 10; }, seconds(60)));
+  // The first six met it together, and since then one after each pause.
+  int most = 0;
+  const int before = server.asked("MAIL");
+  ASSERT_TRUE(Eventually(
+      [&] {
+        most = std::max(most, Count("leased_until IS NOT NULL"));
+        return server.asked("MAIL") >= before + 3;
+      },
+      seconds(60)));
+  EXPECT_LE(most, 1);
+}
+
+TEST_F(MailSenderTest, StoppingGivesBackWhatHasNotLeft) {
+  for (int i = 0; i < 3; ++i) Order("silent" + std::to_string(i));
+  {
+    const MailSender sender = Sender({.first_patience = seconds(600)});
+    ASSERT_TRUE(Eventually([&] { return server.asked("RCPT") == 3; }));
+  }
+  EXPECT_EQ(Count("state = 'WAITING' AND leased_until IS NULL AND attempts = 0"), 3);
+}
+
+TEST_F(MailSenderTest, ARefusedMailIsSentOnceItIsAskedForAgain) {
+  Order("nobody");
+  Order("ada");
+  const MailSender sender = Sender();
+  ASSERT_TRUE(Eventually([&] { return Count("state = 'REFUSED'") == 1; }));
+  ASSERT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }));
+  EXPECT_TRUE(sender.healthy());
+  server.Willing("nobody");
+  EXPECT_EQ(SendRefusedAgain(db, std::nullopt), 1);
+  EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 2; }));
+  EXPECT_EQ(server.Taken("nobody"), 1u);
+  EXPECT_EQ(server.Taken("ada"), 1u);
+}
+
+TEST_F(MailSenderTest, AMailThatIsBusyNowIsSentLater) {
+  Order("busy");
+  const MailSender sender = Sender();
+  ASSERT_TRUE(Eventually([&] { return server.asked("RCPT") >= 2; }));
+  server.Willing("busy");
+  EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 1; }));
+}
+
+}  // namespace
+}  // namespace shop::notification
