@@ -1,9 +1,14 @@
-// Until when the work of this thread is wanted. An rpc's handler runs within its deadline's scope,
-// and what it waits for, such as statements of PostgreSQL, keeps to it without being told.
+// Until when the work of this thread is wanted: to a deadline, to a stop, or to what comes first.
+// An rpc's handler runs within its deadline's scope, a consumer's within the scope of the
+// consumer's stop, and what it waits for (a connection to PostgreSQL, a statement, another
+// service's answer) ends with the scope without being told, as shop::Unavailable.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <stop_token>
+#include <utility>
 
 namespace shop {
 
@@ -12,23 +17,41 @@ class DeadlineScope {
   using TimePoint = std::chrono::steady_clock::time_point;
 
   // An inner scope never lasts longer than the outer one.
-  explicit DeadlineScope(TimePoint deadline) : outer_(current_) {
+  explicit DeadlineScope(TimePoint deadline) : outer_(current_), outer_stop_(stop_) {
     current_ = std::min(deadline, outer_);
   }
-  ~DeadlineScope() { current_ = outer_; }
+  // Ends with the stop too. An inner scope with a stop of its own does not see the outer one's.
+  DeadlineScope(TimePoint deadline, std::stop_token stop) : DeadlineScope(deadline) {
+    stop_ = std::move(stop);
+  }
+  ~DeadlineScope() {
+    current_ = outer_;
+    stop_ = std::move(outer_stop_);
+  }
   DeadlineScope(const DeadlineScope&) = delete;
   DeadlineScope& operator=(const DeadlineScope&) = delete;
 
   // TimePoint::max() outside of any.
   static TimePoint Current() { return current_; }
+  // One that nothing stops outside of any.
+  static const std::stop_token& Stop() { return stop_; }
+  // Whether the deadline has passed or the stop was asked for.
   static bool HasPassed() {
-    return current_ != TimePoint::max() && current_ <= std::chrono::steady_clock::now();
+    return stop_.stop_requested() ||
+           (current_ != TimePoint::max() && current_ <= std::chrono::steady_clock::now());
   }
 
  private:
   static inline thread_local TimePoint current_ = TimePoint::max();
+  static inline thread_local std::stop_token stop_;
 
   const TimePoint outer_;
+  std::stop_token outer_stop_;
 };
+
+// Calls `end`, which waits until work has finished, and asks `cut` to stop once that has taken
+// longer than `grace`: what the work waits for within a scope of `cut` ends then.
+void EndWithin(std::chrono::milliseconds grace, std::stop_source& cut,
+               const std::function<void()>& end);
 
 }  // namespace shop

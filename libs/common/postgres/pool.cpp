@@ -7,6 +7,7 @@
 #include <random>
 #include <set>
 #include <stdexcept>
+#include <stop_token>
 #include <thread>
 #include <unordered_map>
 
@@ -22,6 +23,7 @@ constexpr int kConflictAttempts = 6;
 constexpr int kConnectionAttempts = 3;
 constexpr std::chrono::seconds kPingLimit{2};
 constexpr std::string_view kQueryCanceled = "57014";
+constexpr char kTooLate[] = "PostgreSQL: the caller's deadline has passed, or it was told to stop";
 
 std::string Quoted(const std::string& value) {
   std::string out = "'";
@@ -98,13 +100,13 @@ const std::string& Tx::Prepared(const Statement& statement) {
 }
 
 void Tx::KeepToDeadline() {
-  if (DeadlineScope::HasPassed()) throw Unavailable("PostgreSQL: the caller's deadline has passed");
+  if (DeadlineScope::HasPassed()) throw Unavailable(kTooLate);
 }
 
 namespace {
 
-// Cancels what runs on a connection when its caller's deadline passes, from a thread of its own:
-// only then does a deadline cost anything.
+// Cancels what runs on a connection when its caller's deadline passes or its caller is stopped,
+// from a thread of its own: only then does a deadline cost anything.
 class Watchdog {
   using TimePoint = DeadlineScope::TimePoint;
   struct Watched {
@@ -132,9 +134,13 @@ class Watchdog {
     Guard(Watchdog& watchdog, pqxx::connection& connection, bool* cancelled)
         : watchdog_(watchdog), cancelled_(cancelled) {
       const TimePoint deadline = DeadlineScope::Current();
-      if (deadline != TimePoint::max()) watched_ = watchdog_.Add(connection, deadline);
+      const std::stop_token& stop = DeadlineScope::Stop();
+      if (deadline == TimePoint::max() && !stop.stop_possible()) return;
+      watched_ = watchdog_.Add(connection, deadline);
+      if (stop.stop_possible()) on_stop_.emplace(stop, [this] { watchdog_.CancelNow(*watched_); });
     }
     ~Guard() {
+      on_stop_.reset();  // waits for it, should it be under way
       if (watched_) *cancelled_ = watchdog_.Remove(*watched_);
     }
     Guard(const Guard&) = delete;
@@ -144,6 +150,7 @@ class Watchdog {
     Watchdog& watchdog_;
     bool* cancelled_;
     std::optional<Place> watched_;
+    std::optional<std::stop_callback<std::function<void()>>> on_stop_;
   };
 
  private:
@@ -153,6 +160,12 @@ class Watchdog {
     // Deadlines mostly come in their order, and the thread sleeps until an earlier one.
     if (due < asleep_until_) wake_.notify_one();
     return watched_.insert(watched_.end(), {&connection, due});
+  }
+
+  void CancelNow(Place place) {
+    const std::lock_guard lock(mutex_);
+    place->due = TimePoint::min();
+    wake_.notify_one();
   }
 
   bool Remove(Place place) {
@@ -209,7 +222,7 @@ struct Pool::State {
   Settings settings;
   std::string where;
   std::mutex mutex;
-  std::condition_variable freed;
+  std::condition_variable_any freed;
   std::vector<std::unique_ptr<Tx::Session>> idle;
   int open = 0;  // idle, in use or being opened
   Watchdog watchdog;
@@ -225,7 +238,7 @@ class Pool::Lease {
     };
     const auto latest = std::min(std::chrono::steady_clock::now() + state_.settings.acquire_timeout,
                                  DeadlineScope::Current());
-    if (!state_.freed.wait_until(lock, latest, usable)) {
+    if (!state_.freed.wait_until(lock, DeadlineScope::Stop(), latest, usable)) {
       throw PoolTimeout("all " + std::to_string(state_.settings.connections) +
                         " connections to PostgreSQL are in use");
     }
@@ -234,6 +247,7 @@ class Pool::Lease {
       state_.idle.pop_back();
       return;
     }
+    if (DeadlineScope::HasPassed()) throw Unavailable(kTooLate);  // opening one may take long
     ++state_.open;
     lock.unlock();
     try {
@@ -353,7 +367,7 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
         }();
         if (lease.doubtful()) {
           transaction.abort();
-          throw Unavailable("PostgreSQL: the caller's deadline has passed");
+          throw Unavailable(kTooLate);
         }
         if (!keep) {
           transaction.abort();

@@ -5,11 +5,13 @@
 //       postgres::Read(db, [&](postgres::Tx& tx) { return tx.Exec(kFind, id); });
 //
 //   return postgres::InTransaction(db, [&](postgres::Tx& tx) -> Result<Order> {
-//     …  // commits on success, rolls back on a refusal or a throw
+//     …  // commits on success, rolls back on a refusal or an exception
 //   });
 //
-// What runs within a DeadlineScope (every rpc handler does) ends with it: waiting for a connection
-// ends, no further statement begins, and the one that runs is cancelled, whatever it waits for.
+// What runs within a DeadlineScope (every handler of rpcs and events does) ends with it, at its
+// deadline or its stop: waiting for a connection ends, no further statement begins, and the one that
+// runs is cancelled, whatever it waits for (one that is being opened is waited for, at most
+// `connect_timeout`).
 // That costs a statement in time nothing: no round trip, no setting. A commit that has begun is let
 // finish.
 //

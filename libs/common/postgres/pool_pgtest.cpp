@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <optional>
+#include <stop_token>
 #include <thread>
 
 #include "common/core/deadline.h"
@@ -304,6 +305,7 @@ class DeadlineTest : public PoolTest {
   using steady_clock = std::chrono::steady_clock;
 
   std::optional<Pool> one_;
+  std::stop_source stop_;
 };
 
 TEST_F(DeadlineTest, AStatementEndsWithItsCallersDeadlineAndTheConnectionServesOn) {
@@ -366,6 +368,40 @@ TEST_F(DeadlineTest, AWaitForAConnectionEndsToo) {
     const auto begun = steady_clock::now();
     EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Exec(kNames); }), PoolTimeout);
     EXPECT_LT(steady_clock::now() - begun, std::chrono::seconds(2));
+    return 0;
+  });
+}
+
+TEST_F(DeadlineTest, AStopEndsTheStatementThatRuns) {
+  std::thread stopping([&] {
+    EXPECT_TRUE(Eventually([&] { return !Idle(); }));
+    stop_.request_stop();
+  });
+  const auto begun = steady_clock::now();
+  {
+    const DeadlineScope until(DeadlineScope::TimePoint::max(), stop_.get_token());
+    EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Run("SELECT pg_sleep(60)"); }), Unavailable);
+    EXPECT_THROW(Read(*one_, [](Tx& tx) { return tx.Run("SELECT 1"); }), Unavailable);
+  }
+  EXPECT_LT(steady_clock::now() - begun, std::chrono::seconds(15));
+  stopping.join();
+  EXPECT_NO_THROW(Read(*one_, [](Tx& tx) { return tx.Run("SELECT 1"); }));
+}
+
+TEST_F(DeadlineTest, AStopEndsAWaitForAConnection) {
+  Settings settings = database_.settings();
+  settings.connections = 1;
+  settings.acquire_timeout = std::chrono::minutes(1);
+  Pool patient(settings);
+  Read(patient, [&](Tx&) {
+    std::thread waiting([&] {
+      const DeadlineScope until(DeadlineScope::TimePoint::max(), stop_.get_token());
+      EXPECT_THROW(Read(patient, [](Tx& tx) { return tx.Run("SELECT 1"); }), PoolTimeout);
+    });
+    const auto begun = steady_clock::now();
+    stop_.request_stop();
+    waiting.join();
+    EXPECT_LT(steady_clock::now() - begun, std::chrono::seconds(15));
     return 0;
   });
 }

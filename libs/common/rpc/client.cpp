@@ -7,8 +7,11 @@
 #include <grpcpp/impl/rpc_method.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include <functional>
 #include <stdexcept>
+#include <stop_token>
 
+#include "common/core/deadline.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/status.h"
 
@@ -49,6 +52,8 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
   if (state_->identity != nullptr) {
     context.AddMetadata("x-service-token", state_->identity->services().Mine());
   }
+  // After the context, so that it is gone before it.
+  const std::stop_callback stopped(DeadlineScope::Stop(), [&context] { context.TryCancel(); });
   const grpc::internal::RpcMethod method(path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC);
   const grpc::Status status =
       grpc::internal::BlockingUnaryCall<MessageLite, MessageLite, MessageLite, MessageLite>(
@@ -61,14 +66,14 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
     case grpc::StatusCode::DEADLINE_EXCEEDED:
     case grpc::StatusCode::CANCELLED:
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
+    // Another version, or this process's own identity, is at fault: no request would do better.
+    case grpc::StatusCode::UNIMPLEMENTED:
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED:
       throw Unavailable(what);
     case grpc::StatusCode::INTERNAL:
     case grpc::StatusCode::UNKNOWN:
-    case grpc::StatusCode::UNIMPLEMENTED:
     case grpc::StatusCode::DATA_LOSS:
-    // This process's own identity is at fault, not the request.
-    case grpc::StatusCode::UNAUTHENTICATED:
-    case grpc::StatusCode::PERMISSION_DENIED:
       throw std::runtime_error(what);
     default:
       return FromStatus(status);

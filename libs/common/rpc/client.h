@@ -5,10 +5,16 @@
 //       products, "shop.products.v1.ProductsService", "QuoteProducts");
 //   const Result<QuoteProductsResponse> answer = quote(call, request);
 //
-// What the other side refuses is a refusal here too. When it is away, late or broken the call
-// throws Unavailable; nothing is retried here, as only the caller knows what may run twice.
-// Connections are made when first needed, spread over all addresses of a name, and come back by
-// themselves.
+// What the other side refuses is a refusal here too. A fault is an exception:
+//   Unavailable         it cannot serve anybody, or not this process: away, late, too busy, of a
+//                       version that lacks the method, or it does not accept this process's
+//                       identity. The same call may work later; a consumer pauses
+//   std::runtime_error  it failed on this request (INTERNAL, UNKNOWN, DATA_LOSS), which may be the
+//                       request's fault: a consumer puts this one event, and its key, into the
+//                       retry queue and goes on with the others
+// After either the call may have had its effect. Nothing is retried here, as only the caller knows
+// what may run twice. Connections are made when first needed, spread over all addresses of a name,
+// and come back by themselves.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -33,7 +39,8 @@ class Channel {
   ~Channel();
 
   // Calls `path` (/shop.products.v1.ProductsService/QuoteProducts) and blocks until the answer or
-  // the call's deadline. Passes on request id and trace.
+  // the call's deadline; the stop of the thread's DeadlineScope cancels it. Passes on request id
+  // and trace.
   Result<void> Invoke(const std::string& path, const Call& call,
                       const google::protobuf::Message& request,
                       google::protobuf::Message* response) const;

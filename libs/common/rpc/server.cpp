@@ -19,6 +19,7 @@
 #include <deque>
 #include <mutex>
 #include <stdexcept>
+#include <stop_token>
 #include <thread>
 
 #include "common/core/addresses.h"
@@ -196,13 +197,13 @@ Result<void> ParseRequest(const grpc::ByteBuffer& bytes, Message* request) {
 // Everything between the wire and the handler.
 grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& context,
                     const grpc::ByteBuffer& request_bytes, grpc::ByteBuffer* response_bytes,
-                    Identity& identity) {
+                    Identity& identity, const std::stop_token& cut) {
   Call call = ReadCall(context);
   const log::Scope scope({{"traceId", call.trace.trace_id}, {"requestId", call.request_id}});
   if (call.remaining().count() <= 0) {
     return {grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"};
   }
-  const DeadlineScope until(steady_clock::now() + call.remaining());
+  const DeadlineScope until(steady_clock::now() + call.remaining(), cut);
   try {
     const auto outcome = [&]() -> Result<void> {
       Result<Caller> caller = Authenticate(context, identity);
@@ -247,7 +248,9 @@ grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& conte
 // register, by the same calls, with messages left as bytes.
 class DescriptorService final : public grpc::Service {
  public:
-  DescriptorService(const rpc::Service& service, WorkerPool& pool, Identity& identity) {
+  // Once `cut` is stopped, what handlers wait for ends.
+  DescriptorService(const rpc::Service& service, WorkerPool& pool, Identity& identity,
+                    const std::stop_token& cut) {
     for (const Method& method : service.methods()) {
       const std::string path =
           "/" + service.descriptor()->full_name() + "/" + method.descriptor->name();
@@ -257,16 +260,17 @@ class DescriptorService final : public grpc::Service {
           bound.path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
       MarkMethodCallback(
           index, new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-                     [&bound, &pool, &identity](grpc::CallbackServerContext* context,
-                                                const grpc::ByteBuffer* request,
-                                                grpc::ByteBuffer* response) {
-                       return Start(bound, pool, identity, context, request, response);
+                     [&bound, &pool, &identity, cut](grpc::CallbackServerContext* context,
+                                                     const grpc::ByteBuffer* request,
+                                                     grpc::ByteBuffer* response) {
+                       return Start(bound, pool, identity, cut, context, request, response);
                      }));
     }
   }
 
  private:
   static grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& identity,
+                                         const std::stop_token& cut,
                                          grpc::CallbackServerContext* context,
                                          const grpc::ByteBuffer* request,
                                          grpc::ByteBuffer* response) {
@@ -274,7 +278,7 @@ class DescriptorService final : public grpc::Service {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const bool taken = pool.Post([=, &bound, &identity] {
       if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
-      const grpc::Status status = Answer(bound, *context, *request, response, identity);
+      const grpc::Status status = Answer(bound, *context, *request, response, identity, cut);
       bound.metrics.Count(status.error_code(), steady_clock::now() - arrived);
       reactor->Finish(status);
     });
@@ -325,7 +329,8 @@ struct Server::State {
                              grpc::InsecureServerCredentials(), &port);
     for (const Service& service : services) {
       if (settings.every_method) RequireEveryHandler(service);
-      registered.push_back(std::make_unique<DescriptorService>(service, pool, identity));
+      registered.push_back(
+          std::make_unique<DescriptorService>(service, pool, identity, cut.get_token()));
       builder.RegisterService(registered.back().get());
     }
     server = builder.BuildAndStart();
@@ -341,11 +346,13 @@ struct Server::State {
   ~State() {
     if (server == nullptr) return;
     server->GetHealthCheckService()->SetServingStatus(false);
-    server->Shutdown(std::chrono::system_clock::now() + kDrainLimit);
+    EndWithin(kDrainLimit, cut,
+              [this] { server->Shutdown(std::chrono::system_clock::now() + kDrainLimit); });
   }
 
   std::string host;
   int port = 0;
+  std::stop_source cut;
   WorkerPool pool;
   std::vector<std::unique_ptr<DescriptorService>> registered;
   std::unique_ptr<grpc::Server> server;

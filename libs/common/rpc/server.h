@@ -42,7 +42,8 @@ class Server {
   // std::runtime_error when the port cannot be had. `identity` and what the handlers refer to must
   // outlive the server.
   Server(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services);
-  // Refuses new calls, lets running ones finish for up to five seconds.
+  // Refuses new calls and lets running ones finish for up to five seconds; then what their handlers
+  // wait for ends (DeadlineScope), and with it the calls.
   ~Server();
 
   uint16_t port() const;

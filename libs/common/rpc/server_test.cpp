@@ -9,12 +9,15 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
+#include <stop_token>
 #include <thread>
 
 #include "common/core/deadline.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/testing.h"
+#include "common/testing/servers.h"
 #include "shop/orders/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
 
@@ -28,6 +31,7 @@ using products::v1::Product;
 using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
 using ::testing::ElementsAre;
+using testing::Eventually;
 using ::testing::Field;
 
 constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
@@ -89,6 +93,7 @@ class ServerTest : public ::testing::Test {
   Channel guest_{server_.address()};
   Channel stock_{server_.address(), &stock_identity_};
   Channel cart_{server_.address(), &cart_identity_};
+  std::stop_source stop_;
   const std::string get_ = "shop.products.v1.ProductsService";
 };
 
@@ -149,8 +154,34 @@ TEST_F(ServerTest, AnInternalMethodAnswersTheServicesItNamesAlone) {
   ReserveStockResponse response;
   EXPECT_TRUE(stock_.Invoke(path, Now(), Reservation(), &response));
   // The client takes a refusal of its own identity for a fault, not for an answer.
-  EXPECT_THROW((void)cart_.Invoke(path, Now(), Reservation(), &response), std::runtime_error);
-  EXPECT_THROW((void)guest_.Invoke(path, Now(), Reservation(), &response), std::runtime_error);
+  EXPECT_THROW((void)cart_.Invoke(path, Now(), Reservation(), &response), Unavailable);
+  EXPECT_THROW((void)guest_.Invoke(path, Now(), Reservation(), &response), Unavailable);
+}
+
+TEST_F(ServerTest, AServiceThatCanServeNoRequestOfOursIsUnavailable) {
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  for (const Code code : {Code::kUnimplemented, Code::kUnauthenticated, Code::kPermissionDenied,
+                          Code::kResourceExhausted, Code::kDeadlineExceeded}) {
+    fake_.get = [code](const Call&, const GetProductRequest&) -> Result<Product> {
+      return Refusal{code, "no"};
+    };
+    EXPECT_THROW((void)get(Now(), Product7()), Unavailable) << Name(code);
+  }
+}
+
+// A consumer pauses on Unavailable; one event that breaks the other side must not stop all others.
+TEST_F(ServerTest, AServiceThatFailsOnARequestIsNotUnavailable) {
+  fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
+    throw std::runtime_error("broken");
+  };
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  try {
+    (void)get(Now(), Product7());
+    FAIL() << "the failure was taken for an answer";
+  } catch (const Unavailable& error) {
+    FAIL() << "the failure was taken for an absence: " << error.what();
+  } catch (const std::runtime_error&) {
+  }
 }
 
 TEST_F(ServerTest, ADependencyThatIsAwayIsUnavailableToTheCaller) {
@@ -273,6 +304,82 @@ TEST_F(ServerTest, UnknownKeysLeaveThreadsForOthers) {
   asking = false;
   slow = false;
   for (std::thread& stranger : strangers) stranger.join();
+}
+
+TEST_F(ServerTest, AStopEndsACallUnderWay) {
+  std::atomic<bool> inside = false;
+  std::atomic<bool> open = false;
+  std::atomic<bool> left = false;
+  fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
+    inside = true;
+    EXPECT_TRUE(Eventually([&] { return open.load(); }));
+    left = true;
+    return Product();
+  };
+  std::thread stopping([&] {
+    EXPECT_TRUE(Eventually([&] { return inside.load(); }));
+    stop_.request_stop();
+  });
+  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  {
+    const DeadlineScope until(DeadlineScope::TimePoint::max(), stop_.get_token());
+    const auto begun = std::chrono::steady_clock::now();
+    EXPECT_THROW((void)get(Now(std::chrono::seconds(60)), Product7()), Unavailable);
+    EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(15));
+    EXPECT_THROW((void)get(Now(std::chrono::seconds(60)), Product7()), Unavailable)
+        << "a later one";
+  }
+  open = true;
+  stopping.join();
+  EXPECT_TRUE(Eventually([&] { return left.load(); }));  // it refers to what ends here
+}
+
+TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
+  Identity identity({"products", "", kKey}, NoKeys);
+  std::optional<Server> server(std::in_place,
+                               ServerSettings{.host = "127.0.0.1", .every_method = false}, identity,
+                               std::vector{fake_.Methods()});
+  const Channel channel(server->address());
+  const Remote<GetProductRequest, Product> get(channel, get_, "GetProduct");
+  std::atomic<bool> inside = false;
+  std::atomic<bool> refusing = false;
+  fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
+    inside = true;
+    EXPECT_TRUE(Eventually([&] { return refusing.load(); }));
+    return Product();
+  };
+  std::thread client([&] { EXPECT_TRUE(get(Now(std::chrono::seconds(60)), Product7())); });
+  ASSERT_TRUE(Eventually([&] { return inside.load(); }));
+  const Channel late(server->address());
+  std::thread stopping([&] { server.reset(); });
+  EXPECT_TRUE(Eventually([&] { return !late.Connected(); }));
+  refusing = true;
+  client.join();
+  stopping.join();
+}
+
+TEST_F(ServerTest, WhatAHandlerWaitsForEndsWhenAStopHasTakenTooLong) {
+  Identity identity({"products", "", kKey}, NoKeys);
+  std::optional<Server> server(std::in_place,
+                               ServerSettings{.host = "127.0.0.1", .every_method = false}, identity,
+                               std::vector{fake_.Methods()});
+  const Channel channel(server->address());
+  const Remote<GetProductRequest, Product> get(channel, get_, "GetProduct");
+  std::atomic<bool> inside = false;
+  fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
+    inside = true;
+    EXPECT_TRUE(Eventually([&] { return DeadlineScope::HasPassed(); }, std::chrono::seconds(30)));
+    EXPECT_TRUE(DeadlineScope::Stop().stop_requested());
+    throw Unavailable("was cut");
+  };
+  std::thread client(
+      [&] { EXPECT_THROW((void)get(Now(std::chrono::seconds(60)), Product7()), Unavailable); });
+  ASSERT_TRUE(Eventually([&] { return inside.load(); }));
+  const auto begun = std::chrono::steady_clock::now();
+  server.reset();
+  EXPECT_GE(std::chrono::steady_clock::now() - begun, std::chrono::seconds(4));
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(9));
+  client.join();
 }
 
 TEST_F(ServerTest, ADeclaredMethodWithoutAHandlerStopsTheStart) {
