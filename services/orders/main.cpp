@@ -30,14 +30,15 @@ int main() {
   const rpc::Channel products(config.products_address, &identity);
   const rpc::Channel cart(config.cart_address, &identity);
 
+  // They end in the reverse order: the rpcs are answered first, and the relay publishes last.
   kafka::OutboxRelay relay(config.kafka, db);
   orders::OrderService service(db, products, cart, config.currency, [&] { relay.Wake(); });
-  const rpc::Server server(config.server, identity, {service.Methods()});
   const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers(),
                                  {.after_commit = [&] { relay.Wake(); }});
   // Apart from the above, so that a cart service that is away holds up no order.
   const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart),
                               {.batch = kCartBatch});
+  const rpc::Server server(config.server, identity, {service.Methods()});
   process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   // Orders are taken all the same: they stay PENDING, and carts keep what was ordered.
   process.AddDegradation("the consumer of stock", [&] { return consumer.ready(); });

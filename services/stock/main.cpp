@@ -7,7 +7,8 @@
 
 namespace {
 
-// Small, as each order is a call to products: a batch has to end within the time a stop may take.
+// The orders of a batch are one call to products, which has five seconds for it and locks the
+// products of all of them meanwhile.
 constexpr int kBatch = 20;
 
 }  // namespace
@@ -24,12 +25,13 @@ int main() {
   rpc::Identity identity(config.identity);
   const rpc::Channel products(config.products_address, &identity);
 
-  // No rpcs of its own; the port has health and reflection.
-  const rpc::Server server(config.server, identity, {});
+  // They end in the reverse order.
   kafka::OutboxRelay relay(config.kafka, db);
   const kafka::Consumer consumer(config.kafka, "stock", {"orders"}, db,
                                  stock::EventHandlers(products),
                                  {.after_commit = [&] { relay.Wake(); }, .batch = kBatch});
+  // No rpcs of its own; the port has health and reflection.
+  const rpc::Server server(config.server, identity, {});
   process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();

@@ -56,9 +56,25 @@ events::v1::StockRejected Rejected(const OrderCreated& order, const ReserveStock
   return event;
 }
 
+events::v1::StockReleased Released(const OrderCancelled& order) {
+  events::v1::StockReleased event;
+  event.set_order_id(order.order_id());
+  event.set_order_uuid(order.order_uuid());
+  event.set_user_id(order.user_id());
+  return event;
+}
+
+using Created = std::vector<kafka::Heard<OrderCreated>>;
+using Cancelled = std::vector<kafka::Heard<OrderCancelled>>;
+using Reservations = std::vector<ReserveStockResponse>;  // of each order, in their order
+using Releases = std::vector<bool>;                      // whether each order held anything
+
+kafka::Origin Following(const kafka::Event& cause) {
+  return {.source = "stock", .trace = cause.trace, .cause_id = cause.id};
+}
+
 // Reserves for all of the orders by one call.
-Result<void> OnOrdersCreated(const Reserve& reserve, postgres::Tx& tx,
-                             const std::vector<kafka::Heard<OrderCreated>>& heard) {
+Result<Reservations> ReserveFor(const Reserve& reserve, const Created& heard) {
   BatchReserveStockRequest request;
   std::map<std::string, int> places;  // of each order's UUID in the request
   for (const auto& [order, event] : heard) {
@@ -71,34 +87,47 @@ Result<void> OnOrdersCreated(const Reserve& reserve, postgres::Tx& tx,
   if (answers->responses_size() != request.requests_size()) {
     return Refusal{Code::kInternal, "products answered for other orders than were asked for"};
   }
-
-  std::vector<kafka::Event> announced;
+  Reservations reservations;
   for (const auto& [order, event] : heard) {
-    const ReserveStockResponse& answer = answers->responses(places.at(order.order_uuid()));
-    const kafka::Origin origin{.source = "stock", .trace = event.trace, .cause_id = event.id};
-    announced.push_back(answer.reserved() ? kafka::Compose(Reserved(order), origin)
-                                          : kafka::Compose(Rejected(order, answer), origin));
+    reservations.push_back(answers->responses(places.at(order.order_uuid())));
+  }
+  return reservations;
+}
+
+Result<void> OnReserved(postgres::Tx& tx, const Created& heard, const Reservations& reservations) {
+  std::vector<kafka::Event> announced;
+  for (size_t i = 0; i < heard.size(); ++i) {
+    const auto& [order, event] = heard[i];
+    announced.push_back(reservations[i].reserved()
+                            ? kafka::Compose(Reserved(order), Following(event))
+                            : kafka::Compose(Rejected(order, reservations[i]), Following(event)));
   }
   kafka::Announce(tx, announced);
   return kDone;
 }
 
-Result<void> OnOrderCancelled(const Release& release, postgres::Tx& tx, const OrderCancelled& order,
-                              const kafka::Event& envelope) {
-  ReleaseStockRequest request;
-  request.set_order_uuid(order.order_uuid());
-  request.set_order_id(order.order_id());
-  const Result<ReleaseStockResponse> answer =
-      release(rpc::BackgroundCall(envelope.trace, kCallLimit), request);
-  if (!answer) return answer.refusal();
-  if (answer->released()) {
-    events::v1::StockReleased event;
-    event.set_order_id(order.order_id());
-    event.set_order_uuid(order.order_uuid());
-    event.set_user_id(order.user_id());
-    kafka::Announce(tx, event,
-                    {.source = "stock", .trace = envelope.trace, .cause_id = envelope.id});
+// A cancellation is rare, and takes a call of its own.
+Result<Releases> ReleaseFor(const Release& release, const Cancelled& heard) {
+  Releases releases;
+  for (const auto& [order, event] : heard) {
+    ReleaseStockRequest request;
+    request.set_order_uuid(order.order_uuid());
+    request.set_order_id(order.order_id());
+    const Result<ReleaseStockResponse> answer =
+        release(rpc::BackgroundCall(event.trace, kCallLimit), request);
+    if (!answer) return answer.refusal();
+    releases.push_back(answer->released());
   }
+  return releases;
+}
+
+Result<void> OnReleased(postgres::Tx& tx, const Cancelled& heard, const Releases& releases) {
+  std::vector<kafka::Event> announced;
+  for (size_t i = 0; i < heard.size(); ++i) {
+    const auto& [order, event] = heard[i];
+    if (releases[i]) announced.push_back(kafka::Compose(Released(order), Following(event)));
+  }
+  kafka::Announce(tx, announced);
   return kDone;
 }
 
@@ -108,14 +137,10 @@ kafka::Handlers EventHandlers(const rpc::Channel& products) {
   const Reserve reserve(products, "shop.products.v1.ProductsService", "BatchReserveStock");
   const Release release(products, "shop.products.v1.ProductsService", "ReleaseStock");
   return kafka::Handlers()
-      .OnSeveral<OrderCreated>(
-          [reserve](postgres::Tx& tx, const std::vector<kafka::Heard<OrderCreated>>& heard) {
-            return OnOrdersCreated(reserve, tx, heard);
-          })
-      .On<OrderCancelled>(
-          [release](postgres::Tx& tx, const OrderCancelled& order, const kafka::Event& envelope) {
-            return OnOrderCancelled(release, tx, order, envelope);
-          })
+      .OnAsked<OrderCreated, Reservations>(
+          [reserve](const Created& heard) { return ReserveFor(reserve, heard); }, OnReserved)
+      .OnAsked<OrderCancelled, Releases>(
+          [release](const Cancelled& heard) { return ReleaseFor(release, heard); }, OnReleased)
       // An order that goes on keeps what it holds.
       .Ignore("ORDER_CONFIRMED")
       .Ignore("ORDER_SHIPPED")

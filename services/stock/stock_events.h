@@ -9,7 +9,8 @@ namespace shop::stock {
 // Topic `orders`: ORDER_CREATED reserves the order's stock through products and announces
 // STOCK_RESERVED or STOCK_REJECTED; ORDER_CANCELLED gives back what the order holds, if anything,
 // and announces STOCK_RELEASED. The reservation is idempotent by the order's UUID, so asking again
-// after a crash gets the first answer. While products is away the events wait.
+// after a crash gets the first answer; products is asked outside of any transaction. While products
+// is away the events wait.
 //
 // `products` must outlive the handlers.
 kafka::Handlers EventHandlers(const rpc::Channel& products);

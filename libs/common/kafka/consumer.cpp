@@ -8,9 +8,11 @@
 #include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <stop_token>
 #include <thread>
 #include <utility>
 
+#include "common/core/deadline.h"
 #include "common/kafka/client.h"
 #include "common/kafka/intake.h"
 #include "common/kafka/positions.h"
@@ -35,6 +37,8 @@ constexpr auto kLookAgain = std::chrono::seconds(1);
 constexpr int kBrokerLimitMs = 1'000;
 constexpr auto kHouseKeeping = std::chrono::seconds(5);
 constexpr auto kForgetting = std::chrono::minutes(10);
+// How long a stop lets the transaction under way go on before what it waits for is cut short.
+constexpr auto kStopGrace = milliseconds(500);
 
 // Partitions in the form librdkafka takes them.
 class Partitions {
@@ -123,10 +127,11 @@ struct Consumer::State : RdKafka::RebalanceCb {
   // The thread that retries.
   void RetryHeld();
 
+  bool Stopping() const { return stop.stop_requested(); }
   // Sleeps until the time is over or Stop is called.
   void Sleep(milliseconds time) {
     std::unique_lock lock(mutex);
-    stopped.wait_for(lock, time, [&] { return stopping.load(); });
+    stopped.wait_for(lock, stop.get_token(), time, [] { return false; });
   }
 
   const KafkaSettings kafka;
@@ -158,9 +163,10 @@ struct Consumer::State : RdKafka::RebalanceCb {
   std::atomic<bool> joined = false;
   std::atomic<bool> away = false;
   std::atomic<bool> incomplete = false;  // there are gaps
-  std::atomic<bool> stopping = false;
+  std::stop_source stop;  // ends loops and pauses
+  std::stop_source cut;   // ends what the work under way waits for
   std::mutex mutex;
-  std::condition_variable stopped;
+  std::condition_variable_any stopped;
   std::thread hearing;
   std::thread retrying;
 };
@@ -179,13 +185,11 @@ Consumer::~Consumer() {
 }
 
 void Consumer::Stop() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-  }
-  state_->stopped.notify_all();
-  if (state_->hearing.joinable()) state_->hearing.join();
-  if (state_->retrying.joinable()) state_->retrying.join();
+  state_->stop.request_stop();
+  EndWithin(kStopGrace, state_->cut, [this] {
+    if (state_->hearing.joinable()) state_->hearing.join();
+    if (state_->retrying.joinable()) state_->retrying.join();
+  });
 }
 
 bool Consumer::ready() const {
@@ -220,7 +224,8 @@ void Consumer::State::Connect() {
 }
 
 void Consumer::State::Hear() {
-  while (!stopping) {
+  const DeadlineScope until(DeadlineScope::TimePoint::max(), cut.get_token());
+  while (!Stopping()) {
     try {
       if (!client) Connect();
       HearUntilStopped();
@@ -245,7 +250,7 @@ void Consumer::State::Hear() {
 }
 
 void Consumer::State::HearUntilStopped() {
-  while (!stopping) {
+  while (!Stopping()) {
     if (waiting && steady_clock::now() < wait_until) {
       Poll(std::min(milliseconds(100),
                     std::chrono::ceil<milliseconds>(wait_until - steady_clock::now())));
@@ -255,7 +260,7 @@ void Consumer::State::HearUntilStopped() {
     } else {
       Poll(milliseconds(0));
     }
-    if (stopping) break;
+    if (Stopping()) break;
     if (!pending.empty() && (!waiting || steady_clock::now() >= wait_until)) Work();
     CommitIfDue();
     LookAgain();
@@ -304,8 +309,8 @@ void Consumer::State::Work() {
   std::string reason;
   try {
     try {
-      const Result<void> taken = intake.Take(records);
-      if (taken) return Finish(count);
+      const Result<size_t> taken = intake.Take(records);
+      if (taken) return Finish(*taken);
       reason = std::string(Name(taken.refusal().code)) + ": " + taken.refusal().message;
       if (taken.refusal().code == Code::kUnavailable) throw Unavailable(reason);
     } catch (const Unavailable&) {
@@ -611,20 +616,21 @@ int64_t Consumer::State::Committed(const Place& place, int64_t low) {
 }
 
 void Consumer::State::RetryHeld() {
+  const DeadlineScope until(DeadlineScope::TimePoint::max(), cut.get_token());
   milliseconds pause = options.poll;
   steady_clock::time_point counted{};
   steady_clock::time_point forgot = steady_clock::now();
   bool failing = false;
-  while (!stopping) {
+  while (!Stopping()) {
     try {
-      const bool some = intake.RetryDue();
+      const bool some = intake.RetryDue(stop.get_token());
       const auto now = steady_clock::now();
       if (now - counted >= kHouseKeeping) {
         intake.CountHeld();
         counted = now;
       }
       if (now - forgot >= kForgetting) {
-        intake.ForgetOld();
+        intake.ForgetOld(stop.get_token());
         forgot = now;
       }
       failing = false;

@@ -18,7 +18,8 @@
 // OutboxRelay.
 //
 // Metrics: consumer_events_total{group,topic,type,outcome}, consumer_handle_seconds{group,type},
-// consumer_lag{group,topic,partition}, consumer_held{group,state}.
+// consumer_ask_seconds{group,type}, consumer_lag{group,topic,partition},
+// consumer_held{group,state}.
 #pragma once
 
 #include <chrono>
@@ -55,7 +56,10 @@ class Consumer {
   Consumer(const Consumer&) = delete;
   Consumer& operator=(const Consumer&) = delete;
 
-  // Finishes the transaction under way, commits the offsets and leaves the group.
+  // Begins nothing more, commits the offsets and leaves the group. A transaction under way has half
+  // a second to finish; then what it waits for ends (DeadlineScope), it is rolled back, and its
+  // events come again after the next start. So this takes a second, or as long as a handler waits
+  // for something that does not know of the scope. From one thread; again does nothing.
   void Stop();
 
   // Whether the group has given this consumer its share, which may be nothing, and no dependency is

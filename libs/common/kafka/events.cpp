@@ -173,7 +173,8 @@ Handlers& Handlers::Ignore(std::string type) {
 }
 
 Handlers& Handlers::Add(const Message& prototype, Handler handle) {
-  handlers_[TypeName(*prototype.GetDescriptor())] = {&prototype, std::move(handle)};
+  handlers_[TypeName(*prototype.GetDescriptor())] = {.prototype = &prototype,
+                                                     .handle = std::move(handle)};
   return *this;
 }
 
@@ -184,8 +185,23 @@ Result<std::unique_ptr<Message>> Handlers::Read(const Event& event) const {
   return message;
 }
 
-Result<void> Handlers::Handle(postgres::Tx& tx, const AnyHeard& heard) const {
-  return handlers_.at(heard.front().event.type).handle(tx, heard);
+Handlers& Handlers::Asking(const Message& prototype, Asker ask) {
+  handlers_.at(TypeName(*prototype.GetDescriptor())).ask = std::move(ask);
+  return *this;
+}
+
+bool Handlers::Asks(const std::string& type) const {
+  const auto found = handlers_.find(type);
+  return found != handlers_.end() && found->second.ask;
+}
+
+Result<Handlers::AnyAnswer> Handlers::Ask(const AnyHeard& heard) const {
+  return handlers_.at(heard.front().event.type).ask(heard);
+}
+
+Result<void> Handlers::Handle(postgres::Tx& tx, const AnyHeard& heard,
+                              const AnyAnswer& answer) const {
+  return handlers_.at(heard.front().event.type).handle(tx, heard, answer);
 }
 
 }  // namespace shop::kafka

@@ -62,6 +62,8 @@ constexpr Statement kCount{
     " WHERE consumer = $1"};
 
 constexpr size_t kLongestReason = 1'000;
+// How often a batch is asked for when other consumers of the group are at the same events.
+constexpr int kPlans = 3;
 
 using Key = std::pair<std::string, std::string>;  // topic, key
 
@@ -102,6 +104,52 @@ struct Reading {
   std::string poison = {};  // why it can never be handled
 };
 
+// What becomes of a record that is not ignored.
+enum class Fate { kHandled, kRepeated, kWaits, kDead };
+
+// `waiting`: keys with held events. `discarded`: the unreadable ones that a person has discarded.
+std::vector<Fate> Decide(const std::vector<Reading>& readings, std::set<Key> waiting,
+                         const std::set<std::string>& discarded) {
+  std::vector<Fate> fates;
+  for (const Reading& reading : readings) {
+    if (!reading.poison.empty() && discarded.contains(Identity(*reading.record))) {
+      fates.push_back(Fate::kRepeated);
+    } else if (!reading.poison.empty()) {
+      fates.push_back(Fate::kDead);
+      waiting.insert(KeyOf(*reading.record));
+    } else {
+      fates.push_back(waiting.contains(KeyOf(*reading.record)) ? Fate::kWaits : Fate::kHandled);
+    }
+  }
+  return fates;
+}
+
+std::vector<std::string> ToBeHandled(const std::vector<Reading>& readings,
+                                     const std::vector<Fate>& fates) {
+  std::vector<std::string> ids;
+  for (size_t i = 0; i < readings.size(); ++i) {
+    if (fates[i] == Fate::kHandled) ids.push_back(readings[i].record->event.id);
+  }
+  return ids;
+}
+
+// Leaves of those to be handled the first of each id that is new.
+void DropRepeated(const std::vector<Reading>& readings, std::set<std::string> fresh,
+                  std::vector<Fate>* fates) {
+  for (size_t i = 0; i < readings.size(); ++i) {
+    Fate& fate = (*fates)[i];
+    if (fate == Fate::kHandled && fresh.erase(readings[i].record->event.id) == 0) {
+      fate = Fate::kRepeated;
+    }
+  }
+}
+
+// What was asked for before a transaction, and the answer.
+struct Asked {
+  std::vector<size_t> events = {};  // places among the readings
+  Handlers::AnyAnswer answer = nullptr;
+};
+
 }  // namespace
 
 struct Intake::State {
@@ -112,6 +160,7 @@ struct Intake::State {
 
   prometheus::Family<prometheus::Counter>& events;
   prometheus::Family<prometheus::Histogram>& seconds;
+  prometheus::Family<prometheus::Histogram>& ask_seconds;
   prometheus::Gauge& waiting;
   prometheus::Gauge& dead;
 
@@ -127,6 +176,15 @@ struct Intake::State {
                 {"outcome", outcome}})
           .Increment();
     }
+  }
+
+  void Count(const std::vector<Reading>& readings, const std::vector<Fate>& fates) {
+    static constexpr const char* kNames[] = {"handled", "repeated", "held", "dead"};  // as Fate
+    Outcomes outcomes;
+    for (size_t i = 0; i < readings.size(); ++i) {
+      outcomes.emplace_back(&readings[i].record->event, kNames[static_cast<size_t>(fates[i])]);
+    }
+    Count(outcomes);
   }
 
   Reading ReadRecord(const Record& record) const {
@@ -151,19 +209,61 @@ struct Intake::State {
     return reading;
   }
 
-  // Hands over events of one type. The log names the first of several.
-  Result<void> Handle(Tx& tx, const Handlers::AnyHeard& heard) {
-    const Event& event = heard.front().event;
+  // Does the work of a handler, within the log's scope and measured. The log names the first event
+  // of several.
+  template <typename Work>
+  auto Measured(prometheus::Family<prometheus::Histogram>& into, const Event& event,
+                const Work& work) {
     const log::Scope scope{{"traceId", event.trace.trace_id},
                            {"eventId", event.id},
                            {"eventType", event.type},
                            {"eventKey", event.key}};
     const auto begin = std::chrono::steady_clock::now();
-    Result<void> outcome = handlers.Handle(tx, heard);
+    auto outcome = work();
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    seconds.Add({{"group", group}, {"type", event.type}}, DurationBuckets()).Observe(took.count());
+    into.Add({{"group", group}, {"type", event.type}}, DurationBuckets()).Observe(took.count());
     return outcome;
   }
+
+  // Hands over events of one type.
+  Result<void> Handle(Tx& tx, const Handlers::AnyHeard& heard, const Handlers::AnyAnswer& answer) {
+    return Measured(seconds, heard.front().event,
+                    [&] { return handlers.Handle(tx, heard, answer); });
+  }
+  Result<Handlers::AnyAnswer> Ask(const Handlers::AnyHeard& heard) {
+    return Measured(ask_seconds, heard.front().event, [&] { return handlers.Ask(heard); });
+  }
+
+  // How many of the records, from the first on, may share a transaction, as far as asking goes: a
+  // run of one type that is asked for stands at its beginning.
+  size_t Together(const std::vector<const Record*>& records) const {
+    const std::string* last = nullptr;
+    for (size_t i = 0; i < records.size(); ++i) {
+      const std::string& type = records[i]->event.type;
+      if (!handlers.Handles(type)) continue;
+      if (last != nullptr && type != *last && handlers.Asks(type)) return i;
+      last = &type;
+    }
+    return records.size();
+  }
+
+  // The places of those to be handled that are to be asked for. All of one type.
+  std::vector<size_t> ToBeAsked(const std::vector<Reading>& readings,
+                                const std::vector<Fate>& fates) const {
+    std::vector<size_t> places;
+    for (size_t i = 0; i < readings.size(); ++i) {
+      if (fates[i] == Fate::kHandled && handlers.Asks(readings[i].record->event.type)) {
+        places.push_back(i);
+      }
+    }
+    return places;
+  }
+
+  Result<std::vector<Fate>> TakeTogether(const std::vector<Reading>& readings,
+                                         const std::set<Key>& keys);
+  Result<Asked> AskFor(const std::vector<Reading>& readings, const std::set<Key>& keys);
+  Result<void> Apply(Tx& tx, const std::vector<Reading>& readings, const std::vector<Fate>& fates,
+                     const Handlers::AnyAnswer& answer);
 
   void Lock(Tx& tx, const std::set<Key>& keys) {
     std::vector<std::string> names;
@@ -195,16 +295,20 @@ struct Intake::State {
     return fresh;
   }
 
+  std::set<std::string> SeenAmong(Tx& tx, const std::vector<std::string>& ids) {
+    std::set<std::string> seen;
+    if (ids.empty()) return seen;
+    for (const auto& row : tx.Exec(kSeen, group, Array(ids))) seen.insert(row[0].as<std::string>());
+    return seen;
+  }
+
   // Those of the unreadable events that a person has discarded, and that come again.
   std::set<std::string> SeenPoison(Tx& tx, const std::vector<Reading>& readings) {
     std::vector<std::string> ids;
     for (const Reading& reading : readings) {
       if (!reading.poison.empty()) ids.push_back(Identity(*reading.record));
     }
-    std::set<std::string> seen;
-    if (ids.empty()) return seen;
-    for (const auto& row : tx.Exec(kSeen, group, Array(ids))) seen.insert(row[0].as<std::string>());
-    return seen;
+    return SeenAmong(tx, ids);
   }
 
   void AppendHeld(Tx& tx, const Record& record, int attempts, milliseconds pause,
@@ -245,6 +349,7 @@ struct Intake::State {
   }
 
   void Retry(int64_t id, const Record& record, int attempts);
+  Result<const char*> RetryOnce(int64_t id, const Reading& reading);
   void Fail(int64_t id, const Record& record, const std::string& reason, bool at_once);
 };
 
@@ -267,86 +372,120 @@ Intake::Intake(postgres::Pool& db, std::string group, Handlers handlers,
                                                    .Name("consumer_handle_seconds")
                                                    .Help("How long handlers take")
                                                    .Register(Metrics()),
+                                    .ask_seconds = prometheus::BuildHistogram()
+                                                       .Name("consumer_ask_seconds")
+                                                       .Help("How long handlers ask others")
+                                                       .Register(Metrics()),
                                     .waiting = held.Add({{"group", group}, {"state", "waiting"}}),
                                     .dead = held.Add({{"group", group}, {"state", "dead"}})});
 }
 
 Intake::~Intake() = default;
 
-Result<void> Intake::Take(const std::vector<const Record*>& records) {
+Result<size_t> Intake::Take(const std::vector<const Record*>& records) {
   State& state = *state_;
+  const size_t count = state.Together(records);
   std::vector<Reading> readings;
   std::set<Key> keys;
-  State::Outcomes outcomes;
   State::Outcomes ignored;
-  for (const Record* record : records) {
-    Reading reading = state.ReadRecord(*record);
+  for (size_t i = 0; i < count; ++i) {
+    Reading reading = state.ReadRecord(*records[i]);
     if (reading.ignored) {
-      ignored.emplace_back(&record->event, "ignored");
+      ignored.emplace_back(&records[i]->event, "ignored");
       continue;
     }
-    keys.insert(KeyOf(*record));
+    keys.insert(KeyOf(*records[i]));
     readings.push_back(std::move(reading));
   }
   if (!readings.empty()) {
-    const Result<void> taken = InTransaction(state.db, [&](Tx& tx) -> Result<void> {
-      outcomes.clear();
-      state.Lock(tx, keys);
-      std::set<Key> held = state.HeldAmong(tx, keys);
-      const std::set<std::string> discarded = state.SeenPoison(tx, readings);
-      std::vector<std::string> ids;
-      std::vector<bool> waits;
-      for (const Reading& reading : readings) {
-        const bool gone = discarded.contains(Identity(*reading.record));
-        const bool wait =
-            !gone && (!reading.poison.empty() || held.contains(KeyOf(*reading.record)));
-        waits.push_back(wait);
-        if (gone) continue;
-        if (wait) {
-          held.insert(KeyOf(*reading.record));
-        } else {
-          ids.push_back(reading.record->event.id);
-        }
-      }
-      std::set<std::string> fresh = state.See(tx, ids);
-      Handlers::AnyHeard run;  // of one type, not handed over yet
-      const auto hand_over = [&]() -> Result<void> {
-        if (run.empty()) return kDone;
-        Result<void> handled = state.Handle(tx, run);
-        run.clear();
-        return handled;
-      };
-      for (size_t i = 0; i < readings.size(); ++i) {
-        const Reading& reading = readings[i];
-        const Event& event = reading.record->event;
-        if (!waits[i] && !reading.poison.empty()) {
-          outcomes.emplace_back(&event, "repeated");
-        } else if (!reading.poison.empty()) {
-          state.AppendHeld(tx, *reading.record, 0, milliseconds(0), reading.poison, true);
-          outcomes.emplace_back(&event, "dead");
-        } else if (waits[i]) {
-          state.AppendHeld(tx, *reading.record, 0, milliseconds(0),
-                           "waits for an earlier event of its key", false);
-          outcomes.emplace_back(&event, "held");
-        } else if (fresh.erase(event.id) == 0) {
-          outcomes.emplace_back(&event, "repeated");
-        } else {
-          if (!run.empty() && run.front().event.type != event.type) {
-            const Result<void> handled = hand_over();
-            if (!handled) return handled;
-          }
-          run.push_back({*reading.message, event});
-          outcomes.emplace_back(&event, "handled");
-        }
-      }
-      return hand_over();
-    });
-    if (!taken) return taken;
+    const Result<std::vector<Fate>> taken = state.TakeTogether(readings, keys);
+    if (!taken) return taken.refusal();
+    state.Count(readings, *taken);
+    state.options.after_commit();
   }
-  state.Count(outcomes);
   state.Count(ignored);
-  if (!outcomes.empty()) state.options.after_commit();
-  return kDone;
+  return count;
+}
+
+Result<std::vector<Fate>> Intake::State::TakeTogether(const std::vector<Reading>& readings,
+                                                      const std::set<Key>& keys) {
+  for (int plan = 0; plan < kPlans; ++plan) {
+    const Result<Asked> asked = AskFor(readings, keys);
+    if (!asked) return asked.refusal();
+    std::vector<Fate> fates;
+    bool overtaken = false;
+    const Result<void> applied = InTransaction(db, [&](Tx& tx) -> Result<void> {
+      Lock(tx, keys);
+      fates = Decide(readings, HeldAmong(tx, keys), SeenPoison(tx, readings));
+      DropRepeated(readings, See(tx, ToBeHandled(readings, fates)), &fates);
+      overtaken = ToBeAsked(readings, fates) != asked->events;
+      if (overtaken) return Refusal{Code::kAborted, "was overtaken"};
+      return Apply(tx, readings, fates, asked->answer);
+    });
+    if (applied) return fates;
+    if (!overtaken) return applied.refusal();
+  }
+  throw Unavailable("other consumers of the group are at the same events");
+}
+
+// Looks which events will be handled, most likely, and asks for them. Nothing is locked: the
+// transaction looks again.
+Result<Asked> Intake::State::AskFor(const std::vector<Reading>& readings,
+                                    const std::set<Key>& keys) {
+  const auto asks = [&](const Reading& reading) {
+    return reading.poison.empty() && handlers.Asks(reading.record->event.type);
+  };
+  if (std::ranges::none_of(readings, asks)) return Asked{};
+  const std::vector<Fate> fates = Read(db, [&](Tx& tx) {
+    std::vector<Fate> likely = Decide(readings, HeldAmong(tx, keys), SeenPoison(tx, readings));
+    const std::vector<std::string> ids = ToBeHandled(readings, likely);
+    std::set<std::string> fresh(ids.begin(), ids.end());
+    for (const std::string& seen : SeenAmong(tx, ids)) fresh.erase(seen);
+    DropRepeated(readings, std::move(fresh), &likely);
+    return likely;
+  });
+  Asked asked{.events = ToBeAsked(readings, fates)};
+  Handlers::AnyHeard heard;
+  for (const size_t i : asked.events)
+    heard.push_back({*readings[i].message, readings[i].record->event});
+  if (heard.empty()) return asked;
+  Result<Handlers::AnyAnswer> answer = Ask(heard);
+  if (!answer) return answer.refusal();
+  asked.answer = *std::move(answer);
+  return asked;
+}
+
+Result<void> Intake::State::Apply(Tx& tx, const std::vector<Reading>& readings,
+                                  const std::vector<Fate>& fates,
+                                  const Handlers::AnyAnswer& answer) {
+  Handlers::AnyHeard run;  // of one type, not handed over yet
+  const auto hand_over = [&]() -> Result<void> {
+    if (run.empty()) return kDone;
+    Result<void> handled = Handle(tx, run, answer);
+    run.clear();
+    return handled;
+  };
+  for (size_t i = 0; i < readings.size(); ++i) {
+    const Record& record = *readings[i].record;
+    switch (fates[i]) {
+      case Fate::kRepeated:
+        break;
+      case Fate::kDead:
+        AppendHeld(tx, record, 0, milliseconds(0), readings[i].poison, true);
+        break;
+      case Fate::kWaits:
+        AppendHeld(tx, record, 0, milliseconds(0), "waits for an earlier event of its key", false);
+        break;
+      case Fate::kHandled:
+        if (!run.empty() && run.front().event.type != record.event.type) {
+          Result<void> handled = hand_over();
+          if (!handled) return handled;
+        }
+        run.push_back({*readings[i].message, record.event});
+        break;
+    }
+  }
+  return hand_over();
 }
 
 void Intake::Hold(const Record& record, const std::string& reason) {
@@ -367,10 +506,11 @@ void Intake::Hold(const Record& record, const std::string& reason) {
   if (dead) state.options.after_commit();
 }
 
-bool Intake::RetryDue() {
+bool Intake::RetryDue(const std::stop_token& stop) {
   const pqxx::result due =
       Read(state_->db, [&](Tx& tx) { return tx.Exec(kDueHeads, state_->group); });
   for (const auto& row : due) {
+    if (stop.stop_requested()) break;
     Record record;
     record.event = FromRecord(row["topic"].as<std::string>(), row["key"].as<std::string>(),
                               HeadersFromJson(row["headers"].as<std::string>()),
@@ -383,44 +523,53 @@ bool Intake::RetryDue() {
 }
 
 void Intake::State::Retry(int64_t id, const Record& record, int attempts) {
-  const Reading reading = ReadRecord(record);
+  Reading reading = ReadRecord(record);
   if (!reading.poison.empty()) return Fail(id, record, reading.poison, true);
-  const char* outcome = nullptr;
   const auto unavailable = [&](const std::string& why) {
     InTransaction(db,
                   [&](Tx& tx) { tx.Exec(kPostpone, id, Kept(why), Pause(attempts + 1).count()); });
   };
   try {
-    const Result<void> handled = InTransaction(db, [&](Tx& tx) -> Result<void> {
-      outcome = nullptr;
-      Lock(tx, {KeyOf(record)});
-      // Another replica may have been here.
-      if (tx.Exec(kStillDue, id).empty()) return kDone;
-      tx.Exec(kRelease, id);
-      if (reading.ignored) {
-        outcome = "ignored";
-        return kDone;
-      }
-      outcome = "repeated";
-      if (See(tx, {record.event.id}).empty()) return kDone;
-      outcome = "handled";
-      return Handle(tx, {{*reading.message, record.event}});
-    });
-    if (handled) {
-      if (outcome != nullptr) {
-        Count({{&record.event, outcome}});
-        options.after_commit();
-      }
-    } else if (handled.refusal().code == Code::kUnavailable) {
-      unavailable(Reason(handled.refusal()));
+    const Result<const char*> outcome = RetryOnce(id, reading);
+    if (outcome) {
+      if (*outcome == nullptr) return;
+      Count({{&record.event, *outcome}});
+      options.after_commit();
+    } else if (outcome.refusal().code == Code::kUnavailable) {
+      unavailable(Reason(outcome.refusal()));
     } else {
-      Fail(id, record, Reason(handled.refusal()), false);
+      Fail(id, record, Reason(outcome.refusal()), false);
     }
   } catch (const Unavailable& error) {
     unavailable(error.what());
   } catch (const std::exception& error) {
     Fail(id, record, error.what(), false);
   }
+}
+
+// What became of it; null when another replica was here first.
+Result<const char*> Intake::State::RetryOnce(int64_t id, const Reading& reading) {
+  const Event& event = reading.record->event;
+  Handlers::AnyAnswer answer;
+  if (!reading.ignored && handlers.Asks(event.type) &&
+      Read(db, [&](Tx& tx) { return SeenAmong(tx, {event.id}).empty(); })) {
+    Result<Handlers::AnyAnswer> answered = Ask({{*reading.message, event}});
+    if (!answered) return answered.refusal();
+    answer = *std::move(answered);
+  }
+  return InTransaction(db, [&](Tx& tx) -> Result<const char*> {
+    Lock(tx, {KeyOf(*reading.record)});
+    if (tx.Exec(kStillDue, id).empty()) return nullptr;
+    tx.Exec(kRelease, id);
+    if (reading.ignored) return "ignored";
+    if (See(tx, {event.id}).empty()) return "repeated";
+    if (handlers.Asks(event.type) && answer == nullptr) {
+      return Refusal{Code::kUnavailable, "was forgotten meanwhile"};
+    }
+    const Result<void> handled = Handle(tx, {{*reading.message, event}}, answer);
+    if (!handled) return handled.refusal();
+    return "handled";
+  });
 }
 
 void Intake::State::Fail(int64_t id, const Record& record, const std::string& reason,
@@ -440,11 +589,11 @@ void Intake::State::Fail(int64_t id, const Record& record, const std::string& re
   if (died) options.after_commit();
 }
 
-void Intake::ForgetOld() {
+void Intake::ForgetOld(const std::stop_token& stop) {
   const auto forget_some = [](Tx& tx) {
     return tx.Exec(kForget, kInboxRetention.count()).affected_rows();
   };
-  while (InTransaction(state_->db, forget_some) > 0) {
+  while (!stop.stop_requested() && InTransaction(state_->db, forget_some) > 0) {
   }
 }
 
@@ -467,9 +616,15 @@ Result<void> Deliver(postgres::Pool& db, const Handlers& handlers, const std::st
     if (!message) return message.refusal();
     records.push_back({.event = event});
   }
-  std::vector<const Record*> taken;
-  for (const Record& record : records) taken.push_back(&record);
-  return Intake(db, group, handlers, {}).Take(taken);
+  std::vector<const Record*> left;
+  for (const Record& record : records) left.push_back(&record);
+  Intake intake(db, group, handlers, {});
+  while (!left.empty()) {
+    const Result<size_t> taken = intake.Take(left);
+    if (!taken) return taken.refusal();
+    left.erase(left.begin(), left.begin() + static_cast<ptrdiff_t>(*taken));
+  }
+  return kDone;
 }
 
 }  // namespace shop::kafka

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -26,19 +27,22 @@ class Intake {
   Intake(const Intake&) = delete;
   Intake& operator=(const Intake&) = delete;
 
-  // Handles the records in their order in one transaction, except that what is malformed or unknown
-  // is held dead, and what belongs to a key with held events is appended to them. A refusal or an
-  // exception of any handler comes back, and nothing was kept.
-  Result<void> Take(const std::vector<const Record*>& records);
+  // Handles the first of the records, in their order in one transaction, and answers how many these
+  // are: all, or those up to an event that has to be asked for (Handlers::OnAsked) after what comes
+  // before it is committed. What is malformed or unknown is held dead, and what belongs to a key
+  // with held events is appended to them. A refusal or an exception of any handler comes back, and
+  // nothing was kept.
+  Result<size_t> Take(const std::vector<const Record*>& records);
 
   // Keeps a record whose handler refused, for a later try.
   void Hold(const Record& record, const std::string& reason);
 
-  // Tries the held events that are due and first of their key. Whether there were any.
-  bool RetryDue();
+  // Tries the held events that are due and first of their key, until told to stop. Whether there
+  // were any.
+  bool RetryDue(const std::stop_token& stop = {});
 
   // Forgets what has been seen long ago.
-  void ForgetOld();
+  void ForgetOld(const std::stop_token& stop = {});
   // Sets the gauges of what is held.
   void CountHeld();
 

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <functional>
+#include <stop_token>
 #include <thread>
 
 #include "common/kafka/held.h"
@@ -75,7 +77,7 @@ class IntakeTest : public ::testing::Test {
     for (const Record& record : records) {
       std::string reason;
       try {
-        const Result<void> taken = group.Take({&record});
+        const auto taken = group.Take({&record});
         if (taken) continue;
         reason = taken.refusal().message;
       } catch (const std::exception& error) {
@@ -117,6 +119,7 @@ class IntakeTest : public ::testing::Test {
   postgres::Pool db_{database_.settings()};
   std::atomic<bool> mended_ = false;
   int64_t next_position_ = 0;
+  std::stop_source stop_;
 };
 
 TEST_F(IntakeTest, EventsAreHandledInTheirOrder) {
@@ -140,7 +143,7 @@ TEST_F(IntakeTest, ARefusalKeepsNothingOfItsTransaction) {
   Intake group = Group();
   const Record good = Cancelled(1, "a");
   const Record bad = Cancelled(2, "refuse");
-  const Result<void> taken = group.Take({&good, &bad});
+  const auto taken = group.Take({&good, &bad});
   ASSERT_FALSE(taken);
   EXPECT_EQ(taken.refusal().code, Code::kFailedPrecondition);
   EXPECT_THAT(Told(), IsEmpty());
@@ -407,6 +410,273 @@ TEST_F(IntakeTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
         "SELECT string_agg(key || (value::json ->> 'reason'), ' ' ORDER BY id) FROM outbox");
   });
   EXPECT_EQ(announced[0][0].as<std::string>(), R"(1a 2"b\ 3c)");
+}
+
+// Of one key alone: the others' retries go on beside a dead event and beside one that never works.
+TEST_F(IntakeTest, ADeadEventStopsNoRetryOfAnotherKey) {
+  Intake group = Group();
+  Hear(group, {Unknown(1), Cancelled(2, "refuse")});
+  Mend();
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().size() == 1; }));
+  EXPECT_THAT(Told(), ElementsAre("2 refuse"));
+}
+
+TEST_F(IntakeTest, TheHeadOfAHeldKeyStopsNoRetryOfAnotherKey) {
+  ConsumerOptions patient = Impatient();
+  patient.attempts = 1'000'000;
+  std::atomic<bool> mended = false;
+  Intake group(db_, "group",
+               Handlers().On<OrderCancelled>(
+                   [&](Tx& tx, const OrderCancelled& order, const Event& event) -> Result<void> {
+                     tx.Exec(kTell, event.key, order.reason());
+                     if (order.reason() == "never" || !mended) {
+                       return Refusal{Code::kFailedPrecondition, "not now"};
+                     }
+                     return kDone;
+                   }),
+               patient);
+  Hear(group, {Cancelled(1, "never"), Cancelled(1, "b"), Cancelled(2, "soon"), Cancelled(2, "d")});
+  mended = true;
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().size() == 2; }));
+  EXPECT_THAT(Told(), ElementsAre("2 soon", "2 d"));
+}
+
+// The relay repeats: the same event stands at two places of the topic.
+TEST_F(IntakeTest, ARetryOfAnEventThatWasHandledMeanwhileChangesNothing) {
+  Intake group = Group();
+  const Record record = Cancelled(1, "refuse");
+  Record repeat = record;
+  repeat.position = next_position_++;
+  Hear(group, {record, repeat});
+  ASSERT_EQ(Held().size(), 2u);
+  Mend();
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_THAT(Told(), ElementsAre("1 refuse"));
+}
+
+TEST_F(IntakeTest, TheInboxForgetsOnlyWhatIsOlderThanItsRetention) {
+  Intake group = Group();
+  const Record old = Cancelled(1, "old");
+  const Record young = Cancelled(2, "young");
+  const Record fresh = Cancelled(3, "fresh");
+  ASSERT_TRUE(group.Take({&old, &young, &fresh}));
+  const auto age = [&](const Record& record, const char* by) {
+    InTransaction(db_, [&](Tx& tx) {
+      tx.ExecOnce("UPDATE inbox SET seen_at = now() - $2::interval WHERE event_id = $1",
+                  record.event.id, by);
+    });
+  };
+  age(old, "1 year");
+  age(young, "29 days");
+  group.ForgetOld();
+  Hear(group, {young, fresh, old});
+  EXPECT_THAT(Told(), ElementsAre("1 old", "2 young", "3 fresh", "1 old"));
+}
+
+TEST_F(IntakeTest, AStopEndsARoundOfRetries) {
+  std::atomic<int> calls = 0;
+  Intake group(
+      db_, "group",
+      Handlers().On<OrderCancelled>([&](Tx&, const OrderCancelled&, const Event&) -> Result<void> {
+        if (++calls > 3) stop_.request_stop();
+        return Refusal{Code::kFailedPrecondition, "not now"};
+      }),
+      Impatient());
+  Hear(group, {Cancelled(1, "a"), Cancelled(2, "b"), Cancelled(3, "c")});
+  ASSERT_TRUE(Eventually([&] {
+    group.RetryDue(stop_.get_token());
+    return calls > 3;
+  }));
+  EXPECT_EQ(calls, 4);
+}
+
+// A group whose handler asks before it writes down what it was told, with the answer.
+class AskingTest : public IntakeTest {
+ protected:
+  using Cancellations = std::vector<Heard<OrderCancelled>>;
+
+  Intake Asking() {
+    return Intake(db_, "group",
+                  Handlers()
+                      .OnAsked<OrderCancelled, std::string>(
+                          [this](const Cancellations& heard) -> Result<std::string> {
+                            std::string keys;
+                            for (const auto& [order, event] : heard) {
+                              keys += event.key + order.reason();
+                            }
+                            asked_.push_back(keys);
+                            return ask_(heard);
+                          },
+                          [this](Tx& tx, const Cancellations& heard, const std::string& answer) {
+                            for (const auto& [order, event] : heard) {
+                              tx.Exec(kTell, event.key, order.reason() + answer);
+                            }
+                            return apply_(tx);
+                          })
+                      .On<events::v1::OrderShipped>([](Tx& tx, const events::v1::OrderShipped&,
+                                                       const Event& event) -> Result<void> {
+                        tx.Exec(kTell, event.key, "shipped");
+                        return kDone;
+                      })
+                      .Ignore("ORDER_CONFIRMED"),
+                  Impatient());
+  }
+  Record Shipped(int64_t key) {
+    events::v1::OrderShipped message;
+    message.set_order_id(key);
+    return {.event = Compose(message, {.source = "test", .trace = TraceContext::New()}),
+            .partition = 1,
+            .position = next_position_++};
+  }
+  static size_t Taken(Intake& group, const std::vector<const Record*>& records) {
+    const Result<size_t> taken = group.Take(records);
+    EXPECT_TRUE(taken) << taken.refusal().message;
+    return taken ? *taken : 0;
+  }
+
+  std::vector<std::string> asked_;  // the keys and reasons of each time
+  std::function<Result<std::string>(const Cancellations&)> ask_ =
+      [](const Cancellations&) -> Result<std::string> { return std::string("!"); };
+  std::function<Result<void>(Tx&)> apply_ = [](Tx&) -> Result<void> { return kDone; };
+};
+
+TEST_F(AskingTest, EventsInARowAreAskedForTogetherAndAppliedWithTheAnswer) {
+  Intake group = Asking();
+  Record ignored = Cancelled(5, "");
+  ignored.event.type = "ORDER_CONFIRMED";
+  const Record a = Cancelled(1, "a");
+  const Record b = Cancelled(2, "b");
+  EXPECT_EQ(Taken(group, {&a, &ignored, &b, &b}), 4u);
+  EXPECT_THAT(asked_, ElementsAre("1a2b"));
+  EXPECT_THAT(Told(), ElementsAre("1 a!", "2 b!"));
+}
+
+TEST_F(AskingTest, NoConnectionAndNoLockIsHeldWhileOthersAreAsked) {
+  postgres::Settings one = database_.settings();
+  one.connections = 1;
+  one.application = "asker";
+  one.acquire_timeout = std::chrono::milliseconds(100);
+  postgres::Pool only(one);
+  int locks = -1;
+  Intake group(only, "group",
+               Handlers().OnAsked<OrderCancelled, Done>(
+                   [&](const Cancellations&) -> Result<Done> {
+                     locks = Read(only, [](Tx& tx) {
+                       return tx
+                           .Run(
+                               "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+                               " AND database = (SELECT oid FROM pg_database"
+                               "                 WHERE datname = current_database())")[0][0]
+                           .as<int>();
+                     });
+                     EXPECT_EQ(Read(db_,
+                                    [](Tx& tx) {
+                                      return tx
+                                          .Run(
+                                              "SELECT count(*) FROM pg_stat_activity WHERE"
+                                              " application_name = 'asker' AND datname ="
+                                              " current_database() AND state <> 'idle'")[0][0]
+                                          .as<int>();
+                                    }),
+                               0);
+                     return kDone;
+                   },
+                   [](Tx& tx, const Cancellations& heard, const Done&) -> Result<void> {
+                     tx.Exec(kTell, heard.front().event.key, "done");
+                     return kDone;
+                   }),
+               Impatient());
+  const Record live = Cancelled(1, "a");
+  EXPECT_EQ(Taken(group, {&live}), 1u);
+  EXPECT_EQ(locks, 0);
+  locks = -1;
+  group.Hold(Cancelled(2, "b"), "not now");
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_EQ(locks, 0);
+  EXPECT_THAT(Told(), ElementsAre("1 done", "2 done"));
+}
+
+TEST_F(AskingTest, ATransactionThatIsRepeatedDoesNotAskAgain) {
+  Intake group = Asking();
+  std::atomic<int> runs = 0;
+  apply_ = [&](Tx& tx) -> Result<void> {
+    if (++runs == 1) {
+      tx.Run("DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '40001'; END $$");
+    }
+    return kDone;
+  };
+  const Record live = Cancelled(1, "a");
+  EXPECT_EQ(Taken(group, {&live}), 1u);
+  EXPECT_EQ(runs, 2);
+  runs = 0;
+  group.Hold(Cancelled(2, "b"), "not now");
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_EQ(runs, 2);
+  EXPECT_THAT(asked_, ElementsAre("1a", "2b"));
+  EXPECT_THAT(Told(), ElementsAre("1 a!", "2 b!"));
+}
+
+TEST_F(AskingTest, WhatWasHandledIsNotAskedForAgain) {
+  Intake group = Asking();
+  const Record a = Cancelled(1, "a");
+  const Record b = Cancelled(2, "b");
+  Taken(group, {&a});
+  Taken(group, {&a, &b});
+  Taken(group, {&a, &b});
+  group.Hold(a, "seems to be new");
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_THAT(asked_, ElementsAre("1a", "2b"));
+  EXPECT_THAT(Told(), ElementsAre("1 a!", "2 b!"));
+}
+
+TEST_F(AskingTest, WhatWaitsForAnEarlierEventIsAskedForAfterIt) {
+  Intake group = Asking();
+  group.Hold(Cancelled(1, "a"), "not now");
+  const Record b = Cancelled(1, "b");
+  const Record other = Cancelled(2, "c");
+  EXPECT_EQ(Taken(group, {&b, &other}), 2u);
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_THAT(asked_, ElementsAre("2c", "1a", "1b"));
+  EXPECT_THAT(Told(), ElementsAre("2 c!", "1 a!", "1 b!"));
+}
+
+TEST_F(AskingTest, WhatComesBeforeAQuestionIsCommittedByThen) {
+  Intake group = Asking();
+  ask_ = [&](const Cancellations&) -> Result<std::string> { return std::to_string(Told().size()); };
+  const Record a = Cancelled(1, "a");
+  const Record shipped = Shipped(1);
+  const Record b = Cancelled(1, "b");
+  const Record c = Cancelled(2, "c");
+  EXPECT_EQ(Taken(group, {&a, &shipped, &b, &c}), 2u);
+  EXPECT_EQ(Taken(group, {&b, &c}), 2u);
+  EXPECT_THAT(Told(), ElementsAre("1 a0", "1 shipped", "1 b2", "2 c2"));
+}
+
+TEST_F(AskingTest, WhatAnotherConsumerHandledMeanwhileIsAskedForAnewWithoutIt) {
+  Intake group = Asking();
+  Intake other = Asking();
+  const Record a = Cancelled(1, "a");
+  const Record b = Cancelled(2, "b");
+  ask_ = [&](const Cancellations&) -> Result<std::string> {
+    if (asked_.size() == 1) Taken(other, {&a});  // in the middle of the first question
+    return std::to_string(asked_.size());
+  };
+  EXPECT_EQ(Taken(group, {&a, &b}), 2u);
+  EXPECT_THAT(asked_, ElementsAre("1a2b", "1a", "2b"));
+  EXPECT_THAT(Told(), ElementsAre("1 a2", "2 b3"));
+}
+
+TEST_F(AskingTest, ARefusedQuestionKeepsNothingAndIsAskedAgain) {
+  Intake group = Asking();
+  ask_ = [&](const Cancellations&) -> Result<std::string> {
+    if (asked_.size() == 1) return Refusal{Code::kNotFound, "not yet"};
+    return std::string("!");
+  };
+  const Record a = Cancelled(1, "a");
+  EXPECT_FALSE(group.Take({&a}));
+  EXPECT_THAT(Told(), IsEmpty());
+  EXPECT_EQ(Taken(group, {&a}), 1u);
+  EXPECT_THAT(Told(), ElementsAre("1 a!"));
 }
 
 TEST_F(IntakeTest, DeliverAnswersTheRefusal) {
