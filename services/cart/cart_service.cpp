@@ -61,7 +61,8 @@ rpc::Service CartService::Methods() {
       .On("UpdateItem", this, &CartService::UpdateItem)
       .On("RemoveItem", this, &CartService::RemoveItem)
       .On("ClearCart", this, &CartService::ClearCart)
-      .On("EmptyOrderedCart", this, &CartService::EmptyOrderedCart);
+      .On("EmptyOrderedCart", this, &CartService::EmptyOrderedCart)
+      .On("PutBackOrderedCart", this, &CartService::PutBackOrderedCart);
 }
 
 Result<v1::Cart> CartService::GetCart(const Call& call, const v1::GetCartRequest& request) {
@@ -145,7 +146,24 @@ Result<google::protobuf::Empty> CartService::ClearCart(const Call& call,
 Result<v1::EmptyOrderedCartResponse> CartService::EmptyOrderedCart(
     const Call&, const v1::EmptyOrderedCartRequest& request) {
   v1::EmptyOrderedCartResponse response;
-  response.set_emptied(store_.ClearVersion(request.user_id(), request.version()));
+  if (request.order_uuid().empty()) {
+    response.set_emptied(store_.ClearVersion(request.user_id(), request.version()));
+    return response;
+  }
+  Ordered ordered{.order_uuid = request.order_uuid(), .version = request.version()};
+  for (const v1::OrderedItem& item : request.items()) {
+    ordered.quantities[item.product_id()] += item.quantity();
+  }
+  response.set_emptied(store_.TakeOut(request.user_id(), ordered));
+  response.set_settled(true);
+  return response;
+}
+
+Result<v1::PutBackOrderedCartResponse> CartService::PutBackOrderedCart(
+    const Call&, const v1::PutBackOrderedCartRequest& request) {
+  v1::PutBackOrderedCartResponse response;
+  response.set_put_back(
+      store_.PutBack(request.user_id(), request.order_uuid(), kMaxQuantity, kMaxLines));
   return response;
 }
 
@@ -171,6 +189,7 @@ v1::Cart CartService::ToProto(const StoredCart& cart, const Quotes& quotes) cons
   proto.set_user_id(cart.user_id);
   proto.set_currency(currency_);
   proto.set_version(cart.version);
+  proto.set_change_id(cart.change_id);
   if (cart.version != 0) {
     *proto.mutable_updated_at() = TimeUtil::MillisecondsToTimestamp(cart.updated_at_ms);
   }

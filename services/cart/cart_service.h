@@ -35,6 +35,8 @@ class CartService {
   Result<google::protobuf::Empty> ClearCart(const Call& call, const v1::ClearCartRequest& request);
   Result<v1::EmptyOrderedCartResponse> EmptyOrderedCart(const Call& call,
                                                         const v1::EmptyOrderedCartRequest& request);
+  Result<v1::PutBackOrderedCartResponse> PutBackOrderedCart(
+      const Call& call, const v1::PutBackOrderedCartRequest& request);
 
  private:
   // What products says now; what is not in its catalogue is missing.

@@ -110,6 +110,19 @@ class CartServiceTest : public ::testing::Test {
     request.set_product_id(product_id);
     return service.RemoveItem(As(kAda), request);
   }
+  // An order of all that the cart holds.
+  static v1::EmptyOrderedCartRequest Ordering(const std::string& uuid, const v1::Cart& cart) {
+    v1::EmptyOrderedCartRequest request;
+    request.set_user_id(cart.user_id());
+    request.set_version(cart.version());
+    request.set_order_uuid(uuid);
+    for (const v1::CartItem& item : cart.items()) {
+      v1::OrderedItem* ordered = request.add_items();
+      ordered->set_product_id(item.product_id());
+      ordered->set_quantity(item.quantity());
+    }
+    return request;
+  }
   v1::Cart Get() {
     const Result<v1::Cart> cart = service.GetCart(As(kAda), {});
     EXPECT_TRUE(cart) << cart.refusal().message;
@@ -307,6 +320,56 @@ TEST_F(CartServiceTest, OrdersReadsTheCartOfTheUserItNames) {
 
 TEST_F(CartServiceTest, OrdersHasToNameAUser) {
   ExpectRefused(service.GetCart(AsOrders(), {}), Code::kInvalidArgument, "userId");
+}
+
+TEST_F(CartServiceTest, EmptyingAnOrderedCartLeavesWhatWasAddedMeanwhile) {
+  ASSERT_TRUE(Add(kMug, 2));
+  const v1::EmptyOrderedCartRequest request = Ordering("a", Get());
+  ASSERT_TRUE(Add(kMug, 1));
+  ASSERT_TRUE(Add(kLamp, 1));
+  const auto emptied = service.EmptyOrderedCart(AsOrders(), request);
+  ASSERT_TRUE(emptied);
+  EXPECT_TRUE(emptied->emptied());
+  EXPECT_TRUE(emptied->settled());
+  EXPECT_EQ(Get().total_price(), 1250 + 4999);
+}
+
+TEST_F(CartServiceTest, EmptyingAnOrderedCartAgainSaysThatItIsSettled) {
+  ASSERT_TRUE(Add(kMug, 2));
+  const v1::EmptyOrderedCartRequest request = Ordering("a", Get());
+  ASSERT_TRUE(service.EmptyOrderedCart(AsOrders(), request));
+  ASSERT_TRUE(Add(kMug, 1));
+  const auto again = service.EmptyOrderedCart(AsOrders(), request);
+  ASSERT_TRUE(again);
+  EXPECT_FALSE(again->emptied());
+  EXPECT_TRUE(again->settled());
+  EXPECT_EQ(Get().total_items(), 1);
+}
+
+TEST_F(CartServiceTest, OrdersOfTheFirstReleaseEmptiesTheVersionThatItNames) {
+  ASSERT_TRUE(Add(kMug, 2));
+  v1::EmptyOrderedCartRequest request;
+  request.set_user_id(kAda);
+  request.set_version(Get().version() + 1);
+  EXPECT_FALSE(service.EmptyOrderedCart(AsOrders(), request)->emptied());
+  EXPECT_EQ(Get().total_items(), 2);
+  request.set_version(Get().version());
+  EXPECT_TRUE(service.EmptyOrderedCart(AsOrders(), request)->emptied());
+  EXPECT_THAT(Get().items(), SizeIs(0));
+}
+
+TEST_F(CartServiceTest, ARejectedOrderHasItsLinesInTheCartAgain) {
+  ASSERT_TRUE(Add(kMug, 2));
+  const v1::Cart ordered = Get();
+  ASSERT_TRUE(service.EmptyOrderedCart(AsOrders(), Ordering("a", ordered)));
+  v1::PutBackOrderedCartRequest request;
+  request.set_user_id(kAda);
+  request.set_order_uuid("a");
+  EXPECT_TRUE(service.PutBackOrderedCart(AsOrders(), request)->put_back());
+  EXPECT_FALSE(service.PutBackOrderedCart(AsOrders(), request)->put_back());
+  EXPECT_EQ(Get().total_items(), 2);
+  EXPECT_GT(Get().version(), ordered.version());
+  EXPECT_NE(Get().change_id(), ordered.change_id());
 }
 
 TEST_F(CartServiceTest, WithoutProductsNothingIsAdded) {

@@ -18,6 +18,10 @@ namespace shop::cart {
 namespace {
 
 constexpr char kCollection[] = "carts";
+// How often a change that reads first is decided anew.
+constexpr int kAttempts = 20;
+constexpr size_t kMostTaken = 50;
+constexpr int64_t kTakenMs = 30LL * 24 * 60 * 60 * 1000;
 constexpr int32_t kServerSelectionMs = 2000;
 constexpr int32_t kConnectMs = 2000;
 constexpr int32_t kSocketMs = 5000;
@@ -42,11 +46,15 @@ using FindAndModifyOpts = std::unique_ptr<mongoc_find_and_modify_opts_t, Destroy
 class Bson {
  public:
   explicit Bson(bson_t* document) : document_(document) {}
-  ~Bson() { bson_destroy(document_); }
+  Bson(Bson&& other) noexcept : document_(std::exchange(other.document_, nullptr)) {}
+  ~Bson() {
+    if (document_ != nullptr) bson_destroy(document_);
+  }
   Bson(const Bson&) = delete;
   Bson& operator=(const Bson&) = delete;
 
   const bson_t* get() const { return document_; }
+  bson_t* get() { return document_; }
 
  private:
   bson_t* document_;
@@ -140,6 +148,37 @@ Line ReadLine(int64_t product_id, bson_iter_t& fields) {
   return line;
 }
 
+std::vector<Line> ReadLines(const bson_iter_t& document) {
+  std::vector<Line> lines;
+  bson_iter_t items;
+  if (!bson_iter_recurse(&document, &items)) return lines;
+  while (bson_iter_next(&items)) {
+    const std::string id = bson_iter_key(&items);
+    int64_t product_id = 0;
+    bson_iter_t item;
+    if (std::from_chars(id.data(), id.data() + id.size(), product_id).ec == std::errc() &&
+        bson_iter_recurse(&items, &item)) {
+      lines.push_back(ReadLine(product_id, item));
+    }
+  }
+  return lines;
+}
+
+Taken ReadTaken(bson_iter_t& fields) {
+  Taken taken;
+  while (bson_iter_next(&fields)) {
+    const char* key = bson_iter_key(&fields);
+    if (std::strcmp(key, "order") == 0 && BSON_ITER_HOLDS_UTF8(&fields)) {
+      taken.order_uuid = bson_iter_utf8(&fields, nullptr);
+    }
+    if (std::strcmp(key, "version") == 0) taken.version = bson_iter_as_int64(&fields);
+    if (std::strcmp(key, "at") == 0) taken.at_ms = bson_iter_date_time(&fields);
+    if (std::strcmp(key, "putBack") == 0) taken.put_back = bson_iter_as_bool(&fields);
+    if (std::strcmp(key, "items") == 0) taken.lines = ReadLines(fields);
+  }
+  return taken;
+}
+
 StoredCart ReadCart(bson_iter_t& fields) {
   StoredCart cart;
   while (bson_iter_next(&fields)) {
@@ -147,22 +186,81 @@ StoredCart ReadCart(bson_iter_t& fields) {
     if (std::strcmp(key, "_id") == 0) cart.user_id = bson_iter_as_int64(&fields);
     if (std::strcmp(key, "version") == 0) cart.version = bson_iter_as_int64(&fields);
     if (std::strcmp(key, "updatedAt") == 0) cart.updated_at_ms = bson_iter_date_time(&fields);
-    bson_iter_t items;
-    if (std::strcmp(key, "items") != 0 || !bson_iter_recurse(&fields, &items)) continue;
-    while (bson_iter_next(&items)) {
-      const std::string id = bson_iter_key(&items);
-      int64_t product_id = 0;
-      bson_iter_t item;
-      if (std::from_chars(id.data(), id.data() + id.size(), product_id).ec == std::errc() &&
-          bson_iter_recurse(&items, &item)) {
-        cart.lines.push_back(ReadLine(product_id, item));
-      }
+    if (std::strcmp(key, "changeId") == 0 && BSON_ITER_HOLDS_UTF8(&fields)) {
+      cart.change_id = bson_iter_utf8(&fields, nullptr);
+    }
+    if (std::strcmp(key, "items") == 0) cart.lines = ReadLines(fields);
+    bson_iter_t entries;
+    if (std::strcmp(key, "taken") != 0 || !bson_iter_recurse(&fields, &entries)) continue;
+    while (bson_iter_next(&entries)) {
+      bson_iter_t entry;
+      if (bson_iter_recurse(&entries, &entry)) cart.taken.push_back(ReadTaken(entry));
     }
   }
   std::sort(cart.lines.begin(), cart.lines.end(), [](const Line& a, const Line& b) {
     return std::pair(a.added_at_ms, a.product_id) < std::pair(b.added_at_ms, b.product_id);
   });
   return cart;
+}
+
+// Random enough never to come again, also where `version` does.
+std::string NewChangeId() {
+  bson_oid_t id;
+  bson_oid_init(&id, nullptr);
+  std::array<char, 25> text;
+  bson_oid_to_string(&id, text.data());
+  return text.data();
+}
+
+void AppendLines(bson_t* document, const std::vector<Line>& lines) {
+  bson_t items;
+  bson_append_document_begin(document, "items", -1, &items);
+  for (const Line& line : lines) {
+    bson_t item;
+    const std::string id = std::to_string(line.product_id);
+    bson_append_document_begin(&items, id.c_str(), -1, &item);
+    bson_append_int64(&item, "quantity", -1, line.quantity);
+    bson_append_utf8(&item, "name", -1, line.name.data(), static_cast<int>(line.name.size()));
+    bson_append_int64(&item, "unitPrice", -1, line.unit_price);
+    bson_append_date_time(&item, "addedAt", -1, line.added_at_ms);
+    bson_append_document_end(&items, &item);
+  }
+  bson_append_document_end(document, &items);
+}
+
+// The update that makes the document hold `cart`, one version later.
+Bson Replacing(const StoredCart& cart) {
+  Bson update(bson_new());
+  bson_t set;
+  bson_append_document_begin(update.get(), "$set", -1, &set);
+  bson_append_int64(&set, "version", -1, cart.version + 1);
+  bson_append_utf8(&set, "changeId", -1, NewChangeId().c_str(), -1);
+  bson_append_int64(&set, "lineCount", -1, std::ssize(cart.lines));
+  bson_append_date_time(&set, "updatedAt", -1, NowMs());
+  AppendLines(&set, cart.lines);
+  bson_t taken;
+  bson_append_array_begin(&set, "taken", -1, &taken);
+  for (size_t i = 0; i < cart.taken.size(); ++i) {
+    const Taken& one = cart.taken[i];
+    bson_t entry;
+    bson_append_document_begin(&taken, std::to_string(i).c_str(), -1, &entry);
+    bson_append_utf8(&entry, "order", -1, one.order_uuid.c_str(), -1);
+    bson_append_int64(&entry, "version", -1, one.version);
+    bson_append_date_time(&entry, "at", -1, one.at_ms);
+    bson_append_bool(&entry, "putBack", -1, one.put_back);
+    AppendLines(&entry, one.lines);
+    bson_append_document_end(&taken, &entry);
+  }
+  bson_append_array_end(&set, &taken);
+  bson_append_document_end(update.get(), &set);
+  return update;
+}
+
+void Remember(StoredCart* cart, Taken taken) {
+  taken.at_ms = NowMs();
+  std::erase_if(cart->taken, [&](const Taken& old) { return old.at_ms < taken.at_ms - kTakenMs; });
+  if (cart->taken.size() >= kMostTaken) cart->taken.erase(cart->taken.begin());
+  cart->taken.push_back(std::move(taken));
 }
 
 }  // namespace
@@ -276,10 +374,11 @@ std::optional<StoredCart> CartStore::Increase(int64_t user_id, const Line& line,
   const std::string unit_price = ItemPath(line.product_id, "unitPrice");
   const Bson filter(BCON_NEW("_id", BCON_INT64(user_id), quantity.c_str(), "{", "$lte",
                              BCON_INT64(limit - line.quantity), "}"));
-  const Bson update(
-      BCON_NEW("$inc", "{", quantity.c_str(), BCON_INT64(line.quantity), "version", BCON_INT64(1),
-               "}", "$set", "{", name.c_str(), BCON_UTF8(line.name.c_str()), unit_price.c_str(),
-               BCON_INT64(line.unit_price), "updatedAt", BCON_DATE_TIME(NowMs()), "}"));
+  const Bson update(BCON_NEW("$inc", "{", quantity.c_str(), BCON_INT64(line.quantity), "version",
+                             BCON_INT64(1), "}", "$set", "{", name.c_str(),
+                             BCON_UTF8(line.name.c_str()), unit_price.c_str(),
+                             BCON_INT64(line.unit_price), "updatedAt", BCON_DATE_TIME(NowMs()),
+                             "changeId", BCON_UTF8(NewChangeId().c_str()), "}"));
   return state_->Update(filter, update);
 }
 
@@ -295,7 +394,8 @@ std::optional<StoredCart> CartStore::Insert(int64_t user_id, const Line& line, i
                              item.c_str(), "{", "quantity", BCON_INT64(line.quantity), "name",
                              BCON_UTF8(line.name.c_str()), "unitPrice", BCON_INT64(line.unit_price),
                              "addedAt", BCON_DATE_TIME(now), "}",  //
-                             "updatedAt", BCON_DATE_TIME(now), "}"));
+                             "updatedAt", BCON_DATE_TIME(now), "changeId",
+                             BCON_UTF8(NewChangeId().c_str()), "}"));
   // When the document is there but the filter does not find it, the upsert runs into the unique
   // _id.
   return state_->Update(filter, update, /*upsert=*/true);
@@ -308,7 +408,8 @@ std::optional<StoredCart> CartStore::SetQuantity(int64_t user_id, int64_t produc
   const Bson filter(
       BCON_NEW("_id", BCON_INT64(user_id), item.c_str(), "{", "$exists", BCON_BOOL(true), "}"));
   const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "}", "$set", "{", path.c_str(),
-                             BCON_INT64(quantity), "updatedAt", BCON_DATE_TIME(NowMs()), "}"));
+                             BCON_INT64(quantity), "updatedAt", BCON_DATE_TIME(NowMs()), "changeId",
+                             BCON_UTF8(NewChangeId().c_str()), "}"));
   return state_->Update(filter, update);
 }
 
@@ -318,31 +419,98 @@ StoredCart CartStore::Remove(int64_t user_id, int64_t product_id) {
       BCON_NEW("_id", BCON_INT64(user_id), item.c_str(), "{", "$exists", BCON_BOOL(true), "}"));
   const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "lineCount", BCON_INT64(-1),
                              "}", "$unset", "{", item.c_str(), BCON_INT32(1), "}", "$set", "{",
-                             "updatedAt", BCON_DATE_TIME(NowMs()), "}"));
+                             "updatedAt", BCON_DATE_TIME(NowMs()), "changeId",
+                             BCON_UTF8(NewChangeId().c_str()), "}"));
   std::optional<StoredCart> changed = state_->Update(filter, update);
   return changed ? *std::move(changed) : Find(user_id);
 }
 
-namespace {
-
-Bson Emptying() {
-  return Bson(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "}", "$set", "{", "lineCount",
-                       BCON_INT64(0), "items", "{", "}", "updatedAt", BCON_DATE_TIME(NowMs()),
-                       "}"));
-}
-
-}  // namespace
-
 StoredCart CartStore::Clear(int64_t user_id) {
   const Bson filter(
       BCON_NEW("_id", BCON_INT64(user_id), "lineCount", "{", "$gt", BCON_INT64(0), "}"));
-  std::optional<StoredCart> changed = state_->Update(filter, Emptying());
+  const Bson update(BCON_NEW("$inc", "{", "version", BCON_INT64(1), "}", "$set", "{", "lineCount",
+                             BCON_INT64(0), "items", "{", "}", "updatedAt", BCON_DATE_TIME(NowMs()),
+                             "changeId", BCON_UTF8(NewChangeId().c_str()), "}"));
+  std::optional<StoredCart> changed = state_->Update(filter, update);
   return changed ? *std::move(changed) : Find(user_id);
 }
 
+bool CartStore::TakeOut(int64_t user_id, const Ordered& ordered) {
+  return Rewrite(user_id, [&](StoredCart* cart) {
+    const auto known =
+        std::find_if(cart->taken.begin(), cart->taken.end(), [&](const Taken& taken) {
+          // A caller of the first release names the version alone.
+          return taken.order_uuid.empty() ? taken.version == ordered.version
+                                          : taken.order_uuid == ordered.order_uuid;
+        });
+    if (known != cart->taken.end()) return false;
+    Taken taken{.order_uuid = ordered.order_uuid, .version = ordered.version};
+    for (Line& line : cart->lines) {
+      const auto bought = ordered.quantities.find(line.product_id);
+      if (bought == ordered.quantities.end()) continue;
+      Line part = line;
+      part.quantity = std::min(line.quantity, bought->second);
+      line.quantity -= part.quantity;
+      taken.lines.push_back(std::move(part));
+    }
+    std::erase_if(cart->lines, [](const Line& line) { return line.quantity <= 0; });
+    Remember(cart, std::move(taken));
+    return true;
+  });
+}
+
+bool CartStore::PutBack(int64_t user_id, const std::string& order_uuid, int64_t max_quantity,
+                        int64_t max_lines) {
+  bool put_back = false;
+  Rewrite(user_id, [&](StoredCart* cart) {
+    put_back = false;
+    const auto taken = std::find_if(cart->taken.begin(), cart->taken.end(),
+                                    [&](const Taken& one) { return one.order_uuid == order_uuid; });
+    if (taken == cart->taken.end()) {
+      Remember(cart, {.order_uuid = order_uuid, .put_back = true});
+      return true;
+    }
+    if (taken->put_back) return false;
+    for (Line& line : taken->lines) {
+      const auto held =
+          std::find_if(cart->lines.begin(), cart->lines.end(),
+                       [&](const Line& other) { return other.product_id == line.product_id; });
+      if (held != cart->lines.end()) {
+        held->quantity =
+            std::max(held->quantity, std::min(max_quantity, held->quantity + line.quantity));
+      } else if (std::ssize(cart->lines) < max_lines) {
+        cart->lines.push_back(std::move(line));
+      } else {
+        continue;
+      }
+      put_back = true;
+    }
+    taken->lines.clear();
+    taken->put_back = true;
+    return true;
+  });
+  return put_back;
+}
+
 bool CartStore::ClearVersion(int64_t user_id, int64_t version) {
-  const Bson filter(BCON_NEW("_id", BCON_INT64(user_id), "version", BCON_INT64(version)));
-  return state_->Update(filter, Emptying()).has_value();
+  return Rewrite(user_id, [&](StoredCart* cart) {
+    if (cart->version != version) return false;
+    cart->lines.clear();
+    Remember(cart, {.version = version});
+    return true;
+  });
+}
+
+bool CartStore::Rewrite(int64_t user_id, const std::function<bool(StoredCart*)>& change) {
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    StoredCart cart = Find(user_id);
+    if (!change(&cart)) return false;
+    const Bson filter(BCON_NEW("_id", BCON_INT64(user_id), "version", BCON_INT64(cart.version)));
+    // Without a document there is nothing that another one could have changed: it is made, unless
+    // somebody else was quicker.
+    if (state_->Update(filter, Replacing(cart), /*upsert=*/cart.version == 0)) return true;
+  }
+  throw Unavailable("the cart kept changing");
 }
 
 }  // namespace shop::cart
