@@ -3,9 +3,10 @@
 
   tests/repeat.py --rounds 20 [--mode mixed|quiet|busy] [--tests REGEX] [--label REGEX] [--seed 7]
 
-A round runs every test once: the tests in an order that follows from the round's seed, and so do the cases of each
-GoogleTest executable and what RapidCheck makes up. In a busy round as many processes as there are cores do nothing but use them. `mixed` makes
-every second round a busy one. Before each round its seed is printed: --rounds 1 --seed <that> repeats it.
+A round runs every test once: the tests in an order that follows from the round's seed, as do the order of the cases
+in each GoogleTest executable and what RapidCheck makes up. In a busy round as many processes as there are cores do
+nothing but use them. `mixed` makes every second round a busy one. Before each round its seed is printed:
+--rounds 1 --seed <that> repeats it.
 What a failed test printed stays in <build>/repeat. Exit status 1 when anything failed.
 """
 

@@ -304,6 +304,8 @@ def run_all(faults, servers):
             yield broken(fault, why)
         else:
             good.append(fault)
+    if not good:
+        return
     # Those of one file follow each other, and what needs the whole stack comes last.
     good.sort(key=lambda fault: (fault.test == "e2e", fault.file, fault.test))
 
@@ -320,7 +322,8 @@ def run_all(faults, servers):
     for number, fault in enumerate(good, 1):
         say(f"{number} of {len(good)}: {fault.area}: {fault.name}")
         result = runner.try_out(fault)
-        say(f"  {result.verdict} {result.detail} (build {result.build_seconds:.0f} s, test {result.test_seconds:.0f} s)")
+        say(f"  {result.verdict} {result.detail}"
+            f" (build {result.build_seconds:.0f} s, test {result.test_seconds:.0f} s)")
         yield result
 
     say("running the tests without a fault once more")
@@ -335,8 +338,9 @@ def report(results, wanted, began):
     tried = [result for result in results if result.build_seconds]
     seconds = sum(result.build_seconds + result.test_seconds for result in tried)
     lines = [str(result) for result in sorted(results, key=lambda result: result.verdict != CAUGHT)]
-    lines.append(f"{time.strftime('%Y-%m-%d')}: {wanted} faults: {counts[CAUGHT]} caught, {counts[SURVIVED]} survived, "
-                 f"{counts[BROKEN]} do not apply, do not build or have no test that passes; "
+    not_tried = wanted - len({result.fault for result in results})
+    lines.append(f"{time.strftime('%Y-%m-%d')}: of {wanted} faults {counts[CAUGHT]} caught, "
+                 f"{counts[SURVIVED]} survived, {counts[BROKEN]} broken, {not_tried} not tried; "
                  f"{(time.monotonic() - began) / 60:.0f} minutes, {seconds / max(1, len(tried)):.0f} s a fault")
     (FOLDER / "report.txt").write_text("\n".join(lines) + "\n")
     print("\n".join(lines))
@@ -361,7 +365,8 @@ def plant(faults):
     except Stopped as stopped:
         say(f"stopped by {stopped}")
     finally:
-        remove_stack()
+        if any(fault.test == "e2e" for fault in faults):
+            remove_stack()
     return report(results, len(faults), began)
 
 
@@ -369,8 +374,8 @@ def remove_stack():
     """Removes what the end-to-end tests left of theirs."""
     stack = BUILD / "e2e"
     if (stack / "env").exists():
-        subprocess.run(["/usr/bin/python3", TREE / "deploy/local/stack.py", "down", "--dir", stack, "--env", stack / "env",
-                        "--bin", BUILD / "bin"], check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(["/usr/bin/python3", TREE / "deploy/local/stack.py", "down", "--dir", stack,
+                        "--env", stack / "env", "--bin", BUILD / "bin"], check=False, stdout=subprocess.DEVNULL)
 
 
 def main():
