@@ -267,16 +267,21 @@ TEST_F(NotificationTest, AMailThatCouldNotBeMarkedAsSentIsSentAgainAndCounted) {
   const double unknown = Attempts("unknown");
   Hear(OrderCreated());
   postgres::InTransaction(db, [](postgres::Tx& tx) {
+    // The sequence says that it has failed: no rollback takes it back.
     tx.Run(R"sql(
+        CREATE SEQUENCE failures;
         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql
-        AS $$ BEGIN RAISE 'out of order'; END $$;
+        AS $$ BEGIN PERFORM nextval('failures'); RAISE 'out of order'; END $$;
         CREATE TRIGGER fail BEFORE UPDATE ON mail_jobs FOR EACH ROW
         WHEN (NEW.leased_until IS NULL) EXECUTE FUNCTION fail())sql");
   });
   const MailSender sender(
       db, channel, {.url = Server("SMTP_URL")}, {"", "orders@shop.local"},
       {.poll = std::chrono::milliseconds(50), .lease = std::chrono::milliseconds(500)});
-  ASSERT_TRUE(Eventually([&] { return Mails().size() == 1; }));
+  const auto failed = [](postgres::Tx& tx) {
+    return tx.Run("SELECT is_called FROM failures")[0][0].as<bool>();
+  };
+  ASSERT_TRUE(Eventually([&] { return postgres::Read(db, failed); }));
   EXPECT_EQ(State(), "WAITING");
   postgres::InTransaction(db, [](postgres::Tx& tx) { tx.Run("DROP TRIGGER fail ON mail_jobs"); });
   ASSERT_TRUE(Eventually([&] { return State() == "SENT"; }));
