@@ -71,7 +71,7 @@ constexpr Statement kEnd{R"sql(
 
 constexpr Statement kState{"SELECT state FROM reservations WHERE order_uuid = $1"};
 
-// A statement of its own for the reason given at kDecide.
+// A statement of its own for the reason given at kTake.
 constexpr Statement kLockHeld{R"sql(
     SELECT p.id FROM products p JOIN reservation_lines h ON h.product_id = p.id
     WHERE h.order_uuid = $1 ORDER BY p.id FOR UPDATE OF p)sql"};
