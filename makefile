@@ -74,6 +74,26 @@ mails-resend: ## send refused mails again; ORDER=12, ORDER=all
 grpc: ## a grpcurl example a service; SERVICE=orders
 	@$(stack) grpc $(SERVICE)
 
+##@ Messages that went wrong; APPLY=1 does what the others only show
+.PHONY: dead redrive discard gaps republish resume
+dead: ## dead events, and what waits to be tried again; GROUP=stock
+	@$(stack) dead $(GROUP)
+
+redrive: ## have a dead event tried again; ID=stock-17, APPLY=1
+	@$(stack) redrive $(ID) $(if $(APPLY),--apply)
+
+discard: ## drop an event for good; ID=stock-17, APPLY=1
+	@$(stack) discard $(ID) $(if $(APPLY),--apply)
+
+gaps: ## groups that stopped, as the events they need are gone
+	@$(stack) gaps
+
+republish: ## publish a topic's events again; TOPIC=orders, SINCE=2026-11-20, APPLY=1
+	@$(stack) republish $(TOPIC) $(if $(SINCE),--since "$(SINCE)") $(if $(APPLY),--apply)
+
+resume: ## have a group go on after its gaps; GROUP=stock, TOPIC=orders, FROM=time, APPLY=1
+	@$(stack) resume $(GROUP) $(TOPIC) $(if $(FROM),--from "$(FROM)") $(if $(APPLY),--apply)
+
 ##@ Building and testing
 .PHONY: build build-% install-for-tests test test-repeat test-faults test-asan test-tsan fuzz test-long bench lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import containers
 import look
+import messages
 import servers
 from processes import Folder, Program, check_ports, recorded_pid, remove_tree, send, stop_recorded
 from processes import tail, wait_ready
@@ -366,6 +367,7 @@ def arguments():
                                ("kill-program", kill_program, "SIGKILL one program; it is started again")):
         command(name, run, summary).add_argument("name")
     look.add_commands(command)
+    messages.add_commands(command)
 
     added = command("servers-up", servers_up, "servers alone on free ports, for tests")
     added.add_argument("--write-env", required=True, metavar="FILE")

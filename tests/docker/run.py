@@ -191,6 +191,8 @@ def check_commands():
     told = stack("events", "orders")
     assert "ORDER_CREATED" in told and "ce_id: " in told, told[:2000]
     assert "Your order" in stack("mails")
+    assert "nothing is dead" in stack("dead")
+    assert "events of orders" in stack("republish", "orders")
     assert re.search(r"^ +[1-9]", stack("psql", "orders", "--sql", "SELECT count(*) FROM orders"), re.M)
     assert "WARNING" not in stack("seed")
     for name in SERVICES:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import case  # pylint: disable=wrong-import-position
 from harness import PROCESSES, REPO, Stack, say  # pylint: disable=wrong-import-position
 
-MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test")
+MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test", "messages_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through
