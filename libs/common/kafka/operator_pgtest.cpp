@@ -9,6 +9,7 @@
 #include "common/kafka/held.h"
 #include "common/kafka/intake.h"
 #include "common/kafka/positions.h"
+#include "common/kafka/retention.h"
 #include "common/testing/database.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/orders.pb.h"
@@ -185,6 +186,27 @@ TEST_F(OperatorTest, RepublishingSaysHowManyAndWhatFollows) {
   EXPECT_EQ(waiting(), 3);
   EXPECT_THAT(told_, HasSubstr("make resume GROUP=... TOPIC=orders FROM='"));
   EXPECT_EQ(Run({"republish", "orders", "--since", "when it was broken"}), 2);
+}
+
+// What may be published again is known as consumed for longer than an outbox can have it.
+TEST_F(OperatorTest, AnIdIsKnownForAsLongAsItsEventCanBeRepublished) {
+  constexpr postgres::Statement kConsumed{
+      "INSERT INTO inbox (consumer, event_id, seen_at)"
+      " VALUES ('orders', $1, now() - $2 * interval '1 hour')"};
+  InTransaction(db_, [&](Tx& tx) {
+    tx.Exec(kConsumed, "republished", kOutboxRetention.count() + 1);
+    tx.Exec(kConsumed, "old", kInboxRetention.count() + 1);
+    for (int i = 0; i < 2'500; ++i) {
+      tx.Exec(kConsumed, "old" + std::to_string(i), kInboxRetention.count() + 1);
+    }
+  });
+  Group("orders").ForgetOld();
+  EXPECT_EQ(
+      Read(db_,
+           [](Tx& tx) {
+             return tx.Run("SELECT string_agg(event_id, ' ') FROM inbox")[0][0].as<std::string>();
+           }),
+      "republished");
 }
 
 }  // namespace
