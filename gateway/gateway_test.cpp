@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <atomic>
 #include <boost/json/src.hpp>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <set>
@@ -585,13 +586,14 @@ TEST_F(GatewayTest, AnUnknownKeyWhileAuthIsSlowHoldsUpNoOtherToken) {
   gateway_ = std::make_unique<Gateway>(
       settings_, Services{Declared("shop.testing.v1.LibraryService")}, tokens);
   server_ = std::make_unique<HttpServer>(http_, *gateway_);
-  const std::unique_ptr<GatewayTest, void (*)(GatewayTest*)> before_the_tokens_go(
-      this, [](GatewayTest* test) {
-        test->server_.reset();
-        test->gateway_.reset();
-      });
-  const std::unique_ptr<std::atomic<bool>, void (*)(std::atomic<bool>*)> never_for_ever(
-      &slow, [](std::atomic<bool>* slow) { *slow = false; });
+  const struct End {
+    ~End() { run(); }
+    std::function<void()> run;
+  } before_the_tokens_go{[&] {
+    slow = false;
+    server_.reset();
+    gateway_.reset();
+  }};
   ASSERT_TRUE(Eventually([&] { return gateway_->Ready(); }));
 
   slow = true;
