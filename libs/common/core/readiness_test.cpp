@@ -63,12 +63,11 @@ TEST(BackgroundCheck, OneFailureAloneIsForgiven) {
 TEST(BackgroundCheck, WhoAsksNeverWaitsForAnAttemptThatHangs) {
   std::promise<void> release;
   std::atomic<int> asked = 0;
-  const BackgroundCheck check(
-      "it",
-      [&, released = release.get_future().share()] {
-        if (++asked > 1) released.wait();
-      },
-      {.every = milliseconds(5), .failures = 2, .patience = seconds(2)});
+  const BackgroundCheck check("it",
+                              [&, released = release.get_future().share()] {
+                                if (++asked > 1) released.wait();
+                              },
+                              {.every = milliseconds(5), .failures = 2, .patience = seconds(2)});
   ASSERT_TRUE(Eventually([&] { return asked == 2; }));
   EXPECT_TRUE(Eventually([&] { return !check.holds(); }));
   EXPECT_EQ(asked, 2);
