@@ -19,6 +19,7 @@
 #include <optional>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "common/core/addresses.h"
 #include "common/json/codec.h"
@@ -307,17 +308,22 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
 struct Gateway::State {
   // Counts a request for as long as it is answered, however that ends.
   struct Running {
-    explicit Running(State& state) : state(state) {
+    explicit Running(State& state) : state(state) { Begin(); }
+    ~Running() { End(); }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    void Begin() {
+      if (std::exchange(counted, true)) return;
       ++state.running;
       state.in_flight.Increment();
     }
-    ~Running() {
+    void End() {
+      if (!std::exchange(counted, false)) return;
       --state.running;
       state.in_flight.Decrement();
     }
-    Running(const Running&) = delete;
-    Running& operator=(const Running&) = delete;
     State& state;
+    bool counted = false;
   };
 
   State(const Settings& settings, auth::TokenVerifier& tokens)
@@ -329,9 +335,11 @@ struct Gateway::State {
   void MarkTagged();
   void MarkChanges();
 
-  asio::awaitable<HttpResponse> Respond(Exchange& exchange);
+  asio::awaitable<HttpResponse> Respond(Exchange& exchange, BodyReader& body, Running& current);
   asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
-                                             const std::vector<std::string>& values);
+                                             const std::vector<std::string>& values,
+                                             BodyReader& body, Running& current);
+  std::optional<HttpResponse> RefuseForm(const Exchange& exchange) const;
   asio::awaitable<Result<Caller>> WhoCalls(std::string_view token);
   asio::awaitable<std::optional<Result<Caller>>> CheckToken(std::string_view token);
   HttpResponse Options(const Exchange& exchange, const std::string& allow) const;
@@ -341,6 +349,7 @@ struct Gateway::State {
                        std::string_view message,
                        const std::vector<FieldViolation>* details = nullptr) const;
   HttpResponse Overloaded(const Exchange& exchange);
+  HttpResponse Unreadable(const Exchange& exchange, const HttpFault& fault) const;
   HttpResponse Refuse(const Exchange& exchange, const Refusal& refusal, int retry_after = 0) const;
   void Represent(const Exchange& exchange, HttpResponse* response) const;
   void Finish(const Exchange& exchange, HttpResponse* response);
@@ -468,7 +477,8 @@ void Gateway::State::MarkChanges() {
   }
 }
 
-asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange) {
+asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange, BodyReader& body,
+                                                      Running& current) {
   const HttpRequest& request = exchange.request;
   const std::string_view path = request.path();
   if (path == "/healthz" || path == "/readyz") {
@@ -503,14 +513,18 @@ asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange) {
     co_return response;
   }
   exchange.endpoint = endpoints[*found.route].get();
-  co_return co_await CallEndpoint(exchange, found.values);
+  co_return co_await CallEndpoint(exchange, found.values, body, current);
 }
 
 asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
-                                                           const std::vector<std::string>& values) {
+                                                           const std::vector<std::string>& values,
+                                                           BodyReader& body, Running& current) {
   const HttpRequest& request = exchange.request;
   const Endpoint& endpoint = *exchange.endpoint;
 
+  if (const HttpFault fault = body.Declared(); fault.status != 0) {
+    co_return Unreadable(exchange, fault);
+  }
   const auto token = BearerToken(request);
   exchange.token_sent = !token || *token;
   if (!token) co_return Refuse(exchange, token.refusal());
@@ -532,19 +546,16 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
   }
   const uint64_t asked = kept ? answers.Moment() : 0;
 
-  if (endpoint.binding.has_body() && !request.body.empty()) {
-    if (!IsJson(request.Header("content-type"))) {
-      co_return Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
-                        "the body has to be application/json in UTF-8");
-    }
-    const std::string_view coding = request.Header("content-encoding");
-    if (!coding.empty() && !EqualsIgnoringCase(coding, "identity")) {
-      const std::vector<FieldViolation> details{{"Content-Encoding", "must not be given"}};
-      HttpResponse response = Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
-                                      "the body has to come without a content coding", &details);
-      response.AddHeader("Accept-Encoding", "identity");
-      co_return response;
-    }
+  if (endpoint.binding.has_body() && body.expected()) {
+    if (std::optional<HttpResponse> refused = RefuseForm(exchange)) co_return *std::move(refused);
+    // However long the client takes, it keeps nobody else from being answered.
+    current.End();
+    const HttpFault fault = co_await body.Read();
+    current.Begin();
+    if (fault.status < 0) co_return HttpResponse{0};
+    if (fault.status > 0) co_return Unreadable(exchange, fault);
+    exchange.start = std::chrono::steady_clock::now();
+    if (running > settings.max_in_flight) co_return Overloaded(exchange);
   }
   google::protobuf::Arena arena;
   Message* message = endpoint.request_type->New(&arena);
@@ -695,6 +706,30 @@ HttpResponse Gateway::State::Overloaded(const Exchange& exchange) {
   return response;
 }
 
+// What could not be read, or not whole: where the next request would begin is not known.
+HttpResponse Gateway::State::Unreadable(const Exchange& exchange, const HttpFault& fault) const {
+  HttpResponse response = Failure(exchange, fault.status, fault.code, fault.message);
+  if (fault.status == 429 || fault.status == 503) response.AddHeader("Retry-After", "1");
+  response.close = true;
+  return response;
+}
+
+// Refuses a body that its header says is not JSON as it stands.
+std::optional<HttpResponse> Gateway::State::RefuseForm(const Exchange& exchange) const {
+  const HttpRequest& request = exchange.request;
+  if (!IsJson(request.Header("content-type"))) {
+    return Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
+                   "the body has to be application/json in UTF-8");
+  }
+  const std::string_view coding = request.Header("content-encoding");
+  if (coding.empty() || EqualsIgnoringCase(coding, "identity")) return std::nullopt;
+  const std::vector<FieldViolation> details{{"Content-Encoding", "must not be given"}};
+  HttpResponse response = Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
+                                  "the body has to come without a content coding", &details);
+  response.AddHeader("Accept-Encoding", "identity");
+  return response;
+}
+
 HttpResponse Gateway::State::Refuse(const Exchange& exchange, const Refusal& refusal,
                                     int retry_after) const {
   const int status = StatusOf(refusal);
@@ -799,12 +834,13 @@ std::vector<std::string> Gateway::State::Missing() const {
   return missing;
 }
 
-asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request) {
+asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyReader& body) {
   Exchange exchange(request);
   HttpResponse response;
-  const State::Running running(*state_);
+  State::Running running(*state_);
   try {
-    response = co_await state_->Respond(exchange);
+    response = co_await state_->Respond(exchange, body, running);
+    if (response.status == 0) co_return response;
     state_->Represent(exchange, &response);
   } catch (const std::exception& error) {
     log::Error("cannot answer a request",
@@ -815,11 +851,9 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request) {
   co_return response;
 }
 
-HttpResponse Gateway::Reject(const HttpRequest& request, int status, std::string_view code,
-                             std::string_view message) {
+HttpResponse Gateway::Reject(const HttpRequest& request, const HttpFault& fault) {
   const Exchange exchange(request);
-  HttpResponse response = state_->Failure(exchange, status, code, message);
-  response.close = true;
+  HttpResponse response = state_->Unreadable(exchange, fault);
   state_->Finish(exchange, &response);
   return response;
 }

@@ -10,6 +10,9 @@
 // means. The service decides about If-Match on changes; a method without a field for it ignores it.
 // Bodies of 1 KB and more are compressed for clients that accept gzip.
 //
+// Route, method, the body's declared length, token, access and what the header says of the body's
+// form are judged before any of the body is read, so that what is refused costs no memory.
+//
 // Thread-safe. No thread waits for a service, and none of the caller's threads for a token's check.
 // Counts http_requests_total{route,method,status}, http_request_duration_seconds{route},
 // http_requests_shed_total and http_requests_in_flight; `route` is a path template or "none", so
@@ -54,7 +57,8 @@ class Gateway {
     // Who may read answers in a browser: origins, or "*" for everybody.
     std::vector<std::string> cors_origins{"*"};
     // How many requests may be answered at once. More get a 503 with Retry-After without anything
-    // being done for them, probes apart: late answers to everybody are of no use to anybody.
+    // being done for them, probes apart: late answers to everybody are of no use to anybody. While
+    // its body is on its way a request does not count.
     size_t max_in_flight = 1000;
     // Whether answers are compressed for clients that accept it.
     bool gzip = true;
@@ -74,12 +78,12 @@ class Gateway {
   // Answers GET of `path` with this from now on. Before the first request alone.
   void Publish(const std::string& path, std::string content_type, std::string body);
 
-  // Answers `request`, whatever it is; its views have to live until then.
-  boost::asio::awaitable<HttpResponse> Handle(const HttpRequest& request);
+  // Answers `request`, whatever it is; it and `body`, which fills it, have to live until then.
+  // Status 0: the client has gone, and nobody is to be answered.
+  boost::asio::awaitable<HttpResponse> Handle(const HttpRequest& request, BodyReader& body);
 
   // The answer to what could not be read as a request: counted, logged and shaped like any other.
-  HttpResponse Reject(const HttpRequest& request, int status, std::string_view code,
-                      std::string_view message);
+  HttpResponse Reject(const HttpRequest& request, const HttpFault& fault);
 
   // What is kept of answers, to be told of changes under these tags.
   AnswerCache& answers();

@@ -156,11 +156,14 @@ struct Response {
 // A client that sends just the bytes it is told to.
 class Client {
  public:
-  explicit Client(uint16_t port) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+  // From 127.0.0.`host`, which is another client to the gateway.
+  explicit Client(uint16_t port, uint32_t host = 1) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
     timeval limit{10, 0};
     setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     sockaddr_in address{};
     address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + host);
+    if (host != 1) bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address);
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     connected_ = ::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
@@ -893,7 +896,7 @@ TEST_F(GatewayTest, AChunkedBodyBeyondTheLimitIsRefused) {
   http_.max_body_bytes = 1000;
   std::string request =
       "POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n" + User() +
-      "\r\n";
+      "Content-Type: application/json\r\n\r\n";
   for (int i = 0; i < 20; ++i) request += "64\r\n" + std::string(100, ' ') + "\r\n";
   EXPECT_EQ(Exchange(request + "0\r\n\r\n").status, 413);
 }
@@ -914,6 +917,172 @@ TEST_F(GatewayTest, NoLeaveIsGivenForWhatIsTooLarge) {
                      "Content-Length: 99999999\r\n\r\n")
                 .status,
             413);
+}
+
+// Bodies that need not be read.
+
+// The header of a request whose body is not sent with it.
+std::string Head(const std::string& target, const std::string& headers,
+                 const std::string& method = "POST") {
+  return method + " " + target + " HTTP/1.1\r\nHost: shop\r\n" + headers + "\r\n";
+}
+constexpr char kJson[] = "Content-Type: application/json\r\n";
+
+TEST_F(GatewayTest, WhatTheHeaderIsRefusedForIsAnsweredBeforeTheBodyComes) {
+  const std::string length = "Content-Length: 1000\r\n";
+  const std::tuple<std::string, std::string, std::string, int> refused[] = {
+      {"POST", "/nothing", length, 404},
+      {"PUT", "/api/v1/books", length, 405},
+      {"POST", "/api/v1/books", "Content-Length: 1048577\r\n" + User() + kJson, 413},
+      {"POST", "/api/v1/books", length + kJson, 401},
+      {"POST", "/api/v1/books", "Transfer-Encoding: chunked\r\n", 401},
+      {"PATCH", "/api/v1/books/5", length + User() + kJson, 403},
+      {"POST", "/api/v1/books", length + User() + "Content-Type: text/plain\r\n", 415},
+      {"POST", "/api/v1/books", length + User() + "Request-Timeout: soon\r\n" + kJson, 400},
+  };
+  for (const auto& [method, target, headers, status] : refused) {
+    EXPECT_EQ(Exchange(Head(target, headers, method)).status, status) << method << target;
+    const Response leave = Exchange(Head(target, headers + "Expect: 100-continue\r\n", method));
+    EXPECT_EQ(leave.status, status) << "and no leave is given to send it";
+    EXPECT_EQ(leave.headers.at("connection"), "close") << "it may come or not";
+  }
+}
+
+TEST_F(GatewayTest, AfterAShortBodyThatNobodyWantedTheConnectionGoesOn) {
+  const std::string chunked =
+      Head("/nothing", "Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\n0\r\n\r\n";
+  for (const std::string& unwanted :
+       {Post("/nothing", "GET /healthz HTTP/1.1\r\n\r\n"), Post("/api/v1/books", "{}"),
+        Get("/api/v1/books/12", "Content-Length: 2\r\n") + "{}", chunked,
+        Post("/nothing", std::string(64 * 1024, 'x'))}) {
+    Client client(port());
+    client.Send(unwanted + Get("/api/v1/books/13"));
+    EXPECT_EQ(client.Receive().headers.count("connection"), 0);
+    EXPECT_EQ(client.Receive().text("/data/id"), "13");
+  }
+}
+
+TEST_F(GatewayTest, ABodyThatNobodyWantedMayComeAfterItsAnswer) {
+  Client client(port());
+  client.Send(Head("/nothing", "Content-Length: 10\r\n"));
+  EXPECT_EQ(client.Receive().status, 404);
+  client.Send("0123456789" + Get("/api/v1/books/13"));
+  EXPECT_EQ(client.Receive().text("/data/id"), "13");
+}
+
+TEST_F(GatewayTest, ALongBodyThatNobodyWantedEndsItsConnectionAfterTheAnswer) {
+  for (const std::string& headers :
+       {std::string("Content-Length: 900000\r\n"), std::string("Transfer-Encoding: chunked\r\n")}) {
+    Client client(port());
+    client.Send(Head("/nothing", headers));
+    client.Send(std::string(600'000, '0'));
+    const Response response = client.Receive();
+    EXPECT_EQ(response.status, 404);
+    EXPECT_EQ(response.headers.at("connection"), "close");
+    EXPECT_TRUE(client.Ended());
+  }
+}
+
+// More than there is memory for.
+
+double Gauged(const std::string& name) {
+  for (const auto& family : Metrics().Collect()) {
+    if (family.name == name) return family.metric.at(0).gauge.value;
+  }
+  return -1;
+}
+
+class CrowdedGatewayTest : public GatewayTest {
+ protected:
+  CrowdedGatewayTest() {
+    http_.max_buffered_bytes = 300'000;
+    http_.max_buffered_bytes_per_client = 200'000;
+  }
+
+  // A client that has sent the first `size` bytes of a body and no more.
+  std::unique_ptr<Client> Unfinished(size_t size, uint32_t host = 1) {
+    auto client = std::make_unique<Client>(port(), host);
+    const double before = Gauged("http_buffered_bytes");
+    client->Send(Head("/api/v1/books", "Content-Length: 1000000\r\n" + User() + kJson));
+    client->Send(std::string(size, ' '));
+    EXPECT_TRUE(Eventually(
+        [&] { return Gauged("http_buffered_bytes") >= before + static_cast<double>(size); }));
+    return client;
+  }
+  Response Whole(size_t size, uint32_t host = 1) {
+    Client client(port(), host);
+    client.Send(Post("/api/v1/books", "{}" + std::string(size, ' '), User() + kJson));
+    return client.Receive();
+  }
+  bool NothingIsKept() {
+    return Eventually([] { return Gauged("http_buffered_bytes") == 0; });
+  }
+};
+
+TEST_F(CrowdedGatewayTest, AClientWithItsShareOfBytesIsRefusedMoreAndOthersAreServed) {
+  auto first = Unfinished(100'000);
+  const Response refused = Whole(150'000);
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(refused.text("/error/code"), "RESOURCE_EXHAUSTED");
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_EQ(refused.headers.at("connection"), "close");
+  EXPECT_EQ(Whole(1'000).status, 201) << "what fits is taken";
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
+  EXPECT_EQ(Whole(100'000, 2).status, 201) << "another client has a share of its own";
+  first.reset();
+  EXPECT_TRUE(Eventually([&] { return Whole(150'000).status == 201; }));
+  EXPECT_TRUE(NothingIsKept());
+}
+
+TEST_F(CrowdedGatewayTest, BeyondTheBytesOfAllTogetherTheAnswerIsToTryAgain) {
+  const auto first = Unfinished(120'000, 1);
+  const auto second = Unfinished(120'000, 2);
+  const Response refused = Whole(100'000, 3);
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.text("/error/code"), "OVERLOADED");
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_EQ(Whole(1'000, 3).status, 201);
+}
+
+TEST_F(CrowdedGatewayTest, ChunkedBodiesCountAsTheyCome) {
+  const auto first = Unfinished(120'000);
+  Client client(port());
+  client.Send(Head("/api/v1/books", "Transfer-Encoding: chunked\r\n" + User() + kJson) +
+              "186a0\r\n" + std::string(100'000, ' '));
+  EXPECT_EQ(client.Receive().status, 429);
+}
+
+TEST_F(CrowdedGatewayTest, HeadersCountToo) {
+  http_.max_buffered_bytes_per_client = 10'000;
+  const std::string part = "GET / HTTP/1.1\r\nX: " + std::string(11'000, 'x');
+  Client first(port());
+  first.Send(part);
+  EXPECT_TRUE(Eventually([] { return Gauged("http_buffered_bytes") >= 8192; }));
+  Client second(port());
+  second.Send(part);
+  EXPECT_EQ(second.Receive().status, 429);
+  Client small(port());
+  small.Send(Get("/api/v1/books/12"));
+  EXPECT_EQ(small.Receive().status, 200);
+}
+
+TEST_F(CrowdedGatewayTest, WhatIsKeptIsLetGoWithTheAnswer) {
+  Client client(port());
+  for (int i = 0; i < 20; ++i) {
+    client.Send(Post("/api/v1/books", "{}" + std::string(150'000, ' '), User() + kJson));
+    EXPECT_EQ(client.Receive().status, 201);
+  }
+  client.Send(Post("/api/v1/books", "{" + std::string(150'000, ' '), User() + kJson));
+  EXPECT_EQ(client.Receive().status, 400);
+  EXPECT_TRUE(NothingIsKept());
+}
+
+TEST_F(CrowdedGatewayTest, UnfinishedBodiesKeepNobodyFromBeingAnswered) {
+  settings_.max_in_flight = 1;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 5; ++i) clients.push_back(Unfinished(1'000));
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
+  EXPECT_EQ(Whole(10).status, 201);
 }
 
 TEST_F(GatewayTest, OtherExpectationsFail) {
@@ -1041,7 +1210,8 @@ TEST_F(GatewayTest, ADrippingHeaderIsTimedOut) {
 TEST_F(GatewayTest, ASlowBodyIsTimedOut) {
   http_.body_timeout = milliseconds(300);
   Client client(port());
-  client.Send("POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n\r\n{");
+  client.Send("POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nContent-Length: 10\r\n" + User() +
+              "Content-Type: application/json\r\n\r\n{");
   const Response response = client.Receive();
   EXPECT_EQ(response.status, 408);
   EXPECT_EQ(response.text("/path"), "/api/v1/books");
@@ -1081,6 +1251,26 @@ TEST_F(GatewayTest, ConnectionsBeyondTheLimitAreTurnedAway) {
     EXPECT_EQ(third.Receive().status, 503);
     EXPECT_TRUE(third.Ended());
   }
+  EXPECT_TRUE(Eventually([this] { return Exchange(Get("/healthz")).status == 200; }));
+}
+
+TEST_F(GatewayTest, OneClientCannotTakeAllConnections) {
+  http_.max_connections_per_client = 2;
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 2; ++i) {
+    clients.push_back(std::make_unique<Client>(port()));
+    clients.back()->Send(Get("/healthz"));
+    EXPECT_EQ(clients.back()->Receive().status, 200);
+  }
+  Client third(port());
+  const Response refused = third.Receive();
+  EXPECT_EQ(refused.status, 429);
+  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_TRUE(third.Ended());
+  Client other(port(), 2);
+  other.Send(Get("/healthz"));
+  EXPECT_EQ(other.Receive().status, 200);
+  clients.clear();
   EXPECT_TRUE(Eventually([this] { return Exchange(Get("/healthz")).status == 200; }));
 }
 
@@ -1518,10 +1708,19 @@ TEST(Start, EveryServiceOfThePlatformCanBeRouted) {
 
 TEST(Start, ReadsItsSettings) {
   std::map<std::string, std::string> values{
-      {"REQUEST_TIMEOUT_MS", "2500"}, {"CORS_ALLOWED_ORIGINS", "https://a.example/, http://b"},
-      {"TESTING_ADDR", "books:1"},    {"HTTP_MAX_IN_FLIGHT", "50"},
-      {"HTTP_GZIP", "off"},           {"HTTP_DRAIN_DELAY_MS", "1500"},
-      {"GATEWAY_PORT", "4000"}};
+      {"REQUEST_TIMEOUT_MS", "2500"},
+      {"CORS_ALLOWED_ORIGINS", "https://a.example/, http://b"},
+      {"TESTING_ADDR", "books:1"},
+      {"HTTP_MAX_IN_FLIGHT", "50"},
+      {"HTTP_GZIP", "off"},
+      {"HTTP_DRAIN_DELAY_MS", "1500"},
+      {"GATEWAY_PORT", "4000"},
+      {"GATEWAY_THREADS", "3"},
+      {"HTTP_MAX_BODY_BYTES", "2000"},
+      {"HTTP_MAX_BUFFERED_BYTES", "90000"},
+      {"HTTP_MAX_BUFFERED_BYTES_PER_CLIENT", "4000"},
+      {"HTTP_MAX_CONNECTIONS", "70"},
+      {"HTTP_MAX_CONNECTIONS_PER_CLIENT", "7"}};
   Env env([&](const std::string& name) -> std::optional<std::string> {
     const auto found = values.find(name);
     return found == values.end() ? std::nullopt : std::optional(found->second);
@@ -1533,12 +1732,35 @@ TEST(Start, ReadsItsSettings) {
   EXPECT_EQ(settings.addresses.at("testing"), "books:1");
   EXPECT_EQ(settings.max_in_flight, 50);
   EXPECT_FALSE(settings.gzip);
-  EXPECT_EQ(HttpServer::Settings::Read(env).port, 4000);
-  EXPECT_EQ(HttpServer::Settings::Read(env).drain_delay, milliseconds(1500));
+  const auto http = HttpServer::Settings::Read(env);
+  EXPECT_EQ(http.port, 4000);
+  EXPECT_EQ(http.threads, 3);
+  EXPECT_EQ(http.drain_delay, milliseconds(1500));
+  EXPECT_EQ(http.max_body_bytes, 2000);
+  EXPECT_EQ(http.max_buffered_bytes, 90000);
+  EXPECT_EQ(http.max_buffered_bytes_per_client, 4000);
+  EXPECT_EQ(http.max_connections, 70);
+  EXPECT_EQ(http.max_connections_per_client, 7);
   EXPECT_THAT(env.problems(), IsEmpty());
   values["CORS_ALLOWED_ORIGINS"] = "a.example";
   Gateway::Settings::Read(env, {service});
   EXPECT_THAT(env.problems(), ElementsAre(StartsWith("CORS_ALLOWED_ORIGINS")));
+}
+
+TEST(Start, TheLimitsOfBytesHaveToTakeOneBody) {
+  std::map<std::string, std::string> values{{"HTTP_MAX_BODY_BYTES", "50000000"}};
+  Env env([&](const std::string& name) -> std::optional<std::string> {
+    const auto found = values.find(name);
+    return found == values.end() ? std::nullopt : std::optional(found->second);
+  });
+  EXPECT_EQ(HttpServer::Settings::Read(env).max_buffered_bytes_per_client, 50'000'000)
+      << "by default they do";
+  EXPECT_THAT(env.problems(), IsEmpty());
+  values["HTTP_MAX_BUFFERED_BYTES"] = "40000000";
+  values["HTTP_MAX_BUFFERED_BYTES_PER_CLIENT"] = "30000000";
+  HttpServer::Settings::Read(env);
+  EXPECT_THAT(env.problems(), ElementsAre(StartsWith("HTTP_MAX_BUFFERED_BYTES "),
+                                          StartsWith("HTTP_MAX_BUFFERED_BYTES_PER_CLIENT ")));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 // An HTTP request and its answer, as the gateway sees them: apart from any HTTP library.
 #pragma once
 
+#include <boost/asio/awaitable.hpp>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -14,7 +15,7 @@ bool EqualsIgnoringCase(std::string_view a, std::string_view b);
 struct HttpRequest {
   std::string_view method;
   std::string_view target;  // path and query, as they were sent
-  std::string_view body;
+  std::string_view body;    // empty until it is read
   std::vector<std::pair<std::string_view, std::string_view>> headers;
 
   std::string_view path() const { return target.substr(0, target.find('?')); }
@@ -24,6 +25,26 @@ struct HttpRequest {
   }
   // The value of a header, "" when it was not sent; the first of several.
   std::string_view Header(std::string_view name) const;
+};
+
+// Why a request cannot be taken, found by who reads it.
+struct HttpFault {
+  int status = 0;  // 0: there is none; negative: the client has gone, nobody is to be answered
+  std::string_view code = {};
+  std::string_view message = {};
+};
+
+// The body of a request, which is read only once somebody wants it: until then it takes no memory.
+class BodyReader {
+ public:
+  virtual ~BodyReader() = default;
+
+  // Whether the request says that there is one; it may turn out to be empty.
+  virtual bool expected() const = 0;
+  // What is wrong with it by what its header says: 413 where that is too long.
+  virtual HttpFault Declared() const = 0;
+  // Reads it and shows it as the request's body, which lasts as long as the request. At most once.
+  virtual boost::asio::awaitable<HttpFault> Read() = 0;
 };
 
 // A body that many answers share.

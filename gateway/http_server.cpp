@@ -1,8 +1,11 @@
 #include "gateway/http_server.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -19,18 +22,21 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/parser.hpp>
-#include <boost/beast/http/string_body.hpp>
+#include <cstring>
 #include <ctime>
 #include <limits>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "common/core/addresses.h"
 #include "common/telemetry/log.h"
+#include "gateway/allowance.h"
 #include "gateway/gateway.h"
 #include "gateway/http.h"
 
@@ -43,13 +49,20 @@ namespace http = boost::beast::http;
 using asio::ip::tcp;
 using boost::system::error_code;
 using Clock = std::chrono::steady_clock;
-using Parser = http::request_parser<http::string_body>;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kSweep{200};
 // How long, and how much, a client may go on sending what was refused before it reads the answer.
 constexpr milliseconds kLinger{2000};
 constexpr size_t kLingerBytes = 16 * 1024 * 1024;
+// How much of a body that nobody wanted is read all the same, so that its connection can go on.
+constexpr uint64_t kSkippedBytes = 64 * 1024;
+constexpr uint64_t kEndless = std::numeric_limits<uint64_t>::max();
+// What a connection may hold of a header without asking.
+constexpr size_t kFirstBytes = 4096;
+constexpr size_t kReadBytes = 8192;
+// From here on a body has memory of its own.
+constexpr size_t kLargeBytes = 16 * 1024;
 
 auto Into(error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
@@ -93,60 +106,181 @@ void ComposeHead(const HttpResponse& response, bool keep_alive, unsigned version
   head->append("\r\n");
 }
 
-// Why a request whose header is read is refused all the same.
-struct Fault {
-  int status = 0;
-  std::string_view code = {};
-  std::string_view message = {};
+// Bytes that the system gets back at once when they are let go: an allocator would keep most of
+// them.
+class Block {
+ public:
+  Block() = default;
+  ~Block() {
+    if (data_ != nullptr) munmap(data_, size_);
+  }
+  Block(Block&& other) noexcept
+      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+  Block& operator=(Block&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+
+  void Resize(size_t size) {
+    void* data = data_ == nullptr ? mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                                  : mremap(data_, size_, size, MREMAP_MAYMOVE);
+    if (data == MAP_FAILED) throw std::bad_alloc();
+    data_ = static_cast<char*>(data);
+    size_ = size;
+  }
+  char* data() const { return data_; }
+
+ private:
+  char* data_ = nullptr;
+  size_t size_ = 0;
 };
 
-Fault FaultOf(error_code error) {
-  if (error == http::error::header_limit) {
-    return {431, "HEADER_TOO_LARGE", "the header is too large"};
+// A body as it comes in: thrown away unless it is to be kept, and kept in no more memory than the
+// connection is given for it.
+class IncomingBody {
+ public:
+  // Keeps what comes from here on, at most `limit` bytes of it.
+  void Keep(size_t limit, Allowance::Share& share) {
+    limit_ = limit;
+    share_ = &share;
   }
-  if (error == http::error::body_limit) {
-    return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
+
+  // False when there is no room for it.
+  bool Append(const void* data, size_t size) {
+    if (share_ == nullptr || size == 0) return true;
+    if (size > limit_ - size_) return false;
+    if (size_ + size > capacity_ && !Grow(size_ + size)) return false;
+    std::memcpy(bytes() + size_, data, size);
+    size_ += size;
+    return true;
   }
-  return {400, "INVALID_ARGUMENT", "this is not an HTTP request"};
-}
+
+  std::string_view text() const { return {bytes(), size_}; }
+
+ private:
+  char* bytes() const { return large_.data() != nullptr ? large_.data() : small_.get(); }
+
+  // By powers of two, and never to more than the limit.
+  bool Grow(size_t least) {
+    const size_t capacity = std::min(std::bit_ceil(std::max(least, kFirstBytes)), limit_);
+    if (share_->Take(capacity - capacity_) != Allowance::Verdict::kGiven) return false;
+    if (capacity >= kLargeBytes) {
+      large_.Resize(capacity);
+      if (small_) std::memcpy(large_.data(), small_.get(), size_);
+      small_.reset();
+    } else {
+      std::unique_ptr<char[]> larger(new char[capacity]);
+      if (small_) std::memcpy(larger.get(), small_.get(), size_);
+      small_ = std::move(larger);
+    }
+    capacity_ = capacity;
+    return true;
+  }
+
+  size_t limit_ = 0;
+  Allowance::Share* share_ = nullptr;  // null: it is thrown away
+  std::unique_ptr<char[]> small_;      // it is in this or
+  Block large_;                        // in that
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+};
+
+// IncomingBody to Beast.
+struct Body {
+  using value_type = IncomingBody;
+
+  class reader {
+   public:
+    template <bool isRequest, class Fields>
+    reader(http::header<isRequest, Fields>&, IncomingBody& body) : body_(body) {}
+    void init(const boost::optional<uint64_t>&, error_code& error) { error = {}; }
+    template <class Buffers>
+    size_t put(const Buffers& buffers, error_code& error) {
+      size_t total = 0;
+      error = {};
+      for (auto at = asio::buffer_sequence_begin(buffers); at != asio::buffer_sequence_end(buffers);
+           ++at) {
+        const asio::const_buffer part(*at);
+        if (!body_.Append(part.data(), part.size())) error = http::error::body_limit;
+        total += part.size();
+      }
+      return total;
+    }
+    void finish(error_code& error) { error = {}; }
+
+   private:
+    IncomingBody& body_;
+  };
+};
+using Parser = http::request_parser<Body>;
 
 }  // namespace
 
 struct HttpServer::State {
   // Of one connection, on its own executor; `deadline` and `idle` are also seen by the sweep.
   struct Connection {
-    Connection(tcp::socket socket, size_t max_buffer)
-        : socket(std::move(socket)), buffer(max_buffer) {}
+    Connection(tcp::socket socket, size_t max_buffer, std::unique_ptr<Allowance::Share> share)
+        : socket(std::move(socket)), buffer(max_buffer), share(std::move(share)) {}
 
     void Expires(milliseconds after) {
       deadline = (Clock::now() + after).time_since_epoch().count();
     }
+    void ExpiresNever() { deadline = std::numeric_limits<Clock::rep>::max(); }
     bool Expired() const { return Clock::now().time_since_epoch().count() >= deadline; }
 
     tcp::socket socket;
     beast::flat_buffer buffer;
     std::optional<Parser> parser;
     HttpRequest request;
+    bool wants_leave = false;  // to send its body, and has not got it
     std::string head;
+    std::unique_ptr<Allowance::Share> share;
     asio::cancellation_signal cancel;
     std::atomic<Clock::rep> deadline = std::numeric_limits<Clock::rep>::max();
     std::atomic<bool> idle = true;
   };
 
-  State(const Settings& settings, Gateway& gateway) : settings(settings), gateway(gateway) {}
+  // The body of the request that a connection is at.
+  class BodyOf final : public BodyReader {
+   public:
+    BodyOf(State& state, Connection& connection) : state_(state), connection_(connection) {}
+    bool expected() const override { return !connection_.parser->is_done(); }
+    HttpFault Declared() const override;
+    asio::awaitable<HttpFault> Read() override;
+
+   private:
+    State& state_;
+    Connection& connection_;
+  };
+
+  State(const Settings& settings, Gateway& gateway)
+      : settings(settings),
+        gateway(gateway),
+        allowance({.connections = settings.max_connections,
+                   .connections_per_client = settings.max_connections_per_client,
+                   .bytes = settings.max_buffered_bytes,
+                   .bytes_per_client = settings.max_buffered_bytes_per_client}) {}
 
   void Listen();
   asio::awaitable<void> Accept();
   asio::awaitable<void> Sweep();
   asio::awaitable<void> Serve(std::shared_ptr<Connection> connection);
   asio::awaitable<bool> ServeOne(Connection& connection);
-  asio::awaitable<Fault> ReadRequest(Connection& connection);
+  void Begin(Connection& connection) const;
+  asio::awaitable<HttpFault> ReadHeader(Connection& connection);
   asio::awaitable<error_code> Parse(Connection& connection, bool (Parser::*done)() const);
+  size_t RoomToRead(Connection& connection) const;
+  HttpFault FaultOf(const Connection& connection, error_code error) const;
+  uint64_t Unread(Connection& connection);
   asio::awaitable<void> Linger(Connection& connection);
   void View(Connection& connection);
+  void Release(Connection& connection);
 
   const Settings settings;
   Gateway& gateway;
+  Allowance allowance;
   asio::io_context io{settings.threads};
   asio::strand<asio::io_context::executor_type> control = asio::make_strand(io);
   tcp::acceptor acceptor{control};  // this and the timer are touched on `control` alone
@@ -170,7 +304,21 @@ HttpServer::Settings HttpServer::Settings::Read(Env& env) {
   settings.port = ServicePort(env, "gateway");
   settings.threads = static_cast<int>(env.Integer("GATEWAY_THREADS", settings.threads, 1, 64));
   settings.max_body_bytes = amount("HTTP_MAX_BODY_BYTES", settings.max_body_bytes, 1 << 26);
+  settings.max_buffered_bytes =
+      amount("HTTP_MAX_BUFFERED_BYTES",
+             std::max(settings.max_buffered_bytes, settings.max_body_bytes), int64_t{1} << 40);
+  settings.max_buffered_bytes_per_client = amount(
+      "HTTP_MAX_BUFFERED_BYTES_PER_CLIENT",
+      std::max(settings.max_buffered_bytes_per_client, settings.max_body_bytes), int64_t{1} << 40);
+  if (settings.max_buffered_bytes < settings.max_body_bytes) {
+    env.Wrong("HTTP_MAX_BUFFERED_BYTES", "is less than HTTP_MAX_BODY_BYTES");
+  }
+  if (settings.max_buffered_bytes_per_client < settings.max_body_bytes) {
+    env.Wrong("HTTP_MAX_BUFFERED_BYTES_PER_CLIENT", "is less than HTTP_MAX_BODY_BYTES");
+  }
   settings.max_connections = amount("HTTP_MAX_CONNECTIONS", settings.max_connections, 1 << 20);
+  settings.max_connections_per_client =
+      amount("HTTP_MAX_CONNECTIONS_PER_CLIENT", settings.max_connections_per_client, 1 << 20);
   settings.idle_timeout = duration("HTTP_IDLE_TIMEOUT_MS", settings.idle_timeout);
   settings.header_timeout = duration("HTTP_HEADER_TIMEOUT_MS", settings.header_timeout);
   settings.body_timeout = duration("HTTP_BODY_TIMEOUT_MS", settings.body_timeout);
@@ -235,19 +383,26 @@ asio::awaitable<void> HttpServer::State::Accept() {
       co_await pause.async_wait(Into(error));
       continue;
     }
+    const tcp::endpoint client = socket.remote_endpoint(error);
+    if (error) continue;  // it has gone already
+    auto [share, verdict] = allowance.Connect(client.address());
+    if (!share) {
+      static constexpr std::string_view kFull =
+          "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+          "Connection: close\r\n\r\n";
+      static constexpr std::string_view kFullForClient =
+          "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+          "Connection: close\r\n\r\n";
+      socket.non_blocking(true, error);
+      socket.write_some(
+          asio::buffer(verdict == Allowance::Verdict::kNoneLeft ? kFull : kFullForClient), error);
+      continue;
+    }
     socket.set_option(tcp::no_delay(true), error);
-    auto connection =
-        std::make_shared<Connection>(std::move(socket), settings.max_header_bytes + (64 * 1024));
+    auto connection = std::make_shared<Connection>(
+        std::move(socket), settings.max_header_bytes + (64 * 1024), std::move(share));
     {
       const std::lock_guard lock(mutex);
-      if (connections.size() >= settings.max_connections) {
-        static constexpr std::string_view kFull =
-            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-            "Connection: close\r\n\r\n";
-        connection->socket.non_blocking(true, error);
-        connection->socket.write_some(asio::buffer(kFull), error);
-        continue;
-      }
       connections.emplace(connection.get(), connection);
     }
     asio::co_spawn(executor, Serve(connection),
@@ -298,31 +453,33 @@ asio::awaitable<void> HttpServer::State::Serve(std::shared_ptr<Connection> conne
 
 // Answers the next request; false when the connection is to end.
 asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
-  connection.parser.emplace();
-  connection.parser->header_limit(static_cast<uint32_t>(settings.max_header_bytes));
-  connection.parser->body_limit(settings.max_body_bytes);
-  connection.request = {};
+  Begin(connection);
   if (connection.buffer.size() == 0) {
     connection.Expires(settings.idle_timeout);
     connection.idle = true;
     if (stopping) co_return false;
     error_code error;
-    const size_t got =
-        co_await connection.socket.async_read_some(connection.buffer.prepare(4096), Into(error));
+    const size_t got = co_await connection.socket.async_read_some(
+        connection.buffer.prepare(kFirstBytes), Into(error));
     if (error) co_return false;
     connection.buffer.commit(got);
   }
   connection.idle = false;
 
-  const Fault fault = co_await ReadRequest(connection);
+  const HttpFault fault = co_await ReadHeader(connection);
   if (fault.status < 0) co_return false;
   View(connection);
+  connection.ExpiresNever();
   HttpResponse response;
+  uint64_t unread = 0;
   if (fault.status == 0) {
-    connection.deadline = std::numeric_limits<Clock::rep>::max();
-    response = co_await gateway.Handle(connection.request);
+    BodyOf body(*this, connection);
+    response = co_await gateway.Handle(connection.request, body);
+    if (response.status == 0) co_return false;
+    if (!response.close) unread = Unread(connection);
+    if (unread > kSkippedBytes) response.close = true;
   } else {
-    response = gateway.Reject(connection.request, fault.status, fault.code, fault.message);
+    response = gateway.Reject(connection.request, fault);
   }
 
   const auto& message = connection.parser->get();
@@ -332,50 +489,72 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   const std::array<asio::const_buffer, 2> parts{
       asio::buffer(connection.head),
       head_only ? asio::const_buffer() : asio::buffer(response.content())};
+  Release(connection);
   connection.Expires(settings.write_timeout);
   error_code error;
   co_await asio::async_write(connection.socket, parts, Into(error));
   if (error) co_return false;
-  if (response.close) co_await Linger(connection);
-  co_return keep_alive;
+  if (response.close || (unread > 0 && !keep_alive)) {
+    co_await Linger(connection);
+  } else if (unread > 0) {
+    connection.Expires(settings.body_timeout);
+    error = co_await Parse(connection, &Parser::is_done);
+  }
+  co_return keep_alive && !error;
 }
 
-// Reads one request. Status 0: it is there; negative: there is nobody left to answer.
-asio::awaitable<Fault> HttpServer::State::ReadRequest(Connection& connection) {
+void HttpServer::State::Begin(Connection& connection) const {
+  connection.parser.emplace();
+  connection.parser->header_limit(static_cast<uint32_t>(settings.max_header_bytes));
+  connection.parser->body_limit(boost::none);  // BodyOf looks after it
+  connection.request = {};
+  connection.wants_leave = false;
+}
+
+// Reads the header of a request.
+asio::awaitable<HttpFault> HttpServer::State::ReadHeader(Connection& connection) {
   Parser& parser = *connection.parser;
   connection.Expires(settings.header_timeout);
-  error_code error = co_await Parse(connection, &Parser::is_header_done);
-  if (!error) {
-    const auto& message = parser.get();
-    if (message.version() >= 11 && message.count(http::field::host) != 1) {
-      co_return Fault{400, "INVALID_ARGUMENT", "there has to be one Host header"};
-    }
-    if (message.count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
-      co_return Fault{400, "INVALID_ARGUMENT", "the transfer encoding is not known here"};
-    }
-    if (const auto expect = message.find(http::field::expect);
-        expect != message.end() && message.version() >= 11) {
-      if (!beast::iequals(expect->value(), "100-continue")) {
-        co_return Fault{417, "EXPECTATION_FAILED", "that expectation cannot be met"};
-      }
-      if (!parser.is_done() && connection.buffer.size() == 0) {
-        static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-        co_await asio::async_write(connection.socket, asio::buffer(kContinue), Into(error));
-      }
-    }
-    connection.Expires(settings.body_timeout);
-    if (!error) error = co_await Parse(connection, &Parser::is_done);
+  const error_code error = co_await Parse(connection, &Parser::is_header_done);
+  if (error) co_return FaultOf(connection, error);
+  const auto& message = parser.get();
+  if (message.version() >= 11 && message.count(http::field::host) != 1) {
+    co_return HttpFault{400, "INVALID_ARGUMENT", "there has to be one Host header"};
   }
-  if (!error) co_return Fault{};
-  if (error == asio::error::operation_aborted) {
-    if (!connection.Expired()) co_return Fault{-1};
-    co_return Fault{408, "REQUEST_TIMEOUT", "the request took too long to arrive"};
+  if (message.count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
+    co_return HttpFault{400, "INVALID_ARGUMENT", "the transfer encoding is not known here"};
   }
-  // Faults of the connection have nobody to be told.
-  if (error.category() != make_error_code(http::error::end_of_stream).category()) {
-    co_return Fault{-1};
+  if (const auto expect = message.find(http::field::expect);
+      expect != message.end() && message.version() >= 11) {
+    if (!beast::iequals(expect->value(), "100-continue")) {
+      co_return HttpFault{417, "EXPECTATION_FAILED", "that expectation cannot be met"};
+    }
+    connection.wants_leave = !parser.is_done() && connection.buffer.size() == 0;
   }
-  co_return FaultOf(error);
+  co_return HttpFault{};
+}
+
+HttpFault HttpServer::State::BodyOf::Declared() const {
+  if (connection_.parser->content_length().value_or(0) <= state_.settings.max_body_bytes) return {};
+  return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
+}
+
+asio::awaitable<HttpFault> HttpServer::State::BodyOf::Read() {
+  Parser& parser = *connection_.parser;
+  const size_t most = state_.settings.max_body_bytes;
+  parser.get().body().Keep(std::min<uint64_t>(parser.content_length().value_or(most), most),
+                           *connection_.share);
+  connection_.Expires(state_.settings.body_timeout);
+  error_code error;
+  if (std::exchange(connection_.wants_leave, false)) {
+    static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+    co_await asio::async_write(connection_.socket, asio::buffer(kContinue), Into(error));
+  }
+  if (!error) error = co_await state_.Parse(connection_, &Parser::is_done);
+  if (error) co_return state_.FaultOf(connection_, error);
+  connection_.ExpiresNever();
+  connection_.request.body = parser.get().body().text();
+  co_return HttpFault{};
 }
 
 asio::awaitable<error_code> HttpServer::State::Parse(Connection& connection,
@@ -389,13 +568,81 @@ asio::awaitable<error_code> HttpServer::State::Parse(Connection& connection,
       if (error && error != http::error::need_more) co_return error;
       if (used > 0) continue;
     }
+    const size_t room = RoomToRead(connection);
+    if (room == 0) co_return make_error_code(http::error::buffer_overflow);
     error_code error;
     const size_t got =
-        co_await connection.socket.async_read_some(connection.buffer.prepare(8192), Into(error));
+        co_await connection.socket.async_read_some(connection.buffer.prepare(room), Into(error));
     if (error) co_return error;
     connection.buffer.commit(got);
   }
   co_return error_code{};
+}
+
+// How much to read next; none when the client has its share of what is kept of headers.
+size_t HttpServer::State::RoomToRead(Connection& connection) const {
+  if (connection.parser->is_header_done()) return kReadBytes;
+  const size_t there = connection.buffer.size();
+  const size_t next = (there / kFirstBytes + 1) * kFirstBytes;
+  const size_t beyond = next - kFirstBytes;
+  const size_t taken = connection.share->taken();
+  if (beyond > taken && connection.share->Take(beyond - taken) != Allowance::Verdict::kGiven) {
+    return 0;
+  }
+  return next - there;
+}
+
+// What the client is to be told of what went wrong while its request was read.
+HttpFault HttpServer::State::FaultOf(const Connection& connection, error_code error) const {
+  if (error == asio::error::operation_aborted) {
+    if (!connection.Expired()) return {-1};
+    return {408, "REQUEST_TIMEOUT", "the request took too long to arrive"};
+  }
+  // Faults of the connection have nobody to be told.
+  if (error.category() != make_error_code(http::error::end_of_stream).category()) return {-1};
+  switch (connection.share->verdict()) {
+    case Allowance::Verdict::kNoneLeft:
+      return {503, "OVERLOADED", "too much is sent at once, try again later"};
+    case Allowance::Verdict::kClientHasShare:
+      return {429, "RESOURCE_EXHAUSTED", "too much is sent at once from this address"};
+    case Allowance::Verdict::kGiven:
+      break;
+  }
+  if (error == http::error::header_limit) {
+    return {431, "HEADER_TOO_LARGE", "the header is too large"};
+  }
+  if (error == http::error::body_limit) {
+    return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
+  }
+  return {400, "INVALID_ARGUMENT", "this is not an HTTP request"};
+}
+
+// How much is still to come of a request that was answered without it; what has come is thrown
+// away.
+uint64_t HttpServer::State::Unread(Connection& connection) {
+  Parser& parser = *connection.parser;
+  while (!parser.is_done() && connection.buffer.size() > 0) {
+    error_code error;
+    const size_t used = parser.put(connection.buffer.data(), error);
+    connection.buffer.consume(used);
+    if (error && error != http::error::need_more) return kEndless;
+    if (used == 0) break;
+  }
+  if (parser.is_done()) return 0;
+  // Without leave the client may send its body or not.
+  if (connection.wants_leave) return kEndless;
+  return parser.content_length_remaining().value_or(kEndless);
+}
+
+// The memory of a request that has its answer.
+void HttpServer::State::Release(Connection& connection) {
+  if (connection.share->taken() > 0) {
+    connection.parser->get().body() = {};
+    connection.share->GiveBack();
+  }
+  if (connection.buffer.size() == 0 && connection.buffer.capacity() > kReadBytes) {
+    connection.buffer.shrink_to_fit();
+  }
 }
 
 // Lets the client read the answer although it is still sending: closing at once would reset it
@@ -425,7 +672,6 @@ void HttpServer::State::View(Connection& connection) {
     const size_t path = std::min(request.target.find('/', scheme.size()), request.target.size());
     request.target.remove_prefix(path);
   }
-  request.body = message.body();
   for (const auto& field : message) {
     request.headers.emplace_back(view(field.name_string()), view(field.value()));
   }

@@ -1,8 +1,14 @@
 // HTTP/1.1 in front of the gateway: connections, limits and time-outs.
 //
 // One coroutine a connection, requests of a connection one after the other, also when they come
-// pipelined. What cannot be read as a request is answered (400, 408, 413, 417, 431) and ends its
-// connection; an idle connection just ends. Time-outs are looked after five times a second.
+// pipelined. What cannot be read as a request is answered (400, 408, 413, 417, 429, 431, 503) and
+// ends its connection; an idle connection just ends. Time-outs are looked after five times a
+// second.
+//
+// A body is read when the gateway asks for it, which it does once the header has passed; one that
+// nobody asked for is thrown away where that is quick, and otherwise its connection ends with the
+// answer. What is kept in memory of requests, and connections, are limited for all together (503
+// beyond) and for each client (429), which is an address (gateway/allowance.h).
 #pragma once
 
 #include <chrono>
@@ -24,7 +30,11 @@ class HttpServer {
     int threads = 1;    // one serves what two processors can send it
     size_t max_header_bytes = 16 * 1024;
     size_t max_body_bytes = 1024 * 1024;
-    size_t max_connections = 10000;                   // more get a 503 at once
+    size_t max_connections = 10000;            // more get a 503 at once
+    size_t max_connections_per_client = 2000;  // more get a 429 at once
+    // Of requests that are not answered yet: bodies, and headers beyond the first 4 KB.
+    size_t max_buffered_bytes = 32 * 1024 * 1024;
+    size_t max_buffered_bytes_per_client = 8 * 1024 * 1024;
     std::chrono::milliseconds idle_timeout{60000};    // between requests
     std::chrono::milliseconds header_timeout{10000};  // first byte to the end of the header
     std::chrono::milliseconds body_timeout{30000};
@@ -34,8 +44,10 @@ class HttpServer {
     // load balancer hears it before connections are refused. A part of the grace.
     std::chrono::milliseconds drain_delay{0};
 
-    // BIND_HOST, GATEWAY_PORT, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_CONNECTIONS,
+    // BIND_HOST, GATEWAY_PORT, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_BUFFERED_BYTES,
+    // HTTP_MAX_BUFFERED_BYTES_PER_CLIENT, HTTP_MAX_CONNECTIONS, HTTP_MAX_CONNECTIONS_PER_CLIENT,
     // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_DELAY_MS.
+    // A limit of bytes that would not take one body of the largest size is wrong.
     static Settings Read(Env& env);
   };
 
