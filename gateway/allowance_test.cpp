@@ -67,6 +67,14 @@ TEST_F(AllowanceTest, AllTogetherHaveNoMoreBytesThanThereAre) {
   EXPECT_EQ(Last().Take(1), Verdict::kNoneLeft);
 }
 
+TEST_F(AllowanceTest, WhatAllTogetherDidNotGetIsNotTakenFromTheClient) {
+  Connect("10.0.0.1");
+  EXPECT_EQ(Last().Take(60), Verdict::kGiven);
+  Connect("10.0.0.2");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(Last().Take(50), Verdict::kNoneLeft);
+  EXPECT_EQ(Last().Take(40), Verdict::kGiven);
+}
+
 TEST_F(AllowanceTest, WhatIsGivenBackIsThereForOthers) {
   Connect("10.0.0.1");
   EXPECT_EQ(Last().Take(60), Verdict::kGiven);

@@ -39,8 +39,7 @@ std::optional<HttpResponse> AnswerCache::Find(std::string_view target) {
     return std::nullopt;
   }
   const auto found = entries_.find(target);
-  if (found == entries_.end() || found->second.until < Clock::now() ||
-      found->second.asked < LastChange(found->second.subject)) {
+  if (found == entries_.end() || !Good(found->second.subject, found->second.asked)) {
     misses_.Increment();
     return std::nullopt;
   }
@@ -48,17 +47,26 @@ std::optional<HttpResponse> AnswerCache::Find(std::string_view target) {
   return found->second.answer;
 }
 
-uint64_t AnswerCache::Moment() const {
+AnswerCache::Asked AnswerCache::Now() const {
   const std::lock_guard lock(mutex_);
-  return moment_;
+  return {moment_, Clock::now()};
+}
+
+bool AnswerCache::Serves(const Subject& subject, const Asked& asked) const {
+  const std::lock_guard lock(mutex_);
+  return Good(subject, asked);
+}
+
+bool AnswerCache::Keeps() const {
+  const std::lock_guard lock(mutex_);
+  return heard_ && life_.count() > 0;
 }
 
 void AnswerCache::Keep(std::string_view target, const HttpResponse& answer, const Subject& subject,
-                       uint64_t asked) {
+                       const Asked& asked) {
   const size_t size = SizeOf(target, *answer.kept);
   const std::lock_guard lock(mutex_);
-  if (!heard_ || life_.count() == 0 || size > max_bytes_ / 16) return;
-  if (asked < forgotten_ || asked < LastChange(subject)) return;
+  if (size > max_bytes_ / 16 || !Good(subject, asked)) return;
   if (bytes_ + size > max_bytes_) {
     entries_.clear();
     bytes_ = 0;
@@ -66,16 +74,26 @@ void AnswerCache::Keep(std::string_view target, const HttpResponse& answer, cons
   const auto [entry, added] = entries_.try_emplace(std::string(target));
   if (!added) bytes_ -= SizeOf(target, *entry->second.answer.kept);
   bytes_ += size;
-  entry->second = {answer, subject, asked, Clock::now() + life_};
+  entry->second = {answer, subject, asked};
 }
 
 void AnswerCache::Changed(const std::string& tag, const std::vector<int64_t>& ids) {
   const std::lock_guard lock(mutex_);
   Changes& changes = changes_[tag];
-  changes.some = ++moment_;
+  changes.lists = ++moment_;
+  Note(changes, ids);
+}
+
+void AnswerCache::Sold(const std::string& tag, const std::vector<int64_t>& ids) {
+  const std::lock_guard lock(mutex_);
+  ++moment_;
+  Note(changes_[tag], ids);
+}
+
+void AnswerCache::Note(Changes& changes, const std::vector<int64_t>& ids) {
   const bool too_many = changes.by_id.size() + ids.size() > kMostIds;
   if (too_many) changes.by_id.clear();
-  if (ids.empty() || too_many) changes.all = moment_;
+  if (ids.empty() || too_many) changes.each = moment_;
   for (const int64_t id : ids) changes.by_id[id] = moment_;
 }
 
@@ -87,12 +105,17 @@ void AnswerCache::Hear(bool heard) {
   bytes_ = 0;
 }
 
+bool AnswerCache::Good(const Subject& subject, const Asked& asked) const {
+  return heard_ && asked.moment >= forgotten_ && asked.moment >= LastChange(subject) &&
+         Clock::now() < asked.at + life_;
+}
+
 uint64_t AnswerCache::LastChange(const Subject& subject) const {
   const auto changes = changes_.find(subject.tag);
   if (changes == changes_.end()) return 0;
-  if (!subject.id) return changes->second.some;
+  if (!subject.id) return changes->second.lists;
   const auto one = changes->second.by_id.find(*subject.id);
-  return std::max(changes->second.all, one == changes->second.by_id.end() ? 0 : one->second);
+  return std::max(changes->second.each, one == changes->second.by_id.end() ? 0 : one->second);
 }
 
 }  // namespace shop::gateway

@@ -2,12 +2,15 @@
 // second is asked of the service once.
 //
 // Which methods, and what their answers are about, says shop.api.v1.cache. An answer is given again
-// for as long as `life` and while nothing is known to have changed of what it is about: the service
-// publishes its changes on Redis, and a change that this gateway passes on ends answers before it
-// is answered itself. What was asked for before a change and comes back after it is not kept. While
-// the changes cannot be heard nothing is kept at all. So a change made through this gateway is seen
-// by the next read through it; any other one as soon as Redis has told it, and after `life` at the
-// latest.
+// until it was asked for `life` ago, and while nothing is known to have changed of what it is
+// about: the service publishes its changes on Redis, and a change that this gateway passes on ends
+// answers before it is answered itself. What was asked for before a change and comes back after it
+// is not kept. While the changes cannot be heard nothing is kept at all. So a change made through
+// this gateway is seen by the next read through it; any other one as soon as Redis has told it, and
+// after `life` at the latest.
+//
+// A sale changes one detail of a thing, its stock, and happens all the time. It ends the answers
+// about that thing alone; those about many show the stock of `life` ago at the oldest.
 //
 // Thread-safe. Metric: answer_cache_requests_total{outcome=hit|miss|bypass}.
 #pragma once
@@ -44,15 +47,25 @@ class AnswerCache {
   // The answer to a GET of `target`, if it is still good.
   std::optional<HttpResponse> Find(std::string_view target);
 
-  // Now, in the order of changes: taken before a service is asked, and given to Keep with what it
-  // has answered.
-  uint64_t Moment() const;
+  // When a service is asked: in the order of changes, and on the clock. Taken before it is asked,
+  // and given to Keep with what it has answered.
+  struct Asked {
+    uint64_t moment;
+    std::chrono::steady_clock::time_point at;
+  };
+  Asked Now() const;
+  // Whether what was asked for then may be given to who asks now.
+  bool Serves(const Subject& subject, const Asked& asked) const;
   // The answer's body has to be a kept one.
   void Keep(std::string_view target, const HttpResponse& answer, const Subject& subject,
-            uint64_t asked);
+            const Asked& asked);
+  // Whether anything is kept at present.
+  bool Keeps() const;
 
   // Something has changed: things under a tag, or all of them without ids.
   void Changed(const std::string& tag, const std::vector<int64_t>& ids = {});
+  // Only the stock of these has moved; without ids, that of all.
+  void Sold(const std::string& tag, const std::vector<int64_t>& ids);
 
   // Whether changes are heard from here on. What was kept before is forgotten.
   void Hear(bool heard);
@@ -62,20 +75,22 @@ class AnswerCache {
   struct Entry {
     HttpResponse answer;
     Subject subject;
-    uint64_t asked;
-    Clock::time_point until;
+    Asked asked;
   };
   // When things last changed, as moments.
   struct Changes {
-    uint64_t all = 0;   // everything under the tag
-    uint64_t some = 0;  // any of it
+    uint64_t each = 0;   // every one under the tag
+    uint64_t lists = 0;  // what shows many of them
     std::unordered_map<int64_t, uint64_t> by_id;
   };
   struct Hash : std::hash<std::string_view> {
     using is_transparent = void;
   };
 
+  // These want the mutex.
   uint64_t LastChange(const Subject& subject) const;
+  bool Good(const Subject& subject, const Asked& asked) const;
+  void Note(Changes& changes, const std::vector<int64_t>& ids);
 
   const std::chrono::milliseconds life_;
   const size_t max_bytes_;

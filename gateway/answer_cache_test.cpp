@@ -18,7 +18,7 @@ class AnswerCacheTest : public ::testing::Test {
   AnswerCacheTest() { cache_.Hear(true); }
 
   void Keep(const std::string& target, const AnswerCache::Subject& subject) {
-    cache_.Keep(target, Saying("of " + target), subject, cache_.Moment());
+    cache_.Keep(target, Saying("of " + target), subject, cache_.Now());
   }
   bool Has(const std::string& target) {
     const std::optional<HttpResponse> found = cache_.Find(target);
@@ -56,7 +56,7 @@ TEST_F(AnswerCacheTest, AChangeOfUnknownThingsEndsAllAnswersOfTheTag) {
 }
 
 TEST_F(AnswerCacheTest, WhatWasAskedForBeforeAChangeIsNotKeptAfterIt) {
-  const uint64_t asked = cache_.Moment();
+  const AnswerCache::Asked asked = cache_.Now();
   cache_.Changed("things", {1});
   cache_.Keep("/things/1", Saying("of /things/1"), {"things", 1}, asked);
   cache_.Keep("/things/2", Saying("of /things/2"), {"things", 2}, asked);
@@ -68,13 +68,54 @@ TEST_F(AnswerCacheTest, WhatWasAskedForBeforeAChangeIsNotKeptAfterIt) {
   EXPECT_TRUE(Has("/things/1"));
 }
 
+TEST_F(AnswerCacheTest, ASaleEndsAnswersAboutThatThingAlone) {
+  Keep("/things/1", {"things", 1});
+  Keep("/things/2", {"things", 2});
+  Keep("/things", {"things"});
+  const AnswerCache::Asked asked = cache_.Now();
+  cache_.Sold("things", {1});
+  EXPECT_FALSE(Has("/things/1"));
+  EXPECT_TRUE(Has("/things/2"));
+  EXPECT_TRUE(Has("/things"));
+  EXPECT_FALSE(cache_.Serves({"things", 1}, asked));
+  EXPECT_TRUE(cache_.Serves({"things"}, asked));
+  EXPECT_TRUE(cache_.Serves({"things", 1}, cache_.Now()));
+}
+
+TEST_F(AnswerCacheTest, VeryManySalesEndNoList) {
+  Keep("/things/1", {"things", 1});
+  Keep("/things", {"things"});
+  for (int64_t id = 2; id < 50'000; ++id) cache_.Sold("things", {id});
+  cache_.Sold("things", {1});
+  EXPECT_FALSE(Has("/things/1"));
+  EXPECT_TRUE(Has("/things"));
+}
+
+TEST_F(AnswerCacheTest, AListIsAsOldAsItsQuestion) {
+  AnswerCache cache(std::chrono::seconds(1));
+  cache.Hear(true);
+  AnswerCache::Asked asked = cache.Now();
+  asked.at -= std::chrono::milliseconds(1001);
+  cache.Keep("/a", Saying("a"), {"things"}, asked);
+  EXPECT_FALSE(cache.Find("/a")) << "it was a second old when it came";
+  EXPECT_FALSE(cache.Serves({"things"}, asked));
+}
+
+TEST(AnswerCache, NothingIsKeptBeforeChangesAreHeard) {
+  AnswerCache cache(kLong);
+  cache.Keep("/a", Saying("a"), {"things"}, cache.Now());
+  EXPECT_FALSE(cache.Find("/a"));
+  EXPECT_FALSE(cache.Keeps());
+  EXPECT_FALSE(cache.Serves({"things"}, cache.Now()));
+}
+
 TEST_F(AnswerCacheTest, NothingIsKeptWhileChangesAreNotHeard) {
   Keep("/things", {"things"});
   cache_.Hear(false);
   EXPECT_FALSE(Has("/things"));
   Keep("/things", {"things"});
   EXPECT_FALSE(Has("/things"));
-  const uint64_t asked = cache_.Moment();
+  const AnswerCache::Asked asked = cache_.Now();
   cache_.Hear(true);
   EXPECT_FALSE(Has("/things"));
   cache_.Keep("/things", Saying("of /things"), {"things"}, asked);
@@ -86,7 +127,7 @@ TEST_F(AnswerCacheTest, NothingIsKeptWhileChangesAreNotHeard) {
 TEST_F(AnswerCacheTest, AnAnswerEndsWithItsLife) {
   AnswerCache brief(std::chrono::milliseconds(1));
   brief.Hear(true);
-  brief.Keep("/a", Saying("a"), {"things"}, brief.Moment());
+  brief.Keep("/a", Saying("a"), {"things"}, brief.Now());
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (brief.Find("/a")) ASSERT_LT(std::chrono::steady_clock::now(), until);
 }
@@ -94,7 +135,7 @@ TEST_F(AnswerCacheTest, AnAnswerEndsWithItsLife) {
 TEST_F(AnswerCacheTest, ALifeOfZeroKeepsNothing) {
   AnswerCache none(std::chrono::milliseconds(0));
   none.Hear(true);
-  none.Keep("/a", Saying("a"), {"things"}, none.Moment());
+  none.Keep("/a", Saying("a"), {"things"}, none.Now());
   EXPECT_FALSE(none.Find("/a"));
 }
 
@@ -102,13 +143,13 @@ TEST_F(AnswerCacheTest, ItStaysWithinItsBytes) {
   const std::string large(10'000, 'x');
   for (int i = 0; i < 1000; ++i) {
     const std::string target = "/things/" + std::to_string(i);
-    cache_.Keep(target, Saying(large), {"things", i}, cache_.Moment());
+    cache_.Keep(target, Saying(large), {"things", i}, cache_.Now());
     EXPECT_TRUE(cache_.Find(target)) << "the newest is there";
   }
   int found = 0;
   for (int i = 0; i < 1000; ++i) found += cache_.Find("/things/" + std::to_string(i)).has_value();
   EXPECT_LE(found, (1 << 20) / 10'000);
-  cache_.Keep("/huge", Saying(std::string(1 << 20, 'x')), {"things"}, cache_.Moment());
+  cache_.Keep("/huge", Saying(std::string(1 << 20, 'x')), {"things"}, cache_.Now());
   EXPECT_FALSE(cache_.Find("/huge"));
 }
 

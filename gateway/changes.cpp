@@ -8,7 +8,8 @@
 namespace shop::gateway {
 namespace {
 
-constexpr std::string_view kSuffix = ":changed";
+constexpr std::string_view kChanged = ":changed";
+constexpr std::string_view kSold = ":sold";
 
 // "12 7" as ids; empty when it is anything else.
 std::vector<int64_t> Ids(std::string_view text) {
@@ -23,21 +24,34 @@ std::vector<int64_t> Ids(std::string_view text) {
   return ids;
 }
 
+void Tell(AnswerCache& answers, std::string_view channel, std::string_view message) {
+  const std::vector<int64_t> ids = Ids(message);
+  const bool sold = channel.ends_with(kSold);
+  channel.remove_suffix(sold ? kSold.size() : kChanged.size());
+  if (sold && !ids.empty()) {
+    answers.Sold(std::string(channel), ids);
+  } else {
+    answers.Changed(std::string(channel), ids);
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<redis::Subscription> HearChanges(const redis::Settings& redis,
                                                  const std::set<std::string>& tags,
                                                  AnswerCache& answers) {
   std::vector<std::string> channels;
-  for (const std::string& tag : tags) channels.push_back(tag + std::string(kSuffix));
+  for (const std::string& tag : tags) {
+    for (const std::string_view suffix : {kChanged, kSold}) {
+      channels.push_back(tag + std::string(suffix));
+    }
+  }
   return std::make_unique<redis::Subscription>(
       redis, channels,
       redis::Subscription::Listener{
           .connected = [&answers] { answers.Hear(true); },
-          .heard =
-              [&answers](const std::string& channel, const std::string& message) {
-                answers.Changed(channel.substr(0, channel.size() - kSuffix.size()), Ids(message));
-              },
+          .heard = [&answers](const std::string& channel,
+                              const std::string& message) { Tell(answers, channel, message); },
           .lost = [&answers] { answers.Hear(false); }});
 }
 

@@ -1,6 +1,5 @@
 #include "gateway/gateway.h"
 
-#include <google/protobuf/arena.h>
 #include <google/protobuf/descriptor_database.h>
 #include <google/protobuf/message.h>
 
@@ -9,6 +8,7 @@
 #include <atomic>
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_executor.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -31,6 +31,7 @@
 #include "gateway/answer_cache.h"
 #include "gateway/binding.h"
 #include "gateway/conditional.h"
+#include "gateway/flights.h"
 #include "gateway/gzip.h"
 #include "gateway/http_rule.h"
 #include "gateway/router.h"
@@ -49,6 +50,10 @@ using google::protobuf::ServiceDescriptor;
 
 // Below it, compressing costs more than it saves on the wire: it all fits into one packet.
 constexpr size_t kGzipFrom = 1024;
+// From here on an answer takes longer to make than others should wait for it: it is made in another
+// thread. Of a message, the memory it takes; of a body, its length.
+constexpr size_t kLongMessage = 48 * 1024;
+constexpr size_t kLongBody = 48 * 1024;
 
 // A request whose token names a key that is being fetched waits this long, and so many of them: the
 // others are told to try again.
@@ -232,6 +237,16 @@ struct Counted {
   std::atomic<size_t>& counter;
 };
 
+// What a service is asked, and on whose behalf.
+struct Question {
+  const Endpoint& endpoint;
+  std::unique_ptr<Message> message;
+  std::chrono::milliseconds timeout;
+  std::string request_id;
+  TraceContext trace;
+  std::string token;  // "" where nobody's is sent
+};
+
 // What is known of a request while it is answered.
 struct Exchange {
   explicit Exchange(const HttpRequest& request)
@@ -327,7 +342,7 @@ struct Gateway::State {
   };
 
   State(const Settings& settings, auth::TokenVerifier& tokens)
-      : settings(settings), tokens(tokens), answers(settings.answer_life) {}
+      : settings(settings), tokens(tokens), answers(settings.answer_life), flights(answers) {}
 
   void AddMethod(const MethodDescriptor* method, size_t upstream);
   void AddRoute(const MethodDescriptor* method, const HttpBinding& http, size_t upstream);
@@ -335,11 +350,16 @@ struct Gateway::State {
   void MarkTagged();
   void MarkChanges();
 
-  asio::awaitable<HttpResponse> Respond(Exchange& exchange, BodyReader& body, Running& current);
+  asio::awaitable<HttpResponse> Respond(Exchange& exchange, BodyReader& body, Running& running);
   asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
                                              const std::vector<std::string>& values,
-                                             BodyReader& body, Running& current);
+                                             BodyReader& body, Running& running);
   std::optional<HttpResponse> RefuseForm(const Exchange& exchange) const;
+  asio::awaitable<Answered> Ask(Question question);
+  asio::awaitable<std::shared_ptr<const Answered>> AskTogether(const HttpRequest& request,
+                                                               Question question);
+  asio::awaitable<void> Fly(std::string target, Question question, std::shared_ptr<Flight> flight);
+  HttpResponse Made(const Endpoint& endpoint, const Message& answer) const;
   asio::awaitable<Result<Caller>> WhoCalls(std::string_view token);
   asio::awaitable<std::optional<Result<Caller>>> CheckToken(std::string_view token);
   HttpResponse Options(const Exchange& exchange, const std::string& allow) const;
@@ -351,13 +371,16 @@ struct Gateway::State {
   HttpResponse Overloaded(const Exchange& exchange);
   HttpResponse Unreadable(const Exchange& exchange, const HttpFault& fault) const;
   HttpResponse Refuse(const Exchange& exchange, const Refusal& refusal, int retry_after = 0) const;
-  void Represent(const Exchange& exchange, HttpResponse* response) const;
+  bool Represent(const Exchange& exchange, HttpResponse* response) const;
+  template <typename Work>
+  asio::awaitable<void> Aside(Work work);
   void Finish(const Exchange& exchange, HttpResponse* response);
   std::vector<std::string> Missing() const;
 
   const Settings settings;
   auth::TokenVerifier& tokens;
   AnswerCache answers;
+  Flights flights;
   Upstreams upstreams;
   std::vector<std::string> upstream_names;
   Router router;
@@ -382,7 +405,9 @@ struct Gateway::State {
   std::atomic<size_t> running = 0;
   std::atomic<size_t> waiting_for_keys = 0;
   std::atomic<bool> stopping = false;
-  asio::thread_pool token_checks{1};  // destroyed first: what it runs uses the rest
+  // Destroyed first: what they run uses the rest.
+  asio::thread_pool token_checks{1};
+  asio::thread_pool long_answers{1};
 };
 
 Gateway::Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens)
@@ -544,7 +569,6 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
     if (std::optional<HttpResponse> answer = answers.Find(request.target))
       co_return *std::move(answer);
   }
-  const uint64_t asked = kept ? answers.Moment() : 0;
 
   if (endpoint.binding.has_body() && body.expected()) {
     if (std::optional<HttpResponse> refused = RefuseForm(exchange)) co_return *std::move(refused);
@@ -557,55 +581,122 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
     exchange.start = std::chrono::steady_clock::now();
     if (running > settings.max_in_flight) co_return Overloaded(exchange);
   }
-  google::protobuf::Arena arena;
-  Message* message = endpoint.request_type->New(&arena);
-  if (const Result<void> bound = endpoint.binding.Bind(request, values, message); !bound) {
+  std::unique_ptr<Message> message(endpoint.request_type->New());
+  if (const Result<void> bound = endpoint.binding.Bind(request, values, message.get()); !bound) {
     co_return Refuse(exchange, bound.refusal());
   }
+  Question question{endpoint, std::move(message), *timeout, exchange.request_id, exchange.trace,
+                    {}};
+  if (kept && answers.Keeps()) {
+    const auto answered = co_await AskTogether(request, std::move(question));
+    if (answered == nullptr) co_return Refuse(exchange, {Code::kDeadlineExceeded, "too late"});
+    if (answered->refusal) co_return Refuse(exchange, *answered->refusal, answered->retry_after);
+    co_return answered->response;
+  }
+  if (*token) question.token = **token;
+  Answered answered = co_await Ask(std::move(question));
+  for (const std::string& tag : endpoint.changes) answers.Changed(tag);
+  if (answered.refusal) co_return Refuse(exchange, *answered.refusal, answered.retry_after);
+  co_return std::move(answered.response);
+}
+
+// The answer to what others may be asking too; null when it is not there in time. Nobody's token
+// goes with it: it is everybody's answer.
+asio::awaitable<std::shared_ptr<const Answered>> Gateway::State::AskTogether(
+    const HttpRequest& request, Question question) {
+  AnswerCache::Subject subject{question.endpoint.cache_tag};
+  if (const FieldDescriptor* id = question.endpoint.cache_id; id != nullptr) {
+    subject.id = question.message->GetReflection()->GetInt64(*question.message, id);
+  }
+  const auto deadline = std::chrono::steady_clock::now() + question.timeout;
+  const Flights::Joined joined = flights.Join(request.target, subject);
+  if (joined.is_new) {
+    // Others may have more time than the one who asks first.
+    question.timeout = settings.request_timeout;
+    const std::shared_ptr<Flight>& flight = joined.seat.flight();
+    const asio::any_io_executor executor = co_await asio::this_coro::executor;
+    flight->Start(executor, Fly(std::string(request.target), std::move(question), flight));
+  }
+  co_return co_await joined.seat.Wait(deadline);
+}
+
+asio::awaitable<void> Gateway::State::Fly(std::string target, Question question,
+                                          std::shared_ptr<Flight> flight) {
+  auto answered = std::make_shared<Answered>();
+  try {
+    *answered = co_await Ask(std::move(question));
+    if (!answered->refusal) {
+      answers.Keep(target, answered->response, flight->subject(), flight->asked());
+    }
+  } catch (const std::exception& error) {
+    answered->refusal = Refusal{Code::kInternal, error.what()};
+  }
+  flights.Remove(target, *flight);
+  flight->Land(std::move(answered));
+}
+
+asio::awaitable<Answered> Gateway::State::Ask(Question question) {
+  const Endpoint& endpoint = question.endpoint;
   Upstreams::Request call{
       endpoint.upstream,
       endpoint.path,
-      *message,
+      *question.message,
       *endpoint.response_type,
-      std::chrono::system_clock::now() + *timeout,
-      {{"x-request-id", exchange.request_id}, {"traceparent", exchange.trace.Child().Header()}}};
-  if (*token) call.metadata.emplace_back("authorization", "Bearer " + std::string(**token));
+      std::chrono::system_clock::now() + question.timeout,
+      {{"x-request-id", question.request_id}, {"traceparent", question.trace.Child().Header()}}};
+  if (!question.token.empty()) {
+    call.metadata.emplace_back("authorization", "Bearer " + question.token);
+  }
   const auto reply = co_await upstreams.Call(std::move(call));
-  for (const std::string& tag : endpoint.changes) answers.Changed(tag);
-
   if (reply->refusal) {
-    const Refusal& refusal = *reply->refusal;
-    const int status = StatusOf(refusal);
-    if (status >= 500) {
+    if (StatusOf(*reply->refusal) >= 500) {
       // What went wrong in there is for the operator alone.
       log::Warning("a service failed a request", {{"method", endpoint.method->full_name()},
-                                                  {"code", Name(refusal.code)},
-                                                  {"error", refusal.message},
-                                                  {"requestId", exchange.request_id},
-                                                  {"traceId", exchange.trace.trace_id}});
+                                                  {"code", Name(reply->refusal->code)},
+                                                  {"error", reply->refusal->message},
+                                                  {"requestId", question.request_id},
+                                                  {"traceId", question.trace.trace_id}});
     }
-    co_return Refuse(exchange, refusal, reply->retry_after);
+    co_return Answered{{}, reply->refusal, reply->retry_after};
   }
+  Answered answered;
+  const auto make = [&] { answered.response = Made(endpoint, *reply->message); };
+  if (reply->arena.SpaceUsed() < kLongMessage) {
+    make();
+  } else {
+    co_await Aside(make);
+  }
+  co_return answered;
+}
+
+// What a service has answered, as it goes to clients; as a kept body where answers may be kept.
+HttpResponse Gateway::State::Made(const Endpoint& endpoint, const Message& answer) const {
   HttpResponse response{endpoint.status};
   if (endpoint.raw) {
-    json::Write(*reply->message, &response.body);
+    json::Write(answer, &response.body);
   } else {
-    response.body = Envelope(endpoint.status, *reply->message);
+    response.body = Envelope(endpoint.status, answer);
   }
   if (endpoint.has_etag) {
-    response.etag = EntityTag(response.body, endpoint.versions.Read(*reply->message));
+    response.etag = EntityTag(response.body, endpoint.versions.Read(answer));
   }
-  if (kept) {
+  if (!endpoint.cache_tag.empty()) {
     KeptBody body{std::move(response.body)};
     if (settings.gzip && body.plain.size() >= kGzipFrom) body.gzip = Gzip(body.plain);
     response.kept = std::make_shared<const KeptBody>(std::move(body));
-    AnswerCache::Subject subject{endpoint.cache_tag};
-    if (endpoint.cache_id != nullptr) {
-      subject.id = message->GetReflection()->GetInt64(*message, endpoint.cache_id);
-    }
-    answers.Keep(request.target, response, subject, asked);
+    response.body.clear();
   }
-  co_return response;
+  return response;
+}
+
+// Runs `work` in a thread for what takes long, and goes on where the caller was.
+template <typename Work>
+asio::awaitable<void> Gateway::State::Aside(Work work) {
+  auto run = [work = std::move(work)]() -> asio::awaitable<void> {
+    work();
+    co_return;
+  };
+  co_await asio::co_spawn(long_answers.get_executor(), std::move(run), asio::use_awaitable);
 }
 
 // Waiting for a key takes no thread, so that who names a key that nobody knows holds up nobody
@@ -754,8 +845,9 @@ HttpResponse Gateway::State::Refuse(const Exchange& exchange, const Refusal& ref
   return response;
 }
 
-// Which form of the answer is sent, and whether its body is: the tag is that of the form.
-void Gateway::State::Represent(const Exchange& exchange, HttpResponse* response) const {
+// Which form of the answer is sent, and whether its body is: the tag is that of the form. Answers
+// whether the body is still to be compressed.
+bool Gateway::State::Represent(const Exchange& exchange, HttpResponse* response) const {
   const HttpRequest& request = exchange.request;
   bool gzip = settings.gzip && response->content().size() >= kGzipFrom && AcceptsGzip(request);
   if (!response->etag.empty()) {
@@ -776,11 +868,9 @@ void Gateway::State::Represent(const Exchange& exchange, HttpResponse* response)
     }
   }
   if (!response->etag.empty()) response->AddHeader("ETag", response->etag);
-  if (gzip) {
-    if (!response->kept) response->body = Gzip(response->body);
-    response->gzip = true;
-    response->AddHeader("Content-Encoding", "gzip");
-  }
+  response->gzip = gzip;
+  if (gzip) response->AddHeader("Content-Encoding", "gzip");
+  return gzip && !response->kept;
 }
 
 void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
@@ -841,7 +931,14 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyRe
   try {
     response = co_await state_->Respond(exchange, body, running);
     if (response.status == 0) co_return response;
-    state_->Represent(exchange, &response);
+    if (state_->Represent(exchange, &response)) {
+      const auto compress = [&response] { response.body = Gzip(response.body); };
+      if (response.body.size() < kLongBody) {
+        compress();
+      } else {
+        co_await state_->Aside(compress);
+      }
+    }
   } catch (const std::exception& error) {
     log::Error("cannot answer a request",
                {{"error", error.what()}, {"requestId", exchange.request_id}});

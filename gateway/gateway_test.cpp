@@ -23,6 +23,7 @@
 #include "common/rpc/status.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/servers.h"
+#include "gateway/answer.h"
 #include "gateway/answer_cache.h"
 #include "gateway/gzip.h"
 #include "gateway/http_rule.h"
@@ -55,12 +56,21 @@ namespace api = shop::testing::v1;
 constexpr int64_t kVersion = 3;
 constexpr int64_t kVersioned = 70;  // the book that has a version
 constexpr int64_t kLong = 5000;     // the book that is worth compressing
+constexpr int64_t kNumbered = 71;   // the book that says how many reads there were
 
 class Library final : public api::LibraryService::Service {
  public:
-  grpc::Status GetBook(grpc::ServerContext*, const api::GetBookRequest* request,
+  grpc::Status GetBook(grpc::ServerContext* context, const api::GetBookRequest* request,
                        api::Book* response) override {
-    ++read;
+    const int number = ++read;
+    if (context->client_metadata().contains("authorization")) ++with_token;
+    while (IsHeld(number) && !release) {
+      if (context->IsCancelled()) {
+        ++cancelled;
+        break;
+      }
+      std::this_thread::sleep_for(milliseconds(5));
+    }
     if (request->id() == 404) return {grpc::StatusCode::NOT_FOUND, "no such book"};
     response->set_id(request->id());
     response->set_title("Title");
@@ -68,6 +78,7 @@ class Library final : public api::LibraryService::Service {
     response->set_genre(api::GENRE_POETRY);
     if (!request->shelf().empty()) response->set_shelf(request->shelf());
     if (request->id() == kVersioned) response->set_version(kVersion);
+    if (request->id() == kNumbered) response->set_title("read " + std::to_string(number));
     if (request->id() == kLong) response->set_title(std::string(5000, 'x'));
     return grpc::Status::OK;
   }
@@ -75,6 +86,14 @@ class Library final : public api::LibraryService::Service {
                          api::ListBooksResponse* response) override {
     ++read;
     response->set_request(request->ShortDebugString());
+    for (int64_t id = 0; id < books_in_list; ++id) {
+      api::Book& book = *response->add_items();
+      book.set_id(id);
+      book.set_title("Title");
+      book.set_price(4999);
+      book.set_genre(api::GENRE_POETRY);
+      book.set_shelf(std::to_string(id * 7919));
+    }
     return grpc::Status::OK;
   }
   grpc::Status CreateBook(grpc::ServerContext*, const api::CreateBookRequest* request,
@@ -134,11 +153,33 @@ class Library final : public api::LibraryService::Service {
     return grpc::Status::OK;
   }
 
+  // The answers to reads with these numbers, counted from 1, wait.
+  void Hold(std::set<int> numbers) {
+    const std::lock_guard lock(mutex_);
+    held_ = std::move(numbers);
+  }
+  void LetGo(int number) {
+    const std::lock_guard lock(mutex_);
+    held_.erase(number);
+  }
+
   std::atomic<int> read = 0;
+  std::atomic<int> with_token = 0;
+  std::atomic<int> cancelled = 0;
+  std::atomic<int64_t> books_in_list = 0;
   std::atomic<int> created = 0;
   std::atomic<int> updated = 0;
   std::atomic<int> waiting = 0;
   std::atomic<bool> release = false;
+
+ private:
+  bool IsHeld(int number) {
+    const std::lock_guard lock(mutex_);
+    return held_.contains(number);
+  }
+
+  std::mutex mutex_;
+  std::set<int> held_;
 };
 
 struct Response {
@@ -405,6 +446,210 @@ TEST_F(KeepingGatewayTest, WhoMayNotAskIsNotAnswered) {
 TEST_F(KeepingGatewayTest, RefusalsAreNotKept) {
   EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
+}
+
+TEST_F(KeepingGatewayTest, ASaleEndsWhatIsAboutThatThingAndNoList) {
+  EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books/13")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books")), 1);
+  gateway_->answers().Sold("books", {12});
+  EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books/13")), 0);
+  EXPECT_EQ(Asked(Get("/api/v1/books")), 0);
+}
+
+double Counted(const std::string& name) {
+  for (const auto& family : Metrics().Collect()) {
+    if (family.name == name) return family.metric.at(0).counter.value;
+  }
+  return -1;
+}
+
+// A gateway in front of a service whose answers come when the test lets them.
+class SharingGatewayTest : public KeepingGatewayTest {
+ protected:
+  // Clients who have asked all this; the service's first answer waits from here on.
+  std::vector<std::unique_ptr<Client>> AskAtOnce(const std::vector<std::string>& requests) {
+    library_.Hold({library_.read + 1});
+    std::vector<std::unique_ptr<Client>> clients;
+    for (const std::string& request : requests) clients.push_back(Ask(request));
+    const auto others = static_cast<double>(requests.size() - 1);
+    EXPECT_TRUE(Eventually([&] { return Shared() == others; }));
+    EXPECT_TRUE(Eventually([&] { return library_.read > 0; }));
+    return clients;
+  }
+  std::unique_ptr<Client> Ask(const std::string& request) {
+    auto client = std::make_unique<Client>(port());
+    client->Send(request);
+    return client;
+  }
+  // How many have joined another one's question in this test.
+  double Shared() const { return Counted("answer_cache_shared_total") - before_; }
+  const std::string book_ = "/api/v1/books/" + std::to_string(kNumbered);
+
+ private:
+  const double before_ = Counted("answer_cache_shared_total");
+};
+
+TEST_F(SharingGatewayTest, WhoAsksTheSameAtOnceAsksTheServiceOnce) {
+  const auto clients = AskAtOnce(std::vector<std::string>(20, Get(book_)));
+  library_.LetGo(1);
+  for (const auto& client : clients) {
+    const Response response = client->Receive();
+    EXPECT_EQ(response.status, 200);
+    EXPECT_EQ(response.text("/data/title"), "read 1");
+  }
+  EXPECT_EQ(library_.read, 1);
+  EXPECT_EQ(Asked(Get(book_)), 0);
+}
+
+TEST_F(SharingGatewayTest, OneQuestionServesEveryMethodAndForm) {
+  const std::string target = "/api/v1/books/" + std::to_string(kLong);
+  const auto clients =
+      AskAtOnce({Get(target), Get(target, "Accept-Encoding: gzip\r\n"), Get(target, User()),
+                 Get(target, "If-None-Match: *\r\n"), Get(target, "", "HEAD")});
+  library_.LetGo(1);
+  const std::string plain = clients[0]->Receive().body;
+  EXPECT_EQ(clients[1]->Receive().body, Gzip(plain));
+  const Response known = clients[2]->Receive();
+  EXPECT_EQ(known.body, plain);
+  EXPECT_EQ(known.headers.at("cache-control"), "no-store");
+  EXPECT_EQ(clients[3]->Receive().status, 304);
+  EXPECT_EQ(clients[4]->Receive(false).status, 200);
+  EXPECT_EQ(library_.read, 1);
+}
+
+TEST_F(SharingGatewayTest, AnotherTargetIsAnotherQuestion) {
+  library_.Hold({1});
+  const auto first = Ask(Get(book_));
+  EXPECT_TRUE(Eventually([&] { return library_.read == 1; }));
+  EXPECT_EQ(Exchange(Get(book_ + "?x=1")).text("/data/title"), "read 2");
+  EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
+  library_.LetGo(1);
+  EXPECT_EQ(first->Receive().text("/data/title"), "read 1");
+}
+
+TEST_F(SharingGatewayTest, AFailedQuestionIsAnsweredToAllAndNotKept) {
+  const auto clients = AskAtOnce(std::vector<std::string>(5, Get("/api/v1/books/404")));
+  library_.LetGo(1);
+  std::set<std::string> ids;
+  for (const auto& client : clients) {
+    const Response response = client->Receive();
+    EXPECT_EQ(response.status, 404);
+    ids.insert(response.text("/requestId"));
+  }
+  EXPECT_EQ(ids.size(), clients.size()) << "each has its own envelope";
+  EXPECT_EQ(library_.read, 1);
+  EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
+}
+
+TEST_F(SharingGatewayTest, WhoComesAfterAChangeIsNotGivenWhatWasAskedForBefore) {
+  library_.Hold({1, 2});
+  const auto before = Ask(Get(book_));
+  ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
+  gateway_->answers().Sold("books", {kNumbered});
+  const auto after = Ask(Get(book_));
+  ASSERT_TRUE(Eventually([&] { return library_.read == 2; }));
+  const auto too = Ask(Get(book_));
+  ASSERT_TRUE(Eventually([&] { return Shared() == 1; }));
+  library_.LetGo(2);
+  EXPECT_EQ(after->Receive().text("/data/title"), "read 2");
+  EXPECT_EQ(too->Receive().text("/data/title"), "read 2");
+  library_.LetGo(1);
+  EXPECT_EQ(before->Receive().text("/data/title"), "read 1");
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2") << "the newer one was kept";
+}
+
+TEST_F(SharingGatewayTest, WhatWasAskedForBeforeAChangeAndCameAfterItIsNotKept) {
+  library_.Hold({1});
+  const auto before = Ask(Get(book_));
+  ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
+  gateway_->answers().Changed("books", {kNumbered});
+  library_.LetGo(1);
+  EXPECT_EQ(before->Receive().status, 200);
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
+}
+
+TEST_F(SharingGatewayTest, AListOnItsWayIsSharedThroughASaleAndNotThroughAChange) {
+  library_.Hold({1});
+  const auto held = Ask(Get(book_));
+  ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
+  gateway_->answers().Sold("books", {12});
+  const auto other = Ask(Get(book_));
+  ASSERT_TRUE(Eventually([&] { return Shared() == 1; })) << "another thing was sold";
+  gateway_->answers().Changed("books");
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
+  library_.LetGo(1);
+  EXPECT_EQ(held->Receive().text("/data/title"), "read 1");
+  EXPECT_EQ(other->Receive().text("/data/title"), "read 1");
+}
+
+TEST_F(SharingGatewayTest, EachWaitsAsLongAsItSaid) {
+  const auto clients = AskAtOnce(
+      {Get(book_, "Request-Timeout: 0.2\r\n"), Get(book_), Get(book_, "Request-Timeout: 0.3\r\n")});
+  EXPECT_EQ(clients[0]->Receive().status, 504) << "it has asked for all";
+  EXPECT_EQ(clients[2]->Receive().status, 504);
+  EXPECT_EQ(library_.cancelled, 0);
+  library_.LetGo(1);
+  EXPECT_EQ(clients[1]->Receive().text("/data/title"), "read 1");
+}
+
+TEST_F(SharingGatewayTest, AQuestionThatNobodyWaitsForIsCancelled) {
+  const auto clients =
+      AskAtOnce({Get(book_, "Request-Timeout: 0.1\r\n"), Get(book_, "Request-Timeout: 0.2\r\n")});
+  for (const auto& client : clients) EXPECT_EQ(client->Receive().status, 504);
+  EXPECT_TRUE(Eventually([&] { return library_.cancelled == 1; }));
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
+}
+
+TEST_F(SharingGatewayTest, NothingIsSharedWhileChangesAreNotHeard) {
+  gateway_->answers().Hear(false);
+  library_.Hold({1});
+  const auto first = Ask(Get(book_));
+  ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
+  library_.LetGo(1);
+  EXPECT_EQ(first->Receive().text("/data/title"), "read 1");
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 3") << "nor was it kept";
+}
+
+TEST_F(SharingGatewayTest, NobodysTokenGoesWithAnAnswerForEverybody) {
+  EXPECT_EQ(Exchange(Get(book_, User())).status, 200);
+  EXPECT_EQ(library_.read, 1);
+  EXPECT_EQ(library_.with_token, 0);
+}
+
+TEST_F(SharingGatewayTest, StoppingDoesNotWaitForASharedQuestion) {
+  server_.reset();
+  http_.grace = milliseconds(300);
+  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  const auto clients = AskAtOnce({Get(book_), Get(book_)});
+  const auto start = std::chrono::steady_clock::now();
+  server_.reset();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(5));
+  EXPECT_TRUE(Eventually([&] { return library_.cancelled == 1; }));
+}
+
+TEST_F(SharingGatewayTest, SeveralThreadsShareToo) {
+  server_.reset();
+  http_.threads = 3;
+  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  std::atomic<int> good = 0;
+  std::vector<std::thread> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&] {
+      Client client(port());
+      for (int round = 0; round < 100; ++round) {
+        gateway_->answers().Sold("books", {kNumbered});
+        const std::string timeout = round % 10 == 0 ? "Request-Timeout: 0.001\r\n" : "";
+        client.Send(Get(book_, timeout));
+        const int status = client.Receive().status;
+        if (status == 200 || (status == 504 && !timeout.empty())) ++good;
+      }
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_EQ(good, 800);
 }
 
 TEST_F(GatewayTest, AnswersForTheCallerAloneCannotBeKept) {
@@ -777,13 +1022,6 @@ TEST_F(GatewayTest, IsHealthyWhateverElseIsAway) {
 }
 
 // More than it can do.
-
-double Counted(const std::string& name) {
-  for (const auto& family : Metrics().Collect()) {
-    if (family.name == name) return family.metric.at(0).counter.value;
-  }
-  return -1;
-}
 
 TEST_F(GatewayTest, RequestsBeyondTheLimitAreRefusedAtOnce) {
   settings_.max_in_flight = 3;
@@ -1540,6 +1778,34 @@ TEST_F(GatewayTest, PublishedDocumentsAreCompressed) {
   EXPECT_EQ(compressed.headers.at("content-type"), "text/javascript; charset=utf-8");
   EXPECT_EQ(compressed.body, GzipSmall(script));
   EXPECT_EQ(Exchange(Get("/script.js")).body, script);
+}
+
+TEST_F(GatewayTest, ALongAnswerHoldsUpNobodyElseWhileItIsMade) {
+  library_.books_in_list = 300'000;
+  settings_.request_timeout = seconds(60);
+  // What making it takes here and now.
+  api::ListBooksResponse list;
+  library_.ListBooks(nullptr, &api::ListBooksRequest::default_instance(), &list);
+  const auto start = std::chrono::steady_clock::now();
+  const std::string body = Gzip(Envelope(200, list));
+  const auto whole = std::chrono::steady_clock::now() - start;
+
+  Client patient(port());
+  std::atomic<bool> answered = false;
+  std::jthread asking([&] {
+    patient.Send(Get("/api/v1/books", kGzip));
+    EXPECT_EQ(patient.Receive().body.size(), body.size());
+    answered = true;
+  });
+  Client quick(port());
+  auto longest = std::chrono::steady_clock::duration::zero();
+  while (!answered) {
+    const auto asked = std::chrono::steady_clock::now();
+    quick.Send(Get("/healthz"));
+    ASSERT_EQ(quick.Receive().status, 200);
+    longest = std::max(longest, std::chrono::steady_clock::now() - asked);
+  }
+  EXPECT_LT(longest, whole / 2);
 }
 
 TEST_F(GatewayTest, CompressionCanBeSwitchedOff) {
