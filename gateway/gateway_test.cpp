@@ -13,7 +13,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <boost/json/src.hpp>
+#include <boost/json.hpp>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -25,6 +25,7 @@
 #include "common/testing/servers.h"
 #include "gateway/answer.h"
 #include "gateway/answer_cache.h"
+#include "gateway/docs.h"
 #include "gateway/gzip.h"
 #include "gateway/http_rule.h"
 #include "gateway/http_server.h"
@@ -1716,6 +1717,19 @@ TEST_F(GatewayTest, PublishedDocumentsHaveATag) {
   const Response same =
       Exchange(Get("/page", "If-None-Match: " + first.headers.at("etag") + "\r\n"));
   EXPECT_EQ(same.status, 304);
+}
+
+TEST_F(GatewayTest, TheRootLeadsToWhatThereIs) {
+  Start();
+  PublishDocs("", {Declared("shop.testing.v1.LibraryService")}, gateway_.get());
+  const Response page = Exchange(Get("/"));
+  EXPECT_EQ(page.status, 200);
+  EXPECT_EQ(page.headers.at("content-type"), "text/html; charset=utf-8");
+  EXPECT_THAT(page.body, Not(HasSubstr("href=\"/docs\""))) << "it is not there without its files";
+  for (const char* target : {"/openapi.json", "/healthz", "/readyz"}) {
+    EXPECT_THAT(page.body, HasSubstr("href=\"" + std::string(target) + "\""));
+    EXPECT_EQ(Exchange(Get(target)).status, 200) << target;
+  }
 }
 
 // Compression.
