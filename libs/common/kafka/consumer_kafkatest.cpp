@@ -8,12 +8,14 @@
 #include <mutex>
 #include <thread>
 
+#include "common/core/deadline.h"
 #include "common/kafka/client.h"
 #include "common/kafka/held.h"
 #include "common/kafka/producer.h"
 #include "common/kafka/relay.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
+#include "common/testing/mock_kafka.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
 #include "messaging_migrations.h"
@@ -366,6 +368,81 @@ TEST_F(ConsumerTest, StopsWithinSecondsWhileWaiting) {
   ASSERT_TRUE(Eventually([&] { return calls_ >= 3; }));
   const auto begin = std::chrono::steady_clock::now();
   consumer->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
+// Handlers that know nothing of the stop: it waits for the one that runs and begins no other.
+TEST_F(ConsumerTest, AStopBeginsNoFurtherRetry) {
+  std::atomic<int> calls = 0;
+  const auto group = [&] {
+    return std::make_unique<Consumer>(
+        Brokers(), group_, std::vector{topic_}, db_,
+        Handlers().On<OrderCancelled>([&](Tx&, const OrderCancelled&, const Event&) {
+          // The first time into the retry queue; there it takes as long as it likes.
+          if (++calls > 3) {
+            EXPECT_TRUE(Eventually([] { return DeadlineScope::HasPassed(); }));
+          }
+          return Result<void>(Refusal{Code::kInternal, "not now"});
+        }),
+        ConsumerOptions{.attempts = 1'000,
+                        .first_pause = std::chrono::milliseconds(1),
+                        .longest_pause = std::chrono::milliseconds(2),
+                        .poll = std::chrono::milliseconds(5)});
+  };
+  auto consumer = group();
+  Publish({Cancelled(1, "a"), Cancelled(2, "b"), Cancelled(3, "c")});
+  ASSERT_TRUE(Eventually([&] { return calls > 3; }));
+  const auto begin = std::chrono::steady_clock::now();
+  consumer->Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  // The live path may have been in the middle of one as well.
+  EXPECT_LE(calls, 5);
+}
+
+TEST_F(ConsumerTest, AStopEndsWhatAHandlerWaitsFor) {
+  std::atomic<int> inside = 0;
+  Consumer consumer(
+      Brokers(), group_, {topic_}, db_,
+      Handlers().On<OrderCancelled>([&](Tx& tx, const OrderCancelled& order, const Event&) {
+        if (order.reason() == "refuse" && !mended_) {
+          return Result<void>(Refusal{Code::kInternal, "not now"});
+        }
+        ++inside;
+        tx.Run("SELECT pg_sleep(100)");
+        return Result<void>(kDone);
+      }),
+      {.attempts = 1'000,
+       .first_pause = std::chrono::milliseconds(1),
+       .longest_pause = std::chrono::milliseconds(2),
+       .poll = std::chrono::milliseconds(5)});
+  Publish({Cancelled(1, "refuse")});
+  ASSERT_TRUE(Eventually([&] { return Held().size() == 1; }));
+  Mend();
+  Publish({Cancelled(2, "live")});
+  ASSERT_TRUE(Eventually([&] { return inside == 2; })) << "one live, one in the retry queue";
+  const auto begin = std::chrono::steady_clock::now();
+  consumer.Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_EQ(Held().size(), 1u) << "the stop was taken for the event's fault";
+  EXPECT_FALSE(Held()[0].dead);
+}
+
+TEST_F(ConsumerTest, StopsWithinSecondsWhileTheBrokersAreAway) {
+  testing::MockKafka kafka;
+  kafka.MakeTopic(topic_, 6);
+  Producer producer({.brokers = kafka.addresses()}, "test");
+  Consumer consumer(
+      {.brokers = kafka.addresses()}, group_, {topic_}, db_,
+      Handlers().On<OrderCancelled>([&](Tx& tx, const OrderCancelled& order, const Event& event) {
+        tx.Exec(kTell, event.key, order.reason());
+        return Result<void>(kDone);
+      }),
+      {});
+  ASSERT_TRUE(producer.Publish({Cancelled(1, "a")}, [] { return true; })[0].acknowledged);
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
+  kafka.Down();
+  const auto begin = std::chrono::steady_clock::now();
+  consumer.Stop();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 

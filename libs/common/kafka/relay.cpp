@@ -6,8 +6,10 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <stop_token>
 #include <thread>
 
+#include "common/core/deadline.h"
 #include "common/kafka/producer.h"
 #include "common/kafka/record.h"
 #include "common/telemetry/log.h"
@@ -33,25 +35,39 @@ constexpr Statement kTakeLease{
 constexpr Statement kReturnLease{"DELETE FROM relay_lease WHERE name = 'outbox' AND holder = $1"};
 // By id among the unpublished, never "after the last id": a lower id may commit later.
 constexpr Statement kUnpublished{
-    "SELECT id, topic, key, event_id, type, source, time, traceparent, headers::text, value"
-    " FROM outbox WHERE published_at IS NULL AND topic <> ALL ($1::text[]) ORDER BY id LIMIT $2"};
+    "SELECT id, topic, key, event_id, type, source, time, traceparent, headers::text, value,"
+    "       refusal IS NOT NULL"
+    " FROM outbox WHERE published_at IS NULL AND topic <> ALL ($1::text[])"
+    "   AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS aside (topic, key)"
+    "     WHERE aside.topic = outbox.topic AND aside.key = outbox.key)"
+    " ORDER BY id LIMIT $4"};
 constexpr Statement kMark{
-    "UPDATE outbox SET published_at = clock_timestamp() WHERE id = ANY ($1::bigint[])"};
+    "UPDATE outbox SET published_at = clock_timestamp(), refusal = NULL"
+    " WHERE id = ANY ($1::bigint[])"};
+constexpr Statement kNoteRefusal{
+    "UPDATE outbox SET refusal = $2 WHERE id = $1 AND refusal IS DISTINCT FROM $2"};
 // Counts up to a limit, as a long outage must not make counting the work.
 constexpr Statement kCount{
     "SELECT count(*) FROM (SELECT FROM outbox WHERE published_at IS NULL LIMIT 10000) AS counted"};
+constexpr Statement kCountRefused{
+    "SELECT count(*) FROM outbox WHERE published_at IS NULL AND refusal IS NOT NULL"};
 constexpr pqxx::result::size_type kDeletedAtOnce = 1000;
 constexpr Statement kDeleteOld{
-    "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox ORDER BY id LIMIT 1000)"
-    " AND published_at < now() - $1 * interval '1 hour'"};
+    "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox"
+    " WHERE published_at < now() - $1 * interval '1 hour' ORDER BY published_at LIMIT 1000)"};
 
 constexpr auto kHouseKeeping = std::chrono::seconds(5);
-constexpr auto kPutAside = std::chrono::seconds(10);
 constexpr auto kLongestBackoff = milliseconds(5'000);
+// How long a stop waits for the brokers and the database to take what is there.
+constexpr auto kStopGrace = milliseconds(1'000);
+constexpr auto kReturnLimit = milliseconds(500);
+
+using Key = std::pair<std::string, std::string>;  // topic, key
 
 struct Row {
   int64_t id;
   Event event;
+  bool refused;
 };
 
 std::string RandomHolder() {
@@ -63,9 +79,9 @@ std::string RandomHolder() {
 
 struct OutboxRelay::State {
   State(const KafkaSettings& kafka, postgres::Pool& db, const RelayOptions& options)
-      : kafka(kafka),
-        db(db),
+      : db(db),
         options(options),
+        producer(kafka, "relay"),
         unpublished(prometheus::BuildGauge()
                         .Name("outbox_unpublished")
                         .Help("Committed events that wait to be published (at most 10000 counted)")
@@ -76,6 +92,11 @@ struct OutboxRelay::State {
                       .Help("Events that the brokers have acknowledged")
                       .Register(Metrics())
                       .Add({})),
+        refused(prometheus::BuildGauge()
+                    .Name("outbox_refused")
+                    .Help("Committed events that the brokers refuse: their keys wait for a person")
+                    .Register(Metrics())
+                    .Add({})),
         errors(prometheus::BuildCounter()
                    .Name("outbox_errors_total")
                    .Help("Events whose publication failed, and rounds that ended early")
@@ -89,49 +110,51 @@ struct OutboxRelay::State {
   bool PublishSome();
   void KeepHouse();
   std::vector<Row> Unpublished();
+  // Keeps what is refused out of the next rounds for a while.
+  void PutAside(const std::vector<Row>& rows, const std::vector<Event>& events,
+                const std::vector<Outcome>& outcomes);
+  void NoteRefusal(const Row& row, const Event& event, const std::string& why);
+  void Mark(const std::vector<int64_t>& acknowledged);
   // Waits for a wake, the time or the end.
   void Wait(milliseconds time);
 
-  bool Stopping() {
-    const std::lock_guard lock(mutex);
-    return stopping;
-  }
+  bool Stopping() const { return stop.stop_requested(); }
 
-  const KafkaSettings kafka;
   postgres::Pool& db;
   const RelayOptions options;
   const std::string holder = RandomHolder();
-  std::unique_ptr<Producer> producer;
+  Producer producer;
   steady_clock::time_point lease_until{};  // by this clock, less than by the database's
   steady_clock::time_point kept_house{};
-  std::map<std::string, steady_clock::time_point> put_aside;  // topics that refuse
+  // Until when: topics that refuse, and keys whose first event is refused or whose partition has no
+  // leader.
+  std::map<std::string, steady_clock::time_point> topics_aside;
+  std::map<Key, steady_clock::time_point> keys_aside;
+  std::set<int64_t> suspects;  // of a batch that was refused for one of its events
   bool away = false;
 
   prometheus::Gauge& unpublished;
   prometheus::Counter& published;
+  prometheus::Gauge& refused;
   prometheus::Counter& errors;
 
+  std::stop_source stop;  // ends pauses; what is there is still published
+  std::stop_source cut;   // ends everything
   std::mutex mutex;
-  std::condition_variable changed;
+  std::condition_variable_any changed;
   bool woken = false;
-  bool stopping = false;
   std::thread thread;
 };
 
 OutboxRelay::OutboxRelay(const KafkaSettings& kafka, postgres::Pool& db,
                          const RelayOptions& options)
     : state_(std::make_unique<State>(kafka, db, options)) {
-  state_->producer = std::make_unique<Producer>(kafka, "relay");
   state_->thread = std::thread([state = state_.get()] { state->Run(); });
 }
 
 OutboxRelay::~OutboxRelay() {
-  {
-    const std::lock_guard lock(state_->mutex);
-    state_->stopping = true;
-  }
-  state_->changed.notify_all();
-  state_->thread.join();
+  state_->stop.request_stop();
+  EndWithin(kStopGrace, state_->cut, [this] { state_->thread.join(); });
 }
 
 void OutboxRelay::Wake() {
@@ -143,11 +166,15 @@ void OutboxRelay::Wake() {
 }
 
 void OutboxRelay::State::Run() {
+  const DeadlineScope until(DeadlineScope::TimePoint::max(), cut.get_token());
   milliseconds backoff{100};
-  while (!Stopping()) {
+  bool last = false;
+  while (!last) {
+    // What was committed before the stop is looked for once more.
+    last = Stopping();
     try {
-      bool more = false;
-      if (HoldLease()) more = PublishSome();
+      bool more = HoldLease() && PublishSome();
+      while (last && more && MayGoOn()) more = PublishSome();
       KeepHouse();
       if (away) log::Info("outbox relay goes on");
       away = false;
@@ -162,6 +189,8 @@ void OutboxRelay::State::Run() {
     }
   }
   try {
+    // Of its own: the cut must not leave the lease to run out.
+    const DeadlineScope soon(steady_clock::now() + kReturnLimit, std::stop_token());
     InTransaction(db, [&](Tx& tx) { tx.Exec(kReturnLease, holder); });
   } catch (const std::exception& error) {
     log::Info("outbox relay leaves its lease to run out", {{"error", error.what()}});
@@ -171,14 +200,14 @@ void OutboxRelay::State::Run() {
 void OutboxRelay::State::Wait(milliseconds time) {
   std::unique_lock lock(mutex);
   // While something is away a wake must not turn the backoff into a busy loop.
-  changed.wait_for(lock, time, [&] { return stopping || (woken && !away); });
+  changed.wait_for(lock, stop.get_token(), time, [&] { return woken && !away; });
   woken = false;
 }
 
 // Brokers may be away for long: the lease is kept meanwhile, or given up with what it covered.
 bool OutboxRelay::State::MayGoOn() {
   try {
-    return !Stopping() && HoldLease();
+    return !cut.stop_requested() && HoldLease();
   } catch (const std::exception& error) {
     log::Warning("outbox relay cannot keep its lease", {{"error", error.what()}});
     return false;
@@ -195,17 +224,22 @@ bool OutboxRelay::State::HoldLease() {
 }
 
 std::vector<Row> OutboxRelay::State::Unpublished() {
-  std::vector<std::string> not_now;
-  for (auto topic = put_aside.begin(); topic != put_aside.end();) {
-    if (topic->second < steady_clock::now()) {
-      topic = put_aside.erase(topic);
-    } else {
-      not_now.push_back(topic->first);
-      ++topic;
-    }
+  const auto is_over = [now = steady_clock::now()](const auto& aside) {
+    return aside.second < now;
+  };
+  std::erase_if(topics_aside, is_over);
+  std::erase_if(keys_aside, is_over);
+  std::vector<std::string> topics;
+  for (const auto& [topic, until] : topics_aside) topics.push_back(topic);
+  std::vector<std::string> topics_of_keys;
+  std::vector<std::string> keys;
+  for (const auto& [key, until] : keys_aside) {
+    topics_of_keys.push_back(key.first);
+    keys.push_back(key.second);
   }
-  const pqxx::result found =
-      Read(db, [&](Tx& tx) { return tx.Exec(kUnpublished, Array(not_now), options.batch); });
+  const pqxx::result found = Read(db, [&](Tx& tx) {
+    return tx.Exec(kUnpublished, Array(topics), Array(topics_of_keys), Array(keys), options.batch);
+  });
   std::vector<Row> rows;
   rows.reserve(found.size());
   for (const auto& row : found) {
@@ -221,7 +255,7 @@ std::vector<Row> OutboxRelay::State::Unpublished() {
       event.trace = TraceContext::FromHeader(trace);
     }
     if (!row[8].is_null()) event.headers = HeadersFromJson(row[8].as<std::string>());
-    rows.push_back({row[0].as<int64_t>(), std::move(event)});
+    rows.push_back({row[0].as<int64_t>(), std::move(event), row[10].as<bool>()});
   }
   return rows;
 }
@@ -229,42 +263,100 @@ std::vector<Row> OutboxRelay::State::Unpublished() {
 bool OutboxRelay::State::PublishSome() {
   std::vector<Row> rows = Unpublished();
   if (rows.empty()) return false;
+  bool more = static_cast<int>(rows.size()) == options.batch;
+  // What was refused travels alone, so that it takes no other along.
+  const auto alone = std::ranges::find_if(
+      rows, [&](const Row& row) { return row.refused || suspects.contains(row.id); });
+  const auto end = alone == rows.begin() ? alone + 1 : alone;
+  more = more || end != rows.end();
+  rows.erase(end, rows.end());
+
   std::vector<Event> events;
   events.reserve(rows.size());
   for (Row& row : rows) events.push_back(std::move(row.event));
-
-  if (!producer) producer = std::make_unique<Producer>(kafka, "relay");
-  const std::vector<Outcome> outcomes = producer->Publish(events, [&] { return MayGoOn(); });
+  const std::vector<Outcome> outcomes = producer.Publish(events, [&] { return MayGoOn(); });
 
   std::vector<int64_t> acknowledged;
-  std::map<std::string, std::string> refused;  // by topic, why
   for (size_t i = 0; i < rows.size(); ++i) {
     if (outcomes[i].acknowledged) acknowledged.push_back(rows[i].id);
-    if (!outcomes[i].refusal.empty()) refused.emplace(events[i].topic, outcomes[i].refusal);
   }
-  const size_t failed = rows.size() - acknowledged.size();
-  if (failed > 0) producer.reset();
-  errors.Increment(static_cast<double>(failed));
-  for (const auto& [topic, why] : refused) {
+  errors.Increment(static_cast<double>(rows.size() - acknowledged.size()));
+  Mark(acknowledged);
+  PutAside(rows, events, outcomes);
+  return more || acknowledged.size() < rows.size();
+}
+
+void OutboxRelay::State::Mark(const std::vector<int64_t>& acknowledged) {
+  if (acknowledged.empty()) return;
+  InTransaction(db, [&](Tx& tx) {
+    // Losing the mark in a crash only repeats: no need to wait for the disk.
+    tx.Run("SET LOCAL synchronous_commit = off");
+    tx.Exec(kMark, Array(acknowledged));
+  });
+  published.Increment(static_cast<double>(acknowledged.size()));
+}
+
+void OutboxRelay::State::PutAside(const std::vector<Row>& rows, const std::vector<Event>& events,
+                                  const std::vector<Outcome>& outcomes) {
+  const auto until = steady_clock::now() + options.pause;
+  std::map<std::string, std::string> topics;  // why
+  std::map<std::string, size_t> leaderless;   // topics, and how many keys
+  for (size_t i = 0; i < rows.size(); ++i) {
+    const Event& event = events[i];
+    const auto& [acknowledged, fault, why] = outcomes[i];
+    suspects.erase(rows[i].id);
+    switch (fault) {
+      case Outcome::Fault::kNone:
+        break;
+      case Outcome::Fault::kEvent:
+        keys_aside[{event.topic, event.key}] = until;
+        NoteRefusal(rows[i], event, why);
+        break;
+      case Outcome::Fault::kBatch:
+        suspects.insert(rows[i].id);
+        break;
+      case Outcome::Fault::kPartition:
+        keys_aside[{event.topic, event.key}] = until;
+        ++leaderless[event.topic];
+        break;
+      case Outcome::Fault::kTopic:
+        topics.emplace(event.topic, why);
+        break;
+    }
+  }
+  for (const auto& [topic, keys] : leaderless) {
+    log::Warning("partitions without a leader: their events wait",
+                 {{"topic", topic}, {"keys", keys}});
+  }
+  for (const auto& [topic, why] : topics) {
     log::Error("events cannot be published", {{"topic", topic}, {"error", why}});
-    put_aside[topic] = steady_clock::now() + kPutAside;
+    topics_aside[topic] = until;
   }
-  if (!acknowledged.empty()) {
-    InTransaction(db, [&](Tx& tx) {
-      // Losing the mark in a crash only repeats: no need to wait for the disk.
-      tx.Run("SET LOCAL synchronous_commit = off");
-      tx.Exec(kMark, Array(acknowledged));
-    });
-    published.Increment(static_cast<double>(acknowledged.size()));
-  }
-  return failed > 0 || static_cast<int>(rows.size()) == options.batch;
+}
+
+// Found by whoever looks at the database, after a restart too.
+void OutboxRelay::State::NoteRefusal(const Row& row, const Event& event, const std::string& why) {
+  const bool new_to_us = InTransaction(
+      db, [&](Tx& tx) { return tx.Exec(kNoteRefusal, row.id, why).affected_rows() == 1; });
+  if (!new_to_us) return;
+  log::Error("event is refused by the brokers", {{"outboxId", row.id},
+                                                 {"topic", event.topic},
+                                                 {"key", event.key},
+                                                 {"eventId", event.id},
+                                                 {"eventType", event.type},
+                                                 {"traceId", event.trace.trace_id},
+                                                 {"error", why}});
 }
 
 void OutboxRelay::State::KeepHouse() {
   const auto now = steady_clock::now();
   if (now - kept_house < kHouseKeeping) return;
   kept_house = now;
-  unpublished.Set(Read(db, [](Tx& tx) { return tx.Exec(kCount)[0][0].as<double>(); }));
+  const auto count = [&](const Statement& statement) {
+    return Read(db, [&](Tx& tx) { return tx.Exec(statement)[0][0].as<double>(); });
+  };
+  unpublished.Set(count(kCount));
+  refused.Set(count(kCountRefused));
   while (!Stopping() && InTransaction(db, [&](Tx& tx) {
     return tx.Exec(kDeleteOld, options.retention.count()).affected_rows() == kDeletedAtOnce;
   })) {

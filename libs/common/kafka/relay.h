@@ -6,10 +6,13 @@
 // overlap they only repeat. While Kafka or PostgreSQL is away the relay waits and comes back by
 // itself.
 //
-// A topic that refuses its events (it does not exist, say) is put aside for some seconds and holds
-// up no other topic.
+// What cannot be published holds up nothing else, and is tried again after a pause:
+//   an event that the brokers refuse for what it is (too large, say) holds back the later ones of
+//   its key; its reason stands in its row, and a person may discard it (refused.h)
+//   a partition without a leader holds back its keys
+//   a topic that refuses its events (it does not exist, say) is put aside as a whole
 //
-// Metrics: outbox_unpublished, outbox_published_total, outbox_errors_total.
+// Metrics: outbox_unpublished, outbox_refused, outbox_published_total, outbox_errors_total.
 #pragma once
 
 #include <chrono>
@@ -28,6 +31,8 @@ struct RelayOptions {
   std::chrono::milliseconds lease{6'000};
   // How long published rows are kept, to be looked at and to be published again.
   std::chrono::hours retention = kOutboxRetention;
+  // How long what cannot be published is left alone.
+  std::chrono::milliseconds pause{10'000};
   int batch = 1'000;
 };
 
@@ -35,7 +40,8 @@ class OutboxRelay {
  public:
   // Starts at once. The pool must outlive the relay.
   OutboxRelay(const KafkaSettings& kafka, postgres::Pool& db, const RelayOptions& options = {});
-  // Stops within about a second; what is not marked by then is published by the next relay.
+  // Publishes what was committed before, and stops within about two seconds: what the brokers have
+  // not taken by then is published by the next relay.
   ~OutboxRelay();
   OutboxRelay(const OutboxRelay&) = delete;
   OutboxRelay& operator=(const OutboxRelay&) = delete;

@@ -7,12 +7,15 @@
 
 #include <atomic>
 #include <map>
+#include <random>
 #include <set>
 #include <thread>
 
 #include "common/kafka/events.h"
+#include "common/kafka/refused.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
+#include "common/testing/mock_kafka.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
 #include "messaging_migrations.h"
@@ -317,6 +320,227 @@ TEST_F(RelayTest, PublishedRowsAreKeptOnlyForAWhile) {
           .as<bool>();
     });
   }));
+}
+
+// The outbox is in the order of the ids, which is the order of the order's locks, whoever began
+// first.
+TEST_F(RelayTest, ATransactionThatBeganEarlierAndWroteLaterIsPublishedLater) {
+  InTransaction(db_, [&](Tx& early) {
+    early.Run("SELECT now()");
+    InTransaction(db_, [&](Tx& late) { Announce(late, Cancelled(topic_, 1, 1)); });
+    Announce(early, Cancelled(topic_, 1, 2));
+  });
+  const bool set = Read(db_, [](Tx& tx) {
+    return tx
+        .Run(
+            "SELECT (array_agg(created_at ORDER BY id))[1] >"
+            " (array_agg(created_at ORDER BY id))[2] FROM outbox")[0][0]
+        .as<bool>();
+  });
+  ASSERT_TRUE(set) << "the times are in the order of the ids";
+  const OutboxRelay relay(Brokers(), db_);
+  EXPECT_EQ(FirstTold(ReadTopic(topic_, 2))["1"], (std::vector{1, 2}));
+}
+
+TEST_F(RelayTest, ALeaseThatIsHeldIsNotTakenBeforeItHasRunOut) {
+  InTransaction(db_, [](Tx& tx) {
+    tx.Run(
+        "INSERT INTO relay_lease VALUES ('outbox', 'another', clock_timestamp() + interval '2 s')");
+  });
+  AnnounceMany(1);
+  RelayOptions quick;
+  quick.poll = std::chrono::milliseconds(5);
+  const OutboxRelay relay(Brokers(), db_, quick);
+  const std::string until = Read(db_, [](Tx& tx) {
+    return tx.Run("SELECT until FROM relay_lease WHERE holder = 'another'")[0][0].as<std::string>();
+  });
+  ASSERT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+  EXPECT_TRUE(Read(db_, [&](Tx& tx) {
+    return tx.ExecOnce("SELECT published_at >= $1::timestamptz FROM outbox", until)[0][0]
+        .as<bool>();
+  }));
+}
+
+TEST_F(RelayTest, TheSweepKeepsWhatIsNotPublished) {
+  InTransaction(db_,
+                [&](Tx& tx) { Announce(tx, Cancelled(UniqueName(), 1, 1)); });  // no such topic
+  AnnounceMany(2);
+  InTransaction(db_, [](Tx& tx) {
+    tx.Run(
+        "UPDATE outbox SET created_at = now() - interval '2 days';"
+        "UPDATE outbox SET published_at = now() - interval '2 days' WHERE id > 1");
+  });
+  const OutboxRelay relay(Brokers(), db_);
+  EXPECT_TRUE(Eventually([&] {
+    return Read(db_, [](Tx& tx) {
+      return tx.Run("SELECT count(*) = 1 AND min(id) = 1 FROM outbox")[0][0].as<bool>();
+    });
+  }));
+}
+
+// More than one sweep takes at once, and published before them: what is old does not stand first.
+TEST_F(RelayTest, WhatIsNotPublishedAtTheHeadDoesNotEndTheSweep) {
+  const std::string missing = UniqueName();
+  InTransaction(db_, [&](Tx& tx) {
+    tx.ExecOnce(
+        "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, value)"
+        " SELECT $1, i, i, 'ORDER_CANCELLED', '/orders', '', '', '{}'"
+        " FROM generate_series(1, 1500) AS i",
+        missing);
+    tx.ExecOnce(
+        "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, value,"
+        "                    published_at)"
+        " SELECT $1, i, i, 'ORDER_CANCELLED', '/orders', '', '', '{}', now() - interval '2 days'"
+        " FROM generate_series(1, 2500) AS i",
+        topic_);
+  });
+  const OutboxRelay relay(Brokers(), db_);
+  EXPECT_TRUE(Eventually([&] {
+    return Read(
+        db_, [](Tx& tx) { return tx.Run("SELECT count(*) = 1500 FROM outbox")[0][0].as<bool>(); });
+  }));
+  EXPECT_EQ(Unpublished(), 1500);
+}
+
+TEST_F(RelayTest, AnEventThatIsTooLargeHoldsBackItsKeyAlone) {
+  Event large = Cancelled(topic_, 1, 1);
+  large.value = std::string(2'000'000, 'x');
+  InTransaction(db_, [&](Tx& tx) {
+    Announce(tx, Cancelled(topic_, 1, 0));
+    Announce(tx, large);
+    Announce(tx, Cancelled(topic_, 1, 2));
+    Announce(tx, Cancelled(topic_, 2, 3));
+  });
+  RelayOptions quick;
+  quick.pause = std::chrono::milliseconds(500);
+  const OutboxRelay relay(Brokers(), db_, quick);
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 2; }));
+  // Others of its topic do not wait, at first and when it is tried again.
+  const auto begun = std::chrono::steady_clock::now();
+  for (int i = 4; i < 24; ++i) {
+    InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(topic_, 3, i)); });
+    EXPECT_TRUE(Eventually([&] { return Unpublished() == 2; }));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(15));
+  const auto told = FirstTold(ReadTopic(topic_, 22));
+  EXPECT_EQ(told.at("1"), std::vector{0}) << "the one behind it has passed";
+  EXPECT_EQ(told.at("3").size(), 20u);
+
+  const std::vector<RefusedEvent> refused = ListRefused(db_);
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused[0].event_id, large.id);
+  EXPECT_EQ(refused[0].key, "1");
+  EXPECT_THAT(refused[0].reason, ::testing::HasSubstr("too large"));
+  EXPECT_FALSE(DiscardRefused(db_, refused[0].id + 1)) << "it only waits";
+  EXPECT_TRUE(DiscardRefused(db_, refused[0].id));
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+  EXPECT_EQ(FirstTold(ReadTopic(topic_, 23)).at("1"), (std::vector{0, 2}));
+}
+
+// The brokers refuse a whole batch for one event of it, and the producer with it.
+TEST_F(RelayTest, AnEventThatTheBrokersFindTooLargeHoldsBackItsKeyAlone) {
+  const std::string narrow = UniqueName();
+  MakeTopic(narrow, 1, {{"max.message.bytes", "20000"}});
+  std::string noise;  // that does not compress
+  std::minstd_rand random;
+  while (noise.size() < 60'000) noise += static_cast<char>('a' + random() % 26);
+  Event large = Cancelled(narrow, 1, 1);
+  large.value = noise;
+  InTransaction(db_, [&](Tx& tx) {
+    Announce(tx, Cancelled(narrow, 1, 0));
+    Announce(tx, large);
+    Announce(tx, Cancelled(narrow, 1, 2));
+    for (int i = 3; i < 10; ++i) Announce(tx, Cancelled(narrow, i, i));
+  });
+  const OutboxRelay relay(Brokers(), db_);
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 2; }));
+  const auto told = FirstTold(ReadTopic(narrow, 8));
+  EXPECT_EQ(told.at("1"), std::vector{0}) << "the one behind it has passed";
+  EXPECT_EQ(told.size(), 8u);
+  const std::vector<RefusedEvent> refused = ListRefused(db_);
+  ASSERT_EQ(refused.size(), 1u);
+  EXPECT_EQ(refused[0].event_id, large.id);
+}
+
+TEST_F(RelayTest, WhatWasCommittedBeforeTheStopIsPublishedByIt) {
+  RelayOptions sleepy;
+  sleepy.poll = std::chrono::minutes(10);
+  {
+    const OutboxRelay relay(Brokers(), db_, sleepy);
+    ASSERT_TRUE(Eventually([&] {
+      return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
+    }));
+    AnnounceMany(20);
+  }
+  EXPECT_EQ(Unpublished(), 0);
+  EXPECT_TRUE(Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty())
+      << "the next relay has to wait for the lease";
+}
+
+// On a cluster that can be told to lose leaders. Of five keys on three partitions some are on each.
+class LeaderlessTest : public RelayTest {
+ protected:
+  LeaderlessTest() {
+    kafka_.MakeTopic(topic_, 3);
+    kafka_.MakeTopic(other_, 1);
+  }
+  KafkaSettings Mock() { return {.brokers = kafka_.addresses()}; }
+  std::vector<TopicRecord> ReadMock(size_t at_least) {
+    return ReadTopic(topic_, at_least, std::chrono::seconds(20), kafka_.addresses());
+  }
+  // How many of what AnnounceMany(count) publishes are on each partition.
+  std::vector<int> Spread(int count) {
+    AnnounceMany(count);
+    std::vector<int> spread(3);
+    const OutboxRelay relay(Mock(), db_);
+    EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+    for (const TopicRecord& record : ReadMock(static_cast<size_t>(count))) {
+      ++spread[static_cast<size_t>(record.partition)];
+    }
+    return spread;
+  }
+
+  testing::MockKafka kafka_;
+  const std::string other_ = UniqueName();
+};
+
+TEST_F(LeaderlessTest, APartitionWithoutALeaderHoldsBackItsKeysAlone) {
+  const std::vector<int> spread = Spread(50);
+  const int lost = spread[0] > 0 ? 0 : 1;
+  const int waiting = spread[static_cast<size_t>(lost)];
+  ASSERT_GT(waiting, 0);
+  ASSERT_LT(waiting, 50);
+  kafka_.TakeLeader(topic_, lost);
+  RelayOptions quick;
+  quick.pause = std::chrono::milliseconds(300);
+  quick.batch = 7;  // so that what waits fills more than one
+  const OutboxRelay relay(Mock(), db_, quick);
+  AnnounceMany(50);
+  InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(other_, 1, 1)); });
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == waiting; }));
+  kafka_.GiveLeader(topic_, lost);
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+  std::map<std::string, std::vector<int>> twice;  // both rounds have the same numbers
+  for (const auto& [key, numbers] : AllInOrder(50)) {
+    twice[key] = numbers;
+    twice[key].insert(twice[key].end(), numbers.begin(), numbers.end());
+  }
+  EXPECT_EQ(FirstTold(ReadMock(100)), twice);
+}
+
+TEST_F(LeaderlessTest, APartitionThatLosesItsLeaderUnderWayStopsNoOther) {
+  const std::vector<int> spread = Spread(50);
+  const int lost = spread[0] > 0 ? 0 : 1;
+  const OutboxRelay relay(Mock(), db_);
+  // Nothing is acknowledged any more, so that the events are on their way.
+  kafka_.Down();
+  AnnounceMany(50);
+  ASSERT_TRUE(Eventually([&] {
+    return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
+  }));
+  kafka_.TakeLeader(topic_, lost);
+  kafka_.Up();
+  EXPECT_TRUE(Eventually([&] { return Unpublished() == spread[static_cast<size_t>(lost)]; }));
 }
 
 }  // namespace

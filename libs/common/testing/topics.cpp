@@ -12,10 +12,9 @@ namespace {
 
 using Client = std::unique_ptr<rd_kafka_t, decltype(&rd_kafka_destroy)>;
 
-Client Connect(rd_kafka_type_t type) {
+Client Connect(rd_kafka_type_t type, const std::string& brokers) {
   char error[256];
   rd_kafka_conf_t* conf = rd_kafka_conf_new();
-  const std::string brokers = Server("KAFKA_BOOTSTRAP_SERVERS");
   const auto set = [&](const char* name, const char* value) {
     if (rd_kafka_conf_set(conf, name, value, error, sizeof error) != RD_KAFKA_CONF_OK) {
       throw std::runtime_error(error);
@@ -66,12 +65,16 @@ TopicRecord ToRecord(const rd_kafka_message_t& message) {
 
 }  // namespace
 
-void MakeTopic(const std::string& name, int partitions) {
-  const Client client = Connect(RD_KAFKA_PRODUCER);
+void MakeTopic(const std::string& name, int partitions,
+               const std::map<std::string, std::string>& settings) {
+  const Client client = Connect(RD_KAFKA_PRODUCER, Server("KAFKA_BOOTSTRAP_SERVERS"));
   char error[256];
   rd_kafka_NewTopic_t* topic =
       rd_kafka_NewTopic_new(name.c_str(), partitions, 1, error, sizeof error);
   if (topic == nullptr) throw std::runtime_error(error);
+  for (const auto& [setting, value] : settings) {
+    rd_kafka_NewTopic_set_config(topic, setting.c_str(), value.c_str());
+  }
   rd_kafka_queue_t* queue = rd_kafka_queue_new(client.get());
   rd_kafka_CreateTopics(client.get(), &topic, 1, nullptr, queue);
   rd_kafka_NewTopic_destroy(topic);
@@ -117,9 +120,10 @@ void DeleteRecords(const std::string& name, int partition, int64_t offset) {
 }
 
 std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
-                                   std::chrono::milliseconds limit) {
+                                   std::chrono::milliseconds limit, const std::string& brokers) {
   const auto give_up = std::chrono::steady_clock::now() + limit;
-  const Client client = Connect(RD_KAFKA_CONSUMER);
+  const Client client =
+      Connect(RD_KAFKA_CONSUMER, brokers.empty() ? Server("KAFKA_BOOTSTRAP_SERVERS") : brokers);
   rd_kafka_poll_set_consumer(client.get());
   const int partitions = PartitionsWithLeaders(client.get(), name);
   rd_kafka_topic_partition_list_t* all = rd_kafka_topic_partition_list_new(partitions);

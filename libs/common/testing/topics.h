@@ -9,7 +9,9 @@
 namespace shop::testing {
 
 // Makes a topic and waits until its partitions have leaders. One that exists is left as it is.
-void MakeTopic(const std::string& name, int partitions);
+// `settings` are Kafka's, such as max.message.bytes.
+void MakeTopic(const std::string& name, int partitions,
+               const std::map<std::string, std::string>& settings = {});
 
 struct TopicRecord {
   int partition = 0;
@@ -22,8 +24,10 @@ struct TopicRecord {
 void DeleteRecords(const std::string& name, int partition, int64_t offset);
 
 // What a topic holds, from its beginning, in the order of each partition: returns as soon as there
-// are `at_least` records, or what there is once the limit has passed.
+// are `at_least` records, or what there is once the limit has passed. Of the servers' brokers
+// unless others are named.
 std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
-                                   std::chrono::milliseconds limit = std::chrono::seconds(20));
+                                   std::chrono::milliseconds limit = std::chrono::seconds(20),
+                                   const std::string& brokers = "");
 
 }  // namespace shop::testing
