@@ -100,7 +100,9 @@ Connection Connect(const Settings& settings) {
 
 Settings Settings::Read(Env& env) {
   Settings settings;
-  if (!ParseUrl(env.Text("REDIS_URL", "redis://127.0.0.1:6379"), &settings)) {
+  // May have a password in it.
+  const std::string url = env.Secret("REDIS_URL").value_or("redis://127.0.0.1:6379");
+  if (!ParseUrl(url, &settings)) {
     env.Wrong("REDIS_URL", "is not redis://[:password@]host[:port][/database]");
   }
   return settings;

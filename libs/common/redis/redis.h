@@ -27,7 +27,7 @@ struct Settings {
   std::string password = {};
   int database = 0;
 
-  // REDIS_URL: redis://[:password@]host[:port][/database]
+  // REDIS_URL(_FILE): redis://[:password@]host[:port][/database]
   static Settings Read(Env& env);
 };
 

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <atomic>
+#include <fstream>
 
 #include "common/testing/servers.h"
 #include "common/testing/wire.h"
@@ -17,7 +18,9 @@ using testing::Eventually;
 using testing::UniqueName;
 
 Settings Server() {
-  Env env([](const std::string& name) { return std::optional(testing::Server(name)); });
+  Env env([](const std::string& name) {
+    return name == "REDIS_URL" ? std::optional(testing::Server(name)) : std::nullopt;
+  });
   return Settings::Read(env);
 }
 
@@ -35,6 +38,20 @@ class RedisTest : public ::testing::Test {
   testing::Wire wire_{Server().port};
   Client direct_{Server()};
 };
+
+TEST(RedisSettings, AUrlWithAPasswordMayComeFromAFile) {
+  const std::string path = ::testing::TempDir() + "/" + UniqueName();
+  std::ofstream(path) << "redis://:secret@cache:6380/2\n";
+  Env env([&](const std::string& name) {
+    return name == "REDIS_URL_FILE" ? std::optional(path) : std::nullopt;
+  });
+  const Settings settings = Settings::Read(env);
+  EXPECT_THAT(env.problems(), ::testing::IsEmpty());
+  EXPECT_EQ(settings.host, "cache");
+  EXPECT_EQ(settings.port, 6380);
+  EXPECT_EQ(settings.password, "secret");
+  EXPECT_EQ(settings.database, 2);
+}
 
 TEST_F(RedisTest, ConnectionsThatBrokeWhileIdleAreReplaced) {
   const std::string key = UniqueName();
