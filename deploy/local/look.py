@@ -267,12 +267,12 @@ class Grpcurl:
         words = ["-plaintext", "-d", "@", address, "shop.auth.v1.AuthService/Login"]
         print(f"$ password=$(sed -n 's/^SUPER_ADMIN_PASSWORD=//p' {shlex.quote(str(self.settings.path))})\n"
               f"$ token=$(grpcurl {shlex.join(words)} <<<'{{\"email\": \"{email}\", \"password\": \"'\"$password\"'\"}}' |"
-              " jq -r .accessToken)", flush=True)
+              " jq -r .access_token)", flush=True)
         login = json.dumps({"email": email, "password": self.settings.require("SUPER_ADMIN_PASSWORD")})
         done = subprocess.run([self.program, *words], input=login, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise StackError(f"{email} cannot log in: {done.stderr}")
-        return json.loads(done.stdout)["accessToken"]
+        return json.loads(done.stdout)["access_token"]
 
     def call(self, name):
         """One method, with a token when it needs one; the first of them shows how to get it."""
