@@ -166,9 +166,6 @@ def status(settings):
 
 def logs(settings, name, follow):
     words = ["logs", "--tail", "20" if name == "all" or follow else "100"]
-    # What reads a pipe gets the lines as they were written.
-    if not sys.stdout.isatty():
-        words = ["--ansi", "never", *words, "--no-color", "--no-log-prefix"]
     if follow:
         words.append("--follow")
     if name != "all":
@@ -176,7 +173,15 @@ def logs(settings, name, follow):
         if name not in known:
             raise StackError(f"no program {name}; there are: {', '.join(known)}")
         words += ["--no-log-prefix", name]
-    sys.exit(compose(settings, *words).returncode)
+    if sys.stdout.isatty():
+        sys.exit(compose(settings, *words).returncode)
+    # What reads a pipe gets the lines as they were written. Compose begins each by erasing one, whatever it is told.
+    command, environment = compose_call(settings, [*words, "--no-color", "--no-log-prefix"])
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as reader:
+        for line in reader.stdout:
+            sys.stdout.buffer.write(line.removeprefix(b"\x1b[2K"))
+            sys.stdout.buffer.flush()
+    sys.exit(reader.returncode)
 
 
 def psql(settings, service, sql, quiet=False):

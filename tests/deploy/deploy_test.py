@@ -122,20 +122,23 @@ class Seeding(unittest.TestCase):
 
 
 class TheLogsOfContainers(unittest.TestCase):
-    def words(self, terminal):
-        with mock.patch.object(containers, "compose") as compose, \
-                mock.patch.object(containers.sys.stdout, "isatty", return_value=terminal):
-            compose.return_value.returncode = 0
-            with self.assertRaises(SystemExit):
-                containers.logs(Settings({}), "all", False)
-        return compose.call_args.args
-
     def test_come_through_a_pipe_as_they_were_written(self):
-        self.assertIn("--no-log-prefix", self.words(terminal=False))
-        self.assertIn("never", self.words(terminal=False))
+        written = b'{"level":"info"}\n\n  indented\n'
+        compose = ["printf", "%b", r"\x1b[2K" + r'{"level":"info"}\n\x1b[2K\n\x1b[2K  indented\n']
+        pipe = mock.Mock(buffer=io.BytesIO(), isatty=lambda: False)
+        with mock.patch.object(containers, "compose_call", return_value=(compose, os.environ)) as call, \
+                mock.patch.object(containers.sys, "stdout", pipe), self.assertRaises(SystemExit) as end:
+            containers.logs(Settings({}), "all", False)
+        self.assertEqual(0, end.exception.code)
+        self.assertEqual(written, pipe.buffer.getvalue())
+        self.assertIn("--no-log-prefix", call.call_args.args[1])
 
     def test_name_the_container_on_a_terminal(self):
-        self.assertNotIn("--no-log-prefix", self.words(terminal=True))
+        with mock.patch.object(containers, "compose") as compose, \
+                mock.patch.object(containers.sys.stdout, "isatty", return_value=True):
+            compose.return_value.returncode = 0
+            self.assertRaises(SystemExit, containers.logs, Settings({}), "all", False)
+        self.assertNotIn("--no-log-prefix", compose.call_args.args)
 
 
 class Installing(InFolder):

@@ -204,7 +204,7 @@ def check_logs():
     lines = stack("logs", "auth").splitlines()
     assert any('"ready"' in line for line in lines), lines
     for line in lines:
-        assert json.loads(line)["service"] == "auth", line
+        assert json.loads(line)["process"] == "auth", line
     assert "\x1b" not in stack("logs")
 
 
