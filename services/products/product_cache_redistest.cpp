@@ -55,7 +55,9 @@ class ProductCacheTest : public ::testing::Test {
   }
 
   static redis::Settings Server() {
-    Env env([](const std::string& name) { return std::optional(testing::Server(name)); });
+    Env env([](const std::string& name) {
+      return name == "REDIS_URL" ? std::optional(testing::Server(name)) : std::nullopt;
+    });
     return redis::Settings::Read(env);
   }
   redis::Settings ThroughWire() const {

@@ -39,20 +39,6 @@ class RedisTest : public ::testing::Test {
   Client direct_{Server()};
 };
 
-TEST(RedisSettings, AUrlWithAPasswordMayComeFromAFile) {
-  const std::string path = ::testing::TempDir() + "/" + UniqueName();
-  std::ofstream(path) << "redis://:secret@cache:6380/2\n";
-  Env env([&](const std::string& name) {
-    return name == "REDIS_URL_FILE" ? std::optional(path) : std::nullopt;
-  });
-  const Settings settings = Settings::Read(env);
-  EXPECT_THAT(env.problems(), ::testing::IsEmpty());
-  EXPECT_EQ(settings.host, "cache");
-  EXPECT_EQ(settings.port, 6380);
-  EXPECT_EQ(settings.password, "secret");
-  EXPECT_EQ(settings.database, 2);
-}
-
 TEST_F(RedisTest, ConnectionsThatBrokeWhileIdleAreReplaced) {
   const std::string key = UniqueName();
   Client client(ThroughWire());
@@ -133,7 +119,9 @@ TEST_F(RedisTest, AQuietConnectionIsKept) {
 
 TEST(RedisSettings, AUrlMayNamePasswordPortAndDatabase) {
   const auto read = [](const std::string& url, size_t problems) {
-    Env env([&](const std::string&) { return std::optional(url); });
+    Env env([&](const std::string& name) {
+      return name == "REDIS_URL" ? std::optional(url) : std::nullopt;
+    });
     const Settings settings = Settings::Read(env);
     EXPECT_EQ(env.problems().size(), problems) << url;
     return settings;
@@ -148,6 +136,20 @@ TEST(RedisSettings, AUrlMayNamePasswordPortAndDatabase) {
                           "redis://cache:x", "redis://cache/x", "redis://user@cache"}) {
     read(url, 1);
   }
+}
+
+TEST(RedisSettings, AUrlWithAPasswordMayComeFromAFile) {
+  const std::string path = ::testing::TempDir() + "/" + UniqueName();
+  std::ofstream(path) << "redis://:secret@cache:6380/2\n";
+  Env env([&](const std::string& name) {
+    return name == "REDIS_URL_FILE" ? std::optional(path) : std::nullopt;
+  });
+  const Settings settings = Settings::Read(env);
+  EXPECT_THAT(env.problems(), ::testing::IsEmpty());
+  EXPECT_EQ(settings.host, "cache");
+  EXPECT_EQ(settings.port, 6380);
+  EXPECT_EQ(settings.password, "secret");
+  EXPECT_EQ(settings.database, 2);
 }
 
 }  // namespace
