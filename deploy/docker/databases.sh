@@ -10,7 +10,7 @@ if [ -r $secrets/postgres_admin_password ]; then
   PGPASSWORD=$(cat $secrets/postgres_admin_password)
   export PGPASSWORD
 fi
-for file in $secrets/*_postgres_password; do
+for file in "$secrets"/*_postgres_password; do
   [ -r "$file" ] || continue
   name=$(basename "$file" | tr '[:lower:]' '[:upper:]')
   export "$name=$(cat "$file")"
