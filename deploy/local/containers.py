@@ -175,11 +175,11 @@ def logs(settings, name, follow):
         words += ["--no-log-prefix", name]
     if sys.stdout.isatty():
         sys.exit(compose(settings, *words).returncode)
-    # What reads a pipe gets the lines as they were written. Compose begins each by erasing one, whatever it is told.
+    # What reads a pipe gets the lines as they were written. Compose erases a line before each, whatever it is told.
     command, environment = compose_call(settings, [*words, "--no-color", "--no-log-prefix"])
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as reader:
         for line in reader.stdout:
-            sys.stdout.buffer.write(line.removeprefix(b"\x1b[2K"))
+            sys.stdout.buffer.write(line.replace(b"\x1b[2K", b""))
             sys.stdout.buffer.flush()
     sys.exit(reader.returncode)
 
