@@ -1,6 +1,9 @@
 #include "orders/order.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <stdexcept>
 #include <unordered_map>
 #include <utility>
 
@@ -12,7 +15,62 @@ namespace {
 constexpr int64_t kMaxQuantity = 1000;
 constexpr int64_t kMaxTotal = 1'000'000'000'000'000;  // ten million million, exact in a JSON number
 
+// An order number is a number of 40 bits: the id, mixed by steps that can each be undone.
+constexpr int kNumberDigits = 8;
+constexpr int kHalf = 20;
+constexpr uint64_t kNumberMask = (uint64_t{1} << 2 * kHalf) - 1;
+constexpr uint64_t kFactors[] = {0x9E3779B97F, 0xC2B2AE3D27};  // odd
+constexpr std::string_view kNumberAlphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+// What undoes a multiplication by an odd number modulo 2^40: each round doubles the right bits.
+constexpr uint64_t Inverse(uint64_t factor) {
+  uint64_t inverse = factor;
+  for (int round = 0; round < 6; ++round) inverse *= 2 - factor * inverse;
+  return inverse & kNumberMask;
+}
+static_assert((kFactors[0] * Inverse(kFactors[0]) & kNumberMask) == 1);
+static_assert((kFactors[1] * Inverse(kFactors[1]) & kNumberMask) == 1);
+
+std::string Amount(int64_t minor_units) {
+  return fmt::format("{}.{:02}", minor_units / 100, minor_units % 100);
+}
+
 }  // namespace
+
+std::string OrderNumber(int64_t id) {
+  uint64_t mixed = static_cast<uint64_t>(id);
+  if (mixed > kNumberMask) throw std::out_of_range("no number for order " + std::to_string(id));
+  for (const uint64_t factor : kFactors) {
+    mixed = mixed * factor & kNumberMask;
+    mixed ^= mixed >> kHalf;
+  }
+  std::string number;
+  for (int digit = kNumberDigits - 1; digit >= 0; --digit) {
+    number += kNumberAlphabet[mixed >> 5 * digit & 31];
+    if (digit == kNumberDigits / 2) number += '-';
+  }
+  return number;
+}
+
+std::optional<int64_t> OrderOfNumber(std::string_view number) {
+  uint64_t mixed = 0;
+  int digits = 0;
+  for (char c : number) {
+    if (c == '-' || c == ' ') continue;
+    if (c >= 'a' && c <= 'z') c = static_cast<char>(c - 'a' + 'A');
+    if (c == 'O') c = '0';
+    if (c == 'I' || c == 'L') c = '1';
+    const size_t digit = kNumberAlphabet.find(c);
+    if (digit == std::string_view::npos || ++digits > kNumberDigits) return std::nullopt;
+    mixed = mixed << 5 | digit;
+  }
+  if (digits != kNumberDigits) return std::nullopt;
+  for (const uint64_t factor : {kFactors[1], kFactors[0]}) {
+    mixed ^= mixed >> kHalf;
+    mixed = mixed * Inverse(factor) & kNumberMask;
+  }
+  return static_cast<int64_t>(mixed);
+}
 
 v1::OrderStatus StatusOf(const Facts& facts) {
   if (facts.progress != v1::ORDER_STATUS_UNSPECIFIED) return facts.progress;
@@ -25,6 +83,10 @@ v1::OrderStatus StatusOf(const Facts& facts) {
       return v1::ORDER_STATUS_CANCELLED;
   }
   return v1::ORDER_STATUS_UNSPECIFIED;
+}
+
+bool IsRejected(const Facts& facts) {
+  return facts.stock == StockFact::kRejected && facts.progress == v1::ORDER_STATUS_UNSPECIFIED;
 }
 
 Result<void> Move(Facts* facts, v1::OrderStatus next) {
@@ -113,6 +175,16 @@ Result<PricedLines> Price(const std::vector<Line>& lines,
   }
   if (!unknown.details.empty()) return unknown;
   return priced;
+}
+
+Result<void> CheckTotal(int64_t expected_total, int64_t total_price) {
+  if (expected_total == total_price) return kDone;
+  const std::string expected = Amount(expected_total);
+  const std::string now = Amount(total_price);
+  return Refusal{.code = Code::kFailedPrecondition,
+                 .message = "the total is " + now + " now, not " + expected,
+                 .details = {{"expectedTotal", expected}, {"totalPrice", now}},
+                 .reason = "TOTAL_CHANGED"};
 }
 
 }  // namespace shop::orders

@@ -10,7 +10,9 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/core/result.h"
@@ -31,6 +33,18 @@ v1::OrderStatus StatusOf(const Facts& facts);
 
 // Moves the order by hand. FAILED_PRECONDITION when there is no such move from where it stands.
 Result<void> Move(Facts* facts, v1::OrderStatus next);
+
+// Whether the order ended because stock rejected it, and not by hand.
+bool IsRejected(const Facts& facts);
+
+// The number that people read to each other, "7K3M-9QXD": the id in disguise, so that no two orders
+// share one and nothing has to be kept. Eight digits of Crockford's base 32, which has no letters
+// that look like digits. Never to be changed: numbers are on paper.
+// https://www.crockford.com/base32.html
+std::string OrderNumber(int64_t id);
+// The id that a number stands for, in either case, with or without its hyphen, O read as 0, I and L
+// as 1. Nothing for what is no number.
+std::optional<int64_t> OrderOfNumber(std::string_view number);
 
 // "PENDING" and so on.
 std::string StatusText(v1::OrderStatus status);
@@ -59,5 +73,9 @@ struct PricedLines {
 };
 Result<PricedLines> Price(const std::vector<Line>& lines,
                           const google::protobuf::RepeatedPtrField<products::v1::Quote>& quotes);
+
+// FAILED_PRECONDITION with the reason TOTAL_CHANGED and both totals when the customer was shown
+// another total than the one of this moment.
+Result<void> CheckTotal(int64_t expected_total, int64_t total_price);
 
 }  // namespace shop::orders

@@ -4,11 +4,12 @@
 #include <stdexcept>
 #include <vector>
 
-#include "shop/cart/v1/cart.pb.h"
 #include "shop/events/v1/stock.pb.h"
 
 namespace shop::orders {
 namespace {
+
+constexpr std::chrono::seconds kCartLimit{5};
 
 template <typename News>
 News About(const Standing& order) {
@@ -16,12 +17,16 @@ News About(const Standing& order) {
   news.set_order_id(order.id);
   news.set_order_uuid(order.uuid);
   news.set_user_id(order.user_id);
+  news.set_order_number(OrderNumber(order.id));
   return news;
 }
 
 events::v1::OrderCancelled Cancelled(const Standing& order) {
   auto event = About<events::v1::OrderCancelled>(order);
   event.set_reason(order.reason);
+  event.set_cause(IsRejected(order.facts) ? events::v1::CANCEL_CAUSE_OUT_OF_STOCK
+                                          : events::v1::CANCEL_CAUSE_BY_HAND);
+  event.set_from_cart(order.from_cart);
   return event;
 }
 
@@ -79,6 +84,7 @@ events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int6
   event.set_payment_method(order.payment_method());
   if (order.has_shipping_address()) *event.mutable_shipping_address() = order.shipping_address();
   if (cart_version) event.set_cart_version(*cart_version);
+  event.set_order_number(order.number());
   return event;
 }
 
@@ -108,22 +114,33 @@ kafka::Handlers EventHandlers() {
 }
 
 kafka::Handlers CartHandlers(const rpc::Channel& cart) {
-  static constexpr std::chrono::seconds kEmptyLimit{5};
-  const rpc::Remote<cart::v1::EmptyOrderedCartRequest, cart::v1::EmptyOrderedCartResponse> empty(
-      cart, "shop.cart.v1.CartService", "EmptyOrderedCart");
+  // What is asked of cart follows from the event alone; the transaction only remembers that it was
+  // done.
+  const OrderedCarts carts(cart);
   return kafka::Handlers()
-      .On<events::v1::OrderCreated>([empty](postgres::Tx&, const events::v1::OrderCreated& order,
+      .On<events::v1::OrderCreated>([carts](postgres::Tx& tx, const events::v1::OrderCreated& order,
                                             const kafka::Event& envelope) -> Result<void> {
         if (!order.has_cart_version()) return kDone;
-        cart::v1::EmptyOrderedCartRequest request;
-        request.set_user_id(order.user_id());
-        request.set_version(order.cart_version());
-        const auto emptied = empty(rpc::BackgroundCall(envelope.trace, kEmptyLimit), request);
-        if (!emptied) return emptied.refusal();
+        Result<void> taken =
+            carts.TakeOut(rpc::BackgroundCall(envelope.trace, kCartLimit), order.user_id(),
+                          order.cart_version(), order.order_uuid(), order.items());
+        if (!taken) return taken;
+        SettleCart(tx, {order.order_id()});
+        return kDone;
+      })
+      .On<events::v1::OrderCancelled>([carts](postgres::Tx& tx,
+                                              const events::v1::OrderCancelled& order,
+                                              const kafka::Event& envelope) -> Result<void> {
+        if (!order.from_cart() || order.cause() != events::v1::CANCEL_CAUSE_OUT_OF_STOCK) {
+          return kDone;
+        }
+        Result<void> put_back = carts.PutBack(rpc::BackgroundCall(envelope.trace, kCartLimit),
+                                              order.user_id(), order.order_uuid());
+        if (!put_back) return put_back;
+        SettleCart(tx, {order.order_id()});
         return kDone;
       })
       .Ignore("ORDER_CONFIRMED")
-      .Ignore("ORDER_CANCELLED")
       .Ignore("ORDER_SHIPPED")
       .Ignore("ORDER_DELIVERED");
 }

@@ -4,6 +4,7 @@
 #include "common/kafka/events.h"
 #include "common/rpc/client.h"
 #include "orders/order_store.h"
+#include "orders/ordered_carts.h"
 #include "shop/events/v1/orders.pb.h"
 
 namespace shop::orders {
@@ -20,8 +21,9 @@ kafka::Origin EventOrigin(const TraceContext& trace, const std::string& cause_id
 // stands: a repeat, or the other answer later, changes nothing.
 kafka::Handlers EventHandlers();
 
-// Topic `orders`, in a consumer group of its own: ORDER_CREATED of a cart empties that cart, if it
-// is still the version that was ordered. `cart` must outlive the handlers.
+// Topic `orders`, in a consumer group of its own: ORDER_CREATED of a cart takes what was ordered
+// out of that cart, ORDER_CANCELLED puts it back when it was stock that rejected the order. Both
+// are repeatable, as the cart remembers the order. `cart` must outlive the handlers.
 kafka::Handlers CartHandlers(const rpc::Channel& cart);
 
 }  // namespace shop::orders

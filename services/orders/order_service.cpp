@@ -2,6 +2,8 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
+
 #include "common/core/sha256.h"
 #include "orders/order_events.h"
 
@@ -10,11 +12,18 @@ namespace {
 
 using google::protobuf::util::TimeUtil;
 
-// What makes two requests the same: all of them but the key itself.
+// How often the cart is read anew while earlier orders of it are taken out.
+constexpr int kCartAttempts = 5;
+
+// What makes two requests the same: all of them, with the Idempotency-Key if they have one.
 std::string Fingerprint(const v1::CreateOrderRequest& request) {
-  v1::CreateOrderRequest content = request;
-  content.clear_idempotency_key();
-  return Sha256Hex(content.SerializeAsString());
+  return Sha256Hex(request.SerializeAsString());
+}
+
+// What makes two requests with one Idempotency-Key the same: all of them but the key itself.
+std::string ContentFingerprint(v1::CreateOrderRequest request) {
+  request.clear_idempotency_key();
+  return Fingerprint(request);
 }
 
 // Whose orders a caller may see: 0 is everybody's.
@@ -26,6 +35,32 @@ Refusal NoOrder(int64_t id) {
   return {Code::kNotFound, "there is no order " + std::to_string(id)};
 }
 
+CartState StateOf(const cart::v1::Cart& cart) {
+  return {cart.version(), cart.change_id()};
+}
+
+// Whether the order, which has the cart's version, stands for what the cart is now.
+bool Stands(const CartOrder& made, const CartState& cart) {
+  return made.cart.Is(cart) && made.order.status() != v1::ORDER_STATUS_CANCELLED;
+}
+
+// The order that was made of the cart, for the same request again; for another one a refusal that
+// names it.
+Result<v1::Order> OnlyForTheSame(const CartOrder& made, const std::string& fingerprint) {
+  if (made.request_fingerprint == fingerprint) return made.order;
+  return Refusal{.code = Code::kFailedPrecondition,
+                 .message = "the cart has been ordered, as order " + made.order.number(),
+                 .details = {{"orderId", std::to_string(made.order.id())},
+                             {"orderNumber", made.order.number()}},
+                 .reason = "CART_ORDERED"};
+}
+
+const CartOrder* OfVersion(const std::vector<CartOrder>& orders, int64_t cart_version) {
+  const auto found = std::ranges::find_if(
+      orders, [&](const CartOrder& order) { return order.cart.version == cart_version; });
+  return found == orders.end() ? nullptr : &*found;
+}
+
 }  // namespace
 
 OrderService::OrderService(postgres::Pool& db, const rpc::Channel& products,
@@ -34,6 +69,7 @@ OrderService::OrderService(postgres::Pool& db, const rpc::Channel& products,
     : db_(db),
       quote_(products, "shop.products.v1.ProductsService", "QuoteProducts"),
       get_cart_(cart, "shop.cart.v1.CartService", "GetCart"),
+      carts_(cart),
       currency_(std::move(currency)),
       committed_(std::move(committed)) {}
 
@@ -42,6 +78,8 @@ rpc::Service OrderService::Methods() {
       .On("CreateOrder", this, &OrderService::CreateOrder)
       .On("ListOrders", this, &OrderService::ListOrders)
       .On("GetOrder", this, &OrderService::GetOrder)
+      .On("GetOrderByNumber", this, &OrderService::GetOrderByNumber)
+      .On("GetOrderByUuid", this, &OrderService::GetOrderByUuid)
       .On("GetOrderStatus", this, &OrderService::GetOrderStatus)
       .On("UpdateOrderStatus", this, &OrderService::UpdateOrderStatus);
 }
@@ -50,7 +88,7 @@ rpc::Service OrderService::Methods() {
 Result<v1::Order> OrderService::CreateOrder(const Call& call,
                                             const v1::CreateOrderRequest& request) {
   const std::string& key = request.idempotency_key();
-  const std::string fingerprint = key.empty() ? std::string() : Fingerprint(request);
+  const std::string fingerprint = key.empty() ? std::string() : ContentFingerprint(request);
   if (!key.empty()) {
     Result<v1::Order> earlier =
         postgres::Read(db_, [&](postgres::Tx& tx) { return Replay(tx, call, key, fingerprint); });
@@ -60,8 +98,13 @@ Result<v1::Order> OrderService::CreateOrder(const Call& call,
   // Other services are asked outside the transaction.
   const Result<Wanted> wanted = WhatIsWanted(call, request);
   if (!wanted) return wanted.refusal();
+  if (wanted->made) return *wanted->made;
   Result<PricedLines> lines = PriceNow(call, wanted->lines);
   if (!lines) return lines.refusal();
+  if (request.has_expected_total()) {
+    const Result<void> same = CheckTotal(request.expected_total(), lines->total_price);
+    if (!same) return same.refusal();
+  }
 
   NewOrder order{.user_id = call.caller.user_id,
                  .lines = *std::move(lines),
@@ -71,7 +114,12 @@ Result<v1::Order> OrderService::CreateOrder(const Call& call,
                                        : request.payment_method(),
                  .payment_token = request.payment_token(),
                  .shipping_address = std::nullopt,
-                 .cart_version = wanted->cart_version};
+                 .cart = wanted->cart};
+  std::optional<int64_t> cart_version;
+  if (order.cart) {
+    order.request_fingerprint = Fingerprint(request);
+    cart_version = order.cart->version;
+  }
   if (request.has_shipping_address()) order.shipping_address = request.shipping_address();
 
   Result<v1::Order> placed =
@@ -81,16 +129,19 @@ Result<v1::Order> OrderService::CreateOrder(const Call& call,
           if (!claimed) return claimed.refusal();
           if (!*claimed) return Replay(tx, call, key, fingerprint);
         }
-        std::optional<v1::Order> inserted = Insert(tx, order);
+        const std::optional<v1::Order> inserted = Insert(tx, order);
         if (!inserted) {
-          // The button was pressed twice: this version of the cart has its order already.
-          inserted = FindByCart(tx, order.user_id, *order.cart_version);
-          if (!inserted) return Refusal{Code::kAborted, "the cart is being ordered, try again"};
-        } else {
-          kafka::Announce(tx, OrderCreated(*inserted, order.cart_version), EventOrigin(call.trace));
+          // The button was pressed twice at once: somebody has just ordered this cart.
+          const auto orders = FindCartOrders(tx, order.user_id, order.cart->version);
+          const CartOrder* made = OfVersion(orders, order.cart->version);
+          if (made == nullptr || !Stands(*made, *order.cart)) {
+            return Refusal{Code::kAborted, "the cart is being ordered, try again"};
+          }
+          return OnlyForTheSame(*made, order.request_fingerprint);
         }
+        kafka::Announce(tx, OrderCreated(*inserted, cart_version), EventOrigin(call.trace));
         if (!key.empty()) SettleKey(tx, order.user_id, key, inserted->id());
-        return *std::move(inserted);
+        return *inserted;
       });
   if (placed) committed_();
   return placed;
@@ -111,29 +162,91 @@ Result<v1::Order> OrderService::Replay(postgres::Tx& tx, const Call& call, const
   return *std::move(order);
 }
 
-Result<OrderService::Wanted> OrderService::WhatIsWanted(
-    const Call& call, const v1::CreateOrderRequest& request) const {
+Result<OrderService::Wanted> OrderService::WhatIsWanted(const Call& call,
+                                                        const v1::CreateOrderRequest& request) {
   if (!request.from_cart()) {
     Result<std::vector<Line>> lines = MergeLines(request.items());
     if (!lines) return lines.refusal();
-    return Wanted{*std::move(lines), std::nullopt};
+    return Wanted{*std::move(lines)};
   }
   if (!request.items().empty()) {
     return InvalidField("fromCart", "cannot be true when items are sent");
   }
+  return WhatTheCartHolds(call, request);
+}
+
+// What the cart holds beside what earlier orders have bought of it: those are taken out here where
+// their events have not been handled yet.
+Result<OrderService::Wanted> OrderService::WhatTheCartHolds(const Call& call,
+                                                            const v1::CreateOrderRequest& request) {
+  for (int attempt = 0; attempt < kCartAttempts; ++attempt) {
+    const Result<cart::v1::Cart> cart = ReadCart(call);
+    if (!cart) return cart.refusal();
+    const CartState state = StateOf(*cart);
+    std::vector<CartOrder> orders = postgres::Read(db_, [&](postgres::Tx& tx) {
+      return FindCartOrders(tx, call.caller.user_id, state.version);
+    });
+    const CartOrder* made = OfVersion(orders, state.version);
+    if (made != nullptr && Stands(*made, state)) {
+      // Once its lines are out, the cart is in another state: either it was read before that, or
+      // it was restored from a backup.
+      bool restored = false;
+      if (made->settled) {
+        const Result<cart::v1::Cart> again = ReadCart(call);
+        if (!again) return again.refusal();
+        restored = StateOf(*again).Is(state);
+      }
+      if (!restored) {
+        Result<v1::Order> earlier = OnlyForTheSame(*made, Fingerprint(request));
+        if (!earlier) return earlier.refusal();
+        return Wanted{.lines = {}, .made = *std::move(earlier)};
+      }
+    }
+    const std::optional<int64_t> over =
+        made != nullptr && made->settled ? std::optional(made->order.id()) : std::nullopt;
+    std::erase_if(orders, [](const CartOrder& order) { return order.settled; });
+    if (!orders.empty()) {
+      SettleCarts(call, orders);
+      continue;
+    }
+    if (cart->items().empty()) {
+      return Refusal{.code = Code::kFailedPrecondition,
+                     .message = "the cart is empty",
+                     .reason = "CART_EMPTY"};
+    }
+    // A cancelled order, or one of the time before a backup was restored: it no longer stands for
+    // this cart.
+    if (over) {
+      postgres::InTransaction(db_, [&](postgres::Tx& tx) { ReleaseCart(tx, *over); });
+    }
+    Wanted wanted{.lines = {}, .cart = state};
+    for (const cart::v1::CartItem& item : cart->items()) {
+      wanted.lines.push_back({item.product_id(), item.quantity()});
+    }
+    return wanted;
+  }
+  throw Unavailable("the cart kept changing");
+}
+
+Result<cart::v1::Cart> OrderService::ReadCart(const Call& call) const {
   cart::v1::GetCartRequest whose;
   whose.set_user_id(call.caller.user_id);
-  const Result<cart::v1::Cart> cart = get_cart_(call, whose);
-  if (!cart) return cart.refusal();
-  if (cart->items().empty()) {
-    return Refusal{
-        .code = Code::kFailedPrecondition, .message = "the cart is empty", .reason = "CART_EMPTY"};
+  return get_cart_(call, whose);
+}
+
+// Does for these orders what their events will do, so that nothing is bought twice while those
+// wait.
+void OrderService::SettleCarts(const Call& call, const std::vector<CartOrder>& orders) {
+  std::vector<int64_t> settled;
+  for (const auto& [order, cart, fingerprint, rejected, known] : orders) {
+    const Result<void> told =
+        rejected ? carts_.PutBack(call, order.user_id(), order.uuid())
+                 : carts_.TakeOut(call, order.user_id(), cart.version, order.uuid(), order.items());
+    // Our own request was wrong or cart is of another release; not the caller's fault.
+    if (!told) throw Unavailable("cart: " + told.refusal().message);
+    settled.push_back(order.id());
   }
-  Wanted wanted{{}, cart->version()};
-  for (const cart::v1::CartItem& item : cart->items()) {
-    wanted.lines.push_back({item.product_id(), item.quantity()});
-  }
-  return wanted;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) { SettleCart(tx, settled); });
 }
 
 Result<PricedLines> OrderService::PriceNow(const Call& call, const std::vector<Line>& lines) const {
@@ -170,6 +283,25 @@ Result<v1::Order> OrderService::GetOrder(const Call& call, const v1::GetOrderReq
   std::optional<v1::Order> order =
       postgres::Read(db_, [&](postgres::Tx& tx) { return Find(tx, request.id(), OwnerFor(call)); });
   if (!order) return NoOrder(request.id());
+  return *std::move(order);
+}
+
+Result<v1::Order> OrderService::GetOrderByNumber(const Call& call,
+                                                 const v1::GetOrderByNumberRequest& request) {
+  const std::optional<int64_t> id = OrderOfNumber(request.number());
+  std::optional<v1::Order> order;
+  if (id) {
+    order = postgres::Read(db_, [&](postgres::Tx& tx) { return Find(tx, *id, OwnerFor(call)); });
+  }
+  if (!order) return Refusal{Code::kNotFound, "there is no order " + request.number()};
+  return *std::move(order);
+}
+
+Result<v1::Order> OrderService::GetOrderByUuid(const Call& call,
+                                               const v1::GetOrderByUuidRequest& request) {
+  std::optional<v1::Order> order = postgres::Read(
+      db_, [&](postgres::Tx& tx) { return FindByUuid(tx, request.uuid(), OwnerFor(call)); });
+  if (!order) return Refusal{Code::kNotFound, "there is no order " + request.uuid()};
   return *std::move(order);
 }
 

@@ -9,6 +9,7 @@
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
 #include "orders/order_store.h"
+#include "orders/ordered_carts.h"
 #include "shop/cart/v1/cart.pb.h"
 #include "shop/orders/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -26,6 +27,8 @@ class OrderService {
   Result<v1::Order> CreateOrder(const Call& call, const v1::CreateOrderRequest& request);
   Result<v1::ListOrdersResponse> ListOrders(const Call& call, const v1::ListOrdersRequest& request);
   Result<v1::Order> GetOrder(const Call& call, const v1::GetOrderRequest& request);
+  Result<v1::Order> GetOrderByNumber(const Call& call, const v1::GetOrderByNumberRequest& request);
+  Result<v1::Order> GetOrderByUuid(const Call& call, const v1::GetOrderByUuidRequest& request);
   Result<v1::OrderState> GetOrderStatus(const Call& call, const v1::GetOrderStatusRequest& request);
   Result<v1::OrderState> UpdateOrderStatus(const Call& call,
                                            const v1::UpdateOrderStatusRequest& request);
@@ -33,9 +36,14 @@ class OrderService {
  private:
   struct Wanted {
     std::vector<Line> lines;
-    std::optional<int64_t> cart_version;
+    std::optional<CartState> cart = {};
+    // The order that an earlier one of the same requests has made of the cart.
+    std::optional<v1::Order> made = {};
   };
-  Result<Wanted> WhatIsWanted(const Call& call, const v1::CreateOrderRequest& request) const;
+  Result<Wanted> WhatIsWanted(const Call& call, const v1::CreateOrderRequest& request);
+  Result<Wanted> WhatTheCartHolds(const Call& call, const v1::CreateOrderRequest& request);
+  Result<cart::v1::Cart> ReadCart(const Call& call) const;
+  void SettleCarts(const Call& call, const std::vector<CartOrder>& orders);
   Result<PricedLines> PriceNow(const Call& call, const std::vector<Line>& lines) const;
   static Result<v1::Order> Replay(postgres::Tx& tx, const Call& call, const std::string& key,
                                   const std::string& fingerprint);
@@ -43,6 +51,7 @@ class OrderService {
   postgres::Pool& db_;
   rpc::Remote<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse> quote_;
   rpc::Remote<cart::v1::GetCartRequest, cart::v1::Cart> get_cart_;
+  OrderedCarts carts_;
   std::string currency_;
   std::function<void()> committed_;
 };

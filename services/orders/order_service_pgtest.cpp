@@ -6,12 +6,18 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "common/kafka/events.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/testing/database.h"
+#include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "orders/order_events.h"
 #include "orders_migrations.h"
@@ -22,6 +28,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
 
@@ -56,17 +63,126 @@ class FakeProducts {
   std::atomic<int> asked = 0;
 };
 
+// A cart that knows which orders it was told of, as cart does.
 class FakeCart {
  public:
   rpc::Service Methods() {
-    return rpc::Service("shop.cart.v1.CartService").On("GetCart", this, &FakeCart::GetCart);
+    return rpc::Service("shop.cart.v1.CartService")
+        .On("GetCart", this, &FakeCart::GetCart)
+        .On("EmptyOrderedCart", this, &FakeCart::EmptyOrderedCart)
+        .On("PutBackOrderedCart", this, &FakeCart::PutBackOrderedCart);
   }
+
+  void Put(int64_t product, int64_t quantity) {
+    const std::lock_guard lock(mutex_);
+    quantities_[product] += quantity;
+    Change();
+  }
+  std::map<int64_t, int64_t> quantities() const {
+    const std::lock_guard lock(mutex_);
+    return quantities_;
+  }
+  cart::v1::Cart Now() const {
+    const std::lock_guard lock(mutex_);
+    return Content();
+  }
+  // The next answer of GetCart is this one: it was on its way while the cart changed.
+  void AnswerOnce(const cart::v1::Cart& stale) {
+    const std::lock_guard lock(mutex_);
+    stale_ = stale;
+  }
+  // Back to an earlier day: content, version, and what was known then.
+  void Restore(const cart::v1::Cart& backup) {
+    const std::lock_guard lock(mutex_);
+    quantities_.clear();
+    for (const cart::v1::CartItem& item : backup.items()) {
+      quantities_[item.product_id()] = item.quantity();
+    }
+    version_ = backup.version();
+    change_id_ = backup.change_id();
+    taken_.clear();
+  }
+  // GetCart answers nobody until so many ask.
+  void AnswerTogether(int callers) { together_ = callers; }
+  void RefuseAll(bool refuse) { refuse_ = refuse; }
+  // Cart's first release: no change_id, and a cart is emptied at the ordered version or not at all.
+  void BeOfTheFirstRelease() { first_release_ = true; }
+
+ private:
   Result<cart::v1::Cart> GetCart(const Call&, const cart::v1::GetCartRequest& request) {
-    cart::v1::Cart cart = content;
+    std::unique_lock lock(mutex_);
+    if (together_ > 0) {
+      --together_;
+      asked_.notify_all();
+      asked_.wait_for(lock, std::chrono::seconds(20), [this] { return together_ == 0; });
+    }
+    cart::v1::Cart cart = stale_ ? *std::exchange(stale_, std::nullopt) : Content();
     cart.set_user_id(request.user_id());
     return cart;
   }
-  cart::v1::Cart content;
+  Result<cart::v1::EmptyOrderedCartResponse> EmptyOrderedCart(
+      const Call&, const cart::v1::EmptyOrderedCartRequest& request) {
+    const std::lock_guard lock(mutex_);
+    if (refuse_) return Refusal{Code::kFailedPrecondition, "not today"};
+    cart::v1::EmptyOrderedCartResponse response;
+    if (first_release_) {
+      response.set_emptied(request.version() == version_);
+      if (response.emptied()) quantities_.clear();
+      if (response.emptied()) Change();
+      return response;
+    }
+    response.set_settled(true);
+    if (taken_.contains(request.order_uuid())) return response;
+    response.set_emptied(true);
+    auto& taken = taken_[request.order_uuid()];
+    for (const cart::v1::OrderedItem& item : request.items()) {
+      const auto held = quantities_.find(item.product_id());
+      if (held == quantities_.end()) continue;
+      taken[item.product_id()] = std::min(held->second, item.quantity());
+      if ((held->second -= item.quantity()) <= 0) quantities_.erase(held);
+    }
+    Change();
+    return response;
+  }
+  Result<cart::v1::PutBackOrderedCartResponse> PutBackOrderedCart(
+      const Call&, const cart::v1::PutBackOrderedCartRequest& request) {
+    const std::lock_guard lock(mutex_);
+    if (refuse_) return Refusal{Code::kFailedPrecondition, "not today"};
+    for (const auto& [product, quantity] : taken_[request.order_uuid()]) {
+      quantities_[product] += quantity;
+    }
+    taken_[request.order_uuid()].clear();
+    Change();
+    return cart::v1::PutBackOrderedCartResponse();
+  }
+
+  void Change() {
+    ++version_;
+    change_id_ = "change " + std::to_string(++changes_);
+  }
+  cart::v1::Cart Content() const {
+    cart::v1::Cart cart;
+    cart.set_version(version_);
+    if (!first_release_) cart.set_change_id(change_id_);
+    for (const auto& [product, quantity] : quantities_) {
+      cart::v1::CartItem* item = cart.add_items();
+      item->set_product_id(product);
+      item->set_quantity(quantity);
+    }
+    return cart;
+  }
+
+  mutable std::mutex mutex_;
+  std::condition_variable asked_;
+  std::map<int64_t, int64_t> quantities_;
+  int64_t version_ = 0;
+  std::string change_id_;
+  int changes_ = 0;  // never goes back, as chance does not either
+  std::map<std::string, std::map<int64_t, int64_t>> taken_;  // by order
+  std::optional<cart::v1::Cart> stale_;
+  int together_ = 0;
+  bool refuse_ = false;
+  bool first_release_ = false;
 };
 
 class OrderServiceTest : public ::testing::Test {
@@ -85,6 +201,13 @@ class OrderServiceTest : public ::testing::Test {
     v1::OrderLine* line = request.add_items();
     line->set_product_id(product);
     line->set_quantity(quantity);
+    request.set_idempotency_key(std::move(key));
+    return request;
+  }
+
+  static v1::CreateOrderRequest OfTheCart(std::string key = "") {
+    v1::CreateOrderRequest request;
+    request.set_from_cart(true);
     request.set_idempotency_key(std::move(key));
     return request;
   }
@@ -136,6 +259,30 @@ class OrderServiceTest : public ::testing::Test {
   template <typename Message>
   Result<void> Hear(const v1::Order& order, const std::string& event_id) {
     return Deliver({Word<Message>(order, event_id)});
+  }
+
+  // Hands the cart consumer all that was announced, in the order of announcing.
+  Result<void> DeliverToCart(const std::string& group = "cart") {
+    std::vector<kafka::Event> events;
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+      for (const auto& row : tx.Run(
+               "SELECT topic, key, event_id, type, source, time, value FROM outbox ORDER BY id")) {
+        events.push_back({row[0].as<std::string>(), row[1].as<std::string>(),
+                          row[2].as<std::string>(), row[3].as<std::string>(),
+                          row[4].as<std::string>(), row[5].as<std::string>(), TraceContext::New(),
+                          row[6].as<std::string>()});
+      }
+    });
+    return kafka::Deliver(db_, CartHandlers(cart_), group, events);
+  }
+  // Whether a statement waits for a lock in this database.
+  bool SomebodyWaits() {
+    return postgres::Read(db_, [](postgres::Tx& tx) {
+      return tx.Run(
+                   "SELECT count(*) FROM pg_stat_activity "
+                   "WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]
+                 .as<int>() > 0;
+    });
   }
 
   testing::TestDatabase database_;
@@ -223,15 +370,32 @@ TEST_F(OrderServiceTest, ManyAtOnceWithOneKeyMakeOneOrder) {
   EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
 }
 
-TEST_F(OrderServiceTest, OneVersionOfACartMakesOneOrder) {
-  fake_cart_.content.set_version(4);
-  cart::v1::CartItem* item = fake_cart_.content.add_items();
-  item->set_product_id(2);
-  item->set_quantity(3);
-  v1::CreateOrderRequest request;
-  request.set_from_cart(true);
-  const Result<v1::Order> first = service_.CreateOrder(As(7), request);
-  const Result<v1::Order> second = service_.CreateOrder(As(7), request);
+TEST_F(OrderServiceTest, AKeyWithAnotherAddressIsRefused) {
+  v1::CreateOrderRequest request = Of(1, 2, "k1");
+  request.mutable_shipping_address()->set_city("Málaga");
+  ASSERT_TRUE(service_.CreateOrder(As(7), request));
+  request.mutable_shipping_address()->set_city("Cádiz");
+  const Result<v1::Order> other = service_.CreateOrder(As(7), request);
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.refusal().reason, "IDEMPOTENCY_KEY_REUSED");
+}
+
+TEST_F(OrderServiceTest, AnotherTotalThanExpectedPlacesNothing) {
+  v1::CreateOrderRequest request = Of(1, 2, "k1");
+  request.set_expected_total(3990);
+  const Result<v1::Order> refused = service_.CreateOrder(As(7), request);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.refusal().reason, "TOTAL_CHANGED");
+  EXPECT_THAT(Announced(), ElementsAre());
+  // The key is still free.
+  request.set_expected_total(3998);
+  EXPECT_TRUE(service_.CreateOrder(As(7), request));
+}
+
+TEST_F(OrderServiceTest, TheSameRequestForACartIsAnsweredWithItsOrder) {
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
   ASSERT_TRUE(first) << first.refusal().message;
   ASSERT_TRUE(second) << second.refusal().message;
   EXPECT_EQ(first->total_price(), 1500);
@@ -240,12 +404,257 @@ TEST_F(OrderServiceTest, OneVersionOfACartMakesOneOrder) {
   EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
 }
 
+TEST_F(OrderServiceTest, AnotherRequestForACartThatIsOrderedIsToldOfTheOrder) {
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart("k1"));
+  ASSERT_TRUE(first);
+  v1::CreateOrderRequest elsewhere = OfTheCart();
+  elsewhere.mutable_shipping_address()->set_city("Cádiz");
+  for (const v1::CreateOrderRequest& other : {elsewhere, OfTheCart("k2"), OfTheCart()}) {
+    const Result<v1::Order> second = service_.CreateOrder(As(7), other);
+    ASSERT_FALSE(second);
+    EXPECT_EQ(second.refusal().code, Code::kFailedPrecondition);
+    EXPECT_EQ(second.refusal().reason, "CART_ORDERED");
+    ASSERT_EQ(second.refusal().details.size(), 2u);
+    EXPECT_EQ(second.refusal().details[0].field, "orderId");
+    EXPECT_EQ(second.refusal().details[0].message, std::to_string(first->id()));
+    EXPECT_EQ(second.refusal().details[1].message, first->number());
+  }
+  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  // The key of the refused one is free.
+  EXPECT_TRUE(service_.CreateOrder(As(7), Of(1, 1, "k2")));
+}
+
+TEST_F(OrderServiceTest, OfTwoRequestsForOneCartAtOnceOneIsToldOfTheOthersOrder) {
+  fake_cart_.Put(2, 3);
+  fake_cart_.AnswerTogether(2);
+  std::vector<std::optional<Result<v1::Order>>> answers(2);
+  std::vector<std::thread> clients;
+  for (size_t i = 0; i < 2; ++i) {
+    clients.emplace_back([&, i] {
+      v1::CreateOrderRequest request = OfTheCart("k" + std::to_string(i));
+      request.mutable_shipping_address()->set_city(i == 0 ? "Málaga" : "Cádiz");
+      answers[i] = service_.CreateOrder(As(7), request);
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  const size_t placed = *answers[0] ? 0 : 1;
+  ASSERT_TRUE(*answers[placed]);
+  ASSERT_FALSE(*answers[1 - placed]);
+  EXPECT_EQ(answers[1 - placed]->refusal().reason, "CART_ORDERED");
+  EXPECT_EQ((*answers[placed])->shipping_address().city(), placed == 0 ? "Málaga" : "Cádiz");
+  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+}
+
+TEST_F(OrderServiceTest, TheSameRequestForACartAtOnceMakesOneOrder) {
+  fake_cart_.Put(2, 3);
+  fake_cart_.AnswerTogether(2);
+  std::vector<int64_t> ids(2);
+  std::vector<std::thread> clients;
+  for (int64_t& id : ids) {
+    clients.emplace_back([&] {
+      const Result<v1::Order> order = service_.CreateOrder(As(7), OfTheCart());
+      if (order) id = order->id();
+    });
+  }
+  for (std::thread& client : clients) client.join();
+  EXPECT_GT(ids[0], 0);
+  EXPECT_EQ(ids[0], ids[1]);
+}
+
+TEST_F(OrderServiceTest, WhatAnEarlierOrderBoughtIsNotBoughtAgainWhileItsEventWaits) {
+  fake_cart_.Put(1, 1);
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(first);
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(second) << second.refusal().message;
+  ASSERT_EQ(second->items_size(), 1);
+  EXPECT_EQ(second->items(0).product_id(), 2);
+  fake_cart_.Put(1, 5);
+  ASSERT_TRUE(DeliverToCart());
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(1, 5)));
+}
+
+TEST_F(OrderServiceTest, WhatWasReadBeforeTheCartWasEmptiedMakesNoSecondOrder) {
+  fake_cart_.Put(2, 3);
+  const cart::v1::Cart before = fake_cart_.Now();
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(DeliverToCart());
+  fake_cart_.AnswerOnce(before);
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(second) << second.refusal().message;
+  EXPECT_EQ(second->id(), first->id());
+}
+
+TEST_F(OrderServiceTest, ACancelledOrderAnswersNoNewRequest) {
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(Hear<events::v1::StockRejected>(*first, "e1"));
+  // The cart has not heard of either yet.
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(second) << second.refusal().message;
+  EXPECT_NE(second->id(), first->id());
+  EXPECT_EQ(second->status(), v1::ORDER_STATUS_PENDING);
+  ASSERT_TRUE(DeliverToCart());
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre());
+}
+
+TEST_F(OrderServiceTest, ACartRestoredFromABackupIsOrderedAnew) {
+  fake_cart_.Put(2, 3);
+  const cart::v1::Cart backup = fake_cart_.Now();
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(DeliverToCart());
+  fake_cart_.Restore(backup);
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(second) << second.refusal().message;
+  EXPECT_NE(second->id(), first->id());
+}
+
+TEST_F(OrderServiceTest, AVersionThatComesAgainAfterABackupIsAnotherCart) {
+  fake_cart_.Put(1, 1);
+  const cart::v1::Cart backup = fake_cart_.Now();
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(first);
+  fake_cart_.Restore(backup);
+  fake_cart_.Put(2, 1);
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_FALSE(second && second->id() == first->id());
+  // The first order's event has not been handled: what it bought is out of the restored cart.
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.refusal().reason, "CART_EMPTY");
+  fake_cart_.Restore(backup);
+  fake_cart_.Put(2, 1);
+  EXPECT_TRUE(service_.CreateOrder(As(7), OfTheCart()));
+}
+
+TEST_F(OrderServiceTest, WhatWasOrderedLeavesTheCartOnceAndWhatWasAddedStays) {
+  fake_cart_.Put(1, 1);
+  ASSERT_TRUE(service_.CreateOrder(As(7), OfTheCart()));
+  fake_cart_.Put(1, 1);
+  fake_cart_.Put(2, 1);
+  ASSERT_TRUE(DeliverToCart());
+  ASSERT_TRUE(DeliverToCart("another group, to which everything is new"));
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(1, 1), Pair(2, 1)));
+}
+
+TEST_F(OrderServiceTest, AnOrderOfLinesLeavesTheCartAlone) {
+  fake_cart_.Put(1, 5);
+  const v1::Order order = Place(7);
+  ASSERT_TRUE(Hear<events::v1::StockRejected>(order, "e1"));
+  const int64_t version = fake_cart_.Now().version();
+  ASSERT_TRUE(DeliverToCart());
+  EXPECT_EQ(fake_cart_.Now().version(), version);
+}
+
+TEST_F(OrderServiceTest, ARejectedOrderHasItsLinesInTheCartAgain) {
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> order = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(order);
+  ASSERT_TRUE(Hear<events::v1::StockRejected>(*order, "e1"));
+  ASSERT_TRUE(DeliverToCart());
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(2, 3)));
+  EXPECT_EQ(service_.CreateOrder(As(7), OfTheCart())->items_size(), 1);
+}
+
+TEST_F(OrderServiceTest, AnOrderThatSomebodyCancelledStaysOutOfTheCart) {
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> order = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(order);
+  ASSERT_TRUE(MoveTo(*order, v1::ORDER_STATUS_CANCELLED));
+  ASSERT_TRUE(Hear<events::v1::StockRejected>(*order, "e1"));
+  ASSERT_TRUE(DeliverToCart());
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre());
+}
+
+TEST_F(OrderServiceTest, WhatTheCartRefusesIsNotTakenForDone) {
+  fake_cart_.Put(2, 3);
+  const Result<v1::Order> order = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(order);
+  fake_cart_.RefuseAll(true);
+  EXPECT_FALSE(DeliverToCart());
+  fake_cart_.RefuseAll(false);
+  ASSERT_TRUE(DeliverToCart());
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre());
+  ASSERT_TRUE(Hear<events::v1::StockRejected>(*order, "e1"));
+  fake_cart_.RefuseAll(true);
+  EXPECT_FALSE(DeliverToCart());
+  fake_cart_.RefuseAll(false);
+  ASSERT_TRUE(DeliverToCart());
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(2, 3)));
+}
+
+TEST_F(OrderServiceTest, ACartOfTheFirstReleaseIsAskedAgainUntilItEmptiesTheCart) {
+  fake_cart_.BeOfTheFirstRelease();
+  fake_cart_.Put(1, 1);
+  ASSERT_TRUE(service_.CreateOrder(As(7), OfTheCart()));
+  EXPECT_TRUE(DeliverToCart());
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre());
+  fake_cart_.Put(1, 1);
+  ASSERT_TRUE(service_.CreateOrder(As(7), OfTheCart()));
+  fake_cart_.Put(2, 1);
+  EXPECT_FALSE(DeliverToCart());
+}
+
+TEST_F(OrderServiceTest, AnOrderOfTheFirstReleaseIsNamedToWhoOrdersItsCartAgain) {
+  fake_cart_.Put(2, 3);
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    tx.Run(
+        "INSERT INTO orders (user_id, total_price, currency, payment_method, cart_version)"
+        " VALUES (7, 1500, 'USD', 'CREDIT_CARD', " +
+        std::to_string(fake_cart_.Now().version()) +
+        ") ON CONFLICT (user_id, cart_version) WHERE cart_version IS NOT NULL DO NOTHING");
+  });
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.refusal().reason, "CART_ORDERED");
+}
+
 TEST_F(OrderServiceTest, AnEmptyCartCannotBeOrdered) {
-  v1::CreateOrderRequest request;
-  request.set_from_cart(true);
-  const Result<v1::Order> placed = service_.CreateOrder(As(7), request);
+  const Result<v1::Order> placed = service_.CreateOrder(As(7), OfTheCart());
   ASSERT_FALSE(placed);
   EXPECT_EQ(placed.refusal().code, Code::kFailedPrecondition);
+  EXPECT_EQ(placed.refusal().reason, "CART_EMPTY");
+}
+
+TEST_F(OrderServiceTest, AnOrderIsReadByItsNumberAndByItsUuid) {
+  const v1::Order order = Place(7);
+  v1::GetOrderByNumberRequest by_number;
+  by_number.set_number(order.number());
+  v1::GetOrderByUuidRequest by_uuid;
+  by_uuid.set_uuid(order.uuid());
+  EXPECT_EQ(service_.GetOrderByNumber(As(7), by_number)->id(), order.id());
+  EXPECT_EQ(service_.GetOrderByUuid(As(7), by_uuid)->id(), order.id());
+  EXPECT_EQ(service_.GetOrderByUuid(As(7), by_uuid)->items_size(), 1);
+  EXPECT_EQ(service_.GetOrderByNumber(As(8), by_number).refusal().code, Code::kNotFound);
+  EXPECT_EQ(service_.GetOrderByUuid(As(8), by_uuid).refusal().code, Code::kNotFound);
+  by_number.set_number("UUUU-UUUU");
+  EXPECT_EQ(service_.GetOrderByNumber(As(7), by_number).refusal().code, Code::kNotFound);
+}
+
+TEST_F(OrderServiceTest, ASellerReadsTheirOwnOrdersAlone) {
+  const Call seller = As(9, api::v1::ROLE_SELLER);
+  const v1::Order others = Place(7);
+  v1::GetOrderRequest get;
+  get.set_id(others.id());
+  v1::GetOrderStatusRequest status;
+  status.set_id(others.id());
+  v1::GetOrderByNumberRequest by_number;
+  by_number.set_number(others.number());
+  EXPECT_EQ(service_.GetOrder(seller, get).refusal().code, Code::kNotFound);
+  EXPECT_EQ(service_.GetOrderStatus(seller, status).refusal().code, Code::kNotFound);
+  EXPECT_EQ(service_.GetOrderByNumber(seller, by_number).refusal().code, Code::kNotFound);
+  const v1::Order own = Place(9);
+  v1::ListOrdersRequest of_another;
+  of_another.set_user_id(7);
+  const auto listed = service_.ListOrders(seller, of_another);
+  ASSERT_TRUE(listed);
+  ASSERT_EQ(listed->items_size(), 1);
+  EXPECT_EQ(listed->items(0).id(), own.id());
 }
 
 TEST_F(OrderServiceTest, AnothersOrderIsNotFound) {
@@ -372,6 +781,30 @@ TEST_F(OrderServiceTest, AnOrderCancelledByHandStaysSoWhenItsStockIsReservedLate
   EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CANCELLED"));
 }
 
+TEST_F(OrderServiceTest, AMoveByHandAndAWordOfStockAtOnceTakeTurns) {
+  const v1::Order order = Place(7);
+  std::atomic<bool> done = false;
+  std::thread stock;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    // As UpdateOrderStatus does, with stock's word between its reading and its writing.
+    Standing standing = FindForUpdate(tx, {order.id()}).at(order.id());
+    stock = std::thread([&] {
+      EXPECT_TRUE(Hear<events::v1::StockReserved>(order, "e1"));
+      done = true;
+    });
+    EXPECT_TRUE(shop::testing::Eventually([&] { return done || SomebodyWaits(); }));
+    ASSERT_TRUE(Move(&standing.facts, v1::ORDER_STATUS_CANCELLED));
+    Update(tx, {standing});
+  });
+  stock.join();
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    const Standing standing = FindForUpdate(tx, {order.id()}).at(order.id());
+    EXPECT_EQ(standing.facts.stock, StockFact::kReserved);
+    EXPECT_EQ(standing.facts.progress, v1::ORDER_STATUS_CANCELLED);
+  });
+  EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_CANCELLED);
+}
+
 TEST_F(OrderServiceTest, AnAdminFindsOrdersByUserStateAndTime) {
   const v1::Order first = Place(7);
   Place(8);
@@ -389,6 +822,32 @@ TEST_F(OrderServiceTest, AnAdminFindsOrdersByUserStateAndTime) {
   v1::ListOrdersRequest since;
   *since.mutable_created_from() = first.created_at();
   EXPECT_EQ(service_.ListOrders(As(1, api::v1::ROLE_ADMIN), since)->total(), 2);
+}
+
+TEST(OrderMigrations, OrdersFromBeforeAreSettledWithTheirCartsUnlessTheirEventWaits) {
+  testing::TestDatabase database;
+  postgres::Pool db(database.settings());
+  postgres::MigrationSet first = kOrdersMigrations;
+  first.migrations.resize(2);
+  postgres::Migrate(db, {kMessagingMigrations, first});
+  postgres::InTransaction(db, [](postgres::Tx& tx) {
+    tx.Run(
+        "INSERT INTO orders (id, user_id, total_price, currency, payment_method, cart_version) "
+        "VALUES (1, 7, 100, 'USD', 'PAYPAL', 1), (2, 7, 100, 'USD', 'PAYPAL', 2),"
+        " (3, 7, 100, 'USD', 'PAYPAL', 3)");
+    tx.Run(
+        "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, value) "
+        "SELECT 'orders', id, 'event ' || id, 'ORDER_CREATED', '', '', '', '' "
+        "FROM unnest(ARRAY['2', '3']) AS o (id)");
+    tx.Run("INSERT INTO inbox (consumer, event_id) VALUES ('cart', 'event 2')");
+  });
+  postgres::Migrate(db, {kMessagingMigrations, kOrdersMigrations});
+  const auto waiting = postgres::Read(db, [](postgres::Tx& tx) {
+    std::vector<int64_t> ids;
+    for (const CartOrder& order : FindCartOrders(tx, 7, 99)) ids.push_back(order.order.id());
+    return ids;
+  });
+  EXPECT_THAT(waiting, ElementsAre(3));
 }
 
 }  // namespace

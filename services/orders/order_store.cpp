@@ -43,6 +43,7 @@ v1::PaymentMethod ParsePaymentMethod(const std::string& text) {
 v1::Order ReadOrder(const pqxx::row& row) {
   v1::Order order;
   order.set_id(row["id"].as<int64_t>());
+  order.set_number(OrderNumber(order.id()));
   order.set_uuid(row["uuid"].as<std::string>());
   order.set_user_id(row["user_id"].as<int64_t>());
   order.set_status(ParseStatus(row["status"].as<std::string>()));
@@ -96,29 +97,40 @@ std::optional<v1::Order> WithLines(Tx& tx, const pqxx::result& rows) {
 
 }  // namespace
 
+bool CartState::Is(const CartState& other) const {
+  return version == other.version &&
+         (change_id == other.change_id || change_id.empty() || other.change_id.empty());
+}
+
 std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order) {
   // One statement for the order and its lines: one round trip.
   static constexpr Statement kInsert{
       "WITH placed AS ("
       "  INSERT INTO orders (user_id, total_price, currency, payment_method, payment_token,"
-      "                      shipping_address, cart_version)"
-      "  VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)"
+      "                      shipping_address, cart_version, cart_change_id, request_fingerprint)"
+      "  VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, nullif($9, ''))"
       "  ON CONFLICT (user_id, cart_version) WHERE cart_version IS NOT NULL DO NOTHING"
       "  RETURNING " ORDER_COLUMNS
       "), lines AS ("
       "  INSERT INTO order_items (order_id, line, product_id, name, quantity, unit_price)"
       "  SELECT placed.id, line, product_id, name, quantity, unit_price"
-      "  FROM placed, unnest($8::bigint[], $9::text[], $10::bigint[], $11::bigint[])"
+      "  FROM placed, unnest($10::bigint[], $11::text[], $12::bigint[], $13::bigint[])"
       "       WITH ORDINALITY AS l (product_id, name, quantity, unit_price, line)"
       ") SELECT * FROM placed"};
   const auto& items = order.lines.items;
   std::optional<std::string> address;
   if (order.shipping_address) address = json::Write(*order.shipping_address);
+  std::optional<int64_t> cart_version;
+  std::optional<std::string> cart_change_id;
+  if (order.cart) {
+    cart_version = order.cart->version;
+    cart_change_id = order.cart->change_id;
+  }
 
   const pqxx::result rows =
       tx.Exec(kInsert, order.user_id, order.lines.total_price, order.currency,
               EnumText(v1::PaymentMethod_descriptor(), order.payment_method), order.payment_token,
-              address, order.cart_version,
+              address, cart_version, cart_change_id, order.request_fingerprint,
               Column(items, [](const v1::OrderItem& item) { return item.product_id(); }),
               Column(items, [](const v1::OrderItem& item) { return item.name(); }),
               Column(items, [](const v1::OrderItem& item) { return item.quantity(); }),
@@ -135,10 +147,50 @@ std::optional<v1::Order> Find(Tx& tx, int64_t id, int64_t owner) {
   return WithLines(tx, tx.Exec(kFind, id, owner));
 }
 
-std::optional<v1::Order> FindByCart(Tx& tx, int64_t user_id, int64_t cart_version) {
-  static constexpr Statement kFind{"SELECT " ORDER_COLUMNS
-                                   " FROM orders WHERE user_id = $1 AND cart_version = $2"};
-  return WithLines(tx, tx.Exec(kFind, user_id, cart_version));
+std::optional<v1::Order> FindByUuid(Tx& tx, const std::string& uuid, int64_t owner) {
+  static constexpr Statement kFind{
+      "SELECT " ORDER_COLUMNS
+      " FROM orders WHERE uuid = $1::uuid AND ($2::bigint = 0 OR user_id = $2)"};
+  return WithLines(tx, tx.Exec(kFind, uuid, owner));
+}
+
+std::vector<CartOrder> FindCartOrders(Tx& tx, int64_t user_id, int64_t cart_version) {
+#define CART_ORDERS                                       \
+  "SELECT " ORDER_COLUMNS                                 \
+  ", cart_version, cart_change_id, request_fingerprint, " \
+  "stock = 'REJECTED' AND progress IS NULL AS rejected, cart_settled FROM orders "
+  // A part for each index.
+  static constexpr Statement kFind{CART_ORDERS
+                                   "WHERE user_id = $1 AND cart_version = $2 UNION " CART_ORDERS
+                                   "WHERE user_id = $1 AND cart_version IS NOT NULL "
+                                   "AND NOT cart_settled ORDER BY id"};
+#undef CART_ORDERS
+  google::protobuf::RepeatedPtrField<v1::Order> orders;
+  const pqxx::result rows = tx.Exec(kFind, user_id, cart_version);
+  for (const pqxx::row& row : rows) *orders.Add() = ReadOrder(row);
+  if (!orders.empty()) AddLines(tx, &orders);
+
+  std::vector<CartOrder> found;
+  for (int i = 0; i < orders.size(); ++i) {
+    const pqxx::row row = rows[i];
+    found.push_back({std::move(orders[i]),
+                     {row["cart_version"].as<int64_t>(), row["cart_change_id"].as<std::string>("")},
+                     row["request_fingerprint"].as<std::string>(""),
+                     row["rejected"].as<bool>(false),
+                     row["cart_settled"].as<bool>()});
+  }
+  return found;
+}
+
+void SettleCart(Tx& tx, const std::vector<int64_t>& ids) {
+  static constexpr Statement kSettle{
+      "UPDATE orders SET cart_settled = true WHERE id = ANY($1::bigint[])"};
+  tx.Exec(kSettle, postgres::Array(ids));
+}
+
+void ReleaseCart(Tx& tx, int64_t id) {
+  static constexpr Statement kRelease{"UPDATE orders SET cart_version = NULL WHERE id = $1"};
+  tx.Exec(kRelease, id);
 }
 
 std::optional<v1::OrderState> FindState(Tx& tx, int64_t id, int64_t owner) {
@@ -208,15 +260,14 @@ v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
 
 std::map<int64_t, Standing> FindForUpdate(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kFind{
-      "SELECT id, uuid, user_id, stock, progress, reason FROM orders "
+      "SELECT id, uuid, user_id, stock, progress, reason, "
+      "cart_version IS NOT NULL OR cart_change_id IS NOT NULL AS from_cart FROM orders "
       "WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE"};
   std::map<int64_t, Standing> found;
   for (const pqxx::row& row : tx.Exec(kFind, postgres::Array(ids))) {
-    Standing standing{row["id"].as<int64_t>(),
-                      row["uuid"].as<std::string>(),
-                      row["user_id"].as<int64_t>(),
-                      {},
-                      row["reason"].as<std::string>("")};
+    Standing standing{row["id"].as<int64_t>(),           row["uuid"].as<std::string>(),
+                      row["user_id"].as<int64_t>(),      {},
+                      row["reason"].as<std::string>(""), row["from_cart"].as<bool>()};
     if (!row["stock"].is_null()) {
       standing.facts.stock = row["stock"].as<std::string>() == "RESERVED" ? StockFact::kReserved
                                                                           : StockFact::kRejected;

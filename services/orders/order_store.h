@@ -14,6 +14,16 @@
 
 namespace shop::orders {
 
+// One state of a user's cart. The version alone comes again when the cart's database is restored
+// from a backup.
+struct CartState {
+  int64_t version;
+  std::string change_id;  // empty when cart, or the orders service of then, did not know any
+
+  // Whether both are the same state, as far as one can tell.
+  bool Is(const CartState& other) const;
+};
+
 // What becomes a row: everything the caller decides.
 struct NewOrder {
   int64_t user_id;
@@ -22,17 +32,34 @@ struct NewOrder {
   v1::PaymentMethod payment_method;
   std::string payment_token;
   std::optional<v1::Address> shipping_address;
-  std::optional<int64_t> cart_version;
+  // Where it is made from a cart: which one, and by which request.
+  std::optional<CartState> cart = {};
+  std::string request_fingerprint = {};
 };
 
-// Writes the order and its lines; answers it as it stands. Nothing where the cart version has been
-// ordered before (after waiting for whoever is ordering it now).
+// Writes the order and its lines; answers it as it stands. Nothing where an order has this cart
+// version (after waiting for whoever is ordering it now).
 std::optional<v1::Order> Insert(postgres::Tx& tx, const NewOrder& order);
 
 // The order with its lines. `owner` 0 finds anybody's.
 std::optional<v1::Order> Find(postgres::Tx& tx, int64_t id, int64_t owner);
 std::optional<v1::OrderState> FindState(postgres::Tx& tx, int64_t id, int64_t owner);
-std::optional<v1::Order> FindByCart(postgres::Tx& tx, int64_t user_id, int64_t cart_version);
+std::optional<v1::Order> FindByUuid(postgres::Tx& tx, const std::string& uuid, int64_t owner);
+
+// An order that was made from a cart.
+struct CartOrder {
+  v1::Order order;
+  CartState cart;
+  std::string request_fingerprint;
+  bool rejected;  // by stock
+  bool settled;   // the cart knows of it
+};
+// The user's order of this version of the cart, if any, and all that the cart has not been told of.
+std::vector<CartOrder> FindCartOrders(postgres::Tx& tx, int64_t user_id, int64_t cart_version);
+// Remembers that the cart has been told of these orders.
+void SettleCart(postgres::Tx& tx, const std::vector<int64_t>& ids);
+// Lets the version of the cart that the order was made from be ordered again.
+void ReleaseCart(postgres::Tx& tx, int64_t id);
 
 struct Listing {
   int64_t owner = 0;         // 0: everybody's
@@ -52,6 +79,7 @@ struct Standing {
   int64_t user_id;
   Facts facts;
   std::string reason;  // why it was cancelled
+  bool from_cart;
 };
 // Those of the orders that there are, by id. Locks their rows until the transaction ends.
 std::map<int64_t, Standing> FindForUpdate(postgres::Tx& tx, const std::vector<int64_t>& ids);

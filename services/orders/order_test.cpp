@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
 #include <set>
 
 namespace shop::orders {
@@ -109,6 +111,52 @@ TEST(Price, RefusesATotalBeyondWhatAnOrderMayCost) {
   const auto priced = Price({{7, 1000}}, Quotes({{7, 9'000'000'000'000'000}}));
   ASSERT_FALSE(priced);
   EXPECT_EQ(priced.refusal().code, Code::kInvalidArgument);
+}
+
+TEST(CheckTotal, NamesBothTotalsWhenTheyDiffer) {
+  EXPECT_TRUE(CheckTotal(3998, 3998));
+  const auto checked = CheckTotal(4005, 3998);
+  ASSERT_FALSE(checked);
+  EXPECT_EQ(checked.refusal().code, Code::kFailedPrecondition);
+  EXPECT_EQ(checked.refusal().reason, "TOTAL_CHANGED");
+  ASSERT_EQ(checked.refusal().details.size(), 2u);
+  EXPECT_EQ(checked.refusal().details[0].field, "expectedTotal");
+  EXPECT_EQ(checked.refusal().details[0].message, "40.05");
+  EXPECT_EQ(checked.refusal().details[1].field, "totalPrice");
+  EXPECT_EQ(checked.refusal().details[1].message, "39.98");
+}
+
+TEST(OrderNumber, IsTheSameForEver) {
+  EXPECT_EQ(OrderNumber(1), "AVWG-9W58");
+  EXPECT_EQ(OrderNumber(2), "AHVJ-8F75");
+  EXPECT_EQ(OrderNumber(1'000'000'000), "257V-80GZ");
+}
+
+TEST(OrderNumber, NamesOneOrder) {
+  std::set<std::string> numbers;
+  for (int64_t id = 1; id <= 20'000; ++id) {
+    const std::string number = OrderNumber(id);
+    EXPECT_EQ(OrderOfNumber(number), id);
+    numbers.insert(number);
+  }
+  EXPECT_EQ(numbers.size(), 20'000u);
+  const int64_t last = (int64_t{1} << 40) - 1;
+  EXPECT_EQ(OrderOfNumber(OrderNumber(last)), last);
+}
+
+TEST(OrderNumber, IsReadAsPeopleWriteIt) {
+  const std::string number = OrderNumber(42);
+  std::string lower = number;
+  std::ranges::transform(lower, lower.begin(), [](char c) { return std::tolower(c); });
+  EXPECT_EQ(OrderOfNumber(lower), 42);
+  EXPECT_EQ(OrderOfNumber(number.substr(0, 4) + number.substr(5)), 42);
+  EXPECT_EQ(OrderOfNumber("OIL0-0000"), OrderOfNumber("0110-0000"));
+}
+
+TEST(OrderNumber, IsNotReadFromAnythingElse) {
+  for (const char* text : {"", "7K3M", "7K3M-9QXDD", "UUUU-UUUU", "7K3M-9Q\xc3\xa4"}) {
+    EXPECT_FALSE(OrderOfNumber(text)) << text;
+  }
 }
 
 TEST(RejectionReason, NamesWhatWasShort) {

@@ -1,0 +1,23 @@
+-- What tells the orders of one cart from each other, and whether the cart knows of them.
+ALTER TABLE orders
+  -- Of the whole request of an order that was made from a cart: who asks the same again gets this
+  -- order, whoever asks for something else is told of it.
+  ADD COLUMN request_fingerprint text,
+  -- The change_id of the cart that was ordered; empty when cart did not say. Stays when
+  -- cart_version is set to NULL, which lets that version be ordered again: after this order was
+  -- cancelled, or in a cart that was restored from a backup.
+  ADD COLUMN cart_change_id      text,
+  -- Whether the cart has been told, by the event or by a later order: what was ordered is out of
+  -- it, or was left in it because the order was rejected. Means nothing without a cart.
+  ADD COLUMN cart_settled        boolean NOT NULL DEFAULT false;
+
+-- Orders from before: told, unless their event waits to be heard.
+UPDATE orders SET cart_settled = true
+WHERE cart_version IS NOT NULL
+  AND NOT EXISTS (
+    SELECT FROM outbox
+    WHERE topic = 'orders' AND type = 'ORDER_CREATED' AND key = orders.id::text
+      AND NOT EXISTS (
+        SELECT FROM inbox WHERE consumer = 'cart' AND inbox.event_id = outbox.event_id));
+
+CREATE INDEX orders_cart_due ON orders (user_id) WHERE cart_version IS NOT NULL AND NOT cart_settled;
