@@ -81,6 +81,22 @@ TEST(Mail, HasTheHeadersAMailNeeds) {
             "Hello\r\n");
 }
 
+TEST(OrderMail, HasTheOrdersNumberWhereTheEventKnowsIt) {
+  events::v1::OrderCreated order = AnOrder();
+  EXPECT_THAT(TextOf(order), HasSubstr("your order 42. We"));
+  order.set_order_number("7K3M-9QXD");
+  EXPECT_THAT(TextOf(order), HasSubstr("your order 42 (7K3M-9QXD). We"));
+}
+
+TEST(OrderMail, NamesWhoReceivesTheParcel) {
+  events::v1::OrderCreated order = AnOrder();
+  order.mutable_shipping_address()->set_recipient("Grace Hopper");
+  order.mutable_shipping_address()->set_street("1 Main Street");
+  order.mutable_shipping_address()->set_phone("+1 555 010 9999");
+  EXPECT_THAT(TextOf(order), HasSubstr("  Grace Hopper\n  1 Main Street\n"));
+  EXPECT_THAT(TextOf(order), HasSubstr("  +1 555 010 9999\n"));
+}
+
 TEST(Mail, ANameWithoutWordsIsLeftOut) {
   Mail mail = AMail();
   mail.to.name = "";

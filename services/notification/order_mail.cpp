@@ -29,11 +29,13 @@ std::string AddressLines(const orders::v1::Address& address) {
   const auto line = [&](const std::string& text) {
     if (!text.empty()) lines += "  " + OneLine(text) + "\n";
   };
+  line(address.recipient());
   line(address.street());
   line(address.postal_code().empty() ? address.city()
                                      : address.postal_code() + " " + address.city());
   line(address.state());
   line(address.country());
+  line(address.phone());
   return lines;
 }
 
@@ -42,8 +44,11 @@ std::string AddressLines(const orders::v1::Address& address) {
 Mail OrderCreatedMail(const events::v1::OrderCreated& order, const Mailbox& from, const Mailbox& to,
                       std::chrono::system_clock::time_point date) {
   const std::string id = std::to_string(order.order_id());
+  // Events of the first release have no number.
+  const std::string name =
+      order.order_number().empty() ? id : id + " (" + OneLine(order.order_number()) + ")";
   const std::string currency = OneLine(order.currency());
-  std::string text = "Hello " + OneLine(to.name) + ",\n\nthank you for your order " + id +
+  std::string text = "Hello " + OneLine(to.name) + ",\n\nthank you for your order " + name +
                      ". We have received it:\n\n";
   for (const orders::v1::OrderItem& item : order.items()) {
     text += "  " + OneLine(item.name()) + "\n    " + std::to_string(item.quantity()) + " x " +
@@ -55,7 +60,7 @@ Mail OrderCreatedMail(const events::v1::OrderCreated& order, const Mailbox& from
   }
   return {.from = from,
           .to = to,
-          .subject = "Your order " + id,
+          .subject = "Your order " + name,
           .text = std::move(text),
           .message_id = "order-" + id + "-created@shop",
           .date = date};
