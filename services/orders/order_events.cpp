@@ -71,6 +71,38 @@ Result<void> OnStockDecided(postgres::Tx& tx, const std::vector<kafka::Heard<Fac
   return kDone;
 }
 
+using OrderCreatedEvent = events::v1::OrderCreated;
+using OrderCancelledEvent = events::v1::OrderCancelled;
+using CartsTold = std::vector<int64_t>;  // the orders whose cart knows of them now
+
+bool ConcernsCart(const OrderCreatedEvent& order) {
+  return order.has_cart_version();
+}
+
+bool ConcernsCart(const OrderCancelledEvent& order) {
+  return order.from_cart() && order.cause() == events::v1::CANCEL_CAUSE_OUT_OF_STOCK;
+}
+
+// Tells the cart of each order that concerns one, outside of any transaction.
+template <typename Event, typename Tell>
+Result<CartsTold> TellCarts(const std::vector<kafka::Heard<Event>>& heard, const Tell& tell) {
+  CartsTold told;
+  for (const auto& [order, envelope] : heard) {
+    if (!ConcernsCart(order)) continue;
+    const Result<void> done = tell(order, rpc::BackgroundCall(envelope.trace, kCartLimit));
+    if (!done) return done.refusal();
+    told.push_back(order.order_id());
+  }
+  return told;
+}
+
+template <typename Event>
+Result<void> RememberTold(postgres::Tx& tx, const std::vector<kafka::Heard<Event>>&,
+                          const CartsTold& told) {
+  if (!told.empty()) SettleCart(tx, told);
+  return kDone;
+}
+
 }  // namespace
 
 events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int64_t> cart_version) {
@@ -114,32 +146,23 @@ kafka::Handlers EventHandlers() {
 }
 
 kafka::Handlers CartHandlers(const rpc::Channel& cart) {
-  // What is asked of cart follows from the event alone; the transaction only remembers that it was
-  // done.
   const OrderedCarts carts(cart);
   return kafka::Handlers()
-      .On<events::v1::OrderCreated>([carts](postgres::Tx& tx, const events::v1::OrderCreated& order,
-                                            const kafka::Event& envelope) -> Result<void> {
-        if (!order.has_cart_version()) return kDone;
-        Result<void> taken =
-            carts.TakeOut(rpc::BackgroundCall(envelope.trace, kCartLimit), order.user_id(),
-                          order.cart_version(), order.order_uuid(), order.items());
-        if (!taken) return taken;
-        SettleCart(tx, {order.order_id()});
-        return kDone;
-      })
-      .On<events::v1::OrderCancelled>([carts](postgres::Tx& tx,
-                                              const events::v1::OrderCancelled& order,
-                                              const kafka::Event& envelope) -> Result<void> {
-        if (!order.from_cart() || order.cause() != events::v1::CANCEL_CAUSE_OUT_OF_STOCK) {
-          return kDone;
-        }
-        Result<void> put_back = carts.PutBack(rpc::BackgroundCall(envelope.trace, kCartLimit),
-                                              order.user_id(), order.order_uuid());
-        if (!put_back) return put_back;
-        SettleCart(tx, {order.order_id()});
-        return kDone;
-      })
+      .OnAsked<OrderCreatedEvent, CartsTold>(
+          [carts](const auto& heard) {
+            return TellCarts(heard, [&](const OrderCreatedEvent& order, const Call& call) {
+              return carts.TakeOut(call, order.user_id(), order.cart_version(), order.order_uuid(),
+                                   order.items());
+            });
+          },
+          RememberTold<OrderCreatedEvent>)
+      .OnAsked<OrderCancelledEvent, CartsTold>(
+          [carts](const auto& heard) {
+            return TellCarts(heard, [&](const OrderCancelledEvent& order, const Call& call) {
+              return carts.PutBack(call, order.user_id(), order.order_uuid());
+            });
+          },
+          RememberTold<OrderCancelledEvent>)
       .Ignore("ORDER_CONFIRMED")
       .Ignore("ORDER_SHIPPED")
       .Ignore("ORDER_DELIVERED");

@@ -14,6 +14,9 @@ using google::protobuf::util::TimeUtil;
 
 // How often the cart is read anew while earlier orders of it are taken out.
 constexpr int kCartAttempts = 5;
+// The reason of a refusal that stays inside: another order of the user's cart was placed since the
+// cart was read.
+constexpr char kCartOrderedMeanwhile[] = "CART_ORDERED_MEANWHILE";
 
 // What makes two requests the same: all of them, with the Idempotency-Key if they have one.
 std::string Fingerprint(const v1::CreateOrderRequest& request) {
@@ -94,7 +97,16 @@ Result<v1::Order> OrderService::CreateOrder(const Call& call,
         postgres::Read(db_, [&](postgres::Tx& tx) { return Replay(tx, call, key, fingerprint); });
     if (earlier || earlier.refusal().code != Code::kNotFound) return earlier;
   }
+  for (int attempt = 0; attempt < kCartAttempts; ++attempt) {
+    Result<v1::Order> placed = TryToPlace(call, request, fingerprint);
+    if (placed || placed.refusal().reason != kCartOrderedMeanwhile) return placed;
+  }
+  throw Unavailable("the cart kept being ordered");
+}
 
+Result<v1::Order> OrderService::TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
+                                           const std::string& fingerprint) {
+  const std::string& key = request.idempotency_key();
   // Other services are asked outside the transaction.
   const Result<Wanted> wanted = WhatIsWanted(call, request);
   if (!wanted) return wanted.refusal();
@@ -128,6 +140,13 @@ Result<v1::Order> OrderService::CreateOrder(const Call& call,
           const Result<bool> claimed = ClaimKey(tx, order.user_id, key, fingerprint);
           if (!claimed) return claimed.refusal();
           if (!*claimed) return Replay(tx, call, key, fingerprint);
+        }
+        // An order of an earlier state of the cart that was placed since may have bought what is
+        // wanted here.
+        if (order.cart && LockNewestCartOrder(tx, order.user_id) != wanted->newest) {
+          return Refusal{.code = Code::kAborted,
+                         .message = "the cart is being ordered, try again",
+                         .reason = kCartOrderedMeanwhile};
         }
         const std::optional<v1::Order> inserted = Insert(tx, order);
         if (!inserted) {
@@ -180,6 +199,8 @@ Result<OrderService::Wanted> OrderService::WhatIsWanted(const Call& call,
 Result<OrderService::Wanted> OrderService::WhatTheCartHolds(const Call& call,
                                                             const v1::CreateOrderRequest& request) {
   for (int attempt = 0; attempt < kCartAttempts; ++attempt) {
+    const int64_t newest = postgres::Read(
+        db_, [&](postgres::Tx& tx) { return NewestCartOrder(tx, call.caller.user_id); });
     const Result<cart::v1::Cart> cart = ReadCart(call);
     if (!cart) return cart.refusal();
     const CartState state = StateOf(*cart);
@@ -219,7 +240,7 @@ Result<OrderService::Wanted> OrderService::WhatTheCartHolds(const Call& call,
     if (over) {
       postgres::InTransaction(db_, [&](postgres::Tx& tx) { ReleaseCart(tx, *over); });
     }
-    Wanted wanted{.lines = {}, .cart = state};
+    Wanted wanted{.lines = {}, .cart = state, .newest = newest};
     for (const cart::v1::CartItem& item : cart->items()) {
       wanted.lines.push_back({item.product_id(), item.quantity()});
     }

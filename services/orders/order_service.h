@@ -37,9 +37,13 @@ class OrderService {
   struct Wanted {
     std::vector<Line> lines;
     std::optional<CartState> cart = {};
+    // The user's newest order of a cart, as it was before the cart was read; 0 without any.
+    int64_t newest = 0;
     // The order that an earlier one of the same requests has made of the cart.
     std::optional<v1::Order> made = {};
   };
+  Result<v1::Order> TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
+                               const std::string& fingerprint);
   Result<Wanted> WhatIsWanted(const Call& call, const v1::CreateOrderRequest& request);
   Result<Wanted> WhatTheCartHolds(const Call& call, const v1::CreateOrderRequest& request);
   Result<cart::v1::Cart> ReadCart(const Call& call) const;

@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -49,6 +50,7 @@ class FakeProducts {
   }
   Result<products::v1::QuoteProductsResponse> QuoteProducts(
       const Call&, const products::v1::QuoteProductsRequest& request) {
+    if (const auto meanwhile = std::exchange(before_answering, nullptr)) meanwhile();
     products::v1::QuoteProductsResponse response;
     for (const int64_t id : request.ids()) {
       if (id > 2) continue;
@@ -61,6 +63,7 @@ class FakeProducts {
     return response;
   }
   std::atomic<int> asked = 0;
+  std::function<void()> before_answering;  // once
 };
 
 // A cart that knows which orders it was told of, as cart does.
@@ -444,6 +447,25 @@ TEST_F(OrderServiceTest, OfTwoRequestsForOneCartAtOnceOneIsToldOfTheOthersOrder)
   EXPECT_EQ(answers[1 - placed]->refusal().reason, "CART_ORDERED");
   EXPECT_EQ((*answers[placed])->shipping_address().city(), placed == 0 ? "Málaga" : "Cádiz");
   EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+}
+
+// The first request is held between reading the cart and placing its order, while the second reads
+// the cart as it was before something was added, and is through first.
+TEST_F(OrderServiceTest, OfTwoOrdersAtOnceTheLaterDoesNotBuyAgainWhatTheOtherBought) {
+  fake_cart_.Put(1, 1);
+  const cart::v1::Cart before = fake_cart_.Now();
+  fake_cart_.Put(2, 3);
+  std::optional<Result<v1::Order>> second;
+  fake_products_.before_answering = [&] {
+    fake_cart_.AnswerOnce(before);
+    second = service_.CreateOrder(As(7), OfTheCart("k2"));
+  };
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart("k1"));
+  ASSERT_TRUE(second && *second);
+  EXPECT_EQ((*second)->items(0).product_id(), 1);
+  ASSERT_TRUE(first) << first.refusal().message;
+  ASSERT_EQ(first->items_size(), 1);
+  EXPECT_EQ(first->items(0).product_id(), 2);
 }
 
 TEST_F(OrderServiceTest, TheSameRequestForACartAtOnceMakesOneOrder) {

@@ -182,6 +182,21 @@ std::vector<CartOrder> FindCartOrders(Tx& tx, int64_t user_id, int64_t cart_vers
   return found;
 }
 
+int64_t NewestCartOrder(Tx& tx, int64_t user_id) {
+  static constexpr Statement kNewest{
+      "SELECT id FROM orders WHERE user_id = $1 AND request_fingerprint IS NOT NULL "
+      "ORDER BY id DESC LIMIT 1"};
+  const pqxx::result rows = tx.Exec(kNewest, user_id);
+  return rows.empty() ? 0 : rows[0][0].as<int64_t>();
+}
+
+int64_t LockNewestCartOrder(Tx& tx, int64_t user_id) {
+  static constexpr Statement kLock{
+      "SELECT pg_advisory_xact_lock(hashtextextended('orders of a cart', $1))"};
+  tx.Exec(kLock, user_id);
+  return NewestCartOrder(tx, user_id);
+}
+
 void SettleCart(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kSettle{
       "UPDATE orders SET cart_settled = true WHERE id = ANY($1::bigint[])"};

@@ -56,6 +56,11 @@ struct CartOrder {
 };
 // The user's order of this version of the cart, if any, and all that the cart has not been told of.
 std::vector<CartOrder> FindCartOrders(postgres::Tx& tx, int64_t user_id, int64_t cart_version);
+// The id of the user's newest order of a cart; 0 without any.
+int64_t NewestCartOrder(postgres::Tx& tx, int64_t user_id);
+// The same, after waiting for whoever is placing one; until the transaction ends nobody else places
+// one for the user.
+int64_t LockNewestCartOrder(postgres::Tx& tx, int64_t user_id);
 // Remembers that the cart has been told of these orders.
 void SettleCart(postgres::Tx& tx, const std::vector<int64_t>& ids);
 // Lets the version of the cart that the order was made from be ordered again.
