@@ -259,6 +259,13 @@ TEST(Rules, ListsAreBoundedAndTheirElementsChecked) {
       ElementsAre("inners[1].bigNumber is required", "inners[2].bigNumber must be at most 9"));
 }
 
+TEST(Rules, TheFirstElementOfAListIsCheckedToo) {
+  EXPECT_THAT(Violations("Lists", R"(texts: "abcd")"),
+              ElementsAre("texts[0] must be at most 3 characters"));
+  EXPECT_THAT(Violations("Lists", "numbers: [0]"), ElementsAre("numbers[0] must be at least 1"));
+  EXPECT_THAT(Violations("Lists", "inners {}"), ElementsAre("inners[0].bigNumber is required"));
+}
+
 TEST(Rules, AnEmptyListHasTooFewItems) {
   EXPECT_THAT(Violations("AtLeast", ""),
               ElementsAre("one must not be empty", "two must have at least 2 items"));
