@@ -311,7 +311,7 @@ TEST_F(RelayTest, PublishedRowsAreKeptOnlyForAWhile) {
         "UPDATE outbox SET published_at = now() - interval '25 hours' WHERE id = 1;"
         "UPDATE outbox SET published_at = now() - interval '23 hours' WHERE id = 2");
   });
-  const OutboxRelay relay(Brokers(), db_);
+  const OutboxRelay relay(Brokers(), db_, {.retention = std::chrono::hours(24)});
   EXPECT_TRUE(Eventually([&] {
     return Read(db_, [](Tx& tx) {
       return tx
