@@ -367,8 +367,8 @@ TEST_F(RelayTest, TheSweepKeepsWhatIsNotPublished) {
   AnnounceMany(2);
   InTransaction(db_, [](Tx& tx) {
     tx.Run(
-        "UPDATE outbox SET created_at = now() - interval '2 days';"
-        "UPDATE outbox SET published_at = now() - interval '2 days' WHERE id > 1");
+        "UPDATE outbox SET created_at = now() - interval '60 days';"
+        "UPDATE outbox SET published_at = now() - interval '60 days' WHERE id > 1");
   });
   const OutboxRelay relay(Brokers(), db_);
   EXPECT_TRUE(Eventually([&] {
@@ -390,7 +390,7 @@ TEST_F(RelayTest, WhatIsNotPublishedAtTheHeadDoesNotEndTheSweep) {
     tx.ExecOnce(
         "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, value,"
         "                    published_at)"
-        " SELECT $1, i, i, 'ORDER_CANCELLED', '/orders', '', '', '{}', now() - interval '2 days'"
+        " SELECT $1, i, i, 'ORDER_CANCELLED', '/orders', '', '', '{}', now() - interval '60 days'"
         " FROM generate_series(1, 2500) AS i",
         topic_);
   });
