@@ -1,5 +1,6 @@
 """Bad days: many at once, twice, killed, and nobody there. Each ends as a good day does."""
 
+import re
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -194,3 +195,42 @@ class AProcessThatIsKilled(Deliveries):
         self.wait_for_mails(buyer, listed)
         self.shop.wait_until_heard()
         wait_for("the stock to be what was not sold", lambda: self.stock_of(product) == pieces - listed, 30)
+
+
+class AProcessThatIsStopped(Deliveries):
+    HOLDER = "LOCK TABLE outbox IN EXCLUSIVE MODE; SELECT pg_sleep(25)"
+
+    def sql(self, text, check=True):
+        return self.shop.script("psql", "orders", "--sql", text, check=check, quiet=True)
+
+    def count(self, text):
+        return int(re.search(r"(\d+) found", self.sql(f"SELECT count(*) || ' found' FROM {text}"))[1])
+
+    def tearDown(self):
+        self.shop.script("start-program", "orders", check=False)
+
+    def test_answers_the_order_in_flight_and_publishes_it_before_it_ends(self):
+        """Rpcs end first, then the consumers, and last the relay."""
+        product = self.boss.make_product("In flight", Decimal("4.00"), 10)
+        buyer = Person(self.shop)
+        with ThreadPoolExecutor(3) as pool:
+            # Nobody can write an event meanwhile: the order is in the middle of its transaction.
+            pool.submit(self.sql, self.HOLDER, check=False)
+            wait_for("the lock", lambda: self.count("pg_stat_activity WHERE state = 'active' AND"
+                                                    " wait_event = 'PgSleep'") == 1)
+            order = pool.submit(buyer.order, product)
+            wait_for("the order to be under way", lambda: self.count(
+                "pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'INSERT INTO outbox%'") == 1)
+            stopped = pool.submit(self.shop.script, "stop-program", "orders")
+            wait_for("orders to be stopping", lambda: '"stopping"' in self.shop.log("orders").read_text())
+            self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+            order = order.result()
+            stopped.result()
+        # No process lives that could have done it later.
+        self.assertIsNone(self.shop.pid("orders"))
+        self.assertEqual(0, self.count("outbox WHERE published_at IS NULL"))
+        self.assertEqual(1, len(self.created(order)))
+        self.assertNotIn("did not close in time", self.shop.log("orders").read_text())
+        self.shop.script("start-program", "orders")
+        wait_for("orders to be ready", lambda: self.shop.ready("orders"), 60)
+        self.assertEqual("PROCESSING", buyer.wait_until_decided(order, 60))
