@@ -183,7 +183,7 @@ def write_private(path, text):
 def write_secrets(variables, parent):
     """Writes the secrets of containers, a file each, into a folder named after what they say; answers it.
 
-    By the name Compose sees a change, and makes the containers with secrets anew.
+    The name is a label of containers with secrets: by it Compose sees a change, and makes them anew.
 
     The folder's parent is closed to all others; the files are not, as the users of containers have to read
     them.

@@ -93,6 +93,13 @@ class TheComposeFile(unittest.TestCase):
         for name in ("SERVICE_TOKEN_KEY", "SUPER_ADMIN_PASSWORD", "MONGODB_URI", *CONTAINER_SECRETS):
             self.assertRegex(self.text, rf"\n  {name.lower()}:\n    file: \S.*}}/{name.lower()}\b")
 
+    def test_makes_a_container_with_secrets_anew_when_one_has_changed(self):
+        services = re.split(r"(?m)^  (?=[\w-]+:\n)", self.text.split("\nservices:\n")[1].split("\nsecrets:\n")[0])
+        with_secrets = [service for service in services if "\n    secrets:" in service]
+        self.assertGreaterEqual(len(with_secrets), 11)
+        for service in with_secrets:
+            self.assertIn("    labels: *secrets-version\n", service)
+
     def test_mounts_no_file_of_the_clone(self):
         self.assertNotRegex(self.text, r"\./deploy")
         dockerfile = (REPO / "deploy/docker/Dockerfile").read_text()
