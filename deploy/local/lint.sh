@@ -81,7 +81,8 @@ lint_settings() {
   local fixed='BIND_HOST|PAYMENTS_(ADMIN_)?PORT|POSTGRES_(HOST|PORT|PASSWORD)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|MONGODB_URI|SMTP_URL'
   local name missing=0
   while read -r name; do
-    grep -qF "\${$name" docker-compose.yml || { echo "docker-compose.yml does not pass on $name"; missing=1; }
+    # As a variable, or as the file of a secret.
+    grep -qF -e "\${$name" -e "}/${name,,}" docker-compose.yml || { echo "docker-compose.yml does not pass on $name"; missing=1; }
   done < <(sed -n 's/^\([A-Z_]*\)=.*/\1/p' .env.example | grep -vxE "$fixed")
   return $missing
 }
