@@ -9,8 +9,8 @@
 
 namespace {
 
-// Small, as each ordered cart is a call to cart: a batch has to end within the time a stop may
-// take.
+// Small, as each ordered cart is a call to cart of up to five seconds, and what comes after a batch
+// waits for all of them.
 constexpr int kCartBatch = 20;
 
 }  // namespace

@@ -3,10 +3,11 @@
 // The other services' answers are stored as facts, one a source; the first answer of a source
 // stands, later or repeated ones change nothing. The status is a pure function of the facts:
 //
-//   stock      status
-//   (nothing)  PENDING
-//   RESERVED   PROCESSING
-//   REJECTED   CANCELLED
+//   moved by hand to                  stock       status
+//   SHIPPED, DELIVERED or CANCELLED   any         that
+//   -                                 (nothing)   PENDING
+//   -                                 RESERVED    PROCESSING
+//   -                                 REJECTED    CANCELLED
 #pragma once
 
 #include <cstdint>
