@@ -101,6 +101,14 @@ TEST_F(AnswerCacheTest, AListIsAsOldAsItsQuestion) {
   EXPECT_FALSE(cache.Serves({"things"}, asked));
 }
 
+TEST_F(AnswerCacheTest, AnAnswerLivesFromItsQuestion) {
+  AnswerCache::Asked asked = cache_.Now();
+  asked.at -= kLong - std::chrono::seconds(1);  // it took nearly as long as it may be kept
+  cache_.Keep("/a", Saying("a"), {"things"}, asked);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (cache_.Find("/a")) ASSERT_LT(std::chrono::steady_clock::now(), until);
+}
+
 TEST(AnswerCache, NothingIsKeptBeforeChangesAreHeard) {
   AnswerCache cache(kLong);
   cache.Keep("/a", Saying("a"), {"things"}, cache.Now());

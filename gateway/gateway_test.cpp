@@ -23,7 +23,6 @@
 #include "common/rpc/status.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/servers.h"
-#include "gateway/answer.h"
 #include "gateway/answer_cache.h"
 #include "gateway/docs.h"
 #include "gateway/gzip.h"
@@ -596,6 +595,10 @@ TEST_F(SharingGatewayTest, EachWaitsAsLongAsItSaid) {
 }
 
 TEST_F(SharingGatewayTest, AQuestionThatNobodyWaitsForIsCancelled) {
+  server_.reset();
+  settings_.request_timeout = std::chrono::minutes(10);  // its own end is far away
+  Start();
+  gateway_->answers().Hear(true);
   const auto clients =
       AskAtOnce({Get(book_, "Request-Timeout: 0.1\r\n"), Get(book_, "Request-Timeout: 0.2\r\n")});
   for (const auto& client : clients) EXPECT_EQ(client->Receive().status, 504);
@@ -1319,7 +1322,7 @@ TEST_F(CrowdedGatewayTest, WhatIsKeptIsLetGoWithTheAnswer) {
 TEST_F(CrowdedGatewayTest, UnfinishedBodiesKeepNobodyFromBeingAnswered) {
   settings_.max_in_flight = 1;
   std::vector<std::unique_ptr<Client>> clients;
-  for (int i = 0; i < 5; ++i) clients.push_back(Unfinished(1'000));
+  for (int i = 0; i < 5 && !HasFailure(); ++i) clients.push_back(Unfinished(1'000));
   EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
   EXPECT_EQ(Whole(10).status, 201);
 }
@@ -1797,29 +1800,25 @@ TEST_F(GatewayTest, PublishedDocumentsAreCompressed) {
 TEST_F(GatewayTest, ALongAnswerHoldsUpNobodyElseWhileItIsMade) {
   library_.books_in_list = 300'000;
   settings_.request_timeout = seconds(60);
-  // What making it takes here and now.
-  api::ListBooksResponse list;
-  library_.ListBooks(nullptr, &api::ListBooksRequest::default_instance(), &list);
-  const auto start = std::chrono::steady_clock::now();
-  const std::string body = Gzip(Envelope(200, list));
-  const auto whole = std::chrono::steady_clock::now() - start;
-
+  const auto now = [] { return std::chrono::steady_clock::now(); };
   Client patient(port());
   std::atomic<bool> answered = false;
+  const auto start = now();
   std::jthread asking([&] {
     patient.Send(Get("/api/v1/books", kGzip));
-    EXPECT_EQ(patient.Receive().body.size(), body.size());
+    EXPECT_EQ(patient.Receive().headers.at("content-encoding"), "gzip");
     answered = true;
   });
   Client quick(port());
   auto longest = std::chrono::steady_clock::duration::zero();
   while (!answered) {
-    const auto asked = std::chrono::steady_clock::now();
+    const auto asked = now();
     quick.Send(Get("/healthz"));
     ASSERT_EQ(quick.Receive().status, 200);
-    longest = std::max(longest, std::chrono::steady_clock::now() - asked);
+    longest = std::max(longest, now() - asked);
   }
-  EXPECT_LT(longest, whole / 2);
+  // To write and to compress it is nearly half of all that happens until it is there.
+  EXPECT_LT(longest, (now() - start) / 3);
 }
 
 TEST_F(GatewayTest, CompressionCanBeSwitchedOff) {
