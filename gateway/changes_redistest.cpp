@@ -14,7 +14,9 @@ using testing::Eventually;
 using testing::UniqueName;
 
 redis::Settings Server() {
-  Env env([](const std::string& name) { return std::optional(testing::Server(name)); });
+  Env env([](const std::string& name) {
+    return name == "REDIS_URL" ? std::optional(testing::Server(name)) : std::nullopt;
+  });
   return redis::Settings::Read(env);
 }
 

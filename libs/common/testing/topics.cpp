@@ -97,7 +97,7 @@ void MakeTopic(const std::string& name, int partitions,
 }
 
 void DeleteRecords(const std::string& name, int partition, int64_t offset) {
-  const Client client = Connect(RD_KAFKA_PRODUCER);
+  const Client client = Connect(RD_KAFKA_PRODUCER, Server("KAFKA_BOOTSTRAP_SERVERS"));
   rd_kafka_topic_partition_list_t* before = rd_kafka_topic_partition_list_new(1);
   rd_kafka_topic_partition_list_add(before, name.c_str(), partition)->offset = offset;
   rd_kafka_DeleteRecords_t* wish = rd_kafka_DeleteRecords_new(before);
