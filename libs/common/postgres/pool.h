@@ -9,8 +9,8 @@
 //   });
 //
 // What runs within a DeadlineScope (every handler of rpcs and events does) ends with it, at its
-// deadline or its stop: waiting for a connection ends, no further statement begins, and the one that
-// runs is cancelled, whatever it waits for (one that is being opened is waited for, at most
+// deadline or its stop: waiting for a connection ends, no further statement begins, and the one
+// that runs is cancelled, whatever it waits for (one that is being opened is waited for, at most
 // `connect_timeout`).
 // That costs a statement in time nothing: no round trip, no setting. A commit that has begun is let
 // finish.
