@@ -12,6 +12,7 @@
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
 #include "orders/order_events.h"
+#include "orders_migrations.h"
 #include "shipping/shipping_events.h"
 #include "shipping_migrations.h"
 #include "shop/cart/v1/cart.pb.h"
@@ -52,7 +53,9 @@ class FakeServices {
   Result<cart::v1::EmptyOrderedCartResponse> EmptyCart(
       const Call&, const cart::v1::EmptyOrderedCartRequest& request) {
     emptied_of = request.user_id();
-    return cart::v1::EmptyOrderedCartResponse();
+    cart::v1::EmptyOrderedCartResponse response;
+    response.set_settled(true);
+    return response;
   }
   int64_t emptied_of = 0;
 };
@@ -60,7 +63,8 @@ class FakeServices {
 class NextVersionTest : public ::testing::Test {
  protected:
   NextVersionTest() {
-    postgres::Migrate(db_, {kMessagingMigrations, kShippingMigrations, kNotificationMigrations});
+    postgres::Migrate(db_, {kMessagingMigrations, kShippingMigrations, kNotificationMigrations,
+                            kOrdersMigrations});
     event_.topic = "orders";
     event_.key = "12";
     event_.id = "e1";

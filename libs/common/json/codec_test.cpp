@@ -99,13 +99,15 @@ TEST(Writing, AnOrderReadsAsTheContractShowsIt) {
   item->set_total_price(9998);
   order.set_total_price(9998);
   order.set_currency("USD");
+  order.set_number("7K3M-9QXD");
   order.mutable_created_at()->set_seconds(1769860800);
   order.mutable_created_at()->set_nanos(12'999'999);
   EXPECT_EQ(Write(order),
             R"({"id":7,"uuid":"","userId":3,"status":"PENDING",)"
             R"("items":[{"productId":12,"name":"Lamp \"Æ\"","quantity":2,"unitPrice":49.99,)"
             R"("totalPrice":99.98}],"totalPrice":99.98,"currency":"USD",)"
-            R"("paymentMethod":"UNSPECIFIED","createdAt":"2026-01-31T12:00:00.012Z"})");
+            R"("paymentMethod":"UNSPECIFIED","createdAt":"2026-01-31T12:00:00.012Z",)"
+            R"("number":"7K3M-9QXD"})");
 }
 
 TEST(Writing, FieldsWithPresenceAppearOnceSetEvenToTheirDefault) {
