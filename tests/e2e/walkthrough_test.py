@@ -83,6 +83,7 @@ class TheWalkthrough(Case):
             "type": re.compile(r"[A-Z_]+|unknown"),
             "outcome": re.compile(r"[a-z_]+"),
             "state": {"waiting", "dead"},
+            "limit": {"connections", "client_connections", "bytes", "client_bytes"},
             "le": re.compile(r"[\d.e+-]+|\+Inf")}
         verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
         for process, name, labels, _ in self.samples:

@@ -127,6 +127,10 @@ struct Consumer::State : RdKafka::RebalanceCb {
   // The thread that retries.
   void RetryHeld();
 
+  prometheus::Labels LabelsOf(const Place& place) const {
+    return {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}};
+  }
+
   bool Stopping() const { return stop.stop_requested(); }
   // Sleeps until the time is over or Stop is called.
   void Sleep(milliseconds time) {
@@ -163,8 +167,8 @@ struct Consumer::State : RdKafka::RebalanceCb {
   std::atomic<bool> joined = false;
   std::atomic<bool> away = false;
   std::atomic<bool> incomplete = false;  // there are gaps
-  std::stop_source stop;  // ends loops and pauses
-  std::stop_source cut;   // ends what the work under way waits for
+  std::stop_source stop;                 // ends loops and pauses
+  std::stop_source cut;                  // ends what the work under way waits for
   std::mutex mutex;
   std::condition_variable_any stopped;
   std::thread hearing;
@@ -507,8 +511,7 @@ void Consumer::State::WatchGap(const Place& place, int64_t next) {
     start_again = true;
     return;
   }
-  auto& gauge = missing.Add(
-      {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}});
+  auto& gauge = missing.Add(LabelsOf(place));
   if (gauge.Value() != static_cast<double>(gap.missing())) {
     log::Error(
         "events are gone that this group has not consumed: it stops here until an operator "
@@ -553,8 +556,7 @@ void Consumer::State::LeaveGap(const Gap& gap) {
 void Consumer::State::CloseGap(const Place& place) {
   gaps.erase(place);
   incomplete = !gaps.empty();
-  missing.Remove(&missing.Add(
-      {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}}));
+  missing.Remove(&missing.Add(LabelsOf(place)));
 }
 
 void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::ErrorCode what,
@@ -575,8 +577,8 @@ void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::Er
   // A paused partition would still be paused when it comes back.
   if (waiting) PauseAll(false);
   for (const auto& [place, next] : assigned) {
-    lag.Remove(&lag.Add(
-        {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}}));
+    lag.Remove(&lag.Add(LabelsOf(place)));
+    missing.Remove(&missing.Add(LabelsOf(place)));
   }
   while (!gaps.empty()) CloseGap(gaps.begin()->first);
   pending.clear();
@@ -602,8 +604,9 @@ void Consumer::State::MeasureLag() {
       continue;
     }
     const int64_t done = next < 0 ? Committed(place, low) : next;
-    lag.Add({{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}})
-        .Set(static_cast<double>(std::max<int64_t>(high - done, 0)));
+    lag.Add(LabelsOf(place)).Set(static_cast<double>(std::max<int64_t>(high - done, 0)));
+    missing.Add(
+        LabelsOf(place));  // 0 without a gap, so that its absence tells of an absent consumer
   }
 }
 
