@@ -19,7 +19,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env up stop down status logs scale psql seed walkthrough topics events mails mails-refused mails-resend grpc
+.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
@@ -55,6 +55,11 @@ seed: ## put in a believable catalogue and a few users
 
 walkthrough: ## run the Postman collection, in order
 	@$(stack) walkthrough
+
+collection: ## the walkthrough, whose answers are then saved in the collection
+	@report=$$(mktemp); trap 'rm -f "$$report"' EXIT; \
+	$(stack) walkthrough -- --reporters cli,json --reporter-json-export "$$report"; \
+	tests/api/examples.py E-Commerce-API.postman_collection.json "$$report"
 
 topics: ## Kafka's topics and how many events they hold
 	@$(stack) topics

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import jsonschema
 
+import examples
 from contract import Document
+from examples import requests
 
 REPO = Path(__file__).resolve().parents[2]
 COLLECTION = REPO / "E-Commerce-API.postman_collection.json"
@@ -71,12 +73,11 @@ class TheDocument(unittest.TestCase):
                 self.assertLessEqual({"X-Request-Id", "Request-Timeout"}, headers)
 
 
-def requests(folder):
+def folders(folder):
     for item in folder["item"]:
         if "item" in item:
-            yield from requests(item)
-        else:
             yield item
+            yield from folders(item)
 
 
 def expected_status(item):
@@ -134,6 +135,38 @@ class TheCollection(unittest.TestCase):
                     self.assertEqual([], document.about_body(operation, self.filled(body["raw"])))
                     sent += 1
         self.assertGreater(sent, 20)
+
+    def test_reads_as_a_tutorial(self):
+        for folder in folders(self.collection):
+            with self.subTest(folder["name"]):
+                self.assertTrue(folder.get("description"))
+                self.assertLessEqual(len(folder["item"]), 16, "make folders inside it")
+        names = [item["name"] for item in requests(self.collection)]
+        self.assertEqual(sorted(set(names)), sorted(names), "answers are saved by name")
+        for item in requests(self.collection):
+            with self.subTest(item["name"]):
+                self.assertTrue(item["request"].get("description"))
+
+    def test_declares_and_explains_every_variable(self):
+        text = COLLECTION.read_text(encoding="utf-8")
+        used = set(re.findall(r"\{\{(\w+)\}\}", text)) | set(re.findall(r"ariables\.[gs]et\('(\w+)'", text))
+        self.assertEqual(used, {variable["key"] for variable in self.collection["variable"]})
+        for variable in self.collection["variable"]:
+            with self.subTest(variable["key"]):
+                self.assertTrue(variable.get("description"))
+
+    def test_has_saved_an_answer_to_every_request_that_is_as_documented(self):
+        for item in requests(self.collection):
+            with self.subTest(item["name"]):
+                self.assertEqual(1, len(item["response"]), "make collection saves it")
+                saved = item["response"][0]
+                self.assertEqual(expected_status(item), saved["code"])
+                self.assertEqual(examples.asked(item), saved["originalRequest"], "make collection saves it anew")
+                method, path = item["request"]["method"], self.path_of(item)
+                if path not in BESIDES:
+                    headers = {header["key"].lower(): header["value"] for header in saved["header"]}
+                    self.assertEqual([], [wrong for wrong in document.about_answer(
+                        method, path, saved["code"], headers, saved["body"]) if not wrong.startswith("the header")])
 
 
 if __name__ == "__main__":
