@@ -21,8 +21,9 @@ def service_of_group(group):
 
 def service_of_id(name):
     service, _, number = (name or "").rpartition("-")
+    service = service.removesuffix("-outbox")
     if service not in OUTBOXES or not number.isdigit():
-        raise StackError(f"ID={name or '…'}: an id is such as stock-17, make dead lists them")
+        raise StackError(f"ID={name or '…'}: an id is such as stock-17 or stock-outbox-3, make dead lists them")
     return service
 
 

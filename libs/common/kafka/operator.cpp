@@ -1,10 +1,13 @@
 #include "common/kafka/operator.h"
 
+#include <algorithm>
 #include <charconv>
+#include <limits>
 #include <optional>
 
 #include "common/kafka/held.h"
 #include "common/kafka/positions.h"
+#include "common/kafka/refused.h"
 #include "common/kafka/republish.h"
 
 namespace shop::kafka {
@@ -14,13 +17,17 @@ constexpr int kDone = 0;
 constexpr int kFailed = 1;
 constexpr int kNotUnderstood = 2;
 constexpr int kListed = 200;
+// In the ids of events that were never published, after the service's name.
+constexpr char kOutbox[] = "-outbox-";
 
 constexpr char kUsage[] =
     "usage: messages dead [GROUP]\n"
-    "       messages redrive|discard SERVICE-NUMBER [--apply]\n"
+    "       messages redrive SERVICE-NUMBER [--apply]\n"
+    "       messages discard SERVICE-NUMBER|SERVICE-outbox-NUMBER [--apply]\n"
     "       messages gaps\n"
     "       messages republish TOPIC [--since TIME] [--apply]\n"
     "       messages resume GROUP TOPIC [--from TIME] [--apply]\n";
+constexpr char kMore[] = "(there may be more: these are the oldest)\n";
 constexpr char kDryRun[] = "Nothing was changed: APPLY=1 (--apply) does it.\n";
 
 // The words of a command: those in order, and the options.
@@ -58,7 +65,11 @@ class Operator {
   int Dead(const std::string& group) {
     const std::vector<HeldEvent> events = ListHeld(db_, kListed, group);
     for (const HeldEvent& event : events) Show(event);
-    if (events.size() == kListed) out_ << "(there may be more: these are the oldest)\n";
+    if (events.size() == kListed) out_ << kMore;
+    if (!group.empty()) return kDone;
+    const std::vector<RefusedEvent> refused = ListRefused(db_, kListed);
+    for (const RefusedEvent& event : refused) Show(event);
+    if (refused.size() == kListed) out_ << kMore;
     return kDone;
   }
 
@@ -79,12 +90,26 @@ class Operator {
   }
 
   int Drop(const std::string& name, bool apply) {
+    if (name.starts_with(service_ + kOutbox)) return DropRefused(name, apply);
     const std::optional<HeldEvent> event = Find(name);
     if (!event) return kFailed;
     out_ << "Dropped for good: " << event->group << " counts it as consumed, and the later ones of "
          << "its key (" << event->later << ") go on without it.\n";
     if (!apply) return DryRun();
     return Discard(db_, event->id) ? Changed(name + " is discarded") : Gone(name);
+  }
+
+  // An event that was never published.
+  int DropRefused(const std::string& name, bool apply) {
+    const std::optional<int64_t> id = NumberIn(name, service_ + kOutbox);
+    const std::vector<RefusedEvent> refused = ListRefused(db_, std::numeric_limits<int>::max());
+    const auto event =
+        std::ranges::find_if(refused, [&](const RefusedEvent& one) { return id && one.id == *id; });
+    if (event == refused.end()) return Gone(name);
+    Show(*event);
+    out_ << "Dropped for good: it is never published, and the later ones of its key are.\n";
+    if (!apply) return DryRun();
+    return DiscardRefused(db_, *id) ? Changed(name + " is discarded") : Gone(name);
   }
 
   int Gaps() {
@@ -149,17 +174,30 @@ class Operator {
     out_ << "; later ones of its key: " << event.later << "\n  " << event.reason << "\n";
   }
 
-  std::optional<HeldEvent> Find(const std::string& name) {
-    const std::string prefix = service_ + "-";
-    int64_t id = 0;
+  void Show(const RefusedEvent& event) {
+    out_ << service_ << kOutbox << event.id << "  refused by Kafka  " << event.type << "  "
+         << event.topic << " key " << event.key << "\n  ce_id " << event.event_id
+         << "; the later ones of its key wait\n  " << event.reason << "\n";
+  }
+
+  static std::optional<int64_t> NumberIn(const std::string& name, const std::string& prefix) {
+    int64_t number = 0;
     const char* end = name.data() + name.size();
     const bool shaped = name.starts_with(prefix) && name.size() > prefix.size();
-    if (!shaped || std::from_chars(name.data() + prefix.size(), end, id).ptr != end) {
-      out_ << "'" << name << "' is no id of an event here, such as " << prefix
-           << "17: make dead lists them.\n";
+    if (!shaped || std::from_chars(name.data() + prefix.size(), end, number).ptr != end) {
       return std::nullopt;
     }
-    std::optional<HeldEvent> event = FindHeld(db_, id);
+    return number;
+  }
+
+  std::optional<HeldEvent> Find(const std::string& name) {
+    const std::optional<int64_t> id = NumberIn(name, service_ + "-");
+    if (!id) {
+      out_ << "'" << name << "' is no id of an event here, such as " << service_
+           << "-17: make dead lists them.\n";
+      return std::nullopt;
+    }
+    std::optional<HeldEvent> event = FindHeld(db_, *id);
     if (!event) {
       Gone(name);
     } else {

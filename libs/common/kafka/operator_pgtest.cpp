@@ -9,6 +9,7 @@
 #include "common/kafka/held.h"
 #include "common/kafka/intake.h"
 #include "common/kafka/positions.h"
+#include "common/kafka/refused.h"
 #include "common/kafka/retention.h"
 #include "common/testing/database.h"
 #include "messaging_migrations.h"
@@ -65,6 +66,25 @@ class OperatorTest : public ::testing::Test {
   std::vector<std::string> handled_;
   std::string told_;
 };
+
+TEST_F(OperatorTest, WhatKafkaRefusesIsListedAndDiscarded) {
+  postgres::InTransaction(db_, [](Tx& tx) {
+    for (const int64_t key : {1, 2}) {
+      OrderCancelled message;
+      message.set_order_id(key);
+      Announce(tx, message, {.source = "orders", .trace = {}});
+    }
+    tx.Run("UPDATE outbox SET refusal = 'Broker: Message size too large' WHERE key = '1'");
+  });
+  EXPECT_EQ(Run({"dead"}), 0);
+  EXPECT_THAT(told_, HasSubstr("orders-outbox-1  refused by Kafka  ORDER_CANCELLED  orders key 1"));
+  EXPECT_THAT(told_, AllOf(HasSubstr("too large"), Not(HasSubstr("orders-outbox-2"))));
+  EXPECT_EQ(Run({"discard", "orders-outbox-1"}), 0);
+  EXPECT_THAT(ListRefused(db_), SizeIs(1)) << "told what it would do, and did it";
+  EXPECT_EQ(Run({"discard", "orders-outbox-1", "--apply"}), 0);
+  EXPECT_THAT(ListRefused(db_), IsEmpty());
+  EXPECT_EQ(Run({"discard", "orders-outbox-2", "--apply"}), 1) << "it waits to be published";
+}
 
 TEST_F(OperatorTest, DeadListsWhatIsDeadAndWhatWaitsBehindIt) {
   Take("orders", 1, "e1");
