@@ -183,7 +183,8 @@ def write_private(path, text):
 def write_secrets(variables, parent):
     """Writes the secrets of containers, a file each, into a folder named after what they say; answers it.
 
-    The name is a label of containers with secrets: by it Compose sees a change, and makes them anew.
+    The name is a label of containers with secrets: by it Compose sees a change, and makes them anew. So it
+    also covers the key that signs access tokens, which containers read from a file of its own.
 
     The folder's parent is closed to all others; the files are not, as the users of containers have to read
     them.
@@ -191,7 +192,8 @@ def write_secrets(variables, parent):
     contents = {name.lower(): variables.get(name, "") for name in AS_FILES}
     password = quote(contents["mongo_cart_password"], safe="")
     contents["mongodb_uri"] = f"mongodb://cart:{password}@mongo:27017/cart?authSource=cart"
-    digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+    covered = contents | {"jwt_signing_key": read_signing_key(variables)}
+    digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
     folder = Path(parent) / digest[:16]
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, content in contents.items():
@@ -200,6 +202,12 @@ def write_secrets(variables, parent):
             write_private(file, content)
         file.chmod(0o644)
     return folder
+
+
+def read_signing_key(variables):
+    """Where the key lies that containers sign access tokens with, as docker-compose.yml has it, and what it says."""
+    path = REPO / (variables.get("JWT_SIGNING_KEY_FILE") or ".local/keys/jwt.pem")
+    return [str(path), path.read_text() if path.exists() else ""]
 
 
 def remove_old_secrets(settings):
@@ -237,14 +245,14 @@ def init_env(template, out):
     present = parse(text)
     added = {name: value for name, value in wanted.items() if name not in present
              and (name.endswith("_PORT") or name in SERVER_ADDRESSES)} | missing_secrets(present)
+    key_file = present.get("JWT_SIGNING_KEY_FILE")
+    if key_file:
+        make_signing_key(REPO / key_file)
     before = Path(present.get("SECRETS_DIR") or ".local/secrets/none")
     folder = write_secrets(present | added, REPO / before.parent)
     added["SECRETS_DIR"] = str(before.with_name(folder.name))
     if added.items() - present.items() or not out.exists():
         write_private(out, change(text, added))
-    key_file = parse(text).get("JWT_SIGNING_KEY_FILE")
-    if key_file:
-        make_signing_key(REPO / key_file)
 
 
 def free_env(template, out):
@@ -260,9 +268,9 @@ def free_env(template, out):
         changes[name] = re.sub(r":\d+", f":{next(ports)}", variables[name], count=1)
     key = Path(out).resolve().parent / "keys" / "jwt.pem"
     changes |= missing_secrets(variables) | {"JWT_SIGNING_KEY_FILE": str(key)}
+    make_signing_key(key)
     changes["SECRETS_DIR"] = str(write_secrets(variables | changes, key.parents[1] / "secrets"))
     write_private(out, change(text, changes))
-    make_signing_key(key)
 
 
 def free_ports(count):
