@@ -24,7 +24,7 @@ constexpr postgres::Statement kLease{R"sql(
       FROM mail_jobs
       WHERE state = 'WAITING' AND attempts > 0 AND next_at <= now()
         AND (leased_until IS NULL OR leased_until <= now())
-      ORDER BY attempts, next_at, id
+      ORDER BY next_at, id
       LIMIT $3
       FOR UPDATE SKIP LOCKED),
     due AS (SELECT * FROM fresh UNION ALL SELECT * FROM again)

@@ -47,7 +47,7 @@ bool InsertOnce(postgres::Tx& tx, const NewMailJob& job);
 
 struct MailSlots {
   int fresh = 0;  // never tried: in the order they were written
-  int again = 0;  // tried before, or left by their holder: those with the fewest attempts first
+  int again = 0;  // tried before, or left by their holder: those that are due for longest first
 };
 
 // Leases jobs that are due, at most so many of each kind.

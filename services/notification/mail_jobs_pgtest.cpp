@@ -128,8 +128,20 @@ TEST_F(MailJobsTest, WhatIsTriedAgainIsLeasedApartFromWhatWasNeverTried) {
 
   const std::vector<MailJob> again = Lease(db, kLong, {.again = 3});
   ASSERT_EQ(again.size(), 3u);
-  for (const MailJob& job : again) EXPECT_EQ(job.attempt, 2) << "fewest attempts go first";
+  for (const MailJob& job : again) EXPECT_EQ(job.attempt, 2) << "whoever waits longest goes first";
   EXPECT_EQ(Lease(db, kLong, {.fresh = 9, .again = 9}).size(), 1u);
+}
+
+TEST_F(MailJobsTest, WhatFailedOftenHasItsTurnHoweverManyFailForTheFirstTime) {
+  ASSERT_TRUE(Insert(1));
+  for (int failure = 0; failure < 3; ++failure) Postpone(db, *LeaseOne(kLong), kNone, "busy");
+  for (int64_t order = 2; order <= 4; ++order) ASSERT_TRUE(Insert(order));
+  for (const MailJob& job : Lease(db, kLong, {.fresh = 3})) Postpone(db, job, kNone, "busy");
+
+  const std::vector<MailJob> again = Lease(db, kLong, {.again = 2});
+  ASSERT_EQ(again.size(), 2u);
+  EXPECT_EQ(again[0].order_id, 1);
+  EXPECT_EQ(again[0].attempt, 4);
 }
 
 TEST_F(MailJobsTest, WhatWasGivenBackForAWhileIsNotDueBeforeThat) {
