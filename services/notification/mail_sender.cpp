@@ -178,7 +178,6 @@ struct MailSender::State {
     } else if (answer && answer->outcome == MailOutcome::kAway) {
       PauseEverybody(job, answer->why);
     } else {
-      GoOn();
       Conclude(job, answer);
     }
   }
@@ -196,8 +195,11 @@ struct MailSender::State {
       return MailAnswer{MailOutcome::kRefused, "the address is none that mail can be sent to"};
     }
     const Mail mail = Compose(job, {user->name(), user->email()});
-    return connection.Send(from.address, mail.to.address, ToMime(mail),
-                           IsFresh(job) ? options.first_patience : smtp.timeout, stop);
+    const MailAnswer answer =
+        connection.Send(from.address, mail.to.address, ToMime(mail),
+                        IsFresh(job) ? options.first_patience : smtp.timeout, stop);
+    if (answer.outcome != MailOutcome::kAway) GoOn();
+    return answer;
   }
 
   // Whoever is away is away for all mails. The pause grows once for all that found it out together,
@@ -219,6 +221,8 @@ struct MailSender::State {
     GiveBack(db, {job}, pause + options.first_pause);
   }
 
+  // For when the mail server has let us get as far as a recipient. A mail that ends before it was
+  // asked says nothing about it: the pause is over, and the next mail finds out.
   void GoOn() {
     const std::lock_guard lock(mutex);
     if (std::exchange(away, 0) == 0) return;

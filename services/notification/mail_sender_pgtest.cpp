@@ -143,7 +143,8 @@ class MailServer {
   std::thread accepting_;
 };
 
-// users with nothing but GetUser: the one with id 7 has the address that was given for 7.
+// users with nothing but GetUser: the one with id 7 has the address that was given for 7. Nobody
+// has the name "gone", and users refuses to tell of "secret".
 class FakeUsers {
  public:
   void Register(int64_t id, const std::string& name) {
@@ -155,6 +156,8 @@ class FakeUsers {
  private:
   Result<users::v1::User> GetUser(const Call&, const users::v1::GetUserRequest& request) {
     const std::lock_guard lock(mutex_);
+    if (names_.at(request.id()) == "gone") return Refusal{Code::kNotFound, "no such user"};
+    if (names_.at(request.id()) == "secret") return Refusal{Code::kFailedPrecondition, "not yours"};
     users::v1::User user;
     user.set_id(request.id());
     user.set_name("Ada");
@@ -176,7 +179,7 @@ class MailSenderTest : public ::testing::Test {
   MailSenderTest() { postgres::Migrate(db, {kMessagingMigrations, kNotificationMigrations}); }
 
   // A mail that is due for a user whose address begins with this.
-  void Order(const std::string& recipient) {
+  void Order(const std::string& recipient, const std::string& event = "{}") {
     const int64_t id = ++orders_;
     users.Register(id, recipient);
     const std::string digits = std::to_string(id);
@@ -185,7 +188,7 @@ class MailSenderTest : public ::testing::Test {
                                   .order_id = id,
                                   .kind = "ORDER_CREATED",
                                   .user_id = id,
-                                  .event = R"({"orderId":)" + digits + "}",
+                                  .event = event,
                                   .traceparent = ""}));
     });
   }
@@ -205,6 +208,14 @@ class MailSenderTest : public ::testing::Test {
     postgres::InTransaction(db, [](postgres::Tx& tx) {
       tx.Run("UPDATE mail_jobs SET attempts = 3, next_at = now() - interval '1 hour'");
     });
+  }
+
+  // Lets all mails wait for so long, those too that are being tried and fail.
+  void Reschedule(const std::string& pause) {
+    postgres::InTransaction(db, [&](postgres::Tx& tx) {
+      tx.Run("UPDATE mail_jobs SET next_at = now() + interval '" + pause + "'");
+    });
+    ASSERT_TRUE(Eventually([&] { return Count("leased_until IS NOT NULL") == 0; }));
   }
 
   MailServer server;
@@ -285,6 +296,34 @@ TEST_F(MailSenderTest, WhileTheMailServerIsAwayOneMailATimeFindsOut) {
       },
       seconds(60)));
   EXPECT_LE(most, 1);
+}
+
+TEST_F(MailSenderTest, OnlyTheMailServersOwnWordEndsThePause) {
+  server.Refuse("MAIL", "421 not now");
+  Order("ada");
+  const MailSender sender = Sender({.first_pause = milliseconds(100), .longest_away = seconds(1)});
+  ASSERT_TRUE(Eventually([&] { return !sender.healthy(); }));
+  Reschedule("1 hour");
+
+  // None of these gets as far as the mail server.
+  const auto never_asks = [&](const std::string& ended) {
+    ASSERT_TRUE(Eventually([&] { return Count(ended) == 1; })) << ended;
+    EXPECT_FALSE(sender.healthy()) << ended;
+  };
+  const int asked = server.asked("MAIL");
+  Order("gone");
+  never_asks("state = 'GONE'");
+  Order("no address");
+  never_asks("state = 'REFUSED'");
+  Order("secret");
+  never_asks("last_error LIKE '%not yours%'");
+  Order("eve", "no JSON");
+  never_asks("last_error LIKE '%cannot be read%'");
+  EXPECT_EQ(server.asked("MAIL"), asked);
+
+  server.Refuse("MAIL", std::nullopt);
+  Order("bob");
+  EXPECT_TRUE(Eventually([&] { return server.Taken("bob") == 1 && sender.healthy(); }));
 }
 
 TEST_F(MailSenderTest, StoppingGivesBackWhatHasNotLeft) {
