@@ -98,7 +98,7 @@ bool IsSmtpUrl(const std::string& text) {
 }
 
 struct Smtp::State {
-  explicit State(const SmtpSettings& settings) {
+  explicit State(const SmtpSettings& settings) : timeout(settings.timeout) {
     static std::once_flag once;
     std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
     curl.reset(curl_easy_init());
@@ -109,7 +109,6 @@ struct Smtp::State {
       Set(CURLOPT_USE_SSL, static_cast<long>(CURLUSESSL_ALL));
     }
     Set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(settings.connect_timeout.count()));
-    Set(CURLOPT_TIMEOUT_MS, static_cast<long>(settings.timeout.count()));
     Set(CURLOPT_NOSIGNAL, 1L);
     Set(CURLOPT_UPLOAD, 1L);
     Set(CURLOPT_READFUNCTION, ReadUpload);
@@ -125,6 +124,30 @@ struct Smtp::State {
     curl_easy_setopt(curl.get(), option, value);
   }
 
+  template <typename Value>
+  Value Get(CURLINFO info) const {
+    Value value{};
+    curl_easy_getinfo(curl.get(), info, &value);
+    return value;
+  }
+
+  CURLcode Perform(steady_clock::time_point until) {
+    using std::chrono::milliseconds;
+    const auto left = std::chrono::ceil<milliseconds>(until - steady_clock::now());
+    Set(CURLOPT_TIMEOUT_MS, static_cast<long>(std::max(left, milliseconds(1)).count()));  // 0: none
+    error[0] = '\0';
+    return curl_easy_perform(curl.get());
+  }
+
+  // Whether the connection was one kept from an earlier mail, and the server has closed it (421
+  // says so in words). That is no news about the server. A silence is none of these errors.
+  bool WasClosed(CURLcode result) const {
+    const long code = Get<long>(CURLINFO_RESPONSE_CODE);
+    return (result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR) &&
+           (code == 0 || code == 421) && Get<long>(CURLINFO_NUM_CONNECTS) == 0;
+  }
+
+  const std::chrono::milliseconds timeout;
   std::array<char, CURL_ERROR_SIZE> error{};
   std::unique_ptr<CURL, Free> curl;
 };
@@ -143,10 +166,14 @@ MailAnswer Smtp::Send(const std::string& from, const std::string& to, const std:
   state_->Set(CURLOPT_READDATA, &upload);
   state_->Set(CURLOPT_XFERINFODATA, &upload);
   state_->Set(CURLOPT_DEBUGDATA, &upload);
-  state_->error[0] = '\0';
-  const CURLcode result = curl_easy_perform(state_->curl.get());
-  long code = 0;
-  curl_easy_getinfo(state_->curl.get(), CURLINFO_RESPONSE_CODE, &code);
+  const steady_clock::time_point until = steady_clock::now() + state_->timeout;
+  CURLcode result = state_->Perform(until);
+  if (!upload.recipient_named && state_->WasClosed(result)) {
+    state_->Set(CURLOPT_FRESH_CONNECT, 1L);
+    result = state_->Perform(until);
+    state_->Set(CURLOPT_FRESH_CONNECT, 0L);
+  }
+  const long code = state_->Get<long>(CURLINFO_RESPONSE_CODE);
   state_->Set(CURLOPT_MAIL_RCPT, static_cast<curl_slist*>(nullptr));
   state_->Set(CURLOPT_DEBUGDATA, static_cast<Upload*>(nullptr));
 

@@ -34,7 +34,8 @@ struct MailAnswer {
   std::string why;  // for the log; has no credentials in it
 };
 
-// Used by one thread. Keeps its connection from one mail to the next.
+// Used by one thread. Keeps its connection from one mail to the next. When the server has closed it
+// meanwhile, a mail whose recipient was not named yet is sent over a new one.
 class Smtp {
  public:
   explicit Smtp(const SmtpSettings& settings);

@@ -29,7 +29,7 @@ constexpr char kSilence[] = "(silence)";
 // mail, is answered by the script, else as a willing server would.
 class ScriptedServer {
  public:
-  // From the second mail on it follows `then`, where that is given.
+  // From the second mail of a connection on it follows `then`, where that is given.
   explicit ScriptedServer(Script script, Script then = {})
       : script_(std::move(script)), then_(std::move(then)) {
     listener_ = socket(AF_INET, SOCK_STREAM, 0);
@@ -73,6 +73,7 @@ class ScriptedServer {
   void Talk(int client) {
     std::string buffer;
     bool in_mail = false;
+    mails_ = 0;
     if (!Answer(client, "(greeting)", "220 hello")) return;
     char bytes[4096];
     for (ssize_t got; (got = recv(client, bytes, sizeof bytes, 0)) > 0;) {
@@ -105,7 +106,7 @@ class ScriptedServer {
 
   const Script script_;
   const Script then_;
-  int mails_ = 0;  // of the serving thread alone
+  int mails_ = 0;  // of this connection; the serving thread's alone
   int listener_;
   uint16_t port_ = 0;
   mutable std::mutex mutex_;
@@ -173,6 +174,31 @@ TEST(Smtp, OnASecondMailOfAConnectionARefusedSenderRefusesNoMailEither) {
             MailOutcome::kSent);
   EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome,
             MailOutcome::kAway);
+}
+
+// The outcome of a connection's second mail, and how many connections there were after it.
+std::pair<MailOutcome, int> SecondMail(const Script& then) {
+  const ScriptedServer server(Script{}, then);
+  Smtp smtp(server.settings());
+  EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome,
+            MailOutcome::kSent);
+  const MailOutcome second =
+      smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome;
+  const std::string heard = server.heard();
+  int greeted = 0;
+  for (size_t at = 0; (at = heard.find("EHLO", at)) != std::string::npos; ++at) ++greeted;
+  return {second, greeted};
+}
+
+TEST(Smtp, AKeptConnectionThatTheServerClosesIsReplacedByANewOne) {
+  EXPECT_EQ(SecondMail({{"MAIL", kHangUp}}), std::pair(MailOutcome::kSent, 2));
+  EXPECT_EQ(SecondMail({{"MAIL", "421 that was enough"}}), std::pair(MailOutcome::kSent, 2));
+}
+
+TEST(Smtp, WhatMayHaveArrivedIsNotSentAgainOverANewConnection) {
+  EXPECT_EQ(SecondMail({{"RCPT", kHangUp}}), std::pair(MailOutcome::kFailed, 1));
+  EXPECT_EQ(SecondMail({{"DATA", "421 closing"}}), std::pair(MailOutcome::kFailed, 1));
+  EXPECT_EQ(SecondMail({{".", kHangUp}}), std::pair(MailOutcome::kUnknown, 1));
 }
 
 TEST(Smtp, PatienceEndsWhileNothingCanArriveTwice) {
