@@ -22,9 +22,16 @@ constexpr char kCollection[] = "carts";
 constexpr int kAttempts = 20;
 constexpr size_t kMostTaken = 50;
 constexpr int64_t kTakenMs = 30LL * 24 * 60 * 60 * 1000;
-constexpr int32_t kServerSelectionMs = 2000;
-constexpr int32_t kConnectMs = 2000;
-constexpr int32_t kSocketMs = 5000;
+
+// How long a connection waits for what, in milliseconds.
+struct Limits {
+  int32_t server_selection;
+  int32_t connect;
+  int32_t socket;
+};
+constexpr Limits kOfCalls{.server_selection = 2000, .connect = 2000, .socket = 5000};
+// A stop waits for the ping under way, and a ping has nothing to do but to be answered.
+constexpr Limits kOfPings{.server_selection = 1000, .connect = 1000, .socket = 2000};
 
 struct Destroy {
   void operator()(mongoc_uri_t* object) const { mongoc_uri_destroy(object); }
@@ -284,20 +291,27 @@ const Line* StoredCart::Find(int64_t product_id) const {
 }
 
 struct CartStore::State {
-  explicit State(const MongoSettings& settings) : database(settings.database) {
+  explicit State(const MongoSettings& settings)
+      : database(settings.database),
+        pool(NewPool(settings, kOfCalls)),
+        pings(NewPool(settings, kOfPings)) {}
+
+  static ClientPool NewPool(const MongoSettings& settings, const Limits& limits) {
     InitDriver();
     bson_error_t error;
     const Uri uri(mongoc_uri_new_with_error(settings.uri.c_str(), &error));
     if (uri == nullptr) throw std::invalid_argument(error.message);
     mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_SERVERSELECTIONTIMEOUTMS,
-                                   kServerSelectionMs);
-    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_CONNECTTIMEOUTMS, kConnectMs);
-    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_SOCKETTIMEOUTMS, kSocketMs);
-    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_WAITQUEUETIMEOUTMS, kServerSelectionMs);
+                                   limits.server_selection);
+    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_CONNECTTIMEOUTMS, limits.connect);
+    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_SOCKETTIMEOUTMS, limits.socket);
+    mongoc_uri_set_option_as_int32(uri.get(), MONGOC_URI_WAITQUEUETIMEOUTMS,
+                                   limits.server_selection);
     mongoc_uri_set_appname(uri.get(), "cart");
-    pool.reset(mongoc_client_pool_new_with_error(uri.get(), &error));
+    ClientPool pool(mongoc_client_pool_new_with_error(uri.get(), &error));
     if (pool == nullptr) throw std::invalid_argument(error.message);
     mongoc_client_pool_set_error_api(pool.get(), MONGOC_ERROR_API_VERSION_2);
+    return pool;
   }
 
   Collection Carts(const Client& client) const {
@@ -333,7 +347,8 @@ struct CartStore::State {
   }
 
   const std::string database;
-  ClientPool pool;
+  const ClientPool pool;
+  const ClientPool pings;  // the driver takes a limit for a pool, not for a call
 };
 
 CartStore::CartStore(const MongoSettings& settings) : state_(std::make_unique<State>(settings)) {}
@@ -341,7 +356,7 @@ CartStore::CartStore(const MongoSettings& settings) : state_(std::make_unique<St
 CartStore::~CartStore() = default;
 
 void CartStore::Ping() {
-  const Client client(state_->pool.get());
+  const Client client(state_->pings.get());
   const Bson ping(BCON_NEW("ping", BCON_INT32(1)));
   bson_error_t error;
   if (!mongoc_client_command_simple(client.get(), state_->database.c_str(), ping.get(), nullptr,

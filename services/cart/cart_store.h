@@ -80,6 +80,8 @@ class CartStore {
   explicit CartStore(const MongoSettings& settings);
   ~CartStore();
 
+  // Whether MongoDB answers, within a few seconds even when it is silent; throws if not. Over a
+  // connection of its own.
   void Ping();
   StoredCart Find(int64_t user_id);
 

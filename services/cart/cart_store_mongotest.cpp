@@ -10,6 +10,7 @@
 
 #include "common/core/result.h"
 #include "common/testing/servers.h"
+#include "common/testing/wire.h"
 
 namespace shop::cart {
 namespace {
@@ -361,6 +362,19 @@ TEST_F(CartStoreTest, CartsOfOthersAreUntouched) {
   store.Remove(kAda + 1, kMug);
   EXPECT_EQ(Quantity(kMug), 1);
   EXPECT_TRUE(store.Find(kAda + 1).lines.empty());
+}
+
+// A stop waits for the ping under way.
+TEST(CartStoreAway, APingOfAServerThatFallsSilentEndsSoon) {
+  const std::string uri = shop::testing::Server("MONGODB_URI");
+  const size_t port = uri.rfind(':') + 1;
+  shop::testing::Wire wire(static_cast<uint16_t>(std::stoi(uri.substr(port))));
+  CartStore store({uri.substr(0, port) + std::to_string(wire.port()), "cart"});
+  store.Ping();
+  wire.Mute();
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THROW(store.Ping(), Unavailable);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(4));
 }
 
 TEST(CartStoreAway, SaysSoSoon) {
