@@ -88,21 +88,22 @@ class ScriptedServer {
         if (in_mail && line != ".") continue;
         const std::string verb = in_mail ? "." : line.substr(0, 4);
         mails_ += verb == "MAIL" ? 1 : 0;
-        in_mail = verb == "DATA" && !script_.contains("DATA");
+        in_mail = verb == "DATA" && !Current().contains("DATA");
         if (!Answer(client, verb, verb == "DATA" ? "354 go on" : "250 fine")) return;
       }
     }
   }
 
   bool Answer(int client, const std::string& verb, const std::string& usual) {
-    const Script& script = mails_ > 1 && !then_.empty() ? then_ : script_;
-    const auto scripted = script.find(verb);
-    const std::string answer = scripted == script.end() ? usual : scripted->second;
+    const auto scripted = Current().find(verb);
+    const std::string answer = scripted == Current().end() ? usual : scripted->second;
     if (answer == kHangUp) return false;
     if (answer == kSilence) return true;
     const std::string line = answer + "\r\n";
     return send(client, line.data(), line.size(), MSG_NOSIGNAL) > 0;
   }
+
+  const Script& Current() const { return mails_ > 1 && !then_.empty() ? then_ : script_; }
 
   const Script script_;
   const Script then_;
