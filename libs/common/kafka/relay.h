@@ -10,7 +10,7 @@
 //   an event that the brokers refuse for what it is (too large, say) holds back the later ones of
 //   its key; its reason stands in its row, and a person may discard it (refused.h)
 //   a partition without a leader holds back its keys
-//   a topic that refuses its events (it does not exist, say) is put aside as a whole
+//   a topic that refuses its events (it does not exist, say) holds back all events of that topic
 //
 // Metrics: outbox_unpublished, outbox_refused, outbox_published_total, outbox_errors_total.
 #pragma once
