@@ -863,6 +863,15 @@ TEST(OrderMigrations, OrdersFromBeforeAreSettledWithTheirCartsUnlessTheirEventWa
         "FROM unnest(ARRAY['2', '3']) AS o (id)");
     tx.Run("INSERT INTO inbox (consumer, event_id) VALUES ('cart', 'event 2')");
   });
+  const auto written = [&] {
+    std::map<int64_t, std::string> places;
+    for (const auto& row : postgres::Read(
+             db, [](postgres::Tx& tx) { return tx.Run("SELECT id, ctid::text FROM orders"); })) {
+      places.emplace(row[0].as<int64_t>(), row[1].as<std::string>());
+    }
+    return places;
+  };
+  const std::map<int64_t, std::string> before = written();
   postgres::Migrate(db, {kMessagingMigrations, kOrdersMigrations});
   const auto waiting = postgres::Read(db, [](postgres::Tx& tx) {
     std::vector<int64_t> ids;
@@ -870,6 +879,11 @@ TEST(OrderMigrations, OrdersFromBeforeAreSettledWithTheirCartsUnlessTheirEventWa
     return ids;
   });
   EXPECT_THAT(waiting, ElementsAre(3));
+  // Most orders are settled, and none of those is written anew.
+  const std::map<int64_t, std::string> after = written();
+  EXPECT_EQ(after.at(1), before.at(1));
+  EXPECT_EQ(after.at(2), before.at(2));
+  EXPECT_NE(after.at(3), before.at(3));
 }
 
 }  // namespace

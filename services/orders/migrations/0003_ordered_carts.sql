@@ -1,4 +1,5 @@
--- What tells the orders of one cart from each other, and whether the cart knows of them.
+-- What tells the orders of one cart from each other, and whether the cart knows of them. No row is
+-- rewritten here, as nobody reads orders meanwhile.
 ALTER TABLE orders
   -- Of the whole request of an order that was made from a cart: who asks the same again gets this
   -- order, whoever asks for something else is told of it.
@@ -9,15 +10,6 @@ ALTER TABLE orders
   ADD COLUMN cart_change_id      text,
   -- Whether the cart has been told, by the event or by a later order: what was ordered is out of
   -- it, or was left in it because the order was rejected. Means nothing without a cart.
-  ADD COLUMN cart_settled        boolean NOT NULL DEFAULT false;
-
--- Orders from before: told, unless their event waits to be heard.
-UPDATE orders SET cart_settled = true
-WHERE cart_version IS NOT NULL
-  AND NOT EXISTS (
-    SELECT FROM outbox
-    WHERE topic = 'orders' AND type = 'ORDER_CREATED' AND key = orders.id::text
-      AND NOT EXISTS (
-        SELECT FROM inbox WHERE consumer = 'cart' AND inbox.event_id = outbox.event_id));
-
-CREATE INDEX orders_cart_due ON orders (user_id) WHERE cart_version IS NOT NULL AND NOT cart_settled;
+  -- Orders from before have been told, but for those of 0004; new ones have not.
+  ADD COLUMN cart_settled        boolean NOT NULL DEFAULT true;
+ALTER TABLE orders ALTER COLUMN cart_settled SET DEFAULT false;

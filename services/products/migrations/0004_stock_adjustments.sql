@@ -14,8 +14,6 @@ ALTER TABLE stock_movements
   -- Rows of before meet the narrower one that it takes the place of: not worth reading all of them.
   ADD CONSTRAINT stock_movements_kind_check CHECK (kind IN
     ('RECEIVED', 'SET', 'ADJUSTED', 'RESERVED', 'COMMITTED', 'RELEASED', 'RETURNED')) NOT VALID;
-CREATE UNIQUE INDEX stock_movements_by_request ON stock_movements (by_user, request_key)
-  WHERE request_key IS NOT NULL;
 
 -- What 0002_stock.sql says of sold pieces is not so: COMMITTED and RETURNED are never written, neither here nor in
 -- reservations. What was sold stays on hand and reserved for its order; only a release ends that.
