@@ -36,7 +36,7 @@ int main() {
   const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers(),
                                  {.after_commit = [&] { relay.Wake(); }});
   // Apart from the above, so that a cart service that is away holds up no order.
-  const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart),
+  const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart, db),
                               {.batch = kCartBatch});
   const rpc::Server server(config.server, identity, {service.Methods()});
   process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });

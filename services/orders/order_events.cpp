@@ -1,6 +1,7 @@
 #include "orders/order_events.h"
 
 #include <map>
+#include <set>
 #include <stdexcept>
 #include <vector>
 
@@ -83,17 +84,30 @@ bool ConcernsCart(const OrderCancelledEvent& order) {
   return order.from_cart() && order.cause() == events::v1::CANCEL_CAUSE_OUT_OF_STOCK;
 }
 
-// Tells the cart of each order that concerns one, outside of any transaction.
+// Tells the cart of each order that concerns one and is not in `known`, outside of any transaction.
 template <typename Event, typename Tell>
-Result<CartsTold> TellCarts(const std::vector<kafka::Heard<Event>>& heard, const Tell& tell) {
+Result<CartsTold> TellCarts(const std::vector<kafka::Heard<Event>>& consumed, const Tell& tell,
+                            const std::set<int64_t>& known = {}) {
   CartsTold told;
-  for (const auto& [order, envelope] : heard) {
-    if (!ConcernsCart(order)) continue;
+  for (const auto& [order, envelope] : consumed) {
+    if (!ConcernsCart(order) || known.contains(order.order_id())) continue;
     const Result<void> done = tell(order, rpc::BackgroundCall(envelope.trace, kCartLimit));
     if (!done) return done.refusal();
     told.push_back(order.order_id());
   }
   return told;
+}
+
+// The orders whose lines the cart need not take out any more. A cart remembers only its last orders:
+// for one that it has forgotten it would take out what was added since.
+std::set<int64_t> KnownToCarts(postgres::Pool& db,
+                               const std::vector<kafka::Heard<OrderCreatedEvent>>& consumed) {
+  std::vector<int64_t> ids;
+  for (const auto& [order, envelope] : consumed) {
+    if (ConcernsCart(order)) ids.push_back(order.order_id());
+  }
+  if (ids.empty()) return {};
+  return postgres::Read(db, [&](postgres::Tx& tx) { return SettledCarts(tx, ids); });
 }
 
 template <typename Event>
@@ -145,20 +159,21 @@ kafka::Handlers EventHandlers() {
       .Ignore("STOCK_RELEASED");
 }
 
-kafka::Handlers CartHandlers(const rpc::Channel& cart) {
+kafka::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {
   const OrderedCarts carts(cart);
   return kafka::Handlers()
       .OnAsked<OrderCreatedEvent, CartsTold>(
-          [carts](const auto& heard) {
-            return TellCarts(heard, [&](const OrderCreatedEvent& order, const Call& call) {
+          [carts, &db](const auto& consumed) {
+            const auto take_out = [&](const OrderCreatedEvent& order, const Call& call) {
               return carts.TakeOut(call, order.user_id(), order.cart_version(), order.order_uuid(),
                                    order.items());
-            });
+            };
+            return TellCarts(consumed, take_out, KnownToCarts(db, consumed));
           },
           RememberTold<OrderCreatedEvent>)
       .OnAsked<OrderCancelledEvent, CartsTold>(
-          [carts](const auto& heard) {
-            return TellCarts(heard, [&](const OrderCancelledEvent& order, const Call& call) {
+          [carts](const auto& consumed) {
+            return TellCarts(consumed, [&](const OrderCancelledEvent& order, const Call& call) {
               return carts.PutBack(call, order.user_id(), order.order_uuid());
             });
           },

@@ -23,7 +23,8 @@ kafka::Handlers EventHandlers();
 
 // Topic `orders`, in a consumer group of its own: ORDER_CREATED of a cart takes what was ordered
 // out of that cart, ORDER_CANCELLED puts it back when it was stock that rejected the order. Both
-// are repeatable, as the cart remembers the order. `cart` must outlive the handlers.
-kafka::Handlers CartHandlers(const rpc::Channel& cart);
+// are repeatable: the cart remembers its last orders, and an order in `db` that its cart has been
+// told of is not taken out again, however old it is. `cart` and `db` must outlive the handlers.
+kafka::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db);
 
 }  // namespace shop::orders

@@ -107,6 +107,11 @@ class FakeCart {
   }
   // GetCart answers nobody until so many ask.
   void AnswerTogether(int callers) { together_ = callers; }
+  // As cart does with orders of which there were many since.
+  void ForgetOrders() {
+    const std::lock_guard lock(mutex_);
+    taken_.clear();
+  }
   void RefuseAll(bool refuse) { refuse_ = refuse; }
   // Cart's first release: no change_id, and a cart is emptied at the ordered version or not at all.
   void BeOfTheFirstRelease() { first_release_ = true; }
@@ -276,17 +281,19 @@ class OrderServiceTest : public ::testing::Test {
                           row[6].as<std::string>()});
       }
     });
-    return kafka::Deliver(db_, CartHandlers(cart_), group, events);
+    return kafka::Deliver(db_, CartHandlers(cart_, db_), group, events);
   }
-  // Whether a statement waits for a lock in this database.
-  bool SomebodyWaits() {
+  // How many statements wait for a lock in this database.
+  int Waiting() {
     return postgres::Read(db_, [](postgres::Tx& tx) {
-      return tx.Run(
-                   "SELECT count(*) FROM pg_stat_activity "
-                   "WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]
-                 .as<int>() > 0;
+      return tx
+          .Run(
+              "SELECT count(*) FROM pg_stat_activity "
+              "WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]
+          .as<int>();
     });
   }
+  bool SomebodyWaits() { return Waiting() > 0; }
 
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
@@ -562,6 +569,49 @@ TEST_F(OrderServiceTest, WhatWasOrderedLeavesTheCartOnceAndWhatWasAddedStays) {
   ASSERT_TRUE(DeliverToCart());
   ASSERT_TRUE(DeliverToCart("another group, to which everything is new"));
   EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(1, 1), Pair(2, 1)));
+}
+
+TEST_F(OrderServiceTest, AnOrderThatTheCartKnewAndForgotTakesOutNothingThatWasAddedSince) {
+  fake_cart_.Put(1, 1);
+  ASSERT_TRUE(service_.CreateOrder(As(7), OfTheCart()));
+  ASSERT_TRUE(DeliverToCart());
+  fake_cart_.ForgetOrders();
+  fake_cart_.Put(1, 2);
+  ASSERT_TRUE(DeliverToCart("another group, to which everything is new"));
+  EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(1, 2)));
+}
+
+// Who locks several orders locks them by their ids; otherwise two who do may wait for each other.
+TEST_F(OrderServiceTest, OrdersAreSettledWithTheirCartsInTheOrderOfTheirIds) {
+  fake_cart_.Put(1, 1);
+  const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
+  fake_cart_.Put(1, 1);
+  const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
+  ASSERT_TRUE(first && second);
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    // The first one's row is behind the second one's from here on.
+    tx.Run("UPDATE orders SET cart_settled = false, seq = seq + 1 WHERE id = " +
+           std::to_string(first->id()));
+  });
+  std::thread settling;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    FindForUpdate(tx, {first->id()});
+    settling = std::thread([&] {
+      postgres::InTransaction(db_, [&](postgres::Tx& other) {
+        // As the rows of a larger table are found: in their places' order.
+        other.Run("SET LOCAL enable_indexscan = off");
+        SettleCart(other, {first->id(), second->id()});
+      });
+    });
+    EXPECT_TRUE(shop::testing::Eventually([&] { return SomebodyWaits(); }));
+    const auto free = tx.Run("SELECT FROM orders WHERE id = " + std::to_string(second->id()) +
+                             " FOR UPDATE SKIP LOCKED");
+    EXPECT_EQ(free.size(), 1);
+  });
+  settling.join();
+  const auto waiting =
+      postgres::Read(db_, [](postgres::Tx& tx) { return FindCartOrders(tx, 7, 99); });
+  EXPECT_THAT(waiting, ::testing::IsEmpty());
 }
 
 TEST_F(OrderServiceTest, AnOrderOfLinesLeavesTheCartAlone) {

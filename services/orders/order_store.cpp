@@ -3,6 +3,7 @@
 #include <google/protobuf/util/time_util.h>
 
 #include <map>
+#include <set>
 #include <stdexcept>
 
 #include "common/json/codec.h"
@@ -199,8 +200,20 @@ int64_t LockNewestCartOrder(Tx& tx, int64_t user_id) {
 
 void SettleCart(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kSettle{
-      "UPDATE orders SET cart_settled = true WHERE id = ANY($1::bigint[])"};
+      "UPDATE orders SET cart_settled = true WHERE id IN ("
+      "  SELECT id FROM orders WHERE id = ANY($1::bigint[]) AND NOT cart_settled"
+      "  ORDER BY id FOR UPDATE)"};
   tx.Exec(kSettle, postgres::Array(ids));
+}
+
+std::set<int64_t> SettledCarts(Tx& tx, const std::vector<int64_t>& ids) {
+  static constexpr Statement kSettled{
+      "SELECT id FROM orders WHERE id = ANY($1::bigint[]) AND cart_settled"};
+  std::set<int64_t> settled;
+  for (const pqxx::row& row : tx.Exec(kSettled, postgres::Array(ids))) {
+    settled.insert(row[0].as<int64_t>());
+  }
+  return settled;
 }
 
 void ReleaseCart(Tx& tx, int64_t id) {

@@ -4,6 +4,7 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -61,8 +62,11 @@ int64_t NewestCartOrder(postgres::Tx& tx, int64_t user_id);
 // The same, after waiting for whoever is placing one; until the transaction ends nobody else places
 // one for the user.
 int64_t LockNewestCartOrder(postgres::Tx& tx, int64_t user_id);
-// Remembers that the cart has been told of these orders.
+// Remembers that the cart has been told of these orders. Locks their rows by id, as FindForUpdate
+// does.
 void SettleCart(postgres::Tx& tx, const std::vector<int64_t>& ids);
+// Those of these orders, all made from carts, whose cart has been told of them.
+std::set<int64_t> SettledCarts(postgres::Tx& tx, const std::vector<int64_t>& ids);
 // Lets the version of the cart that the order was made from be ordered again.
 void ReleaseCart(postgres::Tx& tx, int64_t id);
 

@@ -151,12 +151,13 @@ struct Consumer {
 
 std::vector<Consumer> Consumers() {
   static const rpc::Channel nowhere("127.0.0.1:1", nullptr);
+  static postgres::Pool no_database{postgres::Settings()};
   return {{"auth", "users", auth::AuthEventHandlers()},
           {"stock", "orders", stock::EventHandlers(nowhere)},
           {"orders", "stock", orders::EventHandlers()},
           {"shipping", "orders", shipping::OrderHandlers()},
           {"notification", "orders", notification::OrderHandlers()},
-          {"cart", "orders", orders::CartHandlers(nowhere)}};
+          {"cart", "orders", orders::CartHandlers(nowhere, no_database)}};
 }
 
 TEST(GoldenEvents, WhatIsWrittenTodayIsTheNewestShapeOfEachEvent) {

@@ -109,7 +109,7 @@ TEST_F(NextVersionTest, NotificationKeepsTheEventAsItWasWritten) {
 
 TEST_F(NextVersionTest, TheCartIsEmptied) {
   const rpc::Channel cart(server_.address(), &orders_);
-  ASSERT_TRUE(kafka::Deliver(db_, orders::CartHandlers(cart), "cart", event_));
+  ASSERT_TRUE(kafka::Deliver(db_, orders::CartHandlers(cart, db_), "cart", event_));
   EXPECT_EQ(fake_.emptied_of, 7);
 }
 
