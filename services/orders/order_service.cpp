@@ -108,18 +108,12 @@ Result<v1::Order> OrderService::TryToPlace(const Call& call, const v1::CreateOrd
                                            const std::string& fingerprint) {
   const std::string& key = request.idempotency_key();
   // Other services are asked outside the transaction.
-  const Result<Wanted> wanted = WhatIsWanted(call, request);
-  if (!wanted) return wanted.refusal();
+  Result<Wanted> wanted = WhatIsWanted(call, request);
+  if (!wanted) return RefuseUnlessPlaced(call, key, fingerprint, wanted.refusal());
   if (wanted->made) return *wanted->made;
-  Result<PricedLines> lines = PriceNow(call, wanted->lines);
-  if (!lines) return lines.refusal();
-  if (request.has_expected_total()) {
-    const Result<void> same = CheckTotal(request.expected_total(), lines->total_price);
-    if (!same) return same.refusal();
-  }
 
   NewOrder order{.user_id = call.caller.user_id,
-                 .lines = *std::move(lines),
+                 .lines = std::move(wanted->priced),
                  .currency = currency_,
                  .payment_method = request.payment_method() == v1::PAYMENT_METHOD_UNSPECIFIED
                                        ? v1::PAYMENT_METHOD_CREDIT_CARD
@@ -181,8 +175,39 @@ Result<v1::Order> OrderService::Replay(postgres::Tx& tx, const Call& call, const
   return *std::move(order);
 }
 
+// The refusal, unless a request with this key has placed its order since Replay looked for that:
+// then that order. The cart may be empty, or prices may have changed, only since then, and a client
+// that is told that nothing was placed orders again with another key. Waits for a request that is
+// placing its order now.
+Result<v1::Order> OrderService::RefuseUnlessPlaced(const Call& call, const std::string& key,
+                                                   const std::string& fingerprint,
+                                                   const Refusal& refusal) {
+  if (key.empty()) return refusal;
+  return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Order> {
+    const Result<bool> free = ClaimKey(tx, call.caller.user_id, key, fingerprint);
+    if (!free) return free.refusal();
+    if (!*free) return Replay(tx, call, key, fingerprint);
+    return refusal;  // which rolls the claim back
+  });
+}
+
+// The lines with their prices, or the order that stands for them.
 Result<OrderService::Wanted> OrderService::WhatIsWanted(const Call& call,
                                                         const v1::CreateOrderRequest& request) {
+  Result<Wanted> wanted = WhichLines(call, request);
+  if (!wanted || wanted->made) return wanted;
+  Result<PricedLines> priced = PriceNow(call, wanted->lines);
+  if (!priced) return priced.refusal();
+  if (request.has_expected_total()) {
+    const Result<void> same = CheckTotal(request.expected_total(), priced->total_price);
+    if (!same) return same.refusal();
+  }
+  wanted->priced = *std::move(priced);
+  return wanted;
+}
+
+Result<OrderService::Wanted> OrderService::WhichLines(const Call& call,
+                                                      const v1::CreateOrderRequest& request) {
   if (!request.from_cart()) {
     Result<std::vector<Line>> lines = MergeLines(request.items());
     if (!lines) return lines.refusal();

@@ -36,6 +36,7 @@ class OrderService {
  private:
   struct Wanted {
     std::vector<Line> lines;
+    PricedLines priced = {};
     std::optional<CartState> cart = {};
     // The user's newest order of a cart, as it was before the cart was read; 0 without any.
     int64_t newest = 0;
@@ -44,7 +45,10 @@ class OrderService {
   };
   Result<v1::Order> TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
                                const std::string& fingerprint);
+  Result<v1::Order> RefuseUnlessPlaced(const Call& call, const std::string& key,
+                                       const std::string& fingerprint, const Refusal& refusal);
   Result<Wanted> WhatIsWanted(const Call& call, const v1::CreateOrderRequest& request);
+  Result<Wanted> WhichLines(const Call& call, const v1::CreateOrderRequest& request);
   Result<Wanted> WhatTheCartHolds(const Call& call, const v1::CreateOrderRequest& request);
   Result<cart::v1::Cart> ReadCart(const Call& call) const;
   void SettleCarts(const Call& call, const std::vector<CartOrder>& orders);

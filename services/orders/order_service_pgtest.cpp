@@ -57,12 +57,13 @@ class FakeProducts {
       products::v1::Quote* quote = response.add_items();
       quote->set_product_id(id);
       quote->set_name(id == 1 ? "Desk lamp \"Ada\", {black}" : "Pencil");
-      quote->set_price(id == 1 ? 1999 : 500);
+      quote->set_price(id == 1 ? lamp_price.load() : 500);
     }
     ++asked;
     return response;
   }
   std::atomic<int> asked = 0;
+  std::atomic<int64_t> lamp_price = 1999;
   std::function<void()> before_answering;  // once
 };
 
@@ -365,6 +366,48 @@ TEST_F(OrderServiceTest, AKeyIsItsUsersOwn) {
 TEST_F(OrderServiceTest, ARefusedRequestLeavesItsKeyFree) {
   ASSERT_FALSE(service_.CreateOrder(As(7), Of(99, 1, "k1")));
   EXPECT_TRUE(service_.CreateOrder(As(7), Of(1, 1, "k1")));
+}
+
+// The client gave up waiting for its first request and sends it again; the first one is through
+// after the second has looked for the key, and then the price changes.
+TEST_F(OrderServiceTest, ARepeatAtAnotherTotalGetsTheOrderThatWasPlacedMeanwhile) {
+  v1::CreateOrderRequest request = Of(1, 2, "k1");
+  request.set_expected_total(3998);
+  std::optional<Result<v1::Order>> first;
+  fake_products_.before_answering = [&] {
+    first = service_.CreateOrder(As(7), request);
+    fake_products_.lamp_price = 2999;
+  };
+  const Result<v1::Order> repeat = service_.CreateOrder(As(7), request);
+  ASSERT_TRUE(first && *first);
+  ASSERT_TRUE(repeat) << repeat.refusal().message;
+  EXPECT_EQ(repeat->id(), (*first)->id());
+  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+}
+
+// The first request is held in its transaction, after it has claimed the key.
+TEST_F(OrderServiceTest, ARepeatThatFindsTheCartEmptyWaitsForTheFirstRequest) {
+  const cart::v1::Cart empty = fake_cart_.Now();
+  fake_cart_.Put(1, 1);
+  std::optional<Result<v1::Order>> first, repeat;
+  std::thread first_client, repeating_client;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    LockNewestCartOrder(tx, 7);
+    first_client = std::thread([&] { first = service_.CreateOrder(As(7), OfTheCart("k1")); });
+    EXPECT_TRUE(shop::testing::Eventually([&] { return Waiting() == 1; }));
+    std::atomic<bool> answered = false;
+    fake_cart_.AnswerOnce(empty);
+    repeating_client = std::thread([&] {
+      repeat = service_.CreateOrder(As(7), OfTheCart("k1"));
+      answered = true;
+    });
+    EXPECT_TRUE(shop::testing::Eventually([&] { return answered || Waiting() == 2; }));
+  });
+  first_client.join();
+  repeating_client.join();
+  ASSERT_TRUE(*first) << first->refusal().message;
+  ASSERT_TRUE(*repeat) << repeat->refusal().message;
+  EXPECT_EQ((*repeat)->id(), (*first)->id());
 }
 
 TEST_F(OrderServiceTest, ManyAtOnceWithOneKeyMakeOneOrder) {
