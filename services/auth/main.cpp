@@ -27,6 +27,7 @@ int main() {
   process.WaitFor("PostgreSQL", [&] {
     postgres::Migrate(db, {kMessagingMigrations, kAuthMigrations});
   });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   const auth::TokenSigner signer(config.signing_key);
   rpc::Identity identity(config.identity, [&] { return std::vector{signer.public_key()}; });
@@ -41,7 +42,6 @@ int main() {
   kafka::Consumer consumer(config.kafka, "auth", {"users"}, db, auth::AuthEventHandlers(),
                            {.after_commit = [&] { relay.Wake(); }});
   const rpc::Server server(config.server, identity, {service.Methods()});
-  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   process.AddDegradation("the consumer of users", [&] { return consumer.ready(); });
   std::optional<auth::OperatorAccount> operator_account;
   if (config.operator_account) {

@@ -13,11 +13,11 @@ int main() {
 
   shop::cart::CartStore store(config.mongo);
   process.WaitFor("MongoDB", [&] { store.Ping(); });
+  const auto watch = process.WatchReadiness("MongoDB", [&] { store.Ping(); });
 
   shop::rpc::Identity identity(config.identity);
   const shop::rpc::Channel products(config.products_address, &identity);
   shop::cart::CartService service(store, products, config.currency);
   const shop::rpc::Server server(config.server, identity, {service.Methods()});
-  process.WatchReadiness("MongoDB", [&] { store.Ping(); });
   return process.RunUntilStopped();
 }

@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
   process.WaitFor("PostgreSQL", [&] {
     shop::postgres::Migrate(db, {shop::kMessagingMigrations, shop::kNotificationMigrations});
   });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
 
   shop::rpc::Identity identity(config.identity);
   const shop::rpc::Channel users(config.users_address, &identity);
@@ -57,7 +58,6 @@ int main(int argc, char** argv) {
                                        shop::notification::OrderHandlers(),
                                        {.after_commit = [&] { relay.Wake(); }});
   const shop::rpc::Server server(config.server, identity, {});  // health and reflection
-  process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
   process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });
   return process.RunUntilStopped();

@@ -25,6 +25,7 @@ int main() {
   process.WaitFor("PostgreSQL", [&] {
     postgres::Migrate(db, {kMessagingMigrations, kOrdersMigrations});
   });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.identity);
   const rpc::Channel products(config.products_address, &identity);
@@ -39,7 +40,6 @@ int main() {
   const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart, db),
                               {.batch = kCartBatch});
   const rpc::Server server(config.server, identity, {service.Methods()});
-  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   // Orders are taken all the same: they stay PENDING, and carts keep what was ordered.
   process.AddDegradation("the consumer of stock", [&] { return consumer.ready(); });
   process.AddDegradation("the consumer of orders for carts", [&] { return carts.ready(); });

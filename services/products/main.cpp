@@ -16,6 +16,7 @@ int main() {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kProductsMigrations}); });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   products::ProductStore store(db, config.currency);
   // Not waited for: without Redis every answer comes from PostgreSQL.
@@ -25,6 +26,5 @@ int main() {
   products::ProductsService service(db, store, cache);
   rpc::Identity identity(config.identity);
   rpc::Server server(config.server, identity, {service.Methods()});
-  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   return process.RunUntilStopped();
 }

@@ -19,6 +19,7 @@ int main() {
   process.WaitFor("PostgreSQL", [&] {
     shop::postgres::Migrate(db, {shop::kMessagingMigrations, shop::kShippingMigrations});
   });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
 
   shop::rpc::Identity identity(config.identity);
   shop::shipping::ShippingService service(db);
@@ -28,7 +29,6 @@ int main() {
                                        shop::shipping::OrderHandlers(),
                                        {.after_commit = [&] { relay.Wake(); }});
   const shop::rpc::Server server(config.server, identity, {service.Methods()});
-  process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
   process.AddDegradation("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

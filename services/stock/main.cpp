@@ -21,6 +21,7 @@ int main() {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kMessagingMigrations}); });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.identity);
   const rpc::Channel products(config.products_address, &identity);
@@ -32,7 +33,6 @@ int main() {
                                  {.after_commit = [&] { relay.Wake(); }, .batch = kBatch});
   // No rpcs of its own; the port has health and reflection.
   const rpc::Server server(config.server, identity, {});
-  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

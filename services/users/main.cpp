@@ -15,10 +15,10 @@ int main() {
   process.WaitFor("PostgreSQL", [&] {
     postgres::Migrate(db, {kMessagingMigrations, kUsersMigrations});
   });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   kafka::OutboxRelay relay(config.kafka, db);
   rpc::Identity identity(config.identity);
   users::UsersService service(db, [&] { relay.Wake(); });
   const rpc::Server server(config.server, identity, {service.Methods()});
-  process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
   return process.RunUntilStopped();
 }

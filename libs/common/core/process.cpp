@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "common/core/addresses.h"
 #include "common/core/readiness.h"
@@ -39,6 +40,7 @@ struct Process::State {
   bool started = false;
   std::atomic<bool> running = false;
   Readiness readiness;
+  std::vector<std::weak_ptr<BackgroundCheck>> watched;
   std::unique_ptr<AdminServer> admin;
   std::thread signals;
 
@@ -135,9 +137,12 @@ void Process::AddDegradation(std::string what, std::function<bool()> check) {
   state_->readiness.Prefer(std::move(what), std::move(check));
 }
 
-void Process::WatchReadiness(const std::string& what, std::function<void()> attempt) {
-  const auto check = std::make_shared<BackgroundCheck>(what, std::move(attempt));
+std::shared_ptr<const BackgroundCheck> Process::WatchReadiness(const std::string& what,
+                                                               std::function<void()> attempt) {
+  auto check = std::make_shared<BackgroundCheck>(what, std::move(attempt));
   AddReadiness(what, [check] { return check->holds(); });
+  state_->watched.push_back(check);
+  return check;
 }
 
 int Process::RunUntilStopped() {
@@ -146,6 +151,9 @@ int Process::RunUntilStopped() {
     state_->running = !state_->stopping;
     if (state_->running) log::Info("ready");
     state_->changed.wait(lock, [&] { return state_->stopping; });
+  }
+  for (const auto& watched : state_->watched) {
+    if (const auto check = watched.lock()) check->Stop();
   }
   // The checks belong to parts that are destroyed from here on.
   state_->readiness.Clear();

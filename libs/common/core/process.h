@@ -6,7 +6,7 @@
 //     process.Start();                       // exits 2, naming every wrong variable
 //     postgres::Pool db(config.postgres);
 //     process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {…}); });
-//     process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
+//     const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 //     …                                      // build the other parts
 //     return process.RunUntilStopped();      // then the parts are destroyed in reverse order
 //   }
@@ -25,6 +25,8 @@
 #include "common/core/env.h"
 
 namespace shop {
+
+class BackgroundCheck;
 
 class Process {
  public:
@@ -55,9 +57,13 @@ class Process {
   void AddReadiness(std::string what, std::function<bool()> check);
   void AddDegradation(std::string what, std::function<bool()> check);
   // For what may take its time, such as asking a database: `attempt` throws while `what` is away. A
-  // thread of its own calls it every second and remembers how that went. It ends before
-  // RunUntilStopped returns, so `attempt` should give up by itself within a second or two.
-  void WatchReadiness(const std::string& what, std::function<void()> attempt);
+  // thread of its own calls it every second, within the scope of a stop (DeadlineScope), and remembers
+  // how that went. RunUntilStopped tells that thread to stop, and the destructor of the answer waits
+  // for it. So declare the answer after what `attempt` asks and before the server and the consumers:
+  // those close first then, and an attempt that hangs takes none of their time. It should give up by
+  // itself within a second or two.
+  [[nodiscard]] std::shared_ptr<const BackgroundCheck> WatchReadiness(
+      const std::string& what, std::function<void()> attempt);
 
   // Ready from here on; returns the exit code after SIGTERM or SIGINT, once not ready.
   int RunUntilStopped();

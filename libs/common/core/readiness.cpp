@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/core/deadline.h"
 #include "common/telemetry/log.h"
 
 namespace shop {
@@ -20,14 +21,15 @@ struct BackgroundCheck::State {
         thread([this](const std::stop_token& stop) { Run(stop); }) {}
 
   void Run(const std::stop_token& stop) {
+    const DeadlineScope scope(DeadlineScope::TimePoint::max(), stop);
     while (!stop.stop_requested()) {
-      Look();
+      Look(stop);
       std::unique_lock lock(mutex);
       wake.wait_for(lock, stop, options.every, [] { return false; });
     }
   }
 
-  void Look() {
+  void Look(const std::stop_token& stop) {
     std::string error;
     try {
       attempt();
@@ -35,6 +37,7 @@ struct BackgroundCheck::State {
       error = failed.what();
       if (error.empty()) error = "it does not say why";
     }
+    if (stop.stop_requested()) return;  // which may be why it failed
     const std::lock_guard lock(mutex);
     const int failed_before = failed;
     if (error.empty()) {
@@ -64,6 +67,10 @@ BackgroundCheck::BackgroundCheck(std::string what, std::function<void()> attempt
     : state_(std::make_unique<State>(std::move(what), std::move(attempt), options)) {}
 
 BackgroundCheck::~BackgroundCheck() = default;
+
+void BackgroundCheck::Stop() {
+  state_->thread.request_stop();
+}
 
 bool BackgroundCheck::holds() const {
   const std::lock_guard lock(state_->mutex);

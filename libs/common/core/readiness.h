@@ -25,14 +25,18 @@ class BackgroundCheck {
     std::chrono::milliseconds patience{5'000};
   };
 
-  // Calls `attempt` at once and then again and again; it throws when `what` does not answer. It
-  // should give up by itself within seconds: the destructor waits for the one under way.
+  // Calls `attempt` at once and then again and again; it throws when `what` does not answer. It runs
+  // within the scope of the check's stop (DeadlineScope), and should give up by itself within
+  // seconds: the destructor stops the check and waits for the attempt under way.
   BackgroundCheck(std::string what, std::function<void()> attempt, const Options& options);
   BackgroundCheck(std::string what, std::function<void()> attempt)
       : BackgroundCheck(std::move(what), std::move(attempt), Options()) {}
   ~BackgroundCheck();
   BackgroundCheck(const BackgroundCheck&) = delete;
   BackgroundCheck& operator=(const BackgroundCheck&) = delete;
+
+  // Makes no further attempt and tells the one under way to stop, without waiting for it.
+  void Stop();
 
   // Whether it is there. Never waits. False until the first attempt has worked.
   bool holds() const;

@@ -3,9 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <condition_variable>
 #include <future>
+#include <memory>
+#include <mutex>
 #include <stdexcept>
 
+#include "common/core/deadline.h"
 #include "common/testing/servers.h"
 
 namespace shop {
@@ -73,6 +77,24 @@ TEST(BackgroundCheck, WhoAsksNeverWaitsForAnAttemptThatHangs) {
   EXPECT_EQ(asked, 2);
   release.set_value();
   EXPECT_TRUE(Eventually([&] { return check.holds(); }));
+}
+
+TEST(BackgroundCheck, TheAttemptUnderWayIsToldToStop) {
+  std::atomic<bool> begun = false, told = false;
+  auto check = std::make_unique<BackgroundCheck>(
+      "it",
+      [&] {
+        begun = true;
+        std::mutex mutex;
+        std::condition_variable_any never;
+        std::unique_lock lock(mutex);
+        never.wait_for(lock, DeadlineScope::Stop(), seconds(5), [] { return false; });
+        told = DeadlineScope::Stop().stop_requested();
+      },
+      Often());
+  ASSERT_TRUE(Eventually([&] { return begun.load(); }));
+  check.reset();
+  EXPECT_TRUE(told);
 }
 
 TEST(Readiness, NamesWhatIsMissingAndWhatIsDegraded) {
