@@ -391,11 +391,11 @@ TEST_F(OrderServiceTest, ARepeatThatFindsTheCartEmptyWaitsForTheFirstRequest) {
   fake_cart_.Put(1, 1);
   std::optional<Result<v1::Order>> first, repeat;
   std::thread first_client, repeating_client;
+  std::atomic<bool> answered = false;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     LockNewestCartOrder(tx, 7);
     first_client = std::thread([&] { first = service_.CreateOrder(As(7), OfTheCart("k1")); });
     EXPECT_TRUE(shop::testing::Eventually([&] { return Waiting() == 1; }));
-    std::atomic<bool> answered = false;
     fake_cart_.AnswerOnce(empty);
     repeating_client = std::thread([&] {
       repeat = service_.CreateOrder(As(7), OfTheCart("k1"));
