@@ -290,6 +290,13 @@ const google::protobuf::ServiceDescriptor* Declared(const char* service) {
   return google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(service);
 }
 
+double Gauged(const std::string& name) {
+  for (const auto& family : Metrics().Collect()) {
+    if (family.name == name) return family.metric.at(0).gauge.value;
+  }
+  return -1;
+}
+
 class GatewayTest : public ::testing::Test {
  protected:
   GatewayTest() : signer_(PrivateKey()) {
@@ -1227,13 +1234,6 @@ TEST_F(GatewayTest, ALongBodyThatNobodyWantedEndsItsConnectionAfterTheAnswer) {
 
 // More than there is memory for.
 
-double Gauged(const std::string& name) {
-  for (const auto& family : Metrics().Collect()) {
-    if (family.name == name) return family.metric.at(0).gauge.value;
-  }
-  return -1;
-}
-
 class CrowdedGatewayTest : public GatewayTest {
  protected:
   CrowdedGatewayTest() {
@@ -1295,7 +1295,7 @@ TEST_F(CrowdedGatewayTest, ChunkedBodiesCountAsTheyCome) {
 }
 
 TEST_F(CrowdedGatewayTest, HeadersCountToo) {
-  http_.max_buffered_bytes_per_client = 10'000;
+  http_.max_buffered_bytes_per_client = 15'000;
   const std::string part = "GET / HTTP/1.1\r\nX: " + std::string(11'000, 'x');
   Client first(port());
   first.Send(part);
@@ -1306,6 +1306,30 @@ TEST_F(CrowdedGatewayTest, HeadersCountToo) {
   Client small(port());
   small.Send(Get("/api/v1/books/12"));
   EXPECT_EQ(small.Receive().status, 200);
+}
+
+TEST_F(CrowdedGatewayTest, FieldsCountWhileTheirHeaderIsNotWhole) {
+  Client client(port());
+  std::string part = "GET / HTTP/1.1\r\n";
+  for (int i = 0; i < 50; ++i) part += "a:\r\n";
+  client.Send(part);
+  EXPECT_TRUE(Eventually([] { return Gauged("http_buffered_bytes") >= 49 * 128; }));
+}
+
+TEST_F(CrowdedGatewayTest, FieldsCountWhileTheirBodyIsAwaited) {
+  http_.max_buffered_bytes_per_client = 15'000;
+  std::string head = "POST /api/v1/books HTTP/1.1\r\nHost: shop\r\n" + User() + kJson;
+  for (int i = 0; i < 80; ++i) head += "a:\r\n";
+  head += "Content-Length: 9\r\n\r\n";
+  Client first(port());
+  first.Send(head);
+  EXPECT_TRUE(Eventually([] { return Gauged("http_buffered_bytes") >= 80 * 128; }));
+  Client second(port());
+  second.Send(head);
+  EXPECT_EQ(second.Receive().status, 429);
+  first.Send("{       }");
+  EXPECT_EQ(first.Receive().status, 201);
+  EXPECT_TRUE(NothingIsKept());
 }
 
 TEST_F(CrowdedGatewayTest, WhatIsKeptIsLetGoWithTheAnswer) {
@@ -1343,6 +1367,46 @@ TEST_F(GatewayTest, AHeaderThatIsTooLargeIsRefused) {
   EXPECT_EQ(response.text("/error/code"), "HEADER_TOO_LARGE");
   EXPECT_EQ(Exchange(with(300'000)).status, 431);
   EXPECT_EQ(Exchange(Get("/" + std::string(17'000, 'x'))).status, 431);
+}
+
+TEST_F(GatewayTest, AHeaderOfTooManyFieldsIsRefused) {
+  const auto with = [](size_t fields) {
+    std::string headers;
+    for (size_t i = 1; i < fields; ++i) headers += "a:\r\n";
+    return Get("/echo", headers);  // and Host
+  };
+  EXPECT_EQ(Exchange(with(100)).status, 200);
+  const Response response = Exchange(with(101));
+  EXPECT_EQ(response.status, 431);
+  EXPECT_EQ(response.text("/error/code"), "HEADER_TOO_LARGE");
+  EXPECT_EQ(response.text("/error/message"), "the header has too many fields");
+  EXPECT_EQ(response.headers.at("connection"), "close");
+}
+
+TEST_F(GatewayTest, ATrailerCountsAmongTheFields) {
+  std::string request = Head("/api/v1/books", "Transfer-Encoding: chunked\r\n" + User() + kJson);
+  request += "2\r\n{}\r\n0\r\n";
+  EXPECT_EQ(Exchange(request + "a: b\r\n\r\n").status, 201);
+  for (int i = 0; i < 100; ++i) request += "a:\r\n";
+  EXPECT_EQ(Exchange(request + "\r\n").status, 431);
+}
+
+TEST_F(GatewayTest, WhatDoesNotEndOfAChunkedBodyIsRefused) {
+  const std::string head = Head("/api/v1/books", "Transfer-Encoding: chunked\r\n" + User() + kJson);
+  for (const std::string start : {"1;", "2\r\n{}\r\n0;", "2\r\n{}\r\n0\r\na: "}) {
+    EXPECT_EQ(Exchange(head + start + std::string(4000, 'a') +
+                       (start == "1;" ? "\r\n{\r\n1\r\n}\r\n0\r\n\r\n" : "\r\n\r\n"))
+                  .status,
+              201)
+        << start;
+    for (const size_t size : {9'000, 90'000}) {
+      const Response response = Exchange(head + start + std::string(size, 'a'));
+      EXPECT_EQ(response.status, 400) << start;
+      EXPECT_EQ(response.text("/error/message"),
+                "a chunk's extensions or the trailer are too long");
+      EXPECT_EQ(response.headers.at("connection"), "close");
+    }
+  }
 }
 
 TEST_F(GatewayTest, WhatIsNotHttpIsRefused) {

@@ -58,9 +58,15 @@ constexpr size_t kLingerBytes = 16 * 1024 * 1024;
 // How much of a body that nobody wanted is read all the same, so that its connection can go on.
 constexpr uint64_t kSkippedBytes = 64 * 1024;
 constexpr uint64_t kEndless = std::numeric_limits<uint64_t>::max();
-// What a connection may hold of a header without asking.
+// What a connection may hold of a header, while it is not parsed, without asking.
 constexpr size_t kFirstBytes = 4096;
+// How much is read at once of a body, and how much of one may stay unparsed: the line before a
+// chunk, or the trailer, until its end has come.
 constexpr size_t kReadBytes = 8192;
+// Of a header and a trailer together. Browsers send some 20.
+constexpr size_t kMostFields = 100;
+// What a field takes of memory besides its text: Beast's element and HttpRequest's entry.
+constexpr size_t kFieldBytes = 128;
 // From here on a body has memory of its own.
 constexpr size_t kLargeBytes = 16 * 1024;
 
@@ -104,6 +110,12 @@ void ComposeHead(const HttpResponse& response, bool keep_alive, unsigned version
     head->append("Connection: keep-alive\r\n");
   }
   head->append("\r\n");
+}
+
+// Whether the share has, or is given, `bytes` in all.
+bool TakeAtLeast(size_t bytes, Allowance::Share& share) {
+  const size_t taken = share.taken();
+  return bytes <= taken || share.Take(bytes - taken) == Allowance::Verdict::kGiven;
 }
 
 // Bytes that the system gets back at once when they are let go: an allocator would keep most of
@@ -214,7 +226,29 @@ struct Body {
     IncomingBody& body_;
   };
 };
-using Parser = http::request_parser<Body>;
+
+// Counts the fields, and ends with header_limit at one too many: a field may be three bytes on the
+// wire, so that the length of a header does not limit what it takes of memory.
+class Parser final : public http::request_parser<Body> {
+ public:
+  bool has_too_many_fields() const { return fields_ > kMostFields; }
+  // The memory that the fields take.
+  size_t field_bytes() const { return field_bytes_; }
+
+ private:
+  void on_field_impl(http::field name, beast::string_view text, beast::string_view value,
+                     error_code& error) override {
+    if (++fields_ > kMostFields) {
+      error = http::error::header_limit;
+      return;
+    }
+    field_bytes_ += kFieldBytes + text.size() + value.size();
+    get().insert(name, text, value);
+  }
+
+  size_t fields_ = 0;
+  size_t field_bytes_ = 0;
+};
 
 }  // namespace
 
@@ -271,12 +305,12 @@ struct HttpServer::State {
   void Begin(Connection& connection) const;
   asio::awaitable<HttpFault> ReadHeader(Connection& connection);
   asio::awaitable<error_code> Parse(Connection& connection, bool (Parser::*done)() const);
-  size_t RoomToRead(Connection& connection) const;
+  static size_t RoomToRead(Connection& connection);
   HttpFault FaultOf(const Connection& connection, error_code error) const;
   uint64_t Unread(Connection& connection);
   asio::awaitable<void> Linger(Connection& connection);
   void View(Connection& connection);
-  void Release(Connection& connection);
+  static void Release(Connection& connection, bool reads_on);
 
   const Settings settings;
   Gateway& gateway;
@@ -486,17 +520,18 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   const bool keep_alive = !response.close && !stopping && connection.parser->keep_alive();
   ComposeHead(response, keep_alive, message.version(), &connection.head);
   const bool head_only = message.method() == http::verb::head;
+  const bool reads_on = unread > 0 && keep_alive;
   const std::array<asio::const_buffer, 2> parts{
       asio::buffer(connection.head),
       head_only ? asio::const_buffer() : asio::buffer(response.content())};
-  Release(connection);
+  Release(connection, reads_on);
   connection.Expires(settings.write_timeout);
   error_code error;
   co_await asio::async_write(connection.socket, parts, Into(error));
   if (error) co_return false;
   if (response.close || (unread > 0 && !keep_alive)) {
     co_await Linger(connection);
-  } else if (unread > 0) {
+  } else if (reads_on) {
     connection.Expires(settings.body_timeout);
     error = co_await Parse(connection, &Parser::is_done);
   }
@@ -542,6 +577,11 @@ HttpFault HttpServer::State::BodyOf::Declared() const {
 asio::awaitable<HttpFault> HttpServer::State::BodyOf::Read() {
   Parser& parser = *connection_.parser;
   const size_t most = state_.settings.max_body_bytes;
+  // The header stays for as long as the body takes to come.
+  const size_t kept = parser.field_bytes() + (parser.chunked() ? kReadBytes : 0);
+  if (!TakeAtLeast(kept, *connection_.share)) {
+    co_return state_.FaultOf(connection_, http::error::buffer_overflow);
+  }
   parser.get().body().Keep(std::min<uint64_t>(parser.content_length().value_or(most), most),
                            *connection_.share);
   connection_.Expires(state_.settings.body_timeout);
@@ -579,17 +619,15 @@ asio::awaitable<error_code> HttpServer::State::Parse(Connection& connection,
   co_return error_code{};
 }
 
-// How much to read next; none when the client has its share of what is kept of headers.
-size_t HttpServer::State::RoomToRead(Connection& connection) const {
-  if (connection.parser->is_header_done()) return kReadBytes;
+// How much to read next. None when the client has its share of what is kept of headers, and when
+// as much of a body is unparsed as may be.
+size_t HttpServer::State::RoomToRead(Connection& connection) {
   const size_t there = connection.buffer.size();
+  if (connection.parser->is_header_done()) return kReadBytes - std::min(there, kReadBytes);
   const size_t next = (there / kFirstBytes + 1) * kFirstBytes;
-  const size_t beyond = next - kFirstBytes;
-  const size_t taken = connection.share->taken();
-  if (beyond > taken && connection.share->Take(beyond - taken) != Allowance::Verdict::kGiven) {
-    return 0;
-  }
-  return next - there;
+  const size_t kept =
+      connection.parser->field_bytes() + std::max(next, connection.buffer.capacity()) - kFirstBytes;
+  return TakeAtLeast(kept, *connection.share) ? next - there : 0;
 }
 
 // What the client is to be told of what went wrong while its request was read.
@@ -609,7 +647,12 @@ HttpFault HttpServer::State::FaultOf(const Connection& connection, error_code er
       break;
   }
   if (error == http::error::header_limit) {
-    return {431, "HEADER_TOO_LARGE", "the header is too large"};
+    return {431, "HEADER_TOO_LARGE",
+            connection.parser->has_too_many_fields() ? "the header has too many fields"
+                                                     : "the header is too large"};
+  }
+  if (error == http::error::buffer_overflow) {
+    return {400, "INVALID_ARGUMENT", "a chunk's extensions or the trailer are too long"};
   }
   if (error == http::error::body_limit) {
     return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
@@ -634,12 +677,15 @@ uint64_t HttpServer::State::Unread(Connection& connection) {
   return parser.content_length_remaining().value_or(kEndless);
 }
 
-// The memory of a request that has its answer.
-void HttpServer::State::Release(Connection& connection) {
-  if (connection.share->taken() > 0) {
+// Lets go of the memory of a request that has its answer; where it is still read, of its body.
+void HttpServer::State::Release(Connection& connection, bool reads_on) {
+  if (reads_on) {
     connection.parser->get().body() = {};
-    connection.share->GiveBack();
+  } else {
+    connection.request = {};
+    connection.parser.reset();
   }
+  connection.share->GiveBack();
   if (connection.buffer.size() == 0 && connection.buffer.capacity() > kReadBytes) {
     connection.buffer.shrink_to_fit();
   }
@@ -650,6 +696,8 @@ void HttpServer::State::Release(Connection& connection) {
 asio::awaitable<void> HttpServer::State::Linger(Connection& connection) {
   error_code error;
   connection.socket.shutdown(tcp::socket::shutdown_send, error);
+  connection.buffer.clear();
+  connection.buffer.shrink_to_fit();
   connection.Expires(kLinger);
   std::array<char, 8192> ignored{};
   for (size_t total = 0; !error && total < kLingerBytes;) {

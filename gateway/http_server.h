@@ -32,7 +32,8 @@ class HttpServer {
     size_t max_body_bytes = 1024 * 1024;
     size_t max_connections = 10000;            // more get a 503 at once
     size_t max_connections_per_client = 2000;  // more get a 429 at once
-    // Of requests that are not answered yet: bodies, and headers beyond the first 4 KB.
+    // Of requests that are not answered yet: bodies, the fields of headers that have not come whole
+    // or whose bodies have not, and what is unparsed beyond the first 4 KB.
     size_t max_buffered_bytes = 32 * 1024 * 1024;
     size_t max_buffered_bytes_per_client = 8 * 1024 * 1024;
     std::chrono::milliseconds idle_timeout{60000};    // between requests

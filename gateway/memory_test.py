@@ -23,6 +23,10 @@ MOST = 128 << 20
 # What may stay with the allocator of what it needed for a while.
 REST = 24 << 20
 SENT = 950_000
+# Nearly as many connections as one client may have, and what each of them may take, whatever it sends, while no body is
+# kept. Some 12 KB of it are the connection's own.
+CONNECTIONS = 1900
+A_CONNECTION = 24 << 10
 
 gateway_binary = None
 
@@ -167,6 +171,31 @@ class Memory(unittest.TestCase):
     def test_a_thousand_unfinished_bodies_of_many_clients_leave_reads_alone(self):
         before = self.memory("VmRSS")
         self.check(self.start_senders([f"127.0.0.{host}" for host in range(2, 52)]), before, 960)
+
+    def check_refused(self, rest, status):
+        """Requests to log in that go on with `rest`, which is refused."""
+        before = self.memory("VmRSS")
+        message = b"POST /api/v1/auth/login HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n" + rest
+        with contextlib.ExitStack() as stack:
+            senders = []
+            for _ in range(CONNECTIONS):
+                sender = socket.create_connection(("127.0.0.1", self.port), 20, ("127.0.0.2", 0))
+                senders.append(stack.enter_context(sender))
+                with contextlib.suppress(ConnectionError):  # it has its answer already
+                    sender.sendall(message)
+            for sender in senders:
+                with contextlib.suppress(ConnectionError):
+                    self.assertEqual(b"HTTP/1.1 %d" % status, sender.recv(12))
+            self.assertTrue(self.serves())
+            peak = self.memory("VmHWM")
+        print(f"{before >> 20} MB before, {peak >> 20} MB at most", file=sys.stderr)
+        self.assertLess(peak, before + CONNECTIONS * A_CONNECTION)
+
+    def test_headers_of_nothing_but_fields_take_little(self):
+        self.check_refused(b"Content-Length: 9\r\n" + b"a:\r\n" * 990 + b"\r\n", 431)
+
+    def test_chunk_extensions_without_an_end_take_little(self):
+        self.check_refused(b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 70_000, 400)
 
 
 if __name__ == "__main__":
