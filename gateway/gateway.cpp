@@ -360,7 +360,8 @@ struct Gateway::State {
                                                                Question question);
   asio::awaitable<void> Fly(std::string target, Question question, std::shared_ptr<Flight> flight);
   HttpResponse Made(const Endpoint& endpoint, const Message& answer) const;
-  asio::awaitable<Result<Caller>> WhoCalls(std::string_view token);
+  asio::awaitable<Result<Caller>> WhoCalls(std::string_view token,
+                                           std::chrono::steady_clock::time_point deadline);
   asio::awaitable<std::optional<Result<Caller>>> CheckToken(std::string_view token);
   HttpResponse Options(const Exchange& exchange, const std::string& allow) const;
   HttpResponse Readiness() const;
@@ -553,16 +554,17 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
   const auto token = BearerToken(request);
   exchange.token_sent = !token || *token;
   if (!token) co_return Refuse(exchange, token.refusal());
+  const Result<std::chrono::milliseconds> timeout = TimeoutOf(request, settings.request_timeout);
+  if (!timeout) co_return Refuse(exchange, timeout.refusal());
+  auto deadline = exchange.start + *timeout;
   if (*token) {
-    Result<Caller> caller = co_await WhoCalls(**token);
+    Result<Caller> caller = co_await WhoCalls(**token, deadline);
     if (!caller) co_return Refuse(exchange, caller.refusal());
     exchange.caller = *std::move(caller);
   }
   if (const Result<void> allowed = rpc::CheckAccess(*endpoint.method, exchange.caller); !allowed) {
     co_return Refuse(exchange, allowed.refusal());
   }
-  const Result<std::chrono::milliseconds> timeout = TimeoutOf(request, settings.request_timeout);
-  if (!timeout) co_return Refuse(exchange, timeout.refusal());
 
   const bool kept = !endpoint.cache_tag.empty();
   if (kept) {
@@ -574,19 +576,22 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
     if (std::optional<HttpResponse> refused = RefuseForm(exchange)) co_return *std::move(refused);
     // However long the client takes, it keeps nobody else from being answered.
     current.End();
+    const auto begun = std::chrono::steady_clock::now();
     const HttpFault fault = co_await body.Read();
     current.Begin();
     if (fault.status < 0) co_return HttpResponse{0};
     if (fault.status > 0) co_return Unreadable(exchange, fault);
     exchange.start = std::chrono::steady_clock::now();
+    deadline += exchange.start - begun;  // the client's own time does not count
     if (running > settings.max_in_flight) co_return Overloaded(exchange);
   }
   std::unique_ptr<Message> message(endpoint.request_type->New());
   if (const Result<void> bound = endpoint.binding.Bind(request, values, message.get()); !bound) {
     co_return Refuse(exchange, bound.refusal());
   }
-  Question question{endpoint, std::move(message), *timeout, exchange.request_id, exchange.trace,
-                    {}};
+  const auto left =
+      std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  Question question{endpoint, std::move(message), left, exchange.request_id, exchange.trace, {}};
   if (kept && answers.Keeps()) {
     const auto answered = co_await AskTogether(request, std::move(question));
     if (answered == nullptr) co_return Refuse(exchange, {Code::kDeadlineExceeded, "too late"});
@@ -700,20 +705,21 @@ asio::awaitable<void> Gateway::State::Aside(Work work) {
 }
 
 // Waiting for a key takes no thread, so that who names a key that nobody knows holds up nobody
-// else.
-asio::awaitable<Result<Caller>> Gateway::State::WhoCalls(std::string_view token) {
+// else. It ends at the deadline at the latest.
+asio::awaitable<Result<Caller>> Gateway::State::WhoCalls(
+    std::string_view token, std::chrono::steady_clock::time_point deadline) {
   if (std::optional<Caller> caller = tokens.Recall(token)) co_return *std::move(caller);
   std::optional<Result<Caller>> caller = co_await CheckToken(token);
   if (caller) co_return *std::move(caller);
 
-  const Refusal cannot_tell{Code::kUnavailable, "the token's key cannot be had at the moment"};
+  const Refusal cannot_tell{Code::kUnavailable, "the token's key could not be fetched"};
   const Counted waiting(waiting_for_keys);
   if (waiting_for_keys > kMostWaitingForKeys) co_return cannot_tell;
   asio::steady_timer timer(co_await asio::this_coro::executor);
-  const auto end = std::chrono::steady_clock::now() + kKeyPatience;
+  const auto end = std::min(std::chrono::steady_clock::now() + kKeyPatience, deadline);
   for (auto pause = kFirstKeyPause; !caller && std::chrono::steady_clock::now() < end; pause *= 2) {
     boost::system::error_code stopped;
-    timer.expires_after(pause);
+    timer.expires_at(std::min(std::chrono::steady_clock::now() + pause, end));
     co_await timer.async_wait(asio::redirect_error(asio::use_awaitable, stopped));
     if (stopped) break;
     caller = co_await CheckToken(token);

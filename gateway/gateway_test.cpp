@@ -253,6 +253,11 @@ class Client {
     return response;
   }
 
+  // Whether something has come that was not received yet.
+  bool HasMore() const {
+    char byte = 0;
+    return !buffer_.empty() || ::recv(socket_, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+  }
   // Whether the other side has closed, having sent nothing more.
   bool Ended() { return buffer_.empty() && !More() && ended_; }
 
@@ -878,6 +883,71 @@ TEST_F(GatewayTest, AnUnknownKeyWhileAuthIsSlowHoldsUpNoOtherToken) {
                             stranger.Sign(7, shop::api::v1::ROLE_USER, seconds(60)) + "\r\n"))
                .status == 401;
   }));
+}
+
+// A gateway that gets new keys only once `slow_` is false.
+class SlowKeysGatewayTest : public GatewayTest {
+ protected:
+  ~SlowKeysGatewayTest() override {
+    slow_ = false;
+    server_.reset();
+    gateway_.reset();
+  }
+  // Starts it with the keys of `signer_`; from then on fetching is slow.
+  void StartSlow() {
+    gateway_ = std::make_unique<Gateway>(
+        settings_, Services{Declared("shop.testing.v1.LibraryService")}, slow_tokens_);
+    server_ = std::make_unique<HttpServer>(http_, *gateway_);
+    ASSERT_TRUE(Eventually([&] { return gateway_->Ready(); }));
+    slow_ = true;
+    passed_ = seconds(6);  // so that the next unknown key is asked for
+  }
+  std::string NewKeysToken() {
+    return "Authorization: Bearer " + new_signer_.Sign(7, shop::api::v1::ROLE_USER, seconds(60)) +
+           "\r\n";
+  }
+
+  std::atomic<bool> slow_ = false;
+  std::atomic<int> fetches_ = 0;
+  std::atomic<seconds> passed_{seconds(0)};
+  auth::TokenSigner new_signer_{PrivateKey()};
+  auth::TokenVerifier slow_tokens_{
+      [this]() -> std::vector<auth::PublicKey> {
+        if (++fetches_ == 1) return {signer_.public_key()};
+        while (slow_) std::this_thread::sleep_for(milliseconds(1));
+        return {signer_.public_key(), new_signer_.public_key()};
+      },
+      [this] { return std::chrono::system_clock::now() + passed_.load(); }};
+};
+
+TEST_F(SlowKeysGatewayTest, WhoHasNoTimeToWaitForAKeyIsAnsweredBeforeWhoHas) {
+  StartSlow();
+  // Whoever came first would be answered first, if all waited as long.
+  EXPECT_TRUE(Eventually([&] {
+    Client patient(port());
+    patient.Send(Get("/echo", NewKeysToken()));
+    EXPECT_TRUE(Eventually([] { return Gauged("http_requests_in_flight") == 1; }));
+    Client hasty(port());
+    hasty.Send(Get("/echo", NewKeysToken() + "Request-Timeout: 0.1\r\n"));
+    EXPECT_EQ(hasty.Receive().status, 503);
+    const bool before = !patient.HasMore();
+    EXPECT_EQ(patient.Receive().status, 503);
+    return before;
+  }));
+}
+
+TEST_F(SlowKeysGatewayTest, TheServiceIsGivenTheTimeThatWaitingForAKeyLeft) {
+  StartSlow();
+  Client client(port());
+  client.Send(Get("/echo", NewKeysToken() + "Request-Timeout: 5\r\n"));
+  ASSERT_TRUE(Eventually([&] { return fetches_ == 2; }));
+  const auto asked = std::chrono::steady_clock::now();
+  ASSERT_TRUE(
+      Eventually([&] { return std::chrono::steady_clock::now() >= asked + milliseconds(200); }));
+  slow_ = false;
+  const Response response = client.Receive();
+  ASSERT_EQ(response.status, 200);
+  EXPECT_LE(std::stoi(response.text("/deadlineMs")), 4800);
 }
 
 TEST_F(GatewayTest, AnswersToACallerAreNotToBeKept) {
