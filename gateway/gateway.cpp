@@ -403,6 +403,12 @@ struct Gateway::State {
                                   .Help("Requests refused because too many were being answered.")
                                   .Register(Metrics())
                                   .Add({});
+  prometheus::Gauge& being_made =
+      prometheus::BuildGauge()
+          .Name("http_long_answers")
+          .Help("Long answers that are written or compressed, or wait for the thread that does so.")
+          .Register(Metrics())
+          .Add({});
   std::atomic<size_t> running = 0;
   std::atomic<size_t> waiting_for_keys = 0;
   std::atomic<bool> stopping = false;
@@ -694,13 +700,18 @@ HttpResponse Gateway::State::Made(const Endpoint& endpoint, const Message& answe
   return response;
 }
 
-// Runs `work` in a thread for what takes long, and goes on where the caller was.
+// Runs `work` in a thread for long answers, and goes on where the caller was.
 template <typename Work>
 asio::awaitable<void> Gateway::State::Aside(Work work) {
   auto run = [work = std::move(work)]() -> asio::awaitable<void> {
     work();
     co_return;
   };
+  const struct Making {
+    explicit Making(prometheus::Gauge& gauge) : gauge(gauge) { gauge.Increment(); }
+    ~Making() { gauge.Decrement(); }
+    prometheus::Gauge& gauge;
+  } making(being_made);
   co_await asio::co_spawn(long_answers.get_executor(), std::move(run), asio::use_awaitable);
 }
 
