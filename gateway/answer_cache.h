@@ -5,7 +5,7 @@
 // until it was asked for `life` ago, and while nothing is known to have changed of what it is
 // about: the service publishes its changes on Redis, and a change that this gateway passes on ends
 // answers before it is answered itself. What was asked for before a change and comes back after it
-// is not kept. While the changes cannot be heard nothing is kept at all. So a change made through
+// is not kept. Without a connection to Redis nothing is kept at all. So a change made through
 // this gateway is seen by the next read through it; any other one as soon as Redis has told it, and
 // after `life` at the latest.
 //
@@ -67,7 +67,7 @@ class AnswerCache {
   // Only the stock of these has moved; without ids, that of all.
   void Sold(const std::string& tag, const std::vector<int64_t>& ids);
 
-  // Whether changes are heard from here on. What was kept before is forgotten.
+  // Whether changes are received from here on. What was kept before is forgotten.
   void Hear(bool heard);
 
  private:

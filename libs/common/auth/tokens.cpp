@@ -520,7 +520,7 @@ struct TokenVerifier::State {
     }
   }
 
-  // Nothing where there are none to be had.
+  // Null where there are none.
   std::shared_ptr<const Keys> Fetch() const {
     try {
       auto fetched = std::make_shared<Keys>();
@@ -608,7 +608,7 @@ Result<Caller> TokenVerifier::Verify(std::string_view token) {
   std::optional<Result<Caller>> caller = Check(token);
   if (!caller && state_->Wait()) caller = Check(token);
   if (caller) return *std::move(caller);
-  return Refusal{Code::kUnavailable, "the token's key cannot be had at the moment"};
+  return Refusal{Code::kUnavailable, "the token's key could not be fetched"};
 }
 
 std::optional<Result<Caller>> TokenVerifier::Check(std::string_view token) {

@@ -64,7 +64,7 @@ class TokenSigner {
 // away or slow. Auth therefore publishes a key before it signs with it.
 class TokenVerifier {
  public:
-  // Fetches the current key set; throws when it cannot be had. May block for some seconds, which
+  // Fetches the current key set; throws when that fails. May block for some seconds, which
   // the destructor waits for; never called at the same time from two threads.
   using FetchKeys = std::function<std::vector<PublicKey>()>;
 
