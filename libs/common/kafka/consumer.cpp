@@ -113,14 +113,17 @@ struct Consumer::State : RdKafka::RebalanceCb {
   void Commit(bool now);
   void KeepPositions();
   void StartPartitions();
-  void FindStarts(Partitions* partitions);
-  void LoseOffset(const Place& place);
+  void FindStarts();
+  bool StandsAtGap(const std::map<Place, Gap>& known, const Place& place, int64_t start);
+  std::optional<int64_t> OffsetFrom(const Place& place, int64_t time);
+  void LoseOffset(const Place& place, int64_t offset);
   void LookAgain();
   void WatchGap(const Place& place, int64_t next);
   void LeaveGap(const Gap& gap);
   void CloseGap(const Place& place);
+  // What belongs to the partitions that this consumer has no longer.
+  void LetGo();
   void MeasureLag();
-  int64_t Committed(const Place& place, int64_t low);
   void rebalance_cb(RdKafka::KafkaConsumer* client, RdKafka::ErrorCode what,
                     std::vector<RdKafka::TopicPartition*>& partitions) override;
 
@@ -152,7 +155,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
   std::unique_ptr<RdKafka::KafkaConsumer> client;
   std::deque<Record> pending;         // in the order they came, none of them finished
   size_t singly = 0;                  // how many of these to take one at a time
-  std::map<Place, int64_t> assigned;  // what comes next of each, -1 before the first
+  std::map<Place, int64_t> assigned;  // what comes next of each, -1 while that is not known
   std::map<Place, int64_t> uncommitted;
   std::map<Place, int64_t> unsaved;  // what the database does not know yet
   std::map<Place, int64_t> gaps;     // partitions whose next record, this one, is gone
@@ -237,15 +240,7 @@ void Consumer::State::Hear() {
       log::Error("consumer starts anew", {{"group", group}, {"error", error.what()}});
       joined = false;
       client.reset();
-      pending.clear();
-      assigned.clear();
-      uncommitted.clear();
-      gaps.clear();
-      start_again = false;
-      incomplete = false;
-      singly = 0;
-      waiting = false;
-      away = false;
+      LetGo();
       Sleep(kLongestBackoff);
     }
   }
@@ -285,7 +280,7 @@ void Consumer::State::Poll(milliseconds time) {
     case RdKafka::ERR__PARTITION_EOF:
       return;
     case RdKafka::ERR__AUTO_OFFSET_RESET:
-      return LoseOffset({message->topic_name(), message->partition()});
+      return LoseOffset({message->topic_name(), message->partition()}, message->offset());
     case RdKafka::ERR__FATAL:
       throw std::runtime_error(message->errstr());
     default:
@@ -378,13 +373,13 @@ void Consumer::State::PauseAll(bool pause) {
 
 void Consumer::State::CommitIfDue() {
   const auto now = steady_clock::now();
-  if (uncommitted.empty() || now - committed < kCommitEvery) return;
+  if ((uncommitted.empty() && unsaved.empty()) || now - committed < kCommitEvery) return;
   committed = now;
   Commit(false);
 }
 
 void Consumer::State::Commit(bool now) {
-  if (uncommitted.empty()) return;
+  if (uncommitted.empty()) return KeepPositions();
   Partitions partitions;
   for (const auto& [place, next] : uncommitted) {
     partitions.Add(place, next);
@@ -412,22 +407,26 @@ void Consumer::State::KeepPositions() {
   }
 }
 
-// Starts every assigned partition with the record after the last finished one. What was heard and
-// is not finished is heard again.
+// Starts every assigned partition with the record after the last finished one, except those that
+// stand at a gap. What was received and is not finished is received again.
 void Consumer::State::StartPartitions() {
   pending.clear();
   singly = 0;
   start_again = false;
-  Partitions partitions;
-  for (const auto& [place, next] : assigned) {
-    partitions.Add(place, next < 0 ? RdKafka::Topic::OFFSET_INVALID : next);
-  }
+  // Records before these gaps were pending: they come again, and the gap is found again after them.
+  std::erase_if(gaps, [&](const auto& gap) { return assigned.at(gap.first) != gap.second; });
   try {
-    FindStarts(&partitions);
+    FindStarts();
   } catch (const std::exception& error) {
     // A partition without an offset comes back through LoseOffset.
     log::Warning("consumer does not know yet where to start",
                  {{"group", group}, {"error", error.what()}});
+  }
+  incomplete = !gaps.empty();
+  Partitions partitions;
+  for (const auto& [place, next] : assigned) {
+    if (gaps.contains(place)) continue;
+    partitions.Add(place, next < 0 ? RdKafka::Topic::OFFSET_INVALID : next);
   }
   const RdKafka::ErrorCode error = client->assign(partitions.list());
   if (error != RdKafka::ERR_NO_ERROR) {
@@ -437,8 +436,9 @@ void Consumer::State::StartPartitions() {
 }
 
 // For each partition without a place: what the group has committed; or, should Kafka have forgotten
-// that, what the database has; or, for a group that was never here, the first record there is.
-void Consumer::State::FindStarts(Partitions* partitions) {
+// that, what the database has; or, for a group that was never here, the first record there is. It
+// is kept at once: a group that consumes nothing for long is no new one afterwards.
+void Consumer::State::FindStarts() {
   Partitions asked;
   for (const auto& [place, next] : assigned) {
     if (next < 0) asked.Add(place, RdKafka::Topic::OFFSET_INVALID);
@@ -446,40 +446,76 @@ void Consumer::State::FindStarts(Partitions* partitions) {
   if (asked.list().empty()) return;
   const RdKafka::ErrorCode error = client->committed(asked.list(), kBrokerLimitMs);
   if (error != RdKafka::ERR_NO_ERROR) throw std::runtime_error(RdKafka::err2str(error));
-  std::map<Place, int64_t> starts;
+  const std::map<Place, int64_t> saved = Positions(db, group);
+  std::map<Place, Gap> known;
+  for (Gap& gap : ListGaps(db)) {
+    if (gap.group == group) known.emplace(Place(gap.topic, gap.partition), std::move(gap));
+  }
   for (const RdKafka::TopicPartition* one : asked.list()) {
+    if (Stopping()) return;
     if (one->err() != RdKafka::ERR_NO_ERROR) continue;
-    starts[{one->topic(), one->partition()}] = one->offset();
-  }
-  std::optional<std::map<Place, int64_t>> saved;
-  for (auto& [place, start] : starts) {
-    if (start >= 0) continue;
-    if (!saved) saved = Positions(db, group);
-    const auto known = saved->find(place);
-    start = known == saved->end() ? RdKafka::Topic::OFFSET_BEGINNING : known->second;
-  }
-  for (RdKafka::TopicPartition* one : partitions->list()) {
-    const auto start = starts.find({one->topic(), one->partition()});
-    if (start == starts.end()) continue;
-    one->set_offset(start->second);
-    if (start->second >= 0) assigned[start->first] = start->second;
+    const Place place{one->topic(), one->partition()};
+    int64_t start = one->offset();
+    if (start < 0) {
+      if (const auto found = saved.find(place); found != saved.end()) {
+        start = found->second;
+      } else {
+        const std::optional<int64_t> first = OffsetFrom(place, RdKafka::Topic::OFFSET_BEGINNING);
+        if (!first) continue;
+        start = uncommitted[place] = *first;
+      }
+    }
+    if (StandsAtGap(known, place, start)) {
+      assigned[place] = gaps[place] = known.at(place).next;
+    } else {
+      assigned[place] = unsaved[place] = start;
+    }
   }
 }
 
-// The partition does not have the record that was asked for, and librdkafka waits to be told
-// another.
-void Consumer::State::LoseOffset(const Place& place) {
+// Whether the group stopped at a gap here and has not left it. The offsets do not tell: the topic
+// may have grown past the record that the group needs, with others.
+bool Consumer::State::StandsAtGap(const std::map<Place, Gap>& known, const Place& place,
+                                  int64_t start) {
+  const auto found = known.find(place);
+  if (found == known.end()) return false;
+  const Gap& gap = found->second;
+  // Behind it: what was finished before the gap, and not committed any more.
+  if (gap.next == start || (start < gap.next && !gap.resume)) return true;
+  // Left, by a consumer that ended before it forgot the gap.
+  ForgetGap(db, group, place);
+  return false;
+}
+
+// The first offset of that time (milliseconds since 1970, or the first and the end of all, which
+// Kafka counts among the times), below 0 for none that young; nothing when the brokers do not say.
+// librdkafka 2.0.2 has query_watermark_offsets for first and end, which waits for brokers that are
+// away without a limit.
+std::optional<int64_t> Consumer::State::OffsetFrom(const Place& place, int64_t time) {
+  Partitions asked;
+  asked.Add(place, time);
+  const RdKafka::ErrorCode error = client->offsetsForTimes(asked.list(), kBrokerLimitMs);
+  const RdKafka::TopicPartition* answer = asked.list().front();
+  if (error != RdKafka::ERR_NO_ERROR || answer->err() != RdKafka::ERR_NO_ERROR) return {};
+  return answer->offset();
+}
+
+// librdkafka has no record at `offset`, which is below 0 where it was told none, and waits to be
+// told another.
+void Consumer::State::LoseOffset(const Place& place, int64_t offset) {
   const auto found = assigned.find(place);
   if (found == assigned.end()) return;
-  if (found->second < 0) {
-    start_again = true;  // it was not known where the group stands
-    return;
-  }
   int64_t next = found->second;
   for (const Record& record : pending) {
     if (Place(record.event.topic, record.partition) == place) next = record.position + 1;
   }
+  // It was not known where the group stands, or this is about an earlier start.
+  if (next < 0 || offset != next) {
+    start_again = true;
+    return;
+  }
   gaps[place] = next;
+  incomplete = true;
   looked_again = {};
 }
 
@@ -489,6 +525,8 @@ void Consumer::State::LookAgain() {
   looked_again = now;
   const std::map<Place, int64_t> watched = gaps;
   for (const auto& [place, next] : watched) {
+    if (Stopping()) return;
+    if (assigned.at(place) != next) continue;  // what came before it is to be finished first
     try {
       WatchGap(place, next);
     } catch (const std::exception& error) {
@@ -496,21 +534,17 @@ void Consumer::State::LookAgain() {
                    {{"group", group}, {"topic", place.first}, {"error", error.what()}});
     }
   }
-  if (start_again) StartPartitions();
+  if (start_again && !Stopping()) StartPartitions();
 }
 
 // Tells of the gap, until a person has said where to go on.
 void Consumer::State::WatchGap(const Place& place, int64_t next) {
   Gap gap{.group = group, .topic = place.first, .partition = place.second, .next = next};
-  const RdKafka::ErrorCode error = client->query_watermark_offsets(
-      place.first, place.second, &gap.first, &gap.until, kBrokerLimitMs);
-  if (error != RdKafka::ERR_NO_ERROR) throw std::runtime_error(RdKafka::err2str(error));
-  if (gap.first <= next && next <= gap.until) {
-    ForgetGap(db, group, place);
-    CloseGap(place);
-    start_again = true;
-    return;
-  }
+  const auto first = OffsetFrom(place, RdKafka::Topic::OFFSET_BEGINNING);
+  const auto until = first ? OffsetFrom(place, RdKafka::Topic::OFFSET_END) : std::nullopt;
+  if (!until) throw std::runtime_error("the brokers do not answer");
+  gap.first = *first;
+  gap.until = *until;
   auto& gauge = missing.Add(LabelsOf(place));
   if (gauge.Value() != static_cast<double>(gap.missing())) {
     log::Error(
@@ -524,7 +558,6 @@ void Consumer::State::WatchGap(const Place& place, int64_t next) {
          {"until", gap.until}});
   }
   gauge.Set(static_cast<double>(gap.missing()));
-  incomplete = true;
   gap = NoteGap(db, gap);
   if (gap.resume) LeaveGap(gap);
 }
@@ -533,11 +566,9 @@ void Consumer::State::LeaveGap(const Gap& gap) {
   const Place place{gap.topic, gap.partition};
   int64_t start = gap.first;
   if (gap.resume_from) {
-    Partitions times;
-    times.Add(place, static_cast<int64_t>(*gap.resume_from * 1000));
-    const RdKafka::ErrorCode error = client->offsetsForTimes(times.list(), kBrokerLimitMs);
-    if (error != RdKafka::ERR_NO_ERROR) throw std::runtime_error(RdKafka::err2str(error));
-    start = times.list().front()->offset();
+    const auto from = OffsetFrom(place, static_cast<int64_t>(*gap.resume_from * 1000));
+    if (!from) throw std::runtime_error("the brokers do not answer");
+    start = *from;
     if (start < 0) start = gap.until;  // nothing is that young yet
   }
   log::Warning("consumer leaves a gap behind", {{"group", group},
@@ -576,6 +607,11 @@ void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::Er
   if (!consumer->assignment_lost()) Commit(true);
   // A paused partition would still be paused when it comes back.
   if (waiting) PauseAll(false);
+  LetGo();
+  consumer->unassign();
+}
+
+void Consumer::State::LetGo() {
   for (const auto& [place, next] : assigned) {
     lag.Remove(&lag.Add(LabelsOf(place)));
     missing.Remove(&missing.Add(LabelsOf(place)));
@@ -586,10 +622,9 @@ void Consumer::State::rebalance_cb(RdKafka::KafkaConsumer* consumer, RdKafka::Er
   start_again = false;
   assigned.clear();
   uncommitted.clear();
-  unsaved.clear();
+  unsaved.clear();  // whoever has the partitions now may be further already
   waiting = false;
   away = false;
-  consumer->unassign();
 }
 
 void Consumer::State::MeasureLag() {
@@ -597,25 +632,17 @@ void Consumer::State::MeasureLag() {
   if (now - measured < kHouseKeeping) return;
   measured = now;
   for (const auto& [place, next] : assigned) {
+    if (next < 0) continue;
     int64_t low = 0;
     int64_t high = 0;
     if (client->get_watermark_offsets(place.first, place.second, &low, &high) !=
         RdKafka::ERR_NO_ERROR) {
       continue;
     }
-    const int64_t done = next < 0 ? Committed(place, low) : next;
-    lag.Add(LabelsOf(place)).Set(static_cast<double>(std::max<int64_t>(high - done, 0)));
+    lag.Add(LabelsOf(place)).Set(static_cast<double>(std::max<int64_t>(high - next, 0)));
     missing.Add(
         LabelsOf(place));  // 0 without a gap, so that its absence tells of an absent consumer
   }
-}
-
-// Where the group stands on a partition of which this consumer has finished nothing yet.
-int64_t Consumer::State::Committed(const Place& place, int64_t low) {
-  Partitions partitions;
-  partitions.Add(place, RdKafka::Topic::OFFSET_INVALID);
-  if (client->committed(partitions.list(), 1000) != RdKafka::ERR_NO_ERROR) return low;
-  return std::max(partitions.list().front()->offset(), low);
 }
 
 void Consumer::State::RetryHeld() {

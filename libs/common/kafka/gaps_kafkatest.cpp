@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <map>
+#include <thread>
 
 #include "common/kafka/consumer.h"
 #include "common/kafka/held.h"
@@ -9,6 +11,7 @@
 #include "common/kafka/producer.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
+#include "common/testing/mock_kafka.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
 #include "messaging_migrations.h"
@@ -79,6 +82,19 @@ class GapsTest : public ::testing::Test {
   bool Noted() {
     return Eventually([&] { return !ListGaps(db_).empty(); });
   }
+  // Waits until the noted gap says that the topic ends here.
+  bool NotedUntil(int64_t until) {
+    return Eventually([&] {
+      const std::vector<Gap> gaps = ListGaps(db_);
+      return gaps.size() == 1 && gaps[0].until == until;
+    });
+  }
+  // The position that the database has of the partition, -1 without one.
+  int64_t Position() {
+    const auto positions = Positions(db_, group_);
+    const auto found = positions.find({topic_, 0});
+    return found == positions.end() ? -1 : found->second;
+  }
   double Missing() {
     return prometheus::BuildGauge()
         .Name("consumer_missing_events")
@@ -88,7 +104,7 @@ class GapsTest : public ::testing::Test {
   }
 
   const std::string topic_ = UniqueName();
-  const std::string group_ = UniqueName();
+  std::string group_ = UniqueName();
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
   Producer producer_{Brokers(), "test"};
@@ -181,10 +197,49 @@ TEST_F(GapsTest, AGroupThatKafkaHasForgottenGoesOnWhereItWas) {
 TEST_F(GapsTest, WhatIsConsumedIsKeptAsPositions) {
   Publish({"a", "b", "c"});
   const auto consumer = Consume();
-  EXPECT_TRUE(Eventually([&] {
-    const auto positions = Positions(db_, group_);
-    return positions.contains({topic_, 0}) && positions.at({topic_, 0}) == 3;
-  }));
+  EXPECT_TRUE(Eventually([&] { return Position() == 3; }));
+}
+
+// Of an operator's SINCE: what the group consumed last, not when it was started last.
+TEST_F(GapsTest, APositionThatIsKeptAgainIsAsOldAsBefore) {
+  const auto saved_at = [&] {
+    return Read(db_, [](Tx& tx) {
+      return tx.Run("SELECT saved_at::text FROM consumer_positions")[0][0].as<std::string>();
+    });
+  };
+  SavePositions(db_, group_, {{{topic_, 0}, 1}});
+  const std::string first = saved_at();
+  SavePositions(db_, group_, {{{topic_, 0}, 1}});
+  EXPECT_EQ(saved_at(), first);
+  SavePositions(db_, group_, {{{topic_, 0}, 2}});
+  EXPECT_NE(saved_at(), first);
+}
+
+// A partition may be quiet for longer than Kafka keeps the offsets of a group that is away.
+TEST_F(GapsTest, AGroupThatHasConsumedNothingYetIsNoNewOneLater) {
+  {
+    const auto consumer = Consume();
+    ASSERT_TRUE(Eventually([&] { return Position() == 0; }));
+  }
+  // Kafka knows nothing of this group.
+  const std::string forgotten = UniqueName();
+  SavePositions(db_, forgotten, Positions(db_, group_));
+  group_ = forgotten;
+  Publish({"a", "b", "c"});
+  testing::DeleteRecords(topic_, 0, 2);
+  const auto consumer = Consume();
+  ASSERT_TRUE(Noted());
+  EXPECT_EQ(ListGaps(db_)[0].next, 0);
+  EXPECT_EQ(Missing(), 2);
+  EXPECT_THAT(Told(), IsEmpty());
+}
+
+TEST_F(GapsTest, WhereKafkaSaysThatAGroupStandsIsKeptBeforeItConsumesAnything) {
+  Publish({"a", "b"});
+  ConsumeAll(2);
+  InTransaction(db_, [](Tx& tx) { tx.Run("DELETE FROM consumer_positions"); });
+  const auto consumer = Consume();
+  EXPECT_TRUE(Eventually([&] { return Position() == 2; }));
 }
 
 TEST_F(GapsTest, ANewGroupStartsWithTheFirstEventThereIs) {
@@ -206,6 +261,111 @@ TEST_F(GapsTest, ATopicThatEndsBeforeTheNextEventIsAGapToo) {
   EXPECT_THAT(Told(), IsEmpty());
   ResumeGaps(db_, group_, topic_, std::nullopt);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1 && consumer->ready(); }));
+}
+
+// The group would go on behind records that it has not consumed: those in the places of the lost.
+TEST_F(GapsTest, AGapAtTheEndOfATopicStaysWhenTheTopicGrowsPastIt) {
+  Publish({"a"});
+  SavePositions(db_, group_, {{{topic_, 0}, 2}});
+  const auto consumer = Consume();
+  ASSERT_TRUE(NotedUntil(1));
+  Publish({"b", "c", "d"});
+  ASSERT_TRUE(NotedUntil(4));
+  EXPECT_FALSE(consumer->ready());
+  EXPECT_EQ(Missing(), 1);
+  EXPECT_THAT(Told(), IsEmpty());
+
+  EXPECT_EQ(ResumeGaps(db_, group_, topic_, std::nullopt), 1);
+  EXPECT_TRUE(Eventually([&] { return Told().size() == 4 && consumer->ready(); }));
+  EXPECT_THAT(Told(), ElementsAre("a", "b", "c", "d"));
+}
+
+TEST_F(GapsTest, AGapAtTheEndOfATopicStaysWhenTheTopicGrowsPastItDuringARestart) {
+  Publish({"a"});
+  SavePositions(db_, group_, {{{topic_, 0}, 2}});
+  auto consumer = Consume();
+  ASSERT_TRUE(NotedUntil(1));
+  consumer.reset();
+  Publish({"b", "c", "d"});
+  consumer = Consume();
+  ASSERT_TRUE(NotedUntil(4));
+  EXPECT_FALSE(consumer->ready());
+  EXPECT_THAT(Told(), IsEmpty());
+
+  EXPECT_EQ(ResumeGaps(db_, group_, topic_, std::nullopt), 1);
+  EXPECT_TRUE(Eventually([&] { return Told().size() == 4 && consumer->ready(); }));
+}
+
+// As a consumer leaves it that ends after it has committed where it goes on.
+TEST_F(GapsTest, AGapThatWasLeftBehindIsForgottenAtTheNextStart) {
+  Publish({"a", "b"});
+  ConsumeAll(2);
+  for (const int64_t next : {1, 100}) {
+    NoteGap(
+        db_,
+        {.group = group_, .topic = topic_, .partition = 0, .next = next, .first = 2, .until = 2});
+    ResumeGaps(db_, group_, topic_, std::nullopt);
+    const auto consumer = Consume();
+    EXPECT_TRUE(Eventually([&] { return ListGaps(db_).empty() && consumer->ready(); })) << next;
+  }
+  EXPECT_THAT(Told(), ElementsAre("a", "b"));
+}
+
+// The group has received two records, which wait for a dependency, when those behind them go.
+TEST_F(GapsTest, WhatWasReceivedBeforeAGapIsConsumedBeforeItIsLeft) {
+  std::atomic<int> calls = 0;
+  std::atomic<int> calls_of_b = 0;
+  std::atomic<bool> a_works = false;
+  std::atomic<bool> b_works = false;
+  Publish({"a", "b"});
+  const Consumer consumer(Brokers(), group_, {topic_}, db_,
+                          Handlers().On<OrderCancelled>([&](Tx& tx, const OrderCancelled& order,
+                                                            const Event&) -> Result<void> {
+                            ++calls;
+                            if (!a_works) throw Unavailable("away");
+                            if (order.reason() == "b" && !b_works) {
+                              // The first time for as long as the next fetch takes to find the gap.
+                              if (++calls_of_b == 1)
+                                std::this_thread::sleep_for(std::chrono::seconds(2));
+                              throw Unavailable("away");
+                            }
+                            tx.Exec(kTell, order.reason());
+                            return kDone;
+                          }),
+                          {.batch = 2});
+  ASSERT_TRUE(Eventually([&] { return calls >= 2; }));
+  Publish({"c", "d"});
+  testing::DeleteRecords(topic_, 0, 4);
+  NoteGap(db_,
+          {.group = group_, .topic = topic_, .partition = 0, .next = 2, .first = 4, .until = 4});
+  ResumeGaps(db_, group_, topic_, std::nullopt);
+  a_works = true;
+  ASSERT_TRUE(Eventually([&] { return calls_of_b >= 4 || ListGaps(db_).empty(); }));
+  EXPECT_THAT(ListGaps(db_), SizeIs(1));
+  b_works = true;
+  EXPECT_TRUE(Eventually([&] { return ListGaps(db_).empty() && consumer.ready(); }));
+  EXPECT_THAT(Told(), ElementsAre("a", "b"));
+}
+
+TEST_F(GapsTest, StopsWithinSecondsWithManyGapsWhileTheBrokersAreAway) {
+  constexpr int kPartitions = 20;
+  testing::MockKafka kafka;
+  kafka.MakeTopic(topic_, kPartitions);
+  std::map<Place, int64_t> positions;
+  for (int i = 0; i < kPartitions; ++i) positions[{topic_, i}] = 100;
+  SavePositions(db_, group_, positions);
+  Consumer consumer({.brokers = kafka.addresses()}, group_, {topic_}, db_,
+                    Handlers().On<OrderCancelled>([](Tx&, const OrderCancelled&, const Event&) {
+                      return Result<void>(kDone);
+                    }),
+                    {});
+  ASSERT_TRUE(Eventually([&] { return ListGaps(db_).size() == kPartitions; }));
+  kafka.Down();
+  // By then it looks at the gaps again, and waits for the brokers at each.
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  const auto begin = std::chrono::steady_clock::now();
+  consumer.Stop();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(7));
 }
 
 TEST_F(GapsTest, OtherTopicsGoOn) {

@@ -13,7 +13,8 @@ constexpr Statement kSave{
     "INSERT INTO consumer_positions (consumer, topic, partition, next)"
     " SELECT $1, * FROM unnest($2::text[], $3::bigint[], $4::bigint[])"
     " ON CONFLICT (consumer, topic, partition) DO UPDATE"
-    " SET next = excluded.next, saved_at = excluded.saved_at"};
+    " SET next = excluded.next, saved_at = excluded.saved_at"
+    " WHERE consumer_positions.next <> excluded.next"};
 constexpr Statement kPositions{
     "SELECT topic, partition, next FROM consumer_positions WHERE consumer = $1"};
 constexpr Statement kNote{

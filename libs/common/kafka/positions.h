@@ -2,6 +2,7 @@
 // of. For Consumer and for an operator's commands (operator.h).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -15,7 +16,7 @@ namespace shop::kafka {
 
 using Place = std::pair<std::string, int>;  // topic, partition
 
-// Keeps the next record of each of these partitions.
+// Keeps the next record of each of these partitions, and for one that has changed the time.
 void SavePositions(postgres::Pool& db, const std::string& group,
                    const std::map<Place, int64_t>& next);
 // The next record of each partition that was ever kept for the group.
@@ -37,13 +38,14 @@ struct Gap {
   std::string found_at = {};     // for people
   std::string consumed_at = {};  // when the group last went on with this partition; for people
 
-  // How many records are missing at least.
-  int64_t missing() const { return first > next ? first - next : next - until; }
+  // How many records are missing at least. A topic that ended before `next` and has grown past it
+  // since does not tell: one.
+  int64_t missing() const { return std::max<int64_t>({first - next, next - until, 1}); }
 };
 
 // Keeps the gap and answers what is known of it: a person's word on the very same gap stands.
 Gap NoteGap(postgres::Pool& db, const Gap& gap);
-// Forgets the gap of a partition: it was left behind, or what was gone is there again.
+// Forgets the gap of a partition, which the group has left behind.
 void ForgetGap(postgres::Pool& db, const std::string& group, const Place& place);
 
 std::vector<Gap> ListGaps(postgres::Pool& db);
