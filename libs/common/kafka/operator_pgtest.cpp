@@ -208,13 +208,36 @@ TEST_F(OperatorTest, RepublishingSaysHowManyAndWhatFollows) {
   EXPECT_EQ(Run({"republish", "orders", "--since", "when it was broken"}), 2);
 }
 
+// Each time makes an outbox keep it longer, and no inbox.
+TEST_F(OperatorTest, AnEventIsNotRepublishedForLongerThanItsIdIsKnown) {
+  constexpr postgres::Statement kRepublished{
+      "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, value, "
+      "created_at,"
+      " published_at) VALUES ('orders', '1', $1, '', '', '', '', '',"
+      " now() - $2 * interval '1 hour', now())"};
+  InTransaction(db_, [&](Tx& tx) {
+    tx.Exec(kRepublished, "young", kOutboxRetention.count() - 1);
+    tx.Exec(kRepublished, "old", kOutboxRetention.count() + 1);
+  });
+  EXPECT_EQ(Run({"republish", "orders"}), 0);
+  EXPECT_THAT(told_, HasSubstr("1 event of orders"));
+  EXPECT_EQ(Run({"republish", "orders", "--apply"}), 0);
+  EXPECT_THAT(told_, HasSubstr("1 event of orders"));
+  EXPECT_EQ(Read(db_,
+                 [](Tx& tx) {
+                   return tx.Run("SELECT event_id FROM outbox WHERE published_at IS NULL")[0][0]
+                       .as<std::string>();
+                 }),
+            "young");
+}
+
 // What may be published again is known as consumed for longer than an outbox can have it.
 TEST_F(OperatorTest, AnIdIsKnownForAsLongAsItsEventCanBeRepublished) {
   constexpr postgres::Statement kConsumed{
       "INSERT INTO inbox (consumer, event_id, seen_at)"
       " VALUES ('orders', $1, now() - $2 * interval '1 hour')"};
   InTransaction(db_, [&](Tx& tx) {
-    tx.Exec(kConsumed, "republished", kOutboxRetention.count() + 1);
+    tx.Exec(kConsumed, "republished", (kOutboxRetention + kTopicRetention).count() + 1);
     tx.Exec(kConsumed, "old", kInboxRetention.count() + 1);
     for (int i = 0; i < 2'500; ++i) {
       tx.Exec(kConsumed, "old" + std::to_string(i), kInboxRetention.count() + 1);

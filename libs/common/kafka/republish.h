@@ -16,19 +16,24 @@ struct Republication {
   std::string first;
   std::string last;
   // A time from which on the topic has all of these again, for ResumeGaps: a minute before they
-  // were marked, as clocks differ.
+  // were marked, as clocks differ. What was published in that minute comes before them.
   std::string from;
 };
 
-// The published events of the topic, of those that the outbox still has: written at `since` or
-// later (as PostgreSQL reads times: 2026-11-20, or 2026-11-20 14:30+01), or all.
+// The published events of the topic that were written at `since` or later (as PostgreSQL reads
+// times: 2026-11-20, or 2026-11-20 14:30+01), or all; of these no older ones than kOutboxRetention,
+// as their ids may be forgotten before they are consumed (retention.h).
 Republication FindPublished(postgres::Pool& db, const std::string& topic,
                             const std::optional<std::string>& since);
 
-// Has them published again, all at once and with the ids they had, so that who has consumed them
-// before takes them for repeats. Those of a key keep their order and come before what is written
-// later; only what the relay is publishing in that moment may pass them. What was never published
-// stays as it is, also what cannot be.
+// Marks them, all at once, and the relay publishes them again with the ids they had, so that who
+// has consumed them before takes them for repeats. What was never published is not marked, also
+// what cannot be published.
+// Order: those of a key keep theirs, and come before what the relay begins to publish after the
+// mark. Not before the batch that the relay is publishing meanwhile (RelayOptions::batch) and what
+// the topic has of the minute before: a group that goes on at `from` consumes these first, though
+// older ones of their keys follow. Once nothing has been published for a minute before and none
+// while this runs, all are in order.
 Republication Republish(postgres::Pool& db, const std::string& topic,
                         const std::optional<std::string>& since);
 
