@@ -1,25 +1,31 @@
-// Hears the events of some topics for one consumer group and hands them to handlers, with a durable
-// effect exactly once each.
+// Consumes the events of some topics for one consumer group and hands them to handlers, with a
+// durable effect exactly once each.
 //
 // An event's effect and its row in the inbox are one transaction; the offset is committed after
 // that. A second delivery finds the row and changes nothing. Events of one key are handled in the
 // order of the topic, also through failures:
 //   handled        the offset moves on; up to `batch` events share a transaction
-//   refused        the event is held in the database, with every later one of its key, and
-//                  tried again from there with growing pauses; the other keys go on
-//   dead           after `attempts` tries, or at once when it is malformed or of a type that is
+//   refused        the event goes to the retry queue in the database, with every later one of
+//                  its key, and is tried again from there with growing pauses; the other keys
+//                  go on
+//   dead letter    after `attempts` tries, or at once when it is malformed or of a type that is
 //                  neither handled nor ignored: it waits, blocking its key alone, until a person
-//                  sends it back or discards it (held.h). A copy goes to the topic `<group>.dead`
+//                  redrives or discards it (held.h). A copy goes to the topic `<group>.dead`
 //                  with the reason in its headers
 //   unavailable    a dependency is away: the whole consumer pauses, stays in its group, and
 //                  tries the same event again until it works
 //
-// The copies of dead events leave through the outbox: a process with a Consumer also runs an
+// Where the group starts on a partition, it keeps in Kafka and in the database, from the start on; a
+// group that neither knows starts with the first event there is. An event that is gone from the
+// topic before the group has consumed it, or that the topic never had, is a gap (positions.h): the
+// partition stops, across restarts, until an operator says where to go on; the others go on.
+//
+// The copies of dead letters leave through the outbox: a process with a Consumer also runs an
 // OutboxRelay.
 //
 // Metrics: consumer_events_total{group,topic,type,outcome}, consumer_handle_seconds{group,type},
 // consumer_ask_seconds{group,type}, consumer_lag{group,topic,partition},
-// consumer_held{group,state}.
+// consumer_missing_events{group,topic,partition} (above 0: a gap), consumer_held{group,state}.
 #pragma once
 
 #include <chrono>
@@ -42,14 +48,14 @@ struct ConsumerOptions {
   // The pause after the first refusal; it doubles with each further one up to the longest.
   std::chrono::milliseconds first_pause{1'000};
   std::chrono::milliseconds longest_pause{300'000};
-  // How often held events that are due are looked for.
+  // How often the retry queue is looked at for events that are due.
   std::chrono::milliseconds poll{500};
 };
 
 class Consumer {
  public:
-  // Starts at once, in two threads: one hears, one retries what is held. Handlers run in both. The
-  // pool, and what the handlers refer to, must outlive the consumer.
+  // Starts at once, in two threads: one consumes, one works on the retry queue. Handlers run in
+  // both. The pool, and what the handlers refer to, must outlive the consumer.
   Consumer(const KafkaSettings& kafka, std::string group, std::vector<std::string> topics,
            postgres::Pool& db, Handlers handlers, ConsumerOptions options = {});
   ~Consumer();
@@ -58,12 +64,13 @@ class Consumer {
 
   // Begins nothing more, commits the offsets and leaves the group. A transaction under way has half
   // a second to finish; then what it waits for ends (DeadlineScope), it is rolled back, and its
-  // events come again after the next start. So this takes a second, or as long as a handler waits
-  // for something that does not know of the scope. From one thread; again does nothing.
+  // events come again after the next start. So this takes a second, a few when the brokers are away
+  // (each question to them under way ends after one), or as long as a handler waits for something
+  // that does not know of the scope. From one thread; again does nothing.
   void Stop();
 
-  // Whether the group has given this consumer its share, which may be nothing, and no dependency is
-  // away.
+  // Whether the group has given this consumer its share, which may be nothing, no dependency is
+  // away, and no partition of the share stands at a gap.
   bool ready() const;
 
  private:
