@@ -110,7 +110,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
   void StopWaiting();
   void PauseAll(bool pause);
   void CommitIfDue();
-  void Commit(bool now);
+  bool Commit(bool now);
   void KeepPositions();
   void StartPartitions();
   void FindStarts();
@@ -378,22 +378,33 @@ void Consumer::State::CommitIfDue() {
   Commit(false);
 }
 
-void Consumer::State::Commit(bool now) {
-  if (uncommitted.empty()) return KeepPositions();
-  Partitions partitions;
-  for (const auto& [place, next] : uncommitted) {
-    partitions.Add(place, next);
-    unsaved[place] = next;
-  }
-  uncommitted.clear();
-  const RdKafka::ErrorCode error =
-      now ? client->commitSync(partitions.list()) : client->commitAsync(partitions.list());
-  // What is not committed is delivered again, and the inbox knows it.
-  if (error != RdKafka::ERR_NO_ERROR) {
-    log::Warning("consumer could not commit offsets",
-                 {{"group", group}, {"error", RdKafka::err2str(error)}});
+// Whether Kafka has taken the offsets, or without `now` will be told of them.
+bool Consumer::State::Commit(bool now) {
+  RdKafka::ErrorCode error = RdKafka::ERR_NO_ERROR;
+  if (!uncommitted.empty()) {
+    Partitions partitions;
+    for (const auto& [place, next] : uncommitted) {
+      partitions.Add(place, next);
+      unsaved[place] = next;
+    }
+    uncommitted.clear();
+    if (now) {
+      // Without its coordinator commitSync waits for ten seconds: a question has a limit.
+      Partitions asked;
+      asked.Add(unsaved.begin()->first, RdKafka::Topic::OFFSET_INVALID);
+      error = client->committed(asked.list(), kBrokerLimitMs);
+      if (error == RdKafka::ERR_NO_ERROR) error = client->commitSync(partitions.list());
+    } else {
+      error = client->commitAsync(partitions.list());
+    }
+    // What is not committed is delivered again, and the inbox knows it.
+    if (error != RdKafka::ERR_NO_ERROR) {
+      log::Warning("consumer could not commit offsets",
+                   {{"group", group}, {"error", RdKafka::err2str(error)}});
+    }
   }
   KeepPositions();
+  return error == RdKafka::ERR_NO_ERROR;
 }
 
 void Consumer::State::KeepPositions() {
@@ -576,12 +587,13 @@ void Consumer::State::LeaveGap(const Gap& gap) {
                                                 {"partition", place.second},
                                                 {"next", gap.next},
                                                 {"start", start}});
-  assigned[place] = uncommitted[place] = start;
+  uncommitted[place] = start;
+  if (!Commit(true)) throw std::runtime_error("the brokers do not take the offset after it");
+  assigned[place] = start;
   CloseGap(place);
-  Commit(true);
-  // After that: should this process die in between, the gap is found again with the word on it.
-  ForgetGap(db, group, place);
   start_again = true;
+  // After that: should this process die in between, the next start forgets it.
+  ForgetGap(db, group, place);
 }
 
 void Consumer::State::CloseGap(const Place& place) {
