@@ -106,7 +106,7 @@ class ProtosTest(unittest.TestCase):
         self.assert_broken(GOLDEN)
 
     def test_a_new_golden_file_breaks_nothing(self):
-        shutil.copy(self.repo / GOLDEN, (self.repo / GOLDEN).with_name("2.event"))
+        shutil.copy(self.repo / GOLDEN, (self.repo / GOLDEN).with_name("99.event"))
         self.commit("a new shape")
         self.assert_good()
 
