@@ -107,7 +107,8 @@ TEST_F(ChangesTest, NothingIsKeptOfThoseWhoCannotHear) {
   ASSERT_TRUE(Eventually([this] { return !answers_.Keeps(); }));
   wire_.Mend();
   ASSERT_TRUE(Eventually([this] { return answers_.Keeps(); }));
-  EXPECT_FALSE(answers_.Serves({tag_, 1}, asked)) << "a change may have been missed while the connection was down";
+  EXPECT_FALSE(answers_.Serves({tag_, 1}, asked))
+      << "a change may have been missed while the connection was down";
 }
 
 TEST_F(ChangesTest, NothingIsKeptAfterTheEnd) {
