@@ -8,21 +8,12 @@
 #include <string>
 
 #include "common/telemetry/admin_server.h"
+#include "common/testing/free_port.h"
 
 namespace shop {
 namespace {
 
-uint16_t FreePort() {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const int probe = socket(AF_INET, SOCK_STREAM, 0);
-  EXPECT_EQ(bind(probe, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(probe);
-  return ntohs(address.sin_port);
-}
+using testing::FreePort;
 
 struct Outcome {
   int code;
@@ -40,7 +31,7 @@ Outcome Check(const std::string& settings, const std::string& path = "") {
   return outcome;
 }
 
-class HealthcheckTest : public testing::Test {
+class HealthcheckTest : public ::testing::Test {
  protected:
   uint16_t port_ = FreePort();
   std::string settings_ = "SHOP_PROCESS=orders ORDERS_ADMIN_PORT=" + std::to_string(port_);

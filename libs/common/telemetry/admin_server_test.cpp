@@ -12,21 +12,12 @@
 #include <vector>
 
 #include "common/telemetry/metrics.h"
+#include "common/testing/free_port.h"
 
 namespace shop {
 namespace {
 
-uint16_t FreePort() {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  const int probe = socket(AF_INET, SOCK_STREAM, 0);
-  EXPECT_EQ(bind(probe, reinterpret_cast<sockaddr*>(&address), size), 0);
-  EXPECT_EQ(getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size), 0);
-  close(probe);
-  return ntohs(address.sin_port);
-}
+using testing::FreePort;
 
 // A connection that sends what it is told to, and waits ten seconds for an answer.
 class Client {
@@ -67,7 +58,7 @@ class Client {
   int socket_;
 };
 
-class AdminServerTest : public testing::Test {
+class AdminServerTest : public ::testing::Test {
  protected:
   std::string Get(const std::string& target) {
     Client client(port_);
