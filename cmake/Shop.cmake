@@ -78,8 +78,11 @@ function(shop_test NAME)
   if(NOT SHOP_BUILD_TESTS)
     return()
   endif()
+  # The source may lie in a folder below; the test is called by its last part.
+  set(SOURCE ${NAME}.cpp)
+  get_filename_component(NAME ${NAME} NAME)
   set(TARGET ${NAME})
-  add_executable(${TARGET} ${NAME}.cpp ${ARG_SOURCES})
+  add_executable(${TARGET} ${SOURCE} ${ARG_SOURCES})
   set_target_properties(${TARGET} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   target_link_libraries(${TARGET} PRIVATE ${ARG_DEPENDS}
     $<TARGET_NAME_IF_EXISTS:shop_testing> GTest::gmock GTest::gtest_main)

@@ -27,14 +27,14 @@
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
-#include "gateway/answer.h"
-#include "gateway/answer_cache.h"
-#include "gateway/binding.h"
-#include "gateway/conditional.h"
-#include "gateway/flights.h"
-#include "gateway/gzip.h"
-#include "gateway/http_rule.h"
-#include "gateway/router.h"
+#include "gateway/cache/flights.h"
+#include "gateway/cache/response_cache.h"
+#include "gateway/envelope.h"
+#include "gateway/http/conditional.h"
+#include "gateway/http/gzip.h"
+#include "gateway/routing/binding.h"
+#include "gateway/routing/http_rule.h"
+#include "gateway/routing/router.h"
 #include "gateway/upstream.h"
 #include "shop/api/v1/options.pb.h"
 
@@ -248,8 +248,8 @@ struct Question {
 };
 
 // What is known of a request while it is answered.
-struct Exchange {
-  explicit Exchange(const HttpRequest& request)
+struct RequestContext {
+  explicit RequestContext(const HttpRequest& request)
       : request(request), trace(TraceContext::FromHeader(request.Header("traceparent"))) {
     const std::string_view given = request.Header("x-request-id");
     const bool usable = IsRequestId(given);
@@ -350,37 +350,39 @@ struct Gateway::State {
   void MarkTagged();
   void MarkChanges();
 
-  asio::awaitable<HttpResponse> Respond(Exchange& exchange, BodyReader& body, Running& running);
-  asio::awaitable<HttpResponse> CallEndpoint(Exchange& exchange,
+  asio::awaitable<HttpResponse> Respond(RequestContext& context, BodyReader& body,
+                                        Running& running);
+  asio::awaitable<HttpResponse> CallEndpoint(RequestContext& context,
                                              const std::vector<std::string>& values,
                                              BodyReader& body, Running& running);
-  std::optional<HttpResponse> RefuseForm(const Exchange& exchange) const;
+  std::optional<HttpResponse> RefuseForm(const RequestContext& context) const;
   asio::awaitable<Answered> Ask(Question question);
   asio::awaitable<std::shared_ptr<const Answered>> AskTogether(const HttpRequest& request,
                                                                Question question);
   asio::awaitable<void> Fly(std::string target, Question question, std::shared_ptr<Flight> flight);
   HttpResponse Made(const Endpoint& endpoint, const Message& answer) const;
-  asio::awaitable<Result<Caller>> WhoCalls(std::string_view token,
-                                           std::chrono::steady_clock::time_point deadline);
+  asio::awaitable<Result<Caller>> Authenticate(std::string_view token,
+                                               std::chrono::steady_clock::time_point deadline);
   asio::awaitable<std::optional<Result<Caller>>> CheckToken(std::string_view token);
-  HttpResponse Options(const Exchange& exchange, const std::string& allow) const;
+  HttpResponse Options(const RequestContext& context, const std::string& allow) const;
   HttpResponse Readiness() const;
-  HttpResponse OnlyGet(const Exchange& exchange) const;
-  HttpResponse Failure(const Exchange& exchange, int status, std::string_view code,
+  HttpResponse OnlyGet(const RequestContext& context) const;
+  HttpResponse Failure(const RequestContext& context, int status, std::string_view code,
                        std::string_view message,
                        const std::vector<FieldViolation>* details = nullptr) const;
-  HttpResponse Overloaded(const Exchange& exchange);
-  HttpResponse Unreadable(const Exchange& exchange, const HttpFault& fault) const;
-  HttpResponse Refuse(const Exchange& exchange, const Refusal& refusal, int retry_after = 0) const;
-  bool Represent(const Exchange& exchange, HttpResponse* response) const;
+  HttpResponse Overloaded(const RequestContext& context);
+  HttpResponse Unreadable(const RequestContext& context, const HttpFault& fault) const;
+  HttpResponse Refuse(const RequestContext& context, const Refusal& refusal,
+                      int retry_after = 0) const;
+  bool ApplyConditionals(const RequestContext& context, HttpResponse* response) const;
   template <typename Work>
   asio::awaitable<void> Aside(Work work);
-  void Finish(const Exchange& exchange, HttpResponse* response);
+  void Finish(const RequestContext& context, HttpResponse* response);
   std::vector<std::string> Missing() const;
 
   const Settings settings;
   auth::TokenVerifier& tokens;
-  AnswerCache answers;
+  ResponseCache answers;
   Flights flights;
   Upstreams upstreams;
   std::vector<std::string> upstream_names;
@@ -388,7 +390,7 @@ struct Gateway::State {
   std::vector<std::unique_ptr<Endpoint>> endpoints;  // by route
   struct Document {
     std::string content_type;
-    std::shared_ptr<const KeptBody> body;
+    std::shared_ptr<const SharedBody> body;
   };
   std::map<std::string, Document, std::less<>> documents;     // by path
   std::string allowed_headers;                                // of a CORS preflight
@@ -509,19 +511,19 @@ void Gateway::State::MarkChanges() {
   }
 }
 
-asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange, BodyReader& body,
+asio::awaitable<HttpResponse> Gateway::State::Respond(RequestContext& context, BodyReader& body,
                                                       Running& current) {
-  const HttpRequest& request = exchange.request;
+  const HttpRequest& request = context.request;
   const std::string_view path = request.path();
   if (path == "/healthz" || path == "/readyz") {
     if (IsRead(request.method)) {
       co_return path == "/readyz" ? Readiness() : HttpResponse{200, {}, R"({"status":"ok"})"};
     }
-    co_return OnlyGet(exchange);
+    co_return OnlyGet(context);
   }
-  if (running > settings.max_in_flight) co_return Overloaded(exchange);
+  if (running > settings.max_in_flight) co_return Overloaded(context);
   if (const auto document = documents.find(path); document != documents.end()) {
-    if (!IsRead(request.method)) co_return OnlyGet(exchange);
+    if (!IsRead(request.method)) co_return OnlyGet(context);
     HttpResponse response;
     response.content_type = document->second.content_type;
     response.kept = document->second.body;
@@ -531,45 +533,44 @@ asio::awaitable<HttpResponse> Gateway::State::Respond(Exchange& exchange, BodyRe
 
   const Router::Found found = router.Find(request.method, path);
   if (found.malformed) {
-    co_return Failure(exchange, 400, "INVALID_ARGUMENT",
-                      "the path is not percent-encoded properly");
+    co_return Failure(context, 400, "INVALID_ARGUMENT", "the path is not percent-encoded properly");
   }
   if (!found.route) {
     if (found.allow.empty()) {
-      co_return Failure(exchange, 404, "NOT_FOUND", "there is nothing at this path");
+      co_return Failure(context, 404, "NOT_FOUND", "there is nothing at this path");
     }
-    if (request.method == "OPTIONS") co_return Options(exchange, found.allow);
+    if (request.method == "OPTIONS") co_return Options(context, found.allow);
     HttpResponse response =
-        Failure(exchange, 405, "METHOD_NOT_ALLOWED", "this path takes " + found.allow + " alone");
+        Failure(context, 405, "METHOD_NOT_ALLOWED", "this path takes " + found.allow + " alone");
     response.AddHeader("Allow", found.allow);
     co_return response;
   }
-  exchange.endpoint = endpoints[*found.route].get();
-  co_return co_await CallEndpoint(exchange, found.values, body, current);
+  context.endpoint = endpoints[*found.route].get();
+  co_return co_await CallEndpoint(context, found.values, body, current);
 }
 
-asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
+asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(RequestContext& context,
                                                            const std::vector<std::string>& values,
                                                            BodyReader& body, Running& current) {
-  const HttpRequest& request = exchange.request;
-  const Endpoint& endpoint = *exchange.endpoint;
+  const HttpRequest& request = context.request;
+  const Endpoint& endpoint = *context.endpoint;
 
   if (const HttpFault fault = body.Declared(); fault.status != 0) {
-    co_return Unreadable(exchange, fault);
+    co_return Unreadable(context, fault);
   }
   const auto token = BearerToken(request);
-  exchange.token_sent = !token || *token;
-  if (!token) co_return Refuse(exchange, token.refusal());
+  context.token_sent = !token || *token;
+  if (!token) co_return Refuse(context, token.refusal());
   const Result<std::chrono::milliseconds> timeout = TimeoutOf(request, settings.request_timeout);
-  if (!timeout) co_return Refuse(exchange, timeout.refusal());
-  auto deadline = exchange.start + *timeout;
+  if (!timeout) co_return Refuse(context, timeout.refusal());
+  auto deadline = context.start + *timeout;
   if (*token) {
-    Result<Caller> caller = co_await WhoCalls(**token, deadline);
-    if (!caller) co_return Refuse(exchange, caller.refusal());
-    exchange.caller = *std::move(caller);
+    Result<Caller> caller = co_await Authenticate(**token, deadline);
+    if (!caller) co_return Refuse(context, caller.refusal());
+    context.caller = *std::move(caller);
   }
-  if (const Result<void> allowed = rpc::CheckAccess(*endpoint.method, exchange.caller); !allowed) {
-    co_return Refuse(exchange, allowed.refusal());
+  if (const Result<void> allowed = rpc::CheckAccess(*endpoint.method, context.caller); !allowed) {
+    co_return Refuse(context, allowed.refusal());
   }
 
   const bool kept = !endpoint.cache_tag.empty();
@@ -579,35 +580,35 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
   }
 
   if (endpoint.binding.has_body() && body.expected()) {
-    if (std::optional<HttpResponse> refused = RefuseForm(exchange)) co_return *std::move(refused);
+    if (std::optional<HttpResponse> refused = RefuseForm(context)) co_return *std::move(refused);
     // However long the client takes, it keeps nobody else from being answered.
     current.End();
     const auto begun = std::chrono::steady_clock::now();
     const HttpFault fault = co_await body.Read();
     current.Begin();
     if (fault.status < 0) co_return HttpResponse{0};
-    if (fault.status > 0) co_return Unreadable(exchange, fault);
-    exchange.start = std::chrono::steady_clock::now();
-    deadline += exchange.start - begun;  // the client's own time does not count
-    if (running > settings.max_in_flight) co_return Overloaded(exchange);
+    if (fault.status > 0) co_return Unreadable(context, fault);
+    context.start = std::chrono::steady_clock::now();
+    deadline += context.start - begun;  // the client's own time does not count
+    if (running > settings.max_in_flight) co_return Overloaded(context);
   }
   std::unique_ptr<Message> message(endpoint.request_type->New());
   if (const Result<void> bound = endpoint.binding.Bind(request, values, message.get()); !bound) {
-    co_return Refuse(exchange, bound.refusal());
+    co_return Refuse(context, bound.refusal());
   }
   const auto left =
       std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-  Question question{endpoint, std::move(message), left, exchange.request_id, exchange.trace, {}};
+  Question question{endpoint, std::move(message), left, context.request_id, context.trace, {}};
   if (kept && answers.Keeps()) {
     const auto answered = co_await AskTogether(request, std::move(question));
-    if (answered == nullptr) co_return Refuse(exchange, {Code::kDeadlineExceeded, "too late"});
-    if (answered->refusal) co_return Refuse(exchange, *answered->refusal, answered->retry_after);
+    if (answered == nullptr) co_return Refuse(context, {Code::kDeadlineExceeded, "too late"});
+    if (answered->refusal) co_return Refuse(context, *answered->refusal, answered->retry_after);
     co_return answered->response;
   }
   if (*token) question.token = **token;
   Answered answered = co_await Ask(std::move(question));
   for (const std::string& tag : endpoint.changes) answers.Changed(tag);
-  if (answered.refusal) co_return Refuse(exchange, *answered.refusal, answered.retry_after);
+  if (answered.refusal) co_return Refuse(context, *answered.refusal, answered.retry_after);
   co_return std::move(answered.response);
 }
 
@@ -615,7 +616,7 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(Exchange& exchange,
 // goes with it: it is everybody's answer.
 asio::awaitable<std::shared_ptr<const Answered>> Gateway::State::AskTogether(
     const HttpRequest& request, Question question) {
-  AnswerCache::Subject subject{question.endpoint.cache_tag};
+  ResponseCache::Subject subject{question.endpoint.cache_tag};
   if (const FieldDescriptor* id = question.endpoint.cache_id; id != nullptr) {
     subject.id = question.message->GetReflection()->GetInt64(*question.message, id);
   }
@@ -637,7 +638,7 @@ asio::awaitable<void> Gateway::State::Fly(std::string target, Question question,
   try {
     *answered = co_await Ask(std::move(question));
     if (!answered->refusal) {
-      answers.Keep(target, answered->response, flight->subject(), flight->asked());
+      answers.Put(target, answered->response, flight->subject(), flight->asked());
     }
   } catch (const std::exception& error) {
     answered->refusal = Refusal{Code::kInternal, error.what()};
@@ -692,9 +693,9 @@ HttpResponse Gateway::State::Made(const Endpoint& endpoint, const Message& answe
     response.etag = EntityTag(response.body, endpoint.versions.Read(answer));
   }
   if (!endpoint.cache_tag.empty()) {
-    KeptBody body{std::move(response.body)};
+    SharedBody body{std::move(response.body)};
     if (settings.gzip && body.plain.size() >= kGzipFrom) body.gzip = Gzip(body.plain);
-    response.kept = std::make_shared<const KeptBody>(std::move(body));
+    response.kept = std::make_shared<const SharedBody>(std::move(body));
     response.body.clear();
   }
   return response;
@@ -717,9 +718,9 @@ asio::awaitable<void> Gateway::State::Aside(Work work) {
 
 // Waiting for a key takes no thread, so that who names a key that nobody knows holds up nobody
 // else. It ends at the deadline at the latest.
-asio::awaitable<Result<Caller>> Gateway::State::WhoCalls(
+asio::awaitable<Result<Caller>> Gateway::State::Authenticate(
     std::string_view token, std::chrono::steady_clock::time_point deadline) {
-  if (std::optional<Caller> caller = tokens.Recall(token)) co_return *std::move(caller);
+  if (std::optional<Caller> caller = tokens.FindCached(token)) co_return *std::move(caller);
   std::optional<Result<Caller>> caller = co_await CheckToken(token);
   if (caller) co_return *std::move(caller);
 
@@ -760,10 +761,11 @@ asio::awaitable<std::optional<Result<Caller>>> Gateway::State::CheckToken(std::s
       check, asio::use_awaitable);
 }
 
-HttpResponse Gateway::State::Options(const Exchange& exchange, const std::string& allow) const {
+HttpResponse Gateway::State::Options(const RequestContext& context,
+                                     const std::string& allow) const {
   HttpResponse response{204};
   response.AddHeader("Allow", allow);
-  if (!exchange.request.Header("access-control-request-method").empty()) {
+  if (!context.request.Header("access-control-request-method").empty()) {
     response.AddHeader("Access-Control-Allow-Methods", allow);
     response.AddHeader("Access-Control-Allow-Headers", allowed_headers);
     response.AddHeader("Access-Control-Max-Age", "600");
@@ -791,70 +793,70 @@ HttpResponse Gateway::State::Readiness() const {
   return response;
 }
 
-HttpResponse Gateway::State::OnlyGet(const Exchange& exchange) const {
-  HttpResponse response = Failure(exchange, 405, "METHOD_NOT_ALLOWED", "this path takes GET alone");
+HttpResponse Gateway::State::OnlyGet(const RequestContext& context) const {
+  HttpResponse response = Failure(context, 405, "METHOD_NOT_ALLOWED", "this path takes GET alone");
   response.AddHeader("Allow", "GET, HEAD");
   return response;
 }
 
-HttpResponse Gateway::State::Failure(const Exchange& exchange, int status, std::string_view code,
-                                     std::string_view message,
+HttpResponse Gateway::State::Failure(const RequestContext& context, int status,
+                                     std::string_view code, std::string_view message,
                                      const std::vector<FieldViolation>* details) const {
-  return {
-      status,
-      {},
-      ErrorBody({status, code, message, details, exchange.request.path(), exchange.request_id})};
+  return {status,
+          {},
+          ErrorBody({status, code, message, details, context.request.path(), context.request_id})};
 }
 
-HttpResponse Gateway::State::Overloaded(const Exchange& exchange) {
+HttpResponse Gateway::State::Overloaded(const RequestContext& context) {
   shed.Increment();
   HttpResponse response =
-      Failure(exchange, 503, "OVERLOADED", "too much is asked at once, try again later");
+      Failure(context, 503, "OVERLOADED", "too much is asked at once, try again later");
   response.AddHeader("Retry-After", "1");
   return response;
 }
 
 // What could not be read, or not whole: where the next request would begin is not known.
-HttpResponse Gateway::State::Unreadable(const Exchange& exchange, const HttpFault& fault) const {
-  HttpResponse response = Failure(exchange, fault.status, fault.code, fault.message);
+HttpResponse Gateway::State::Unreadable(const RequestContext& context,
+                                        const HttpFault& fault) const {
+  HttpResponse response = Failure(context, fault.status, fault.code, fault.message);
   if (fault.status == 429 || fault.status == 503) response.AddHeader("Retry-After", "1");
   response.close = true;
   return response;
 }
 
 // Refuses a body that its header says is not JSON as it stands.
-std::optional<HttpResponse> Gateway::State::RefuseForm(const Exchange& exchange) const {
-  const HttpRequest& request = exchange.request;
+std::optional<HttpResponse> Gateway::State::RefuseForm(const RequestContext& context) const {
+  const HttpRequest& request = context.request;
   if (!IsJson(request.Header("content-type"))) {
-    return Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
+    return Failure(context, 415, "UNSUPPORTED_MEDIA_TYPE",
                    "the body has to be application/json in UTF-8");
   }
   const std::string_view coding = request.Header("content-encoding");
   if (coding.empty() || EqualsIgnoringCase(coding, "identity")) return std::nullopt;
   const std::vector<FieldViolation> details{{"Content-Encoding", "must not be given"}};
-  HttpResponse response = Failure(exchange, 415, "UNSUPPORTED_MEDIA_TYPE",
+  HttpResponse response = Failure(context, 415, "UNSUPPORTED_MEDIA_TYPE",
                                   "the body has to come without a content coding", &details);
   response.AddHeader("Accept-Encoding", "identity");
   return response;
 }
 
-HttpResponse Gateway::State::Refuse(const Exchange& exchange, const Refusal& refusal,
+HttpResponse Gateway::State::Refuse(const RequestContext& context, const Refusal& refusal,
                                     int retry_after) const {
   const int status = StatusOf(refusal);
   const std::string_view code =
       refusal.reason.empty() ? std::string_view(Name(refusal.code)) : refusal.reason;
   // A client can do nothing about what is wrong with us, and is told nothing about it.
   if (status == 500) {
-    return Failure(exchange, status, Name(Code::kInternal), "something went wrong on our side");
+    return Failure(context, status, Name(Code::kInternal), "something went wrong on our side");
   }
   HttpResponse response =
-      status == 503   ? Failure(exchange, status, code, "the service is away for the moment")
-      : status == 504 ? Failure(exchange, status, code, "the request took too long")
-      : status == 501 ? Failure(exchange, status, code, "this is not served yet")
-                      : Failure(exchange, status, code, refusal.message, &refusal.details);
+      status == 503   ? Failure(context, status, code, "the service is away for the moment")
+      : status == 504 ? Failure(context, status, code, "the request took too long")
+      : status == 501 ? Failure(context, status, code, "this is not served yet")
+                      : Failure(context, status, code, refusal.message, &refusal.details);
   if (status == 401) {
     response.AddHeader("WWW-Authenticate",
-                       exchange.token_sent ? R"(Bearer error="invalid_token")" : "Bearer");
+                       context.token_sent ? R"(Bearer error="invalid_token")" : "Bearer");
   }
   if (status == 429 || status == 503) {
     response.AddHeader("Retry-After", std::to_string(std::max(retry_after, 1)));
@@ -864,19 +866,20 @@ HttpResponse Gateway::State::Refuse(const Exchange& exchange, const Refusal& ref
 
 // Which form of the answer is sent, and whether its body is: the tag is that of the form. Answers
 // whether the body is still to be compressed.
-bool Gateway::State::Represent(const Exchange& exchange, HttpResponse* response) const {
-  const HttpRequest& request = exchange.request;
+bool Gateway::State::ApplyConditionals(const RequestContext& context,
+                                       HttpResponse* response) const {
+  const HttpRequest& request = context.request;
   bool gzip = settings.gzip && response->content().size() >= kGzipFrom && AcceptsGzip(request);
   if (!response->etag.empty()) {
     if (gzip) response->etag = GzipTag(response->etag);
     if (IsRead(request.method)) {
-      if (!ClientMeans(request, response->etag)) {
-        *response = Refuse(exchange, {Code::kFailedPrecondition,
-                                      "this is no longer what If-Match names",
-                                      {},
-                                      "VERSION_CHANGED"});
+      if (!MatchesIfMatch(request, response->etag)) {
+        *response = Refuse(context, {Code::kFailedPrecondition,
+                                     "this is no longer what If-Match names",
+                                     {},
+                                     "VERSION_CHANGED"});
         gzip = false;
-      } else if (ClientHas(request, response->etag)) {
+      } else if (MatchesIfNoneMatch(request, response->etag)) {
         response->status = 304;
         response->body.clear();
         response->kept.reset();
@@ -890,13 +893,13 @@ bool Gateway::State::Represent(const Exchange& exchange, HttpResponse* response)
   return gzip && !response->kept;
 }
 
-void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
-  const HttpRequest& request = exchange.request;
-  const Endpoint* endpoint = exchange.endpoint;
-  response->AddHeader("X-Request-Id", exchange.request_id);
+void Gateway::State::Finish(const RequestContext& context, HttpResponse* response) {
+  const HttpRequest& request = context.request;
+  const Endpoint* endpoint = context.endpoint;
+  response->AddHeader("X-Request-Id", context.request_id);
   // What a caller may see can be theirs alone; a public GET may be kept by whoever likes.
   if (endpoint != nullptr &&
-      (!endpoint->is_public || exchange.token_sent || endpoint->http_method != "GET")) {
+      (!endpoint->is_public || context.token_sent || endpoint->http_method != "GET")) {
     response->AddHeader("Cache-Control", "no-store");
   }
   const bool everybody = settings.cors_origins.front() == "*";
@@ -916,9 +919,9 @@ void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
     response->AddHeader("Access-Control-Expose-Headers", "ETag, Retry-After, X-Request-Id");
   }
 
-  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - exchange.start;
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - context.start;
   if (endpoint != nullptr) {
-    exchange.endpoint->metrics.Count(response->status, taken.count());
+    context.endpoint->metrics.Count(response->status, taken.count());
   } else {
     auto method = unrouted.find(request.method);
     if (method == unrouted.end()) method = unrouted.find("other");
@@ -928,9 +931,9 @@ void Gateway::State::Finish(const Exchange& exchange, HttpResponse* response) {
                         {"path", request.path()},
                         {"status", response->status},
                         {"ms", taken.count() * 1000},
-                        {"userId", exchange.caller.user_id},
-                        {"requestId", exchange.request_id},
-                        {"traceId", exchange.trace.trace_id}});
+                        {"userId", context.caller.user_id},
+                        {"requestId", context.request_id},
+                        {"traceId", context.trace.trace_id}});
 }
 
 std::vector<std::string> Gateway::State::Missing() const {
@@ -942,13 +945,13 @@ std::vector<std::string> Gateway::State::Missing() const {
 }
 
 asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyReader& body) {
-  Exchange exchange(request);
+  RequestContext context(request);
   HttpResponse response;
   State::Running running(*state_);
   try {
-    response = co_await state_->Respond(exchange, body, running);
+    response = co_await state_->Respond(context, body, running);
     if (response.status == 0) co_return response;
-    if (state_->Represent(exchange, &response)) {
+    if (state_->ApplyConditionals(context, &response)) {
       const auto compress = [&response] { response.body = Gzip(response.body); };
       if (response.body.size() < kLongBody) {
         compress();
@@ -958,29 +961,29 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyRe
     }
   } catch (const std::exception& error) {
     log::Error("cannot answer a request",
-               {{"error", error.what()}, {"requestId", exchange.request_id}});
-    response = state_->Refuse(exchange, {Code::kInternal, error.what()});
+               {{"error", error.what()}, {"requestId", context.request_id}});
+    response = state_->Refuse(context, {Code::kInternal, error.what()});
   }
-  state_->Finish(exchange, &response);
+  state_->Finish(context, &response);
   co_return response;
 }
 
 HttpResponse Gateway::Reject(const HttpRequest& request, const HttpFault& fault) {
-  const Exchange exchange(request);
-  HttpResponse response = state_->Unreadable(exchange, fault);
-  state_->Finish(exchange, &response);
+  const RequestContext context(request);
+  HttpResponse response = state_->Unreadable(context, fault);
+  state_->Finish(context, &response);
   return response;
 }
 
 void Gateway::Publish(const std::string& path, std::string content_type, std::string body) {
-  KeptBody kept{std::move(body)};
+  SharedBody kept{std::move(body)};
   if (kept.plain.size() >= kGzipFrom) kept.gzip = GzipSmall(kept.plain);
   kept.etag = EntityTag(kept.plain);
   state_->documents[path] = {std::move(content_type),
-                             std::make_shared<const KeptBody>(std::move(kept))};
+                             std::make_shared<const SharedBody>(std::move(kept))};
 }
 
-AnswerCache& Gateway::answers() {
+ResponseCache& Gateway::answers() {
   return state_->answers;
 }
 

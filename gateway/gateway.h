@@ -32,11 +32,11 @@
 
 #include "common/auth/tokens.h"
 #include "common/core/env.h"
-#include "gateway/http.h"
+#include "gateway/http/message.h"
 
 namespace shop::gateway {
 
-class AnswerCache;
+class ResponseCache;
 
 using Services = std::vector<const google::protobuf::ServiceDescriptor*>;
 
@@ -52,7 +52,7 @@ class Gateway {
     // How long a request may take. Clients may ask for less with Request-Timeout (seconds) or
     // Grpc-Timeout, never for more.
     std::chrono::milliseconds request_timeout{10000};
-    // How long answers that may be kept are given again (AnswerCache); 0 keeps none.
+    // How long answers that may be kept are given again (ResponseCache); 0 keeps none.
     std::chrono::milliseconds answer_life{0};
     // Who may read answers in a browser: origins, or "*" for everybody.
     std::vector<std::string> cors_origins{"*"};
@@ -86,7 +86,7 @@ class Gateway {
   HttpResponse Reject(const HttpRequest& request, const HttpFault& fault);
 
   // What is kept of answers, to be told of changes under these tags.
-  AnswerCache& answers();
+  ResponseCache& answers();
   std::set<std::string> cache_tags() const;
 
   // Whether it should get requests: it has had the keys that tokens are checked with, and reaches

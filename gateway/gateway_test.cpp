@@ -23,11 +23,11 @@
 #include "common/rpc/status.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/servers.h"
-#include "gateway/answer_cache.h"
-#include "gateway/docs.h"
-#include "gateway/gzip.h"
-#include "gateway/http_rule.h"
+#include "gateway/cache/response_cache.h"
+#include "gateway/http/gzip.h"
 #include "gateway/http_server.h"
+#include "gateway/openapi/docs.h"
+#include "gateway/routing/http_rule.h"
 #include "gateway/testing/library.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -401,7 +401,7 @@ class KeepingGatewayTest : public GatewayTest {
   KeepingGatewayTest() {
     settings_.answer_life = std::chrono::hours(1);
     Start();
-    gateway_->answers().Hear(true);
+    gateway_->answers().SetSubscribed(true);
   }
   // How often the service was asked for the answer.
   int Asked(const std::string& request) {
@@ -610,7 +610,7 @@ TEST_F(SharingGatewayTest, AQuestionThatNobodyWaitsForIsCancelled) {
   server_.reset();
   settings_.request_timeout = std::chrono::minutes(10);  // its own end is far away
   Start();
-  gateway_->answers().Hear(true);
+  gateway_->answers().SetSubscribed(true);
   const auto clients =
       AskAtOnce({Get(book_, "Request-Timeout: 0.1\r\n"), Get(book_, "Request-Timeout: 0.2\r\n")});
   for (const auto& client : clients) EXPECT_EQ(client->Receive().status, 504);
@@ -619,7 +619,7 @@ TEST_F(SharingGatewayTest, AQuestionThatNobodyWaitsForIsCancelled) {
 }
 
 TEST_F(SharingGatewayTest, NothingIsSharedWhileChangesAreNotHeard) {
-  gateway_->answers().Hear(false);
+  gateway_->answers().SetSubscribed(false);
   library_.Hold({1});
   const auto first = Ask(Get(book_));
   ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));

@@ -38,7 +38,7 @@
 #include "common/telemetry/log.h"
 #include "gateway/allowance.h"
 #include "gateway/gateway.h"
-#include "gateway/http.h"
+#include "gateway/http/message.h"
 
 namespace shop::gateway {
 namespace {

@@ -3,10 +3,10 @@
 #include "common/core/addresses.h"
 #include "common/core/process.h"
 #include "common/rpc/identity.h"
-#include "gateway/changes.h"
-#include "gateway/docs.h"
+#include "gateway/cache/invalidation.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
+#include "gateway/openapi/docs.h"
 
 int main() {
   using namespace shop;
@@ -24,7 +24,7 @@ int main() {
   gateway::PublishDocs(swagger_ui, services, &gateway);
   std::unique_ptr<redis::Subscription> changes;
   if (settings.answer_life.count() > 0) {
-    changes = gateway::HearChanges(redis, gateway.cache_tags(), gateway.answers());
+    changes = gateway::SubscribeInvalidations(redis, gateway.cache_tags(), gateway.answers());
   }
   const gateway::HttpServer server(http, gateway);
   process.AddReadiness("any service, or the keys of auth", [&] { return gateway.Ready(); });

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import containers
-import look
+import commands
 import messages
 import servers
 from processes import Folder, Program, check_ports, recorded_pid, remove_tree, send, stop_recorded
@@ -61,7 +61,7 @@ def all_processes(settings, binaries):
 # --- up, stop, down -----------------------------------------------------------------------------
 
 @contextmanager
-def alone(folder):
+def locked(folder):
     """One of up, stop and down works on a folder at a time; the kernel frees the lock of who dies."""
     folder.root.mkdir(parents=True, exist_ok=True)
     with open(folder.root / "lock", "w") as lock:
@@ -112,14 +112,14 @@ def which(args):
 
 def up(args):
     folder = Folder(args.dir)
-    with alone(folder):
+    with locked(folder):
         stack = stack_to_start(args, folder)
         stack_note(folder).write_text(stack + "\n")
         if stack == "docker":
             init_env(REPO / ".env.example", args.env)
             settings = Settings.read(args.env)
             containers.up(settings)
-            print(look.next_steps(settings, f"localhost:{settings.port('KAFKA_PORT')}", f"""
+            print(commands.next_steps(settings, f"localhost:{settings.port('KAFKA_PORT')}", f"""
   mails      http://localhost:{settings.port('MAIL_VIEWER_PORT')}"""))
         else:
             up_locked(args, folder, Settings.read(args.env))
@@ -155,7 +155,7 @@ def up_locked(args, folder, settings):
             done.result()
     bring_up(folder, supervisor, own, SERVICE_PATIENCE)
     print("the stack was up already" if not absent and not changed else "the stack is up")
-    print(look.next_steps(settings, settings["KAFKA_BOOTSTRAP_SERVERS"]))
+    print(commands.next_steps(settings, settings["KAFKA_BOOTSTRAP_SERVERS"]))
 
 
 def clear_way(folder, supervisor, programs):
@@ -212,7 +212,7 @@ def stop_all(folder):
 
 def stop(args):
     folder = Folder(args.dir)
-    with alone(folder):
+    with locked(folder):
         if chosen_stack(args) == "docker":
             containers.stop(Settings.read(args.env))
             return
@@ -222,7 +222,7 @@ def stop(args):
 
 def down(args):
     folder = Folder(args.dir)
-    with alone(folder):
+    with locked(folder):
         if chosen_stack(args) == "docker":
             containers.down(Settings.read(args.env))
         else:
@@ -344,10 +344,10 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.set_defaults(dir=REPO / ".local", env=REPO / ".env", bin=REPO / "build/release/bin",
                         stack=chosen_stack)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name, run, summary):
-        added = commands.add_parser(name, help=summary, description=summary)
+        added = subcommands.add_parser(name, help=summary, description=summary)
         added.set_defaults(run=run)
         added.add_argument("--dir", default=argparse.SUPPRESS, help="where data and run files lie")
         added.add_argument("--env", default=argparse.SUPPRESS, help="the settings")
@@ -366,7 +366,7 @@ def arguments():
                                ("start-program", start_program, "start one program, wait for it"),
                                ("kill-program", kill_program, "SIGKILL one program; it is started again")):
         command(name, run, summary).add_argument("name")
-    look.add_commands(command)
+    commands.add_commands(command)
     messages.add_commands(command)
 
     added = command("servers-up", servers_up, "servers alone on free ports, for tests")

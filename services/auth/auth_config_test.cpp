@@ -5,7 +5,7 @@
 
 #include <map>
 
-#include "common/rpc/testing.h"
+#include "common/testing/callers.h"
 
 namespace shop::auth {
 namespace {

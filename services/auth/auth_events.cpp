@@ -1,21 +1,22 @@
 #include "auth/auth_events.h"
 
 #include "auth/account_store.h"
+#include "common/messaging/handlers.h"
 #include "shop/events/v1/users.pb.h"
 
 namespace shop::auth {
 namespace {
 
 Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& event,
-                           const kafka::Event&) {
+                           const messaging::Envelope&) {
   EraseAccount(tx, event.user_id());
   return kDone;
 }
 
 }  // namespace
 
-kafka::Handlers AuthEventHandlers() {
-  return kafka::Handlers().On<events::v1::UserDeleted>(OnUserDeleted).Ignore("USER_REGISTERED");
+messaging::Handlers AuthEventHandlers() {
+  return messaging::Handlers().On<events::v1::UserDeleted>(OnUserDeleted).Ignore("USER_REGISTERED");
 }
 
 }  // namespace shop::auth

@@ -1,11 +1,11 @@
 // What auth does on hearing of users.
 #pragma once
 
-#include "common/kafka/events.h"
+#include "common/messaging/handlers.h"
 
 namespace shop::auth {
 
 // Topic `users`: a deleted user's account is erased.
-kafka::Handlers AuthEventHandlers();
+messaging::Handlers AuthEventHandlers();
 
 }  // namespace shop::auth

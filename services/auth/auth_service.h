@@ -48,9 +48,9 @@ class AuthService {
   PasswordHasher& passwords_;
   const TokenSigner& signer_;
   const AuthOptions options_;
-  const rpc::Remote<users::v1::CreateUserRequest, users::v1::User> create_user_;
-  const rpc::Remote<users::v1::GetUserRequest, users::v1::User> get_user_;
-  const rpc::Remote<users::v1::UpdateUserRoleRequest, users::v1::User> update_user_role_;
+  const rpc::ClientMethod<users::v1::CreateUserRequest, users::v1::User> create_user_;
+  const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user_;
+  const rpc::ClientMethod<users::v1::UpdateUserRoleRequest, users::v1::User> update_user_role_;
 };
 
 }  // namespace shop::auth

@@ -14,8 +14,9 @@
 #include "auth_migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
-#include "common/rpc/testing.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/users.pb.h"
@@ -128,16 +129,16 @@ class AuthTest : public ::testing::Test {
     request.set_password(password);
     return Call<v1::LoginResponse>({}, "Login", request);
   }
-  void Hear(const google::protobuf::Message& event) {
-    const Result<void> heard =
-        kafka::Deliver(db_, AuthEventHandlers(), "auth",
-                       kafka::Compose(event, {.source = "users", .trace = TraceContext::New()}));
-    EXPECT_TRUE(heard);
+  void Receive(const google::protobuf::Message& event) {
+    const Result<void> received = testing::Deliver(
+        db_, AuthEventHandlers(), "auth",
+        messaging::MakeEvent(event, {.source = "users", .trace = TraceContext::New()}));
+    EXPECT_TRUE(received);
   }
   void HearOfDeletion(int64_t id) {
     events::v1::UserDeleted event;
     event.set_user_id(id);
-    Hear(event);
+    Receive(event);
   }
   // One line an account: id, address, state, whether there is a hash.
   std::vector<std::string> Accounts() {
@@ -344,7 +345,7 @@ TEST_F(AuthTest, ARegistrationChangesNothingHere) {
   events::v1::UserRegistered event;
   event.set_user_id(1);
   EXPECT_TRUE(AuthEventHandlers().Ignores(
-      kafka::Compose(event, {.source = "users", .trace = TraceContext::New()}).type));
+      messaging::MakeEvent(event, {.source = "users", .trace = TraceContext::New()}).type));
 }
 
 TEST_F(AuthTest, TheTokenCarriesTheRoleOfTheProfile) {

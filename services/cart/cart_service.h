@@ -47,7 +47,7 @@ class CartService {
   v1::Cart ToProto(const StoredCart& cart, const Quotes& quotes) const;
 
   CartStore& store_;
-  const rpc::Remote<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse>
+  const rpc::ClientMethod<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse>
       quote_products_;
   const std::string currency_;
 };

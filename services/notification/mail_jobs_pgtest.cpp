@@ -10,6 +10,7 @@
 
 #include "common/postgres/migrations.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "notification/mail_command.h"
@@ -253,13 +254,13 @@ TEST_F(MailJobsTest, AnOrderThatWasCreatedLeavesOneJobHoweverOftenItIsHeard) {
   order.set_order_id(42);
   order.set_order_uuid(Uuid(42));
   order.set_user_id(7);
-  const kafka::Event event =
-      kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
-  ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", event));
-  ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", event));
-  kafka::Event again = event;
+  const messaging::Envelope event =
+      messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
+  ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", event));
+  ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", event));
+  messaging::Envelope again = event;
   again.id = "another";
-  ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", again));
+  ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", again));
   EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "1");
   const std::optional<MailJob> job = LeaseOne(kLong);
   EXPECT_EQ(job->event, event.value);
@@ -269,16 +270,16 @@ TEST_F(MailJobsTest, AnOrderThatWasCreatedLeavesOneJobHoweverOftenItIsHeard) {
 TEST_F(MailJobsTest, AnEventWithoutAnOrderOrUserIsRefused) {
   events::v1::OrderCreated order;
   order.set_order_id(42);
-  EXPECT_FALSE(
-      kafka::Deliver(db, OrderHandlers(), "notification",
-                     kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()})));
+  EXPECT_FALSE(testing::Deliver(
+      db, OrderHandlers(), "notification",
+      messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()})));
   EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "0");
 }
 
 TEST(OrderHandlers, KnowEveryEventOfTheTopic) {
   const google::protobuf::FileDescriptor* file = events::v1::OrderCreated::descriptor()->file();
   for (int i = 0; i < file->message_type_count(); ++i) {
-    const std::string type = kafka::TypeName(*file->message_type(i));
+    const std::string type = messaging::TypeName(*file->message_type(i));
     EXPECT_TRUE(OrderHandlers().Handles(type) || OrderHandlers().Ignores(type)) << type;
   }
 }

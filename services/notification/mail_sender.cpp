@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "common/kafka/events.h"
+#include "common/messaging/event.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
@@ -194,7 +194,7 @@ struct MailSender::State {
     if (!IsPlainAddress(user->email())) {
       return MailAnswer{MailOutcome::kRefused, "the address is none that mail can be sent to"};
     }
-    const Mail mail = Compose(job, {user->name(), user->email()});
+    const Mail mail = MakeEvent(job, {user->name(), user->email()});
     const MailAnswer answer =
         connection.Send(from.address, mail.to.address, ToMime(mail),
                         IsFresh(job) ? options.first_patience : smtp.timeout, stop);
@@ -261,9 +261,9 @@ struct MailSender::State {
     }
   }
 
-  Mail Compose(const MailJob& job, const Mailbox& to) const {
+  Mail MakeEvent(const MailJob& job, const Mailbox& to) const {
     events::v1::OrderCreated order;
-    if (const Result<void> read = kafka::ReadValue(job.event, &order); !read) {
+    if (const Result<void> read = messaging::ReadValue(job.event, &order); !read) {
       throw std::runtime_error("the job's event cannot be read: " + read.refusal().message);
     }
     return OrderCreatedMail(order, from, to, job.created_at);
@@ -297,7 +297,7 @@ struct MailSender::State {
                               .Add({});
 
   postgres::Pool& db;
-  const rpc::Remote<users::v1::GetUserRequest, users::v1::User> get_user;
+  const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user;
   const SmtpSettings smtp;
   const Mailbox from;
   const SenderOptions options;

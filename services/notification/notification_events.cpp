@@ -1,5 +1,6 @@
 #include "notification/notification_events.h"
 
+#include "common/messaging/handlers.h"
 #include "notification/mail_jobs.h"
 #include "shop/events/v1/orders.pb.h"
 
@@ -7,7 +8,7 @@ namespace shop::notification {
 namespace {
 
 Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& order,
-                            const kafka::Event& event) {
+                            const messaging::Envelope& event) {
   if (order.order_id() <= 0 || order.order_uuid().empty() || order.user_id() <= 0) {
     return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
   }
@@ -22,8 +23,8 @@ Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& or
 
 }  // namespace
 
-kafka::Handlers OrderHandlers() {
-  return kafka::Handlers()
+messaging::Handlers OrderHandlers() {
+  return messaging::Handlers()
       .On<events::v1::OrderCreated>(OnOrderCreated)
       .Ignore("ORDER_CONFIRMED")
       .Ignore("ORDER_CANCELLED")

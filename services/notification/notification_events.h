@@ -1,12 +1,12 @@
 // What notification hears.
 #pragma once
 
-#include "common/kafka/events.h"
+#include "common/messaging/handlers.h"
 
 namespace shop::notification {
 
 // The group's handlers for topic `orders`: ORDER_CREATED leaves a mail job in the event's own
 // transaction, for a MailSender. The other events of an order send nothing yet.
-kafka::Handlers OrderHandlers();
+messaging::Handlers OrderHandlers();
 
 }  // namespace shop::notification

@@ -11,11 +11,13 @@
 
 #include "common/kafka/consumer.h"
 #include "common/kafka/relay.h"
+#include "common/messaging/outbox.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
 #include "messaging_migrations.h"
@@ -89,7 +91,7 @@ class NotificationTest : public ::testing::Test {
   }
 
   // An event as orders publishes it, on the test's own topic.
-  kafka::Event OrderCreated(int64_t user_id = kAda) {
+  messaging::Envelope OrderCreated(int64_t user_id = kAda) {
     events::v1::OrderCreated order;
     order.set_order_id(order_id);
     order.set_order_uuid(std::string(32 - std::to_string(order_id).size(), '0') +
@@ -102,12 +104,13 @@ class NotificationTest : public ::testing::Test {
     mug.set_quantity(3);
     mug.set_unit_price(4999);
     mug.set_total_price(14997);
-    kafka::Event event = kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
+    messaging::Envelope event =
+        messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
     event.topic = topic;
     return event;
   }
-  void Hear(const kafka::Event& event) {
-    ASSERT_TRUE(kafka::Deliver(db, OrderHandlers(), "notification", event));
+  void Receive(const messaging::Envelope& event) {
+    ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", event));
   }
   MailSender Sender(const std::string& smtp_url = Server("SMTP_URL")) {
     return MailSender(db, channel, {.url = smtp_url}, {"Shop", "orders@shop.local"},
@@ -163,9 +166,9 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
   const kafka::Consumer consumer(kafka, shop::testing::UniqueName(), {topic}, db, OrderHandlers());
   const MailSender sender = Sender();
 
-  const kafka::Event event = OrderCreated();
+  const messaging::Envelope event = OrderCreated();
   const auto publish = [&] {
-    postgres::InTransaction(db, [&](postgres::Tx& tx) { kafka::Announce(tx, event); });
+    postgres::InTransaction(db, [&](postgres::Tx& tx) { messaging::Publish(tx, event); });
     relay.Wake();
   };
   publish();
@@ -180,13 +183,13 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
 
   // The same event once more, and an order of which the mail shows that both were heard.
   publish();
-  kafka::Event other = OrderCreated();
+  messaging::Envelope other = OrderCreated();
   const std::string id = std::to_string(order_id);
   other.id = shop::testing::UniqueName();
   for (size_t at = 0; (at = other.value.find(id, at)) != std::string::npos; at += id.size()) {
     other.value.replace(at, id.size(), std::to_string(order_id + 1));
   }
-  postgres::InTransaction(db, [&](postgres::Tx& tx) { kafka::Announce(tx, other); });
+  postgres::InTransaction(db, [&](postgres::Tx& tx) { messaging::Publish(tx, other); });
   relay.Wake();
   ASSERT_TRUE(Eventually([&] {
     const pqxx::result sent = postgres::Read(db, [](postgres::Tx& tx) {
@@ -199,7 +202,7 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
 
 TEST_F(NotificationTest, TwoSendersSendOneMail) {
   const double sent = Attempts("sent");
-  Hear(OrderCreated());
+  Receive(OrderCreated());
   const MailSender one = Sender();
   const MailSender other = Sender();
   ASSERT_TRUE(Eventually([&] { return State() == "SENT"; }));
@@ -209,7 +212,7 @@ TEST_F(NotificationTest, TwoSendersSendOneMail) {
 
 TEST_F(NotificationTest, AMailWaitsWhileTheMailServerIsAway) {
   const double away = Attempts("away");
-  Hear(OrderCreated());
+  Receive(OrderCreated());
   {
     const MailSender sender = Sender("smtp://127.0.0.1:1");
     ASSERT_TRUE(Eventually([&] { return Attempts("away") >= away + 3; }));
@@ -224,7 +227,7 @@ TEST_F(NotificationTest, AMailWaitsWhileTheMailServerIsAway) {
 
 TEST_F(NotificationTest, AMailWaitsWhileUsersIsAway) {
   const double away = Attempts("away");
-  Hear(OrderCreated());
+  Receive(OrderCreated());
   const rpc::Channel nobody("127.0.0.1:1", &identity);
   {
     const MailSender sender(db, nobody, {.url = Server("SMTP_URL")}, {"", "orders@shop.local"},
@@ -238,7 +241,7 @@ TEST_F(NotificationTest, AMailWaitsWhileUsersIsAway) {
 }
 
 TEST_F(NotificationTest, NobodyWritesToAUserWhoIsGone) {
-  Hear(OrderCreated(/*user_id=*/999));
+  Receive(OrderCreated(/*user_id=*/999));
   const MailSender sender = Sender();
   ASSERT_TRUE(Eventually([&] { return State() == "GONE"; }));
   EXPECT_THAT(Mails(), SizeIs(0));
@@ -247,7 +250,7 @@ TEST_F(NotificationTest, NobodyWritesToAUserWhoIsGone) {
 TEST_F(NotificationTest, AnAddressThatIsNoneEndsTheJob) {
   const double refused = Attempts("refused");
   users.Register(8, "Eve", "eve@example.org>\r\nRCPT TO:<ada@example.org");
-  Hear(OrderCreated(/*user_id=*/8));
+  Receive(OrderCreated(/*user_id=*/8));
   const MailSender sender = Sender();
   ASSERT_TRUE(Eventually([&] { return State() == "REFUSED"; }));
   EXPECT_THAT(Mails(), SizeIs(0));
@@ -256,7 +259,7 @@ TEST_F(NotificationTest, AnAddressThatIsNoneEndsTheJob) {
 
 TEST_F(NotificationTest, AJobThatASenderLeftWithoutAWordIsSentAndCounted) {
   const double unknown = Attempts("unknown");
-  Hear(OrderCreated());
+  Receive(OrderCreated());
   ASSERT_EQ(Lease(db, std::chrono::milliseconds(1), {.fresh = 1}).size(), 1u);
   const MailSender sender = Sender();
   ASSERT_TRUE(Eventually([&] { return State() == "SENT"; }));
@@ -265,7 +268,7 @@ TEST_F(NotificationTest, AJobThatASenderLeftWithoutAWordIsSentAndCounted) {
 
 TEST_F(NotificationTest, AMailThatCouldNotBeMarkedAsSentIsSentAgainAndCounted) {
   const double unknown = Attempts("unknown");
-  Hear(OrderCreated());
+  Receive(OrderCreated());
   postgres::InTransaction(db, [](postgres::Tx& tx) {
     // The sequence says that it has failed: no rollback takes it back.
     tx.Run(R"sql(

@@ -55,9 +55,9 @@ class ScriptedServer {
     settings.timeout = std::chrono::seconds(2);
     return settings;
   }
-  std::string heard() const {
+  std::string received() const {
     const std::lock_guard lock(mutex_);
-    return heard_;
+    return received_;
   }
 
  private:
@@ -83,7 +83,7 @@ class ScriptedServer {
         buffer.erase(0, end + 2);
         {
           const std::lock_guard lock(mutex_);
-          heard_ += line + "\n";
+          received_ += line + "\n";
         }
         if (in_mail && line != ".") continue;
         const std::string verb = in_mail ? "." : line.substr(0, 4);
@@ -111,7 +111,7 @@ class ScriptedServer {
   int listener_;
   uint16_t port_ = 0;
   mutable std::mutex mutex_;
-  std::string heard_;
+  std::string received_;
   std::thread thread_;
 };
 
@@ -130,9 +130,9 @@ MailOutcome OutcomeWith(const std::string& verb, const std::string& answer) {
 TEST(Smtp, AMailThatWasTakenIsSent) {
   const ScriptedServer server(Script{});
   EXPECT_EQ(SendTo(server.settings()).outcome, MailOutcome::kSent);
-  EXPECT_THAT(server.heard(), HasSubstr("MAIL FROM:<orders@shop.local>"));
-  EXPECT_THAT(server.heard(), HasSubstr("RCPT TO:<ada@example.org>"));
-  EXPECT_THAT(server.heard(), HasSubstr("\n..leading dot\n.\n"));
+  EXPECT_THAT(server.received(), HasSubstr("MAIL FROM:<orders@shop.local>"));
+  EXPECT_THAT(server.received(), HasSubstr("RCPT TO:<ada@example.org>"));
+  EXPECT_THAT(server.received(), HasSubstr("\n..leading dot\n.\n"));
 }
 
 TEST(Smtp, OneConnectionServesSeveralMails) {
@@ -142,8 +142,8 @@ TEST(Smtp, OneConnectionServesSeveralMails) {
     EXPECT_EQ(smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome,
               MailOutcome::kSent);
   }
-  const std::string heard = server.heard();
-  EXPECT_EQ(heard.find("EHLO"), heard.rfind("EHLO"));
+  const std::string received = server.received();
+  EXPECT_EQ(received.find("EHLO"), received.rfind("EHLO"));
 }
 
 TEST(Smtp, ARefusalForGoodIsOne) {
@@ -185,9 +185,9 @@ std::pair<MailOutcome, int> SecondMail(const Script& then) {
             MailOutcome::kSent);
   const MailOutcome second =
       smtp.Send("a@shop.local", "b@example.org", kMail, kPatience, {}).outcome;
-  const std::string heard = server.heard();
+  const std::string received = server.received();
   int greeted = 0;
-  for (size_t at = 0; (at = heard.find("EHLO", at)) != std::string::npos; ++at) ++greeted;
+  for (size_t at = 0; (at = received.find("EHLO", at)) != std::string::npos; ++at) ++greeted;
   return {second, greeted};
 }
 
@@ -258,7 +258,7 @@ TEST(Smtp, APasswordNeverLeavesWithoutTls) {
   const MailAnswer answer = SendTo(settings);
   EXPECT_EQ(answer.outcome, MailOutcome::kAway);
   EXPECT_THAT(answer.why, Not(HasSubstr("secret")));
-  EXPECT_THAT(server.heard(), Not(HasSubstr("AUTH")));
+  EXPECT_THAT(server.received(), Not(HasSubstr("AUTH")));
 }
 
 TEST(Smtp, StoppingGivesUpBeforeTheMailHasLeft) {

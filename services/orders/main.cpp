@@ -4,7 +4,7 @@
 #include "messaging_migrations.h"
 #include "orders/config.h"
 #include "orders/order_events.h"
-#include "orders/order_service.h"
+#include "orders/orders_service.h"
 #include "orders_migrations.h"
 
 namespace {
@@ -33,7 +33,7 @@ int main() {
 
   // They end in the reverse order: the rpcs are answered first, and the relay publishes last.
   kafka::OutboxRelay relay(config.kafka, db);
-  orders::OrderService service(db, products, cart, config.currency, [&] { relay.Wake(); });
+  orders::OrdersService service(db, products, cart, config.currency, [&] { relay.Wake(); });
   const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers(),
                                  {.after_commit = [&] { relay.Wake(); }});
   // Apart from the above, so that a cart service that is away holds up no order.

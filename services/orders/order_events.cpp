@@ -5,6 +5,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "common/messaging/handlers.h"
+#include "common/messaging/outbox.h"
 #include "shop/events/v1/stock.pb.h"
 
 namespace shop::orders {
@@ -13,7 +15,7 @@ namespace {
 constexpr std::chrono::seconds kCartLimit{5};
 
 template <typename News>
-News About(const Standing& order) {
+News About(const LockedOrder& order) {
   News news;
   news.set_order_id(order.id);
   news.set_order_uuid(order.uuid);
@@ -22,7 +24,7 @@ News About(const Standing& order) {
   return news;
 }
 
-events::v1::OrderCancelled Cancelled(const Standing& order) {
+events::v1::OrderCancelled Cancelled(const LockedOrder& order) {
   auto event = About<events::v1::OrderCancelled>(order);
   event.set_reason(order.reason);
   event.set_cause(IsRejected(order.facts) ? events::v1::CANCEL_CAUSE_OUT_OF_STOCK
@@ -31,11 +33,11 @@ events::v1::OrderCancelled Cancelled(const Standing& order) {
   return event;
 }
 
-void Settle(Standing* order, const events::v1::StockReserved&) {
+void Settle(LockedOrder* order, const events::v1::StockReserved&) {
   order->facts.stock = StockFact::kReserved;
 }
 
-void Settle(Standing* order, const events::v1::StockRejected& event) {
+void Settle(LockedOrder* order, const events::v1::StockRejected& event) {
   order->facts.stock = StockFact::kRejected;
   // An order that was cancelled meanwhile keeps that reason.
   if (order->reason.empty()) order->reason = RejectionReason(event.shortages());
@@ -44,31 +46,32 @@ void Settle(Standing* order, const events::v1::StockRejected& event) {
 // Stock's word on orders. The first one stands. An order that was cancelled meanwhile stays so:
 // stock hears of that and releases.
 template <typename Fact>
-Result<void> OnStockDecided(postgres::Tx& tx, const std::vector<kafka::Heard<Fact>>& heard) {
+Result<void> OnStockDecided(postgres::Tx& tx,
+                            const std::vector<messaging::Received<Fact>>& received) {
   std::vector<int64_t> ids;
-  for (const auto& [fact, event] : heard) ids.push_back(fact.order_id());
-  std::map<int64_t, Standing> orders = FindForUpdate(tx, ids);
+  for (const auto& [fact, event] : received) ids.push_back(fact.order_id());
+  std::map<int64_t, LockedOrder> orders = FindForUpdate(tx, ids);
 
-  std::vector<Standing> changed;
-  std::vector<kafka::Event> announced;
-  for (const auto& [fact, event] : heard) {
+  std::vector<LockedOrder> changed;
+  std::vector<messaging::Envelope> published;
+  for (const auto& [fact, event] : received) {
     const auto found = orders.find(fact.order_id());
     if (found == orders.end()) {
       return Refusal{Code::kNotFound, "there is no order " + std::to_string(fact.order_id())};
     }
-    Standing& order = found->second;
+    LockedOrder& order = found->second;
     if (order.facts.stock != StockFact::kNone) continue;
     const v1::OrderStatus before = StatusOf(order.facts);
     Settle(&order, fact);
     changed.push_back(order);
     if (StatusOf(order.facts) == before) continue;
-    const kafka::Origin origin = EventOrigin(event.trace, event.id);
-    announced.push_back(order.facts.stock == StockFact::kReserved
-                            ? kafka::Compose(About<events::v1::OrderConfirmed>(order), origin)
-                            : kafka::Compose(Cancelled(order), origin));
+    const messaging::EventContext origin = EventOrigin(event.trace, event.id);
+    published.push_back(order.facts.stock == StockFact::kReserved
+                            ? messaging::MakeEvent(About<events::v1::OrderConfirmed>(order), origin)
+                            : messaging::MakeEvent(Cancelled(order), origin));
   }
   Update(tx, changed);
-  kafka::Announce(tx, announced);
+  messaging::Publish(tx, published);
   return kDone;
 }
 
@@ -86,8 +89,8 @@ bool ConcernsCart(const OrderCancelledEvent& order) {
 
 // Tells the cart of each order that concerns one and is not in `known`, outside of any transaction.
 template <typename Event, typename Tell>
-Result<CartsTold> TellCarts(const std::vector<kafka::Heard<Event>>& consumed, const Tell& tell,
-                            const std::set<int64_t>& known = {}) {
+Result<CartsTold> TellCarts(const std::vector<messaging::Received<Event>>& consumed,
+                            const Tell& tell, const std::set<int64_t>& known = {}) {
   CartsTold told;
   for (const auto& [order, envelope] : consumed) {
     if (!ConcernsCart(order) || known.contains(order.order_id())) continue;
@@ -100,8 +103,8 @@ Result<CartsTold> TellCarts(const std::vector<kafka::Heard<Event>>& consumed, co
 
 // The orders whose lines the cart need not take out any more. A cart remembers only its last orders:
 // for one that it has forgotten it would take out what was added since.
-std::set<int64_t> KnownToCarts(postgres::Pool& db,
-                               const std::vector<kafka::Heard<OrderCreatedEvent>>& consumed) {
+std::set<int64_t> KnownToCarts(
+    postgres::Pool& db, const std::vector<messaging::Received<OrderCreatedEvent>>& consumed) {
   std::vector<int64_t> ids;
   for (const auto& [order, envelope] : consumed) {
     if (ConcernsCart(order)) ids.push_back(order.order_id());
@@ -111,7 +114,7 @@ std::set<int64_t> KnownToCarts(postgres::Pool& db,
 }
 
 template <typename Event>
-Result<void> RememberTold(postgres::Tx& tx, const std::vector<kafka::Heard<Event>>&,
+Result<void> RememberTold(postgres::Tx& tx, const std::vector<messaging::Received<Event>>&,
                           const CartsTold& told) {
   if (!told.empty()) SettleCart(tx, told);
   return kDone;
@@ -134,34 +137,35 @@ events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int6
   return event;
 }
 
-void AnnounceMove(postgres::Tx& tx, const Standing& order, const kafka::Origin& origin) {
+void PublishMove(postgres::Tx& tx, const LockedOrder& order,
+                 const messaging::EventContext& origin) {
   switch (StatusOf(order.facts)) {
     case v1::ORDER_STATUS_SHIPPED:
-      return kafka::Announce(tx, About<events::v1::OrderShipped>(order), origin);
+      return messaging::Publish(tx, About<events::v1::OrderShipped>(order), origin);
     case v1::ORDER_STATUS_DELIVERED:
-      return kafka::Announce(tx, About<events::v1::OrderDelivered>(order), origin);
+      return messaging::Publish(tx, About<events::v1::OrderDelivered>(order), origin);
     case v1::ORDER_STATUS_CANCELLED:
-      return kafka::Announce(tx, Cancelled(order), origin);
+      return messaging::Publish(tx, Cancelled(order), origin);
     default:
       throw std::logic_error("no event tells a move by hand to " +
                              StatusText(StatusOf(order.facts)));
   }
 }
 
-kafka::Origin EventOrigin(const TraceContext& trace, const std::string& cause_id) {
+messaging::EventContext EventOrigin(const TraceContext& trace, const std::string& cause_id) {
   return {.source = "orders", .trace = trace, .cause_id = cause_id};
 }
 
-kafka::Handlers EventHandlers() {
-  return kafka::Handlers()
-      .OnSeveral<events::v1::StockReserved>(OnStockDecided<events::v1::StockReserved>)
-      .OnSeveral<events::v1::StockRejected>(OnStockDecided<events::v1::StockRejected>)
+messaging::Handlers EventHandlers() {
+  return messaging::Handlers()
+      .OnBatch<events::v1::StockReserved>(OnStockDecided<events::v1::StockReserved>)
+      .OnBatch<events::v1::StockRejected>(OnStockDecided<events::v1::StockRejected>)
       .Ignore("STOCK_RELEASED");
 }
 
-kafka::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {
+messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {
   const OrderedCarts carts(cart);
-  return kafka::Handlers()
+  return messaging::Handlers()
       .OnAsked<OrderCreatedEvent, CartsTold>(
           [carts, &db](const auto& consumed) {
             const auto take_out = [&](const OrderCreatedEvent& order, const Call& call) {

@@ -286,16 +286,16 @@ v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
   return response;
 }
 
-std::map<int64_t, Standing> FindForUpdate(Tx& tx, const std::vector<int64_t>& ids) {
+std::map<int64_t, LockedOrder> FindForUpdate(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kFind{
       "SELECT id, uuid, user_id, stock, progress, reason, "
       "cart_version IS NOT NULL OR cart_change_id IS NOT NULL AS from_cart FROM orders "
       "WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE"};
-  std::map<int64_t, Standing> found;
+  std::map<int64_t, LockedOrder> found;
   for (const pqxx::row& row : tx.Exec(kFind, postgres::Array(ids))) {
-    Standing standing{row["id"].as<int64_t>(),           row["uuid"].as<std::string>(),
-                      row["user_id"].as<int64_t>(),      {},
-                      row["reason"].as<std::string>(""), row["from_cart"].as<bool>()};
+    LockedOrder standing{row["id"].as<int64_t>(),           row["uuid"].as<std::string>(),
+                         row["user_id"].as<int64_t>(),      {},
+                         row["reason"].as<std::string>(""), row["from_cart"].as<bool>()};
     if (!row["stock"].is_null()) {
       standing.facts.stock = row["stock"].as<std::string>() == "RESERVED" ? StockFact::kReserved
                                                                           : StockFact::kRejected;
@@ -308,7 +308,7 @@ std::map<int64_t, Standing> FindForUpdate(Tx& tx, const std::vector<int64_t>& id
   return found;
 }
 
-void Update(Tx& tx, const std::vector<Standing>& standings) {
+void Update(Tx& tx, const std::vector<LockedOrder>& standings) {
   static constexpr Statement kUpdate{
       "UPDATE orders SET status = s.status, stock = nullif(s.stock, ''), "
       "progress = nullif(s.progress, ''), reason = nullif(s.reason, ''), "
@@ -316,11 +316,11 @@ void Update(Tx& tx, const std::vector<Standing>& standings) {
       "FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])"
       " AS s (id, status, stock, progress, reason) WHERE orders.id = s.id"};
   if (standings.empty()) return;
-  tx.Exec(kUpdate, Column(standings, [](const Standing& standing) { return standing.id; }),
+  tx.Exec(kUpdate, Column(standings, [](const LockedOrder& standing) { return standing.id; }),
           Column(standings,
-                 [](const Standing& standing) { return StatusText(StatusOf(standing.facts)); }),
+                 [](const LockedOrder& standing) { return StatusText(StatusOf(standing.facts)); }),
           Column(standings,
-                 [](const Standing& standing) -> std::string {
+                 [](const LockedOrder& standing) -> std::string {
                    switch (standing.facts.stock) {
                      case StockFact::kNone:
                        return "";
@@ -332,12 +332,12 @@ void Update(Tx& tx, const std::vector<Standing>& standings) {
                    return "";
                  }),
           Column(standings,
-                 [](const Standing& standing) {
+                 [](const LockedOrder& standing) {
                    return standing.facts.progress == v1::ORDER_STATUS_UNSPECIFIED
                               ? std::string()
                               : StatusText(standing.facts.progress);
                  }),
-          Column(standings, [](const Standing& standing) { return standing.reason; }));
+          Column(standings, [](const LockedOrder& standing) { return standing.reason; }));
 }
 
 std::optional<KeyUse> FindKey(Tx& tx, int64_t user_id, const std::string& key) {
@@ -365,7 +365,7 @@ Result<bool> ClaimKey(Tx& tx, int64_t user_id, const std::string& key,
   }
 }
 
-void SettleKey(Tx& tx, int64_t user_id, const std::string& key, int64_t order_id) {
+void CompleteKey(Tx& tx, int64_t user_id, const std::string& key, int64_t order_id) {
   static constexpr Statement kSettle{
       "UPDATE idempotency_keys SET order_id = $3 WHERE user_id = $1 AND key = $2"};
   tx.Exec(kSettle, user_id, key, order_id);

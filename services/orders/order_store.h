@@ -82,7 +82,7 @@ struct Listing {
 v1::ListOrdersResponse List(postgres::Tx& tx, const Listing& listing);
 
 // Where an order stands, for who is about to change it.
-struct Standing {
+struct LockedOrder {
   int64_t id;
   std::string uuid;
   int64_t user_id;
@@ -91,9 +91,9 @@ struct Standing {
   bool from_cart;
 };
 // Those of the orders that there are, by id. Locks their rows until the transaction ends.
-std::map<int64_t, Standing> FindForUpdate(postgres::Tx& tx, const std::vector<int64_t>& ids);
+std::map<int64_t, LockedOrder> FindForUpdate(postgres::Tx& tx, const std::vector<int64_t>& ids);
 // Writes the facts and the status that follows from them, and counts `seq` on.
-void Update(postgres::Tx& tx, const std::vector<Standing>& standings);
+void Update(postgres::Tx& tx, const std::vector<LockedOrder>& standings);
 
 // The order that a key has made, if any.
 struct KeyUse {
@@ -105,6 +105,6 @@ std::optional<KeyUse> FindKey(postgres::Tx& tx, int64_t user_id, const std::stri
 // request that is using it now; ABORTED when that takes longer than two seconds.
 Result<bool> ClaimKey(postgres::Tx& tx, int64_t user_id, const std::string& key,
                       const std::string& fingerprint);
-void SettleKey(postgres::Tx& tx, int64_t user_id, const std::string& key, int64_t order_id);
+void CompleteKey(postgres::Tx& tx, int64_t user_id, const std::string& key, int64_t order_id);
 
 }  // namespace shop::orders

@@ -27,8 +27,9 @@ class OrderedCarts {
   Result<void> PutBack(const Call& call, int64_t user_id, const std::string& order_uuid) const;
 
  private:
-  rpc::Remote<cart::v1::EmptyOrderedCartRequest, cart::v1::EmptyOrderedCartResponse> empty_;
-  rpc::Remote<cart::v1::PutBackOrderedCartRequest, cart::v1::PutBackOrderedCartResponse> put_back_;
+  rpc::ClientMethod<cart::v1::EmptyOrderedCartRequest, cart::v1::EmptyOrderedCartResponse> empty_;
+  rpc::ClientMethod<cart::v1::PutBackOrderedCartRequest, cart::v1::PutBackOrderedCartResponse>
+      put_back_;
 };
 
 }  // namespace shop::orders

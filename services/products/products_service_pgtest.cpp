@@ -7,7 +7,7 @@
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
-#include "common/rpc/testing.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/listener.h"
 #include "common/testing/servers.h"

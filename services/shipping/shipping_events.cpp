@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/json/codec.h"
+#include "common/messaging/handlers.h"
 #include "common/telemetry/log.h"
 #include "shipping/shipment_store.h"
 #include "shop/events/v1/orders.pb.h"
@@ -28,7 +29,7 @@ std::string NewTrackingNumber() {
 }
 
 Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& order,
-                            const kafka::Event& event) {
+                            const messaging::Envelope& event) {
   if (order.order_id() <= 0 || order.order_uuid().empty() || order.user_id() <= 0) {
     return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
   }
@@ -47,8 +48,8 @@ Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& or
 
 }  // namespace
 
-kafka::Handlers OrderHandlers() {
-  return kafka::Handlers()
+messaging::Handlers OrderHandlers() {
+  return messaging::Handlers()
       .On<events::v1::OrderCreated>(OnOrderCreated)
       .Ignore("ORDER_CONFIRMED")
       .Ignore("ORDER_CANCELLED")

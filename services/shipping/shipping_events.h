@@ -1,12 +1,12 @@
 // What shipping hears.
 #pragma once
 
-#include "common/kafka/events.h"
+#include "common/messaging/handlers.h"
 
 namespace shop::shipping {
 
 // The group's handlers for topic `orders`: ORDER_CREATED makes the order's shipment, with a
 // tracking number of its own. The other events of an order change nothing yet.
-kafka::Handlers OrderHandlers();
+messaging::Handlers OrderHandlers();
 
 }  // namespace shop::shipping

@@ -4,6 +4,7 @@
 
 #include "common/postgres/migrations.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "messaging_migrations.h"
 #include "shipping/shipping_events.h"
 #include "shipping/shipping_service.h"
@@ -39,11 +40,11 @@ class ShippingTest : public ::testing::Test {
  protected:
   ShippingTest() { postgres::Migrate(db, {kMessagingMigrations, kShippingMigrations}); }
 
-  static kafka::Event Announced(const google::protobuf::Message& fact) {
-    return kafka::Compose(fact, {.source = "orders", .trace = TraceContext::New()});
+  static messaging::Envelope Announced(const google::protobuf::Message& fact) {
+    return messaging::MakeEvent(fact, {.source = "orders", .trace = TraceContext::New()});
   }
-  Result<void> Hear(const kafka::Event& event) {
-    return kafka::Deliver(db, OrderHandlers(), "shipping", event);
+  Result<void> Receive(const messaging::Envelope& event) {
+    return testing::Deliver(db, OrderHandlers(), "shipping", event);
   }
   Result<v1::Shipment> Get(int64_t user_id, api::v1::Role role = api::v1::ROLE_USER,
                            int64_t order_id = kOrder) {
@@ -65,15 +66,15 @@ class ShippingTest : public ::testing::Test {
 };
 
 TEST_F(ShippingTest, ANumberThatComesWithAnotherUuidIsNotTakenForARepeat) {
-  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(Announced(AnOrder())));
   events::v1::OrderCreated other = AnOrder();
   other.set_order_uuid(Uuid(kOrder + 1));
-  EXPECT_THROW((void)Hear(Announced(other)), pqxx::unique_violation);
+  EXPECT_THROW((void)Receive(Announced(other)), pqxx::unique_violation);
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
 }
 
 TEST_F(ShippingTest, AnOrderThatWasCreatedHasAShipment) {
-  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(Announced(AnOrder())));
   const Result<v1::Shipment> shipment = Get(kAda);
   ASSERT_TRUE(shipment);
   EXPECT_GT(shipment->id(), 0);
@@ -88,49 +89,49 @@ TEST_F(ShippingTest, AnOrderThatWasCreatedHasAShipment) {
 TEST_F(ShippingTest, AnOrderWithoutAnAddressHasAShipmentWithoutOne) {
   events::v1::OrderCreated order = AnOrder();
   order.clear_shipping_address();
-  ASSERT_TRUE(Hear(Announced(order)));
+  ASSERT_TRUE(Receive(Announced(order)));
   EXPECT_EQ(Value("SELECT count(*) FROM shipments WHERE address IS NULL"), "1");
 }
 
 TEST_F(ShippingTest, EveryShipmentHasATrackingNumberOfItsOwn) {
-  ASSERT_TRUE(Hear(Announced(AnOrder(1))));
-  ASSERT_TRUE(Hear(Announced(AnOrder(2))));
+  ASSERT_TRUE(Receive(Announced(AnOrder(1))));
+  ASSERT_TRUE(Receive(Announced(AnOrder(2))));
   EXPECT_NE(Get(kAda, api::v1::ROLE_USER, 1)->tracking_number(),
             Get(kAda, api::v1::ROLE_USER, 2)->tracking_number());
 }
 
 TEST_F(ShippingTest, ASecondDeliveryChangesNothing) {
-  const kafka::Event event = Announced(AnOrder());
-  ASSERT_TRUE(Hear(event));
+  const messaging::Envelope event = Announced(AnOrder());
+  ASSERT_TRUE(Receive(event));
   const std::string number = Get(kAda)->tracking_number();
-  ASSERT_TRUE(Hear(event));
+  ASSERT_TRUE(Receive(event));
   EXPECT_EQ(Get(kAda)->tracking_number(), number);
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
 }
 
 TEST_F(ShippingTest, AnOrderAnnouncedAgainUnderAnotherIdKeepsItsShipment) {
-  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(Announced(AnOrder())));
   const std::string number = Get(kAda)->tracking_number();
-  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(Announced(AnOrder())));
   EXPECT_EQ(Get(kAda)->tracking_number(), number);
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
 }
 
 TEST_F(ShippingTest, AnEventWithoutAnOrderIsRefused) {
-  EXPECT_FALSE(Hear(Announced(AnOrder(0))));
+  EXPECT_FALSE(Receive(Announced(AnOrder(0))));
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "0");
 }
 
 TEST(OrderHandlers, KnowEveryEventOfTheTopic) {
   const google::protobuf::FileDescriptor* file = events::v1::OrderCreated::descriptor()->file();
   for (int i = 0; i < file->message_type_count(); ++i) {
-    const std::string type = kafka::TypeName(*file->message_type(i));
+    const std::string type = messaging::TypeName(*file->message_type(i));
     EXPECT_TRUE(OrderHandlers().Handles(type) || OrderHandlers().Ignores(type)) << type;
   }
 }
 
 TEST_F(ShippingTest, SomebodyElsesShipmentIsNotFound) {
-  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(Announced(AnOrder())));
   const Result<v1::Shipment> shipment = Get(kAda + 1);
   ASSERT_FALSE(shipment);
   EXPECT_EQ(shipment.refusal().code, Code::kNotFound);
@@ -138,7 +139,7 @@ TEST_F(ShippingTest, SomebodyElsesShipmentIsNotFound) {
 }
 
 TEST_F(ShippingTest, AnAdminSeesEveryShipment) {
-  ASSERT_TRUE(Hear(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(Announced(AnOrder())));
   EXPECT_TRUE(Get(kAda + 1, api::v1::ROLE_ADMIN));
   EXPECT_TRUE(Get(kAda + 1, api::v1::ROLE_SUPER_ADMIN));
 }

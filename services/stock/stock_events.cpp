@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "common/messaging/handlers.h"
+#include "common/messaging/outbox.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/stock.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -19,8 +21,8 @@ using products::v1::ReleaseStockRequest;
 using products::v1::ReleaseStockResponse;
 using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
-using Reserve = rpc::Remote<BatchReserveStockRequest, BatchReserveStockResponse>;
-using Release = rpc::Remote<ReleaseStockRequest, ReleaseStockResponse>;
+using Reserve = rpc::ClientMethod<BatchReserveStockRequest, BatchReserveStockResponse>;
+using Release = rpc::ClientMethod<ReleaseStockRequest, ReleaseStockResponse>;
 
 constexpr std::chrono::seconds kCallLimit{5};
 
@@ -64,52 +66,54 @@ events::v1::StockReleased Released(const OrderCancelled& order) {
   return event;
 }
 
-using Created = std::vector<kafka::Heard<OrderCreated>>;
-using Cancelled = std::vector<kafka::Heard<OrderCancelled>>;
+using Created = std::vector<messaging::Received<OrderCreated>>;
+using Cancelled = std::vector<messaging::Received<OrderCancelled>>;
 using Reservations = std::vector<ReserveStockResponse>;  // of each order, in their order
 using Releases = std::vector<bool>;                      // whether each order held anything
 
-kafka::Origin Following(const kafka::Event& cause) {
+messaging::EventContext Following(const messaging::Envelope& cause) {
   return {.source = "stock", .trace = cause.trace, .cause_id = cause.id};
 }
 
 // Reserves for all of the orders by one call.
-Result<Reservations> ReserveFor(const Reserve& reserve, const Created& heard) {
+Result<Reservations> ReserveFor(const Reserve& reserve, const Created& received) {
   BatchReserveStockRequest request;
   std::map<std::string, int> places;  // of each order's UUID in the request
-  for (const auto& [order, event] : heard) {
+  for (const auto& [order, event] : received) {
     const auto [place, fresh] = places.emplace(order.order_uuid(), request.requests_size());
     if (fresh) *request.add_requests() = ReservationOf(order);
   }
   const Result<BatchReserveStockResponse> answers =
-      reserve(rpc::BackgroundCall(heard.front().event.trace, kCallLimit), request);
+      reserve(rpc::BackgroundCall(received.front().event.trace, kCallLimit), request);
   if (!answers) return answers.refusal();
   if (answers->responses_size() != request.requests_size()) {
     return Refusal{Code::kInternal, "products answered for other orders than were asked for"};
   }
   Reservations reservations;
-  for (const auto& [order, event] : heard) {
+  for (const auto& [order, event] : received) {
     reservations.push_back(answers->responses(places.at(order.order_uuid())));
   }
   return reservations;
 }
 
-Result<void> OnReserved(postgres::Tx& tx, const Created& heard, const Reservations& reservations) {
-  std::vector<kafka::Event> announced;
-  for (size_t i = 0; i < heard.size(); ++i) {
-    const auto& [order, event] = heard[i];
-    announced.push_back(reservations[i].reserved()
-                            ? kafka::Compose(Reserved(order), Following(event))
-                            : kafka::Compose(Rejected(order, reservations[i]), Following(event)));
+Result<void> OnReserved(postgres::Tx& tx, const Created& received,
+                        const Reservations& reservations) {
+  std::vector<messaging::Envelope> published;
+  for (size_t i = 0; i < received.size(); ++i) {
+    const auto& [order, event] = received[i];
+    published.push_back(
+        reservations[i].reserved()
+            ? messaging::MakeEvent(Reserved(order), Following(event))
+            : messaging::MakeEvent(Rejected(order, reservations[i]), Following(event)));
   }
-  kafka::Announce(tx, announced);
+  messaging::Publish(tx, published);
   return kDone;
 }
 
 // A cancellation is rare, and takes a call of its own.
-Result<Releases> ReleaseFor(const Release& release, const Cancelled& heard) {
+Result<Releases> ReleaseFor(const Release& release, const Cancelled& received) {
   Releases releases;
-  for (const auto& [order, event] : heard) {
+  for (const auto& [order, event] : received) {
     ReleaseStockRequest request;
     request.set_order_uuid(order.order_uuid());
     request.set_order_id(order.order_id());
@@ -121,26 +125,27 @@ Result<Releases> ReleaseFor(const Release& release, const Cancelled& heard) {
   return releases;
 }
 
-Result<void> OnReleased(postgres::Tx& tx, const Cancelled& heard, const Releases& releases) {
-  std::vector<kafka::Event> announced;
-  for (size_t i = 0; i < heard.size(); ++i) {
-    const auto& [order, event] = heard[i];
-    if (releases[i]) announced.push_back(kafka::Compose(Released(order), Following(event)));
+Result<void> OnReleased(postgres::Tx& tx, const Cancelled& received, const Releases& releases) {
+  std::vector<messaging::Envelope> published;
+  for (size_t i = 0; i < received.size(); ++i) {
+    const auto& [order, event] = received[i];
+    if (releases[i]) published.push_back(messaging::MakeEvent(Released(order), Following(event)));
   }
-  kafka::Announce(tx, announced);
+  messaging::Publish(tx, published);
   return kDone;
 }
 
 }  // namespace
 
-kafka::Handlers EventHandlers(const rpc::Channel& products) {
+messaging::Handlers EventHandlers(const rpc::Channel& products) {
   const Reserve reserve(products, "shop.products.v1.ProductsService", "BatchReserveStock");
   const Release release(products, "shop.products.v1.ProductsService", "ReleaseStock");
-  return kafka::Handlers()
+  return messaging::Handlers()
       .OnAsked<OrderCreated, Reservations>(
-          [reserve](const Created& heard) { return ReserveFor(reserve, heard); }, OnReserved)
+          [reserve](const Created& received) { return ReserveFor(reserve, received); }, OnReserved)
       .OnAsked<OrderCancelled, Releases>(
-          [release](const Cancelled& heard) { return ReleaseFor(release, heard); }, OnReleased)
+          [release](const Cancelled& received) { return ReleaseFor(release, received); },
+          OnReleased)
       // An order that goes on keeps what it holds.
       .Ignore("ORDER_CONFIRMED")
       .Ignore("ORDER_SHIPPED")

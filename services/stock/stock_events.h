@@ -1,7 +1,7 @@
 // What the stock service hears and announces.
 #pragma once
 
-#include "common/kafka/events.h"
+#include "common/messaging/handlers.h"
 #include "common/rpc/client.h"
 
 namespace shop::stock {
@@ -13,6 +13,6 @@ namespace shop::stock {
 // is away the events wait.
 //
 // `products` must outlive the handlers.
-kafka::Handlers EventHandlers(const rpc::Channel& products);
+messaging::Handlers EventHandlers(const rpc::Channel& products);
 
 }  // namespace shop::stock

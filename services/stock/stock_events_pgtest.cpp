@@ -8,9 +8,11 @@
 #include <optional>
 #include <set>
 
+#include "common/messaging/handlers.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -68,7 +70,7 @@ class StockEventsTest : public ::testing::Test {
  protected:
   StockEventsTest() { postgres::Migrate(db_, {kMessagingMigrations}); }
 
-  static kafka::Event AnOrderOf(int64_t quantity, int64_t id = 12) {
+  static messaging::Envelope AnOrderOf(int64_t quantity, int64_t id = 12) {
     events::v1::OrderCreated order;
     order.set_order_id(id);
     order.set_order_uuid("a7f0c3de-0000-4000-8000-0000000000" + std::to_string(id));
@@ -79,15 +81,15 @@ class StockEventsTest : public ::testing::Test {
     orders::v1::OrderItem* item = order.add_items();
     item->set_product_id(1);
     item->set_quantity(quantity);
-    return kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
+    return messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
   }
 
-  static kafka::Event ItsCancellation() {
+  static messaging::Envelope ItsCancellation() {
     events::v1::OrderCancelled order;
     order.set_order_id(12);
     order.set_order_uuid("a7f0c3de-0000-4000-8000-000000000012");
     order.set_user_id(7);
-    return kafka::Compose(order, {.source = "orders", .trace = TraceContext::New()});
+    return messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
   }
 
   struct Announcement {
@@ -113,11 +115,11 @@ class StockEventsTest : public ::testing::Test {
       products_identity_, std::vector<rpc::Service>{fake_.Methods()}};
   rpc::Identity identity_{{"stock", "", kServiceKey}, NoKeys};
   rpc::Channel products_{server_->address(), &identity_};
-  kafka::Handlers handlers_ = EventHandlers(products_);
+  messaging::Handlers handlers_ = EventHandlers(products_);
 };
 
 TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsAnnouncedAsReservedWithItsAmountAndMethod) {
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
   const auto announced = Announced();
   ASSERT_EQ(announced.size(), 1u);
   EXPECT_EQ(announced[0].type, "STOCK_RESERVED");
@@ -127,7 +129,7 @@ TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsAnnouncedAsReservedWithItsAmount
 }
 
 TEST_F(StockEventsTest, AnOrderThatCannotBeFilledIsAnnouncedAsRejectedWithWhatWasShort) {
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
   const auto announced = Announced();
   ASSERT_EQ(announced.size(), 1u);
   EXPECT_EQ(announced[0].type, "STOCK_REJECTED");
@@ -135,8 +137,8 @@ TEST_F(StockEventsTest, AnOrderThatCannotBeFilledIsAnnouncedAsRejectedWithWhatWa
 }
 
 TEST_F(StockEventsTest, OrdersHeardTogetherAreReservedByOneCallAndAnnouncedEachByItself) {
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock",
-                             {AnOrderOf(2, 12), AnOrderOf(5, 13), AnOrderOf(1, 14)}));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock",
+                               {AnOrderOf(2, 12), AnOrderOf(5, 13), AnOrderOf(1, 14)}));
   EXPECT_EQ(fake_.calls, 1);
   const auto announced = Announced();
   ASSERT_EQ(announced.size(), 3u);
@@ -146,8 +148,8 @@ TEST_F(StockEventsTest, OrdersHeardTogetherAreReservedByOneCallAndAnnouncedEachB
 }
 
 TEST_F(StockEventsTest, AnOrderIsReservedBeforeItsCancellationIsHeard) {
-  ASSERT_TRUE(
-      kafka::Deliver(db_, handlers_, "stock", {AnOrderOf(2), ItsCancellation(), AnOrderOf(1, 13)}));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock",
+                               {AnOrderOf(2), ItsCancellation(), AnOrderOf(1, 13)}));
   const auto announced = Announced();
   ASSERT_EQ(announced.size(), 3u);
   EXPECT_EQ(announced[0].type + announced[0].key, "STOCK_RESERVED12");
@@ -156,49 +158,49 @@ TEST_F(StockEventsTest, AnOrderIsReservedBeforeItsCancellationIsHeard) {
 }
 
 TEST_F(StockEventsTest, ASecondDeliveryChangesNothing) {
-  const kafka::Event order = AnOrderOf(2);
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
+  const messaging::Envelope order = AnOrderOf(2);
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
   EXPECT_EQ(Announced().size(), 1u);
 }
 
 TEST_F(StockEventsTest, TheAnnouncementsIdFollowsFromItsCause) {
-  const kafka::Event order = AnOrderOf(2);
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
+  const messaging::Envelope order = AnOrderOf(2);
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
   const std::string first = Announced().at(0).id;
   postgres::InTransaction(db_, [](postgres::Tx& tx) { tx.Run("TRUNCATE inbox, outbox"); });
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", order));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
   EXPECT_EQ(Announced().at(0).id, first);
 }
 
 TEST_F(StockEventsTest, ACancelledOrderGivesBackWhatItHolds) {
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", ItsCancellation()));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", ItsCancellation()));
   EXPECT_EQ(fake_.released, fake_.holding);
   ASSERT_EQ(Announced().size(), 2u);
   EXPECT_EQ(Announced()[1].type, "STOCK_RELEASED");
 }
 
 TEST_F(StockEventsTest, AReleaseWhoseAnnouncementWasLostIsAnnouncedWhenTheEventComesAgain) {
-  const kafka::Event cancellation = ItsCancellation();
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", cancellation));
+  const messaging::Envelope cancellation = ItsCancellation();
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", cancellation));
   const std::string first = Announced().at(1).id;
   postgres::InTransaction(db_, [](postgres::Tx& tx) { tx.Run("TRUNCATE inbox, outbox"); });
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", cancellation));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", cancellation));
   EXPECT_EQ(Announced().at(0).id, first);
 }
 
 TEST_F(StockEventsTest, ACancelledOrderThatHeldNothingReleasesNothing) {
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
-  ASSERT_TRUE(kafka::Deliver(db_, handlers_, "stock", ItsCancellation()));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", ItsCancellation()));
   ASSERT_EQ(Announced().size(), 1u);
   EXPECT_EQ(Announced()[0].type, "STOCK_REJECTED");
 }
 
 TEST_F(StockEventsTest, WhileProductsIsAwayNothingIsDecided) {
   server_.reset();
-  EXPECT_THROW((void)kafka::Deliver(db_, handlers_, "stock", AnOrderOf(2)), Unavailable);
+  EXPECT_THROW((void)testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)), Unavailable);
   EXPECT_TRUE(Announced().empty());
 }
 

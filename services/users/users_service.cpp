@@ -7,7 +7,8 @@
 #include <optional>
 #include <utility>
 
-#include "common/kafka/events.h"
+#include "common/messaging/event.h"
+#include "common/messaging/outbox.h"
 #include "shop/events/v1/users.pb.h"
 #include "users/user_store.h"
 
@@ -47,7 +48,7 @@ Result<void> CheckVersion(Tx& tx, const Request& request) {
   return kDone;
 }
 
-kafka::Origin OriginOf(const Call& call) {
+messaging::EventContext OriginOf(const Call& call) {
   return {.source = "users", .trace = call.trace};
 }
 
@@ -113,7 +114,7 @@ Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
     if (!Delete(tx, request.id())) return NoSuchUser();
     events::v1::UserDeleted event;
     event.set_user_id(request.id());
-    kafka::Announce(tx, event, OriginOf(call));
+    messaging::Publish(tx, event, OriginOf(call));
     return kDone;
   });
   if (!deleted) return deleted.refusal();
@@ -138,7 +139,7 @@ Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUser
     events::v1::UserRegistered event;
     event.set_user_id(request.id());
     event.set_role(request.role());
-    kafka::Announce(tx, event, OriginOf(call));
+    messaging::Publish(tx, event, OriginOf(call));
     return made;
   });
   if (user) announced_();

@@ -9,7 +9,7 @@
 
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
-#include "common/rpc/testing.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"

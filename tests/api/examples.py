@@ -15,7 +15,7 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "deploy/local"))
-from look import Number, pretty  # pylint: disable=wrong-import-position
+from commands import Number, pretty  # pylint: disable=wrong-import-position
 
 # What differs from run to run: a pattern and what is saved in its place.
 VOLATILE = (

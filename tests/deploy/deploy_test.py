@@ -17,7 +17,7 @@ REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "deploy/local"))
 
 import containers  # pylint: disable=wrong-import-position
-import look  # pylint: disable=wrong-import-position
+import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
 from settings import CONTAINER_SECRETS, Settings, init_env, parse  # pylint: disable=wrong-import-position
 from settings import remove_old_secrets  # pylint: disable=wrong-import-position
@@ -133,9 +133,9 @@ class Seeding(unittest.TestCase):
     def test_in_containers_asks_their_own_psql(self):
         args = mock.Mock()
         args.stack.return_value = "docker"
-        with mock.patch.object(look.Settings, "read"), mock.patch.object(look.seed, "run") as run, \
+        with mock.patch.object(commands.Settings, "read"), mock.patch.object(commands.seed, "run") as run, \
                 mock.patch.object(containers, "compose") as compose:
-            look.run_seed(args)
+            commands.run_seed(args)
             run.call_args.args[1]("ANALYZE products")
         self.assertIn("exec", compose.call_args.args)
 

@@ -41,7 +41,7 @@ class TheLastPieces(Deliveries):
             orders = list(pool.map(lambda n: (buyers[n % 5], buyers[n % 5].order(product)), range(wanted)))
         self.assertEqual({"PROCESSING": pieces, "CANCELLED": wanted - pieces}, self.decided(orders))
         wait_for("the stock to be 0", lambda: self.stock_of(product) == 0, 10)
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         self.assertEqual(0, self.stock_of(product))
         for buyer, order in orders:
             state = buyer.call("GET", f"/orders/{order}").data
@@ -54,7 +54,7 @@ class TheLastPieces(Deliveries):
         order = buyer.call("POST", "/orders", {"items": [
             {"productId": plenty, "quantity": 5}, {"productId": few, "quantity": 2}]}).data["id"]
         self.assertEqual("CANCELLED", buyer.wait_until_decided(order))
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         self.assertEqual((50, 1), (self.stock_of(plenty), self.stock_of(few)))
 
 
@@ -70,7 +70,7 @@ class TheSameEventTwice(Deliveries):
         self.assertEqual("PROCESSING", buyer.wait_until_decided(order))
         self.wait_for_mails(buyer, 1)
         before_shipment = self.shipment(buyer, order)
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         before_order = buyer.call("GET", f"/orders/{order}").data
         before_events = Counter(event.type for topic in ("orders", "stock")
                                 for event in self.shop.events(topic, order))
@@ -81,7 +81,7 @@ class TheSameEventTwice(Deliveries):
         again = self.created(order) + self.shop.events("stock", order)
         for event in again * 2:
             self.shop.publish_again(event)
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         for group in hearing:
             self.assertEqual(repeats[group] + 2, self.repeated(group), f"{group} did not hear the repeats")
 
@@ -114,7 +114,7 @@ class WhileKafkaIsAway(Deliveries):
         for order in orders:
             self.shipment(self.buyer, order)
         self.wait_for_mails(self.buyer, 20)
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         self.assertEqual(20, len(self.shop.mails(self.buyer.email)))
         self.assertEqual(80, self.stock_of(self.product))
         ids = {str(order): set() for order in orders}
@@ -131,7 +131,7 @@ class WhileKafkaIsAway(Deliveries):
         event = wait_for("ORDER_CREATED of the killed process", lambda: self.created(order), 60)[0]
         self.assertEqual(3, event.json["items"][0]["quantity"])
         self.assertEqual("PROCESSING", self.buyer.wait_until_decided(order, 60))
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         self.assertEqual(97, self.stock_of(self.product))
         self.assertEqual(1, len({event.headers["ce_id"] for event in self.created(order)}))
         self.assertEqual(1, len(self.shop.mails(self.buyer.email)))
@@ -159,7 +159,7 @@ class AProcessThatIsKilled(Deliveries):
         for order in orders:
             self.shipment(buyer, order)
         self.wait_for_mails(buyer, len(orders))
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         self.assertEqual(1000 - len(orders), self.stock_of(product))
 
     def test_while_many_order_loses_and_doubles_nothing(self):
@@ -193,7 +193,7 @@ class AProcessThatIsKilled(Deliveries):
         listed = buyer.call("GET", "/orders?limit=1").data["total"]
         self.assertGreaterEqual(listed, len(orders))
         self.wait_for_mails(buyer, listed)
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         wait_for("the stock to be what was not sold", lambda: self.stock_of(product) == pieces - listed, 30)
 
 

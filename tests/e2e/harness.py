@@ -237,7 +237,7 @@ class Stack:
         found = self.script("psql", process, "--sql", "SELECT count(*) || ' held' FROM held", quiet=True)
         return int(re.search(r"(\d+) held", found)[1])
 
-    def wait_until_heard(self, limit=60):
+    def wait_until_consumed(self, limit=60):
         """Until every group has finished with everything that is on its topics, and holds none of it."""
         wait_for("all consumers to have finished what is on their topics",
                  lambda: self.lag(*GROUPS) == 0 and not any(map(self.held, set(GROUPS.values()))), limit)

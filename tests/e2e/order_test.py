@@ -34,7 +34,7 @@ class AnOrderThatWasPlaced(Case):
 
     def test_is_announced_once_under_its_id(self):
         self.created()
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         events = self.shop.events("orders", kind="ORDER_CREATED")
         about = [event for event in events if event.json["orderId"] == self.order]
         self.assertEqual([str(self.order)], [event.key for event in about])
@@ -90,7 +90,7 @@ class AnOrderThatWasPlaced(Case):
 
     def test_sends_its_buyer_one_mail_with_the_total(self):
         wait_for("the confirmation mail", lambda: self.shop.mails(self.buyer.email))
-        self.shop.wait_until_heard()
+        self.shop.wait_until_consumed()
         mails = self.shop.mails(self.buyer.email)
         self.assertEqual(1, len(mails))
         self.assertEqual(self.buyer.email, mails[0]["To"].addresses[0].addr_spec)

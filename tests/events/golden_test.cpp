@@ -13,8 +13,9 @@
 #include <sstream>
 
 #include "auth/auth_events.h"
-#include "common/kafka/events.h"
-#include "common/kafka/record.h"
+#include "common/messaging/event.h"
+#include "common/messaging/handlers.h"
+#include "common/messaging/headers.h"
 #include "common/rpc/client.h"
 #include "notification/notification_events.h"
 #include "orders/order_events.h"
@@ -31,7 +32,7 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
-using kafka::Event;
+using messaging::Envelope;
 namespace fs = std::filesystem;
 
 // All event messages of shop.events.v1.
@@ -93,11 +94,11 @@ void Fill(Message* message) {
 }
 
 // What is written today for a message in which everything is set.
-Event Today(const Descriptor* type) {
+Envelope Today(const Descriptor* type) {
   const std::unique_ptr<Message> message(
       google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
   Fill(message.get());
-  Event event = kafka::Compose(
+  Envelope event = messaging::MakeEvent(
       *message,
       {.source = "golden",
        .trace = TraceContext::FromHeader("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
@@ -106,16 +107,16 @@ Event Today(const Descriptor* type) {
   return event;
 }
 
-std::string ToText(const Event& event) {
+std::string ToText(const Envelope& event) {
   std::string text = "topic: " + event.topic + "\nkey: " + event.key + "\n";
-  for (const auto& [name, value] : kafka::ToHeaders(event)) text += name + ": " + value + "\n";
+  for (const auto& [name, value] : messaging::ToHeaders(event)) text += name + ": " + value + "\n";
   return text + "\n" + event.value;
 }
 
-Event FromText(const std::string& text) {
+Envelope FromText(const std::string& text) {
   std::istringstream lines(text);
   std::string line;
-  kafka::Headers fields;
+  messaging::Headers fields;
   while (std::getline(lines, line) && !line.empty()) {
     const size_t colon = line.find(": ");
     fields[line.substr(0, colon)] = line.substr(colon + 2);
@@ -123,7 +124,7 @@ Event FromText(const std::string& text) {
   const std::string topic = fields.extract("topic").mapped();
   const std::string key = fields.extract("key").mapped();
   const std::string value((std::istreambuf_iterator<char>(lines)), {});
-  return kafka::FromRecord(topic, key, std::move(fields), value);
+  return messaging::FromRecord(topic, key, std::move(fields), value);
 }
 
 std::string Slurp(const fs::path& path) {
@@ -146,7 +147,7 @@ int CountGolden(const std::string& type) {
 struct Consumer {
   std::string group;
   std::string topic;
-  kafka::Handlers handlers;
+  messaging::Handlers handlers;
 };
 
 std::vector<Consumer> Consumers() {
@@ -162,7 +163,7 @@ std::vector<Consumer> Consumers() {
 
 TEST(GoldenEvents, WhatIsWrittenTodayIsTheNewestShapeOfEachEvent) {
   for (const Descriptor* type : EventMessages()) {
-    const std::string name = kafka::TypeName(*type);
+    const std::string name = messaging::TypeName(*type);
     const int count = CountGolden(name);
     const std::string today = ToText(Today(type));
     if (count > 0 && Slurp(GoldenPath(name, count)) == today) continue;
@@ -180,9 +181,9 @@ TEST(GoldenEvents, EveryShapeThereEverWasIsReadByAllWhoConsumeItsTopic) {
   int read = 0;
   for (const Consumer& consumer : Consumers()) {
     for (const Descriptor* type : EventMessages()) {
-      const std::string name = kafka::TypeName(*type);
+      const std::string name = messaging::TypeName(*type);
       for (int n = 1; n <= CountGolden(name); ++n) {
-        const Event event = FromText(Slurp(GoldenPath(name, n)));
+        const Envelope event = FromText(Slurp(GoldenPath(name, n)));
         ASSERT_EQ(event.type, name) << GoldenPath(name, n);
         if (event.topic != consumer.topic || consumer.handlers.Ignores(event.type)) continue;
         ASSERT_TRUE(consumer.handlers.Handles(event.type)) << consumer.group << " " << name;
@@ -199,20 +200,20 @@ TEST(GoldenEvents, EveryShapeThereEverWasIsReadByAllWhoConsumeItsTopic) {
 // event.
 TEST(GoldenEvents, WhatWasReadIsWrittenWithTheSameContent) {
   for (const Descriptor* type : EventMessages()) {
-    const std::string name = kafka::TypeName(*type);
+    const std::string name = messaging::TypeName(*type);
     const int count = CountGolden(name);
     if (count == 0) continue;
-    const Event event = FromText(Slurp(GoldenPath(name, count)));
+    const Envelope event = FromText(Slurp(GoldenPath(name, count)));
     const std::unique_ptr<Message> message(
         google::protobuf::MessageFactory::generated_factory()->GetPrototype(type)->New());
-    ASSERT_TRUE(kafka::ReadValue(event.value, message.get())) << name;
-    EXPECT_EQ(kafka::Compose(*message, {}).value, event.value);
+    ASSERT_TRUE(messaging::ReadValue(event.value, message.get())) << name;
+    EXPECT_EQ(messaging::MakeEvent(*message, {}).value, event.value);
   }
 }
 
 TEST(GoldenEvents, NoFileIsOfAnUnknownEvent) {
   std::vector<std::string> known;
-  for (const Descriptor* type : EventMessages()) known.push_back(kafka::TypeName(*type));
+  for (const Descriptor* type : EventMessages()) known.push_back(messaging::TypeName(*type));
   size_t files = 0;
   size_t counted = 0;
   for (const std::string& name : known) counted += static_cast<size_t>(CountGolden(name));

@@ -3,11 +3,12 @@
 // them.
 #include <gmock/gmock.h>
 
-#include "common/kafka/events.h"
+#include "common/messaging/event.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "messaging_migrations.h"
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
@@ -86,30 +87,30 @@ class NextVersionTest : public ::testing::Test {
                       fake_identity_, fake_.Methods()};
   rpc::Identity stock_{{"stock", "", kKey}, NoKeys};
   rpc::Identity orders_{{"orders", "", kKey}, NoKeys};
-  kafka::Event event_;
+  messaging::Envelope event_;
 };
 
 TEST_F(NextVersionTest, StockReservesAndPassesOnWhatItDoesNotKnow) {
   const rpc::Channel products(server_.address(), &stock_);
-  ASSERT_TRUE(kafka::Deliver(db_, stock::EventHandlers(products), "stock", event_));
+  ASSERT_TRUE(testing::Deliver(db_, stock::EventHandlers(products), "stock", event_));
   EXPECT_EQ(Value("SELECT type FROM outbox"), "STOCK_RESERVED");
   EXPECT_THAT(Value("SELECT value FROM outbox"), HasSubstr(R"("paymentMethod":"NEW")"));
 }
 
 TEST_F(NextVersionTest, ShippingKeepsTheAddressAsItWasWritten) {
-  ASSERT_TRUE(kafka::Deliver(db_, shipping::OrderHandlers(), "shipping", event_));
+  ASSERT_TRUE(testing::Deliver(db_, shipping::OrderHandlers(), "shipping", event_));
   EXPECT_EQ(Value("SELECT address->>'doorCode' FROM shipments"), "0815");
 }
 
 TEST_F(NextVersionTest, NotificationKeepsTheEventAsItWasWritten) {
-  ASSERT_TRUE(kafka::Deliver(db_, notification::OrderHandlers(), "notification", event_));
+  ASSERT_TRUE(testing::Deliver(db_, notification::OrderHandlers(), "notification", event_));
   EXPECT_THAT(Value("SELECT event FROM mail_jobs"), HasSubstr("NEW"));
   EXPECT_THAT(Value("SELECT event FROM mail_jobs"), HasSubstr("gift"));
 }
 
 TEST_F(NextVersionTest, TheCartIsEmptied) {
   const rpc::Channel cart(server_.address(), &orders_);
-  ASSERT_TRUE(kafka::Deliver(db_, orders::CartHandlers(cart, db_), "cart", event_));
+  ASSERT_TRUE(testing::Deliver(db_, orders::CartHandlers(cart, db_), "cart", event_));
   EXPECT_EQ(fake_.emptied_of, 7);
 }
 

@@ -100,7 +100,7 @@ class TopicsTest(unittest.TestCase):
 
 class ListTest(unittest.TestCase):
     def test_what_can_be_republished_is_kept_longer_than_its_topic_keeps_it(self):
-        header = (REPO / "libs/common/kafka/retention.h").read_text()
+        header = (REPO / "libs/common/messaging/retention.h").read_text()
         days = {name: int(number) for name, number in
                 re.findall(r"k(\w+)Retention\{(\d+) \* 24\}", header)}
         for name, topic in TOPICS.items():

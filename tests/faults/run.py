@@ -107,19 +107,23 @@ class DeclaredTests:
 
     def __init__(self):
         self.folders = {}
+        self.sources = {}
         for top in ("libs", "services", "gateway", "tests"):
             for path in (REPO / top).rglob("CMakeLists.txt"):
-                for name in re.findall(r"(?:shop_test\(|add_test\(NAME )(\w+)", path.read_text()):
+                text = path.read_text()
+                for name in re.findall(r"add_test\(NAME (\w+)", text):
                     self.folders[name] = path.parent
+                for name, more in re.findall(r"shop_test\(([\w/]+)(?:\s+SOURCES\s+((?:[\w/]+\.cpp\s*)+))?", text):
+                    self.folders[Path(name).name] = path.parent
+                    self.sources[Path(name).name] = [path.parent / word for word in [f"{name}.cpp", *more.split()]]
 
     def why_not_there(self, fault):
         """What is wrong with the test or the filter of a fault, or None."""
         folder = self.folders.get(fault.test)
         if folder is None:
             return f"there is no test {fault.test}"
-        source = folder / f"{fault.test}.cpp"
-        if source.exists():
-            cases = gtest_cases(source)
+        if fault.test in self.sources:
+            cases = [case for source in self.sources[fault.test] for case in gtest_cases(source)]
             unmatched = [pattern for pattern in fault.filter.partition("-")[0].split(":")
                          if not fnmatch.filter(cases, pattern)]
         else:

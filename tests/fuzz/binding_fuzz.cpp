@@ -1,4 +1,4 @@
-// Any request for a few methods: gateway/binding.h.
+// Any request for a few methods: gateway/routing/binding.h.
 //
 // The first byte chooses the method; the lines of the rest are the request's target, two values of
 // path variables, the headers' value, and the body.
@@ -8,8 +8,8 @@
 #include <memory>
 
 #include "common/json/codec.h"
-#include "gateway/binding.h"
-#include "gateway/router.h"
+#include "gateway/routing/binding.h"
+#include "gateway/routing/router.h"
 #include "gateway/testing/library.pb.h"
 #include "property.h"
 

@@ -1,11 +1,11 @@
-// Routes and requests of any kind: gateway/router.h against a matcher that tries everything.
+// Routes and requests of any kind: gateway/routing/router.h against a matcher that tries everything.
 //
 // A line of the input that begins with + adds a route ("+GET /a/{b}"), any other is a request.
 #include <cstdint>
 #include <stdexcept>
 #include <utility>
 
-#include "gateway/router.h"
+#include "gateway/routing/router.h"
 #include "property.h"
 
 namespace {

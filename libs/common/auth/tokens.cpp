@@ -600,7 +600,7 @@ void TokenVerifier::LetWait(int most) {
   state_->most_waiting = most;
 }
 
-std::optional<Caller> TokenVerifier::Recall(std::string_view token) {
+std::optional<Caller> TokenVerifier::FindCached(std::string_view token) {
   return state_->memory.Find(token, ToUnix(state_->clock()), state_->generation);
 }
 
@@ -616,7 +616,7 @@ std::optional<Result<Caller>> TokenVerifier::Check(std::string_view token) {
     const std::lock_guard lock(state_->mutex);
     state_->Want();
   }
-  if (std::optional<Caller> known = Recall(token)) return Result<Caller>(std::move(*known));
+  if (std::optional<Caller> known = FindCached(token)) return Result<Caller>(std::move(*known));
 
   Result<Parts> parts = Split(token);
   if (!parts) return parts.refusal();
@@ -675,7 +675,7 @@ ServiceTokens::ServiceTokens(std::string name, std::string key, Clock clock)
 
 ServiceTokens::~ServiceTokens() = default;
 
-std::string ServiceTokens::Mine() {
+std::string ServiceTokens::OwnToken() {
   const int64_t now = ToUnix(state_->clock());
   const std::lock_guard lock(state_->mutex);
   if (now >= state_->renew_at) {

@@ -89,7 +89,7 @@ class TokenVerifier {
   // Ask again a little later.
   std::optional<Result<Caller>> Check(std::string_view token);
   // From memory alone: nothing when the token is not known yet.
-  std::optional<Caller> Recall(std::string_view token);
+  std::optional<Caller> FindCached(std::string_view token);
 
  private:
   struct State;
@@ -106,7 +106,7 @@ class ServiceTokens {
   ~ServiceTokens();
 
   // A token for the header x-service-token, made anew every few minutes.
-  std::string Mine();
+  std::string OwnToken();
   // The name of the service that `token` stands for, or UNAUTHENTICATED.
   Result<std::string> Verify(std::string_view token);
 

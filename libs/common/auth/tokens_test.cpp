@@ -147,7 +147,7 @@ class Tokens : public ::testing::Test {
     ASSERT_FALSE(caller) << "was taken: " << token;
     EXPECT_EQ(caller.refusal().code, Code::kUnauthenticated);
     EXPECT_THAT(caller.refusal().message, HasSubstr(why));
-    EXPECT_FALSE(verifier.Recall(token));
+    EXPECT_FALSE(verifier.FindCached(token));
   }
 
   // Signs with a key that auth does not publish.
@@ -354,7 +354,7 @@ TEST_F(Tokens, AnOversizedTokenIsRefusedUnread) {
 }
 
 TEST_F(Tokens, AServiceTokenIsNoAccessToken) {
-  ExpectRefused(services.Mine(), "algorithm");
+  ExpectRefused(services.OwnToken(), "algorithm");
 }
 
 TEST_F(Tokens, AnAccessTokenIsNoServiceToken) {
@@ -366,19 +366,19 @@ TEST_F(Tokens, AnAccessTokenIsNoServiceToken) {
 
 TEST_F(Tokens, AGoodTokenIsRemembered) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
-  EXPECT_FALSE(verifier.Recall(token));
+  EXPECT_FALSE(verifier.FindCached(token));
   ASSERT_TRUE(verifier.Verify(token));
-  ASSERT_TRUE(verifier.Recall(token));
-  EXPECT_EQ(verifier.Recall(token)->user_id, 7);
+  ASSERT_TRUE(verifier.FindCached(token));
+  EXPECT_EQ(verifier.FindCached(token)->user_id, 7);
 }
 
 TEST_F(Tokens, ARememberedTokenExpiresOnTime) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(10));
   ASSERT_TRUE(verifier.Verify(token));
   now = now.load() + seconds(9);
-  EXPECT_TRUE(verifier.Recall(token));
+  EXPECT_TRUE(verifier.FindCached(token));
   now = now.load() + seconds(1);
-  EXPECT_FALSE(verifier.Recall(token));
+  EXPECT_FALSE(verifier.FindCached(token));
   ExpectRefused(token, "expired");
 }
 
@@ -386,11 +386,11 @@ TEST_F(Tokens, TheMemoryIsBounded) {
   TokenVerifier small([this] { return published; }, clock(), 64);
   const std::string first = signer.Sign(1, api::v1::ROLE_USER, seconds(900));
   ASSERT_TRUE(small.Verify(first));
-  ASSERT_TRUE(small.Recall(first));
+  ASSERT_TRUE(small.FindCached(first));
   for (int i = 0; i < 500; ++i) {
     ASSERT_TRUE(small.Verify(signer.Sign(2, api::v1::ROLE_USER, seconds(900))));
   }
-  EXPECT_FALSE(small.Recall(first));
+  EXPECT_FALSE(small.FindCached(first));
   EXPECT_TRUE(small.Verify(first));
 }
 
@@ -400,7 +400,7 @@ TEST_F(Tokens, WhatIsUsedStaysRemembered) {
   ASSERT_TRUE(small.Verify(used));
   for (int i = 0; i < 500; ++i) {
     ASSERT_TRUE(small.Verify(signer.Sign(2, api::v1::ROLE_USER, seconds(900))));
-    ASSERT_TRUE(small.Recall(used)) << "after " << i;
+    ASSERT_TRUE(small.FindCached(used)) << "after " << i;
   }
 }
 
@@ -574,7 +574,7 @@ TEST_F(Tokens, OnlyP256PrivateKeysSign) {
 
 TEST_F(Tokens, AServiceTokenNamesItsService) {
   ServiceTokens receiver("products", kServiceKey, clock());
-  const std::string token = services.Mine();
+  const std::string token = services.OwnToken();
   for (int i = 0; i < 2; ++i) {  // the second answer comes from memory
     const Result<std::string> name = receiver.Verify(token);
     ASSERT_TRUE(name) << name.refusal().message;
@@ -583,10 +583,10 @@ TEST_F(Tokens, AServiceTokenNamesItsService) {
 }
 
 TEST_F(Tokens, AServiceTokenIsMadeAnewBeforeItExpires) {
-  const std::string first = services.Mine();
-  EXPECT_EQ(services.Mine(), first);
+  const std::string first = services.OwnToken();
+  EXPECT_EQ(services.OwnToken(), first);
   now = now.load() + seconds(300);
-  EXPECT_NE(services.Mine(), first);
+  EXPECT_NE(services.OwnToken(), first);
   EXPECT_TRUE(services.Verify(first));
   now = now.load() + seconds(300);
   EXPECT_FALSE(services.Verify(first));
@@ -594,7 +594,7 @@ TEST_F(Tokens, AServiceTokenIsMadeAnewBeforeItExpires) {
 
 TEST_F(Tokens, AServiceTokenUnderAnotherKeyIsRefused) {
   ServiceTokens stranger("orders", std::string(32, 'k'), clock());
-  const Result<std::string> name = services.Verify(stranger.Mine());
+  const Result<std::string> name = services.Verify(stranger.OwnToken());
   ASSERT_FALSE(name);
   EXPECT_EQ(name.refusal().code, Code::kUnauthenticated);
   EXPECT_THAT(name.refusal().message, HasSubstr("signature"));

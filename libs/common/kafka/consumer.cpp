@@ -14,9 +14,10 @@
 
 #include "common/core/deadline.h"
 #include "common/kafka/client.h"
-#include "common/kafka/intake.h"
-#include "common/kafka/positions.h"
-#include "common/kafka/record.h"
+#include "common/messaging/handlers.h"
+#include "common/messaging/headers.h"
+#include "common/messaging/inbox.h"
+#include "common/messaging/positions.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -48,7 +49,7 @@ class Partitions {
   Partitions(const Partitions&) = delete;
   Partitions& operator=(const Partitions&) = delete;
 
-  void Add(const Place& place, int64_t offset) {
+  void Add(const messaging::Place& place, int64_t offset) {
     list_.push_back(RdKafka::TopicPartition::create(place.first, place.second, offset));
   }
   std::vector<RdKafka::TopicPartition*>& list() { return list_; }
@@ -57,37 +58,38 @@ class Partitions {
   std::vector<RdKafka::TopicPartition*> list_;
 };
 
-Record ToRecord(RdKafka::Message& message) {
-  Headers headers;
+messaging::Record ToRecord(RdKafka::Message& message) {
+  messaging::Headers headers;
   if (RdKafka::Headers* raw = message.headers()) {
     for (const RdKafka::Headers::Header& header : raw->get_all()) {
       const char* bytes = static_cast<const char*>(header.value());
-      headers[AsText(header.key())] =
-          AsText(bytes ? std::string_view(bytes, header.value_size()) : std::string_view());
+      headers[messaging::AsText(header.key())] = messaging::AsText(
+          bytes ? std::string_view(bytes, header.value_size()) : std::string_view());
     }
   }
   const char* key = static_cast<const char*>(message.key_pointer());
   const char* value = static_cast<const char*>(message.payload());
-  return {.event = FromRecord(
-              message.topic_name(),
-              AsText(key ? std::string_view(key, message.key_len()) : std::string_view()),
-              std::move(headers),
-              AsText(value ? std::string_view(value, message.len()) : std::string_view())),
-          .partition = message.partition(),
-          .position = message.offset()};
+  return {
+      .event = messaging::FromRecord(
+          message.topic_name(),
+          messaging::AsText(key ? std::string_view(key, message.key_len()) : std::string_view()),
+          std::move(headers),
+          messaging::AsText(value ? std::string_view(value, message.len()) : std::string_view())),
+      .partition = message.partition(),
+      .position = message.offset()};
 }
 
 }  // namespace
 
 struct Consumer::State : RdKafka::RebalanceCb {
   State(const KafkaSettings& kafka, std::string group, std::vector<std::string> topics,
-        postgres::Pool& db, Handlers handlers, const ConsumerOptions& options)
+        postgres::Pool& db, messaging::Handlers handlers, const ConsumerOptions& options)
       : kafka(kafka),
         group(group),
         topics(std::move(topics)),
         options(options),
         db(db),
-        intake(db, group, std::move(handlers), options),
+        inbox(db, group, std::move(handlers), options.retry, options.after_commit),
         lag(prometheus::BuildGauge()
                 .Name("consumer_lag")
                 .Help("Events on the topic that this group has not finished")
@@ -98,7 +100,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
                     .Register(Metrics())) {}
 
   // The thread that hears.
-  void Hear();
+  void Consume();
   void HearUntilStopped();
   void Connect();
   void Poll(milliseconds time);
@@ -114,13 +116,14 @@ struct Consumer::State : RdKafka::RebalanceCb {
   void KeepPositions();
   void StartPartitions();
   void FindStarts();
-  bool StandsAtGap(const std::map<Place, Gap>& known, const Place& place, int64_t start);
-  std::optional<int64_t> OffsetFrom(const Place& place, int64_t time);
-  void LoseOffset(const Place& place, int64_t offset);
+  bool StandsAtGap(const std::map<messaging::Place, messaging::Gap>& known,
+                   const messaging::Place& place, int64_t start);
+  std::optional<int64_t> OffsetFrom(const messaging::Place& place, int64_t time);
+  void LoseOffset(const messaging::Place& place, int64_t offset);
   void LookAgain();
-  void WatchGap(const Place& place, int64_t next);
-  void LeaveGap(const Gap& gap);
-  void CloseGap(const Place& place);
+  void WatchGap(const messaging::Place& place, int64_t next);
+  void LeaveGap(const messaging::Gap& gap);
+  void CloseGap(const messaging::Place& place);
   // What belongs to the partitions that this consumer has no longer.
   void LetGo();
   void MeasureLag();
@@ -130,7 +133,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
   // The thread that retries.
   void RetryHeld();
 
-  prometheus::Labels LabelsOf(const Place& place) const {
+  prometheus::Labels LabelsOf(const messaging::Place& place) const {
     return {{"group", group}, {"topic", place.first}, {"partition", std::to_string(place.second)}};
   }
 
@@ -146,20 +149,21 @@ struct Consumer::State : RdKafka::RebalanceCb {
   const std::vector<std::string> topics;
   const ConsumerOptions options;
   postgres::Pool& db;
-  Intake intake;
+  messaging::Inbox inbox;
   prometheus::Family<prometheus::Gauge>& lag;
   prometheus::Family<prometheus::Gauge>& missing;
 
-  // Of the hearing thread alone.
+  // Of the consuming thread alone.
   ClientLog client_log;
   std::unique_ptr<RdKafka::KafkaConsumer> client;
-  std::deque<Record> pending;         // in the order they came, none of them finished
-  size_t singly = 0;                  // how many of these to take one at a time
-  std::map<Place, int64_t> assigned;  // what comes next of each, -1 while that is not known
-  std::map<Place, int64_t> uncommitted;
-  std::map<Place, int64_t> unsaved;  // what the database does not know yet
-  std::map<Place, int64_t> gaps;     // partitions whose next record, this one, is gone
-  bool start_again = false;          // some partition does not know where to start
+  std::deque<messaging::Record> pending;  // in the order they came, none of them finished
+  size_t singly = 0;                      // how many of these to take one at a time
+  std::map<messaging::Place, int64_t>
+      assigned;  // what comes next of each, -1 while that is not known
+  std::map<messaging::Place, int64_t> uncommitted;
+  std::map<messaging::Place, int64_t> unsaved;  // what the database does not know yet
+  std::map<messaging::Place, int64_t> gaps;     // partitions whose next record, this one, is gone
+  bool start_again = false;                     // some partition does not know where to start
   steady_clock::time_point looked_again{};
   bool waiting = false;
   steady_clock::time_point wait_until{};
@@ -174,16 +178,16 @@ struct Consumer::State : RdKafka::RebalanceCb {
   std::stop_source cut;                  // ends what the work under way waits for
   std::mutex mutex;
   std::condition_variable_any stopped;
-  std::thread hearing;
+  std::thread consuming;
   std::thread retrying;
 };
 
 Consumer::Consumer(const KafkaSettings& kafka, std::string group, std::vector<std::string> topics,
-                   postgres::Pool& db, Handlers handlers, ConsumerOptions options)
+                   postgres::Pool& db, messaging::Handlers handlers, ConsumerOptions options)
     : state_(std::make_unique<State>(kafka, std::move(group), std::move(topics), db,
                                      std::move(handlers), std::move(options))) {
   state_->Connect();
-  state_->hearing = std::thread([state = state_.get()] { state->Hear(); });
+  state_->consuming = std::thread([state = state_.get()] { state->Consume(); });
   state_->retrying = std::thread([state = state_.get()] { state->RetryHeld(); });
 }
 
@@ -194,7 +198,7 @@ Consumer::~Consumer() {
 void Consumer::Stop() {
   state_->stop.request_stop();
   EndWithin(kStopGrace, state_->cut, [this] {
-    if (state_->hearing.joinable()) state_->hearing.join();
+    if (state_->consuming.joinable()) state_->consuming.join();
     if (state_->retrying.joinable()) state_->retrying.join();
   });
 }
@@ -230,7 +234,7 @@ void Consumer::State::Connect() {
   }
 }
 
-void Consumer::State::Hear() {
+void Consumer::State::Consume() {
   const DeadlineScope until(DeadlineScope::TimePoint::max(), cut.get_token());
   while (!Stopping()) {
     try {
@@ -301,14 +305,14 @@ void Consumer::State::Fill() {
 void Consumer::State::Work() {
   const size_t count =
       singly > 0 ? 1 : std::min(pending.size(), static_cast<size_t>(options.batch));
-  std::vector<const Record*> records;
+  std::vector<const messaging::Record*> records;
   for (size_t i = 0; i < count; ++i) records.push_back(&pending[i]);
 
   // Once something went wrong among several, each is tried alone to find out which it was.
   std::string reason;
   try {
     try {
-      const Result<size_t> taken = intake.Take(records);
+      const Result<size_t> taken = inbox.Take(records);
       if (taken) return Finish(*taken);
       reason = std::string(Name(taken.refusal().code)) + ": " + taken.refusal().message;
       if (taken.refusal().code == Code::kUnavailable) throw Unavailable(reason);
@@ -321,7 +325,7 @@ void Consumer::State::Work() {
       singly = count;
       return;
     }
-    intake.Hold(pending.front(), reason);
+    inbox.Hold(pending.front(), reason);
     Finish(1);
   } catch (const std::exception& error) {
     singly = std::max(singly, count);
@@ -332,8 +336,8 @@ void Consumer::State::Work() {
 void Consumer::State::Finish(size_t count) {
   if (waiting) StopWaiting();
   for (size_t i = 0; i < count; ++i) {
-    const Record& record = pending.front();
-    const Place place{record.event.topic, record.partition};
+    const messaging::Record& record = pending.front();
+    const messaging::Place place{record.event.topic, record.partition};
     assigned[place] = uncommitted[place] = record.position + 1;
     pending.pop_front();
   }
@@ -410,7 +414,7 @@ bool Consumer::State::Commit(bool now) {
 void Consumer::State::KeepPositions() {
   if (unsaved.empty() || away) return;
   try {
-    SavePositions(db, group, unsaved);
+    messaging::SavePositions(db, group, unsaved);
     unsaved.clear();
   } catch (const std::exception& error) {
     // With the next commit, or by whoever has the partition then.
@@ -457,15 +461,16 @@ void Consumer::State::FindStarts() {
   if (asked.list().empty()) return;
   const RdKafka::ErrorCode error = client->committed(asked.list(), kBrokerLimitMs);
   if (error != RdKafka::ERR_NO_ERROR) throw std::runtime_error(RdKafka::err2str(error));
-  const std::map<Place, int64_t> saved = Positions(db, group);
-  std::map<Place, Gap> known;
-  for (Gap& gap : ListGaps(db)) {
-    if (gap.group == group) known.emplace(Place(gap.topic, gap.partition), std::move(gap));
+  const std::map<messaging::Place, int64_t> saved = messaging::Positions(db, group);
+  std::map<messaging::Place, messaging::Gap> known;
+  for (messaging::Gap& gap : messaging::ListGaps(db)) {
+    if (gap.group == group)
+      known.emplace(messaging::Place(gap.topic, gap.partition), std::move(gap));
   }
   for (const RdKafka::TopicPartition* one : asked.list()) {
     if (Stopping()) return;
     if (one->err() != RdKafka::ERR_NO_ERROR) continue;
-    const Place place{one->topic(), one->partition()};
+    const messaging::Place place{one->topic(), one->partition()};
     int64_t start = one->offset();
     if (start < 0) {
       if (const auto found = saved.find(place); found != saved.end()) {
@@ -486,15 +491,15 @@ void Consumer::State::FindStarts() {
 
 // Whether the group stopped at a gap here and has not left it. The offsets do not tell: the topic
 // may have grown past the record that the group needs, with others.
-bool Consumer::State::StandsAtGap(const std::map<Place, Gap>& known, const Place& place,
-                                  int64_t start) {
+bool Consumer::State::StandsAtGap(const std::map<messaging::Place, messaging::Gap>& known,
+                                  const messaging::Place& place, int64_t start) {
   const auto found = known.find(place);
   if (found == known.end()) return false;
-  const Gap& gap = found->second;
+  const messaging::Gap& gap = found->second;
   // Behind it: what was finished before the gap, and not committed any more.
   if (gap.next == start || (start < gap.next && !gap.resume)) return true;
   // Left, by a consumer that ended before it forgot the gap.
-  ForgetGap(db, group, place);
+  messaging::ForgetGap(db, group, place);
   return false;
 }
 
@@ -502,7 +507,7 @@ bool Consumer::State::StandsAtGap(const std::map<Place, Gap>& known, const Place
 // Kafka counts among the times), below 0 for none that young; nothing when the brokers do not say.
 // librdkafka 2.0.2 has query_watermark_offsets for first and end, which waits for brokers that are
 // away without a limit.
-std::optional<int64_t> Consumer::State::OffsetFrom(const Place& place, int64_t time) {
+std::optional<int64_t> Consumer::State::OffsetFrom(const messaging::Place& place, int64_t time) {
   Partitions asked;
   asked.Add(place, time);
   const RdKafka::ErrorCode error = client->offsetsForTimes(asked.list(), kBrokerLimitMs);
@@ -513,12 +518,12 @@ std::optional<int64_t> Consumer::State::OffsetFrom(const Place& place, int64_t t
 
 // librdkafka has no record at `offset`, which is below 0 where it was told none, and waits to be
 // told another.
-void Consumer::State::LoseOffset(const Place& place, int64_t offset) {
+void Consumer::State::LoseOffset(const messaging::Place& place, int64_t offset) {
   const auto found = assigned.find(place);
   if (found == assigned.end()) return;
   int64_t next = found->second;
-  for (const Record& record : pending) {
-    if (Place(record.event.topic, record.partition) == place) next = record.position + 1;
+  for (const messaging::Record& record : pending) {
+    if (messaging::Place(record.event.topic, record.partition) == place) next = record.position + 1;
   }
   // It was not known where the group stands, or this is about an earlier start.
   if (next < 0 || offset != next) {
@@ -534,7 +539,7 @@ void Consumer::State::LookAgain() {
   const auto now = steady_clock::now();
   if ((!start_again && gaps.empty()) || now - looked_again < kLookAgain) return;
   looked_again = now;
-  const std::map<Place, int64_t> watched = gaps;
+  const std::map<messaging::Place, int64_t> watched = gaps;
   for (const auto& [place, next] : watched) {
     if (Stopping()) return;
     if (assigned.at(place) != next) continue;  // what came before it is to be finished first
@@ -549,8 +554,8 @@ void Consumer::State::LookAgain() {
 }
 
 // Tells of the gap, until a person has said where to go on.
-void Consumer::State::WatchGap(const Place& place, int64_t next) {
-  Gap gap{.group = group, .topic = place.first, .partition = place.second, .next = next};
+void Consumer::State::WatchGap(const messaging::Place& place, int64_t next) {
+  messaging::Gap gap{.group = group, .topic = place.first, .partition = place.second, .next = next};
   const auto first = OffsetFrom(place, RdKafka::Topic::OFFSET_BEGINNING);
   const auto until = first ? OffsetFrom(place, RdKafka::Topic::OFFSET_END) : std::nullopt;
   if (!until) throw std::runtime_error("the brokers do not answer");
@@ -573,8 +578,8 @@ void Consumer::State::WatchGap(const Place& place, int64_t next) {
   if (gap.resume) LeaveGap(gap);
 }
 
-void Consumer::State::LeaveGap(const Gap& gap) {
-  const Place place{gap.topic, gap.partition};
+void Consumer::State::LeaveGap(const messaging::Gap& gap) {
+  const messaging::Place place{gap.topic, gap.partition};
   int64_t start = gap.first;
   if (gap.resume_from) {
     const auto from = OffsetFrom(place, static_cast<int64_t>(*gap.resume_from * 1000));
@@ -593,10 +598,10 @@ void Consumer::State::LeaveGap(const Gap& gap) {
   CloseGap(place);
   start_again = true;
   // After that: should this process die in between, the next start forgets it.
-  ForgetGap(db, group, place);
+  messaging::ForgetGap(db, group, place);
 }
 
-void Consumer::State::CloseGap(const Place& place) {
+void Consumer::State::CloseGap(const messaging::Place& place) {
   gaps.erase(place);
   incomplete = !gaps.empty();
   missing.Remove(&missing.Add(LabelsOf(place)));
@@ -665,14 +670,14 @@ void Consumer::State::RetryHeld() {
   bool failing = false;
   while (!Stopping()) {
     try {
-      const bool some = intake.RetryDue(stop.get_token());
+      const bool some = inbox.RetryDue(stop.get_token());
       const auto now = steady_clock::now();
       if (now - counted >= kHouseKeeping) {
-        intake.CountHeld();
+        inbox.CountHeld();
         counted = now;
       }
       if (now - forgot >= kForgetting) {
-        intake.ForgetOld(stop.get_token());
+        inbox.ForgetOld(stop.get_token());
         forgot = now;
       }
       failing = false;

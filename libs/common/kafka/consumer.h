@@ -34,8 +34,9 @@
 #include <string>
 #include <vector>
 
-#include "common/kafka/events.h"
 #include "common/kafka/settings.h"
+#include "common/messaging/handlers.h"
+#include "common/messaging/inbox.h"
 #include "common/postgres/pool.h"
 
 namespace shop::kafka {
@@ -44,10 +45,7 @@ struct ConsumerOptions {
   // Called after each transaction that handled something, such as an OutboxRelay's Wake.
   std::function<void()> after_commit = [] {};
   int batch = 100;
-  int attempts = 10;
-  // The pause after the first refusal; it doubles with each further one up to the longest.
-  std::chrono::milliseconds first_pause{1'000};
-  std::chrono::milliseconds longest_pause{300'000};
+  messaging::RetryPolicy retry = {};
   // How often the retry queue is looked at for events that are due.
   std::chrono::milliseconds poll{500};
 };
@@ -57,7 +55,7 @@ class Consumer {
   // Starts at once, in two threads: one consumes, one works on the retry queue. Handlers run in
   // both. The pool, and what the handlers refer to, must outlive the consumer.
   Consumer(const KafkaSettings& kafka, std::string group, std::vector<std::string> topics,
-           postgres::Pool& db, Handlers handlers, ConsumerOptions options = {});
+           postgres::Pool& db, messaging::Handlers handlers, ConsumerOptions options = {});
   ~Consumer();
   Consumer(const Consumer&) = delete;
   Consumer& operator=(const Consumer&) = delete;

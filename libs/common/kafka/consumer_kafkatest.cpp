@@ -10,9 +10,10 @@
 
 #include "common/core/deadline.h"
 #include "common/kafka/client.h"
-#include "common/kafka/held.h"
 #include "common/kafka/producer.h"
 #include "common/kafka/relay.h"
+#include "common/messaging/handlers.h"
+#include "common/messaging/retry_queue.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/mock_kafka.h"
@@ -51,11 +52,12 @@ class ConsumerTest : public ::testing::Test {
     MakeTopic(topic_, 6);
   }
 
-  std::unique_ptr<Consumer> Hear(std::atomic<int>* calls = nullptr) {
+  std::unique_ptr<Consumer> StartConsumer(std::atomic<int>* calls = nullptr) {
     return std::make_unique<Consumer>(
         Brokers(), group_, std::vector{topic_}, db_,
-        Handlers().On<OrderCancelled>(
-            [this, calls](Tx& tx, const OrderCancelled& order, const Event& event) -> Result<void> {
+        messaging::Handlers().On<OrderCancelled>(
+            [this, calls](Tx& tx, const OrderCancelled& order,
+                          const messaging::Envelope& event) -> Result<void> {
               ++(calls ? *calls : calls_);
               tx.Exec(kTell, event.key, order.reason());
               if (mended_) return kDone;
@@ -65,20 +67,21 @@ class ConsumerTest : public ::testing::Test {
               if (order.reason() == "gone") throw Unavailable("gone");
               return kDone;
             }),
-        ConsumerOptions{.attempts = 3,
-                        .first_pause = std::chrono::milliseconds(1),
-                        .longest_pause = std::chrono::milliseconds(20),
+        ConsumerOptions{.retry = {.attempts = 3,
+                                  .first_pause = std::chrono::milliseconds(1),
+                                  .longest_pause = std::chrono::milliseconds(20)},
                         .poll = std::chrono::milliseconds(20)});
   }
-  Event Cancelled(int64_t key, const std::string& reason) {
+  messaging::Envelope Cancelled(int64_t key, const std::string& reason) {
     OrderCancelled message;
     message.set_order_id(key);
     message.set_reason(reason);
-    Event event = Compose(message, {.source = "orders", .trace = TraceContext::New()});
+    messaging::Envelope event =
+        messaging::MakeEvent(message, {.source = "orders", .trace = TraceContext::New()});
     event.topic = topic_;
     return event;
   }
-  void Publish(const std::vector<Event>& events) {
+  void Publish(const std::vector<messaging::Envelope>& events) {
     for (const Outcome& outcome : producer_.Publish(events, [] { return true; })) {
       ASSERT_TRUE(outcome.acknowledged) << outcome.refusal;
     }
@@ -95,7 +98,7 @@ class ConsumerTest : public ::testing::Test {
     return told;
   }
   size_t CountTold() { return Told().size(); }
-  std::vector<HeldEvent> Held() { return ListHeld(db_); }
+  std::vector<messaging::QueuedEvent> Held() { return messaging::ListRetryQueue(db_); }
 
   // The sum of the group's offsets.
   int64_t CountCommitted() {
@@ -127,14 +130,14 @@ class ConsumerTest : public ::testing::Test {
 
 TEST_F(ConsumerTest, EventsFromBeforeTheGroupLivedAreHeard) {
   Publish({Cancelled(1, "a"), Cancelled(1, "b")});
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 2; }));
   EXPECT_THAT(Told(), ElementsAre("a", "b"));
 }
 
 TEST_F(ConsumerTest, ASecondDeliveryChangesNothing) {
-  const auto consumer = Hear();
-  const Event event = Cancelled(1, "a");
+  const auto consumer = StartConsumer();
+  const messaging::Envelope event = Cancelled(1, "a");
   Publish({event, event, Cancelled(1, "b")});
   Publish({event, Cancelled(1, "c")});
   EXPECT_TRUE(Eventually([&] { return CountTold() == 3; }));
@@ -142,25 +145,25 @@ TEST_F(ConsumerTest, ASecondDeliveryChangesNothing) {
 }
 
 TEST_F(ConsumerTest, AStoppedConsumerGoesOnWhereItWas) {
-  auto consumer = Hear();
+  auto consumer = StartConsumer();
   Publish({Cancelled(1, "a"), Cancelled(2, "b")});
   ASSERT_TRUE(Eventually([&] { return CountTold() == 2; }));
   consumer.reset();
   Publish({Cancelled(1, "c")});
-  consumer = Hear();
+  consumer = StartConsumer();
   ASSERT_TRUE(Eventually([&] { return CountTold() == 3; }));
   EXPECT_EQ(calls_, 3) << "the offsets were not committed";
 }
 
 // Also those of a consumer that is never stopped in order.
 TEST_F(ConsumerTest, OffsetsAreCommittedAsEventsAreHandled) {
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   Publish({Cancelled(1, "a"), Cancelled(2, "b"), Cancelled(3, "refuse")});
   EXPECT_TRUE(Eventually([&] { return CountCommitted() == 3; }));
 }
 
 TEST_F(ConsumerTest, ARefusedEventBlocksItsKeyAlone) {
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   Publish({Cancelled(1, "refuse"), Cancelled(1, "b"), Cancelled(2, "x"), Cancelled(3, "y")});
   EXPECT_TRUE(Eventually([&] { return CountTold() == 2 && Held().size() == 2; }));
   Publish({Cancelled(1, "c"), Cancelled(2, "z")});
@@ -170,21 +173,21 @@ TEST_F(ConsumerTest, ARefusedEventBlocksItsKeyAlone) {
 }
 
 TEST_F(ConsumerTest, ABlockedKeyIsHandledInOrderAfterwards) {
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   Publish({Cancelled(1, "throw"), Cancelled(1, "b")});
   ASSERT_TRUE(Eventually([&] { return Held().size() == 2; }));
   Mend();
   Publish({Cancelled(1, "c")});
   // It may have died meanwhile, and is then a person's to send back.
   EXPECT_TRUE(Eventually([&] {
-    for (const HeldEvent& event : Held()) SendBack(db_, event.id);
+    for (const messaging::QueuedEvent& event : Held()) messaging::Redrive(db_, event.id);
     return CountTold() == 3;
   }));
   EXPECT_THAT(Told("1"), ElementsAre("throw", "b", "c"));
 }
 
 TEST_F(ConsumerTest, ADependencyThatIsAwayPausesEverythingAndLosesNothing) {
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   ASSERT_TRUE(Eventually([&] { return consumer->ready(); }));
   Publish({Cancelled(1, "a")});
   ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
@@ -200,8 +203,8 @@ TEST_F(ConsumerTest, ADependencyThatIsAwayPausesEverythingAndLosesNothing) {
 }
 
 TEST_F(ConsumerTest, AnUnavailableThatIsThrownPausesToo) {
-  const auto consumer = Hear();
-  std::vector<Event> events{Cancelled(1, "gone")};
+  const auto consumer = StartConsumer();
+  std::vector<messaging::Envelope> events{Cancelled(1, "gone")};
   std::vector<std::string> reasons{"gone"};
   for (int i = 0; i < 300; ++i) {
     reasons.push_back(std::to_string(i));
@@ -216,7 +219,7 @@ TEST_F(ConsumerTest, AnUnavailableThatIsThrownPausesToo) {
 }
 
 TEST_F(ConsumerTest, ADatabaseThatIsAwayLosesNothing) {
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   Publish({Cancelled(1, "a")});
   ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
   postgres::Settings elsewhere = database_.settings();
@@ -241,8 +244,8 @@ TEST_F(ConsumerTest, ADatabaseThatIsAwayLosesNothing) {
 }
 
 TEST_F(ConsumerTest, AnUnknownTypeIsHeldAndNotSkipped) {
-  const auto consumer = Hear();
-  Event unknown = Cancelled(1, "a");
+  const auto consumer = StartConsumer();
+  messaging::Envelope unknown = Cancelled(1, "a");
   unknown.type = "ORDER_FORGOTTEN";
   Publish({unknown, Cancelled(1, "b"), Cancelled(2, "c")});
   EXPECT_TRUE(Eventually([&] { return Held().size() == 2 && CountTold() == 1; }));
@@ -252,8 +255,8 @@ TEST_F(ConsumerTest, AnUnknownTypeIsHeldAndNotSkipped) {
 }
 
 TEST_F(ConsumerTest, BytesThatAreNoEventAreHeld) {
-  const auto consumer = Hear();
-  Event noise;
+  const auto consumer = StartConsumer();
+  messaging::Envelope noise;
   noise.topic = topic_;
   noise.key = "\xff";
   noise.value = std::string("\0\xfe", 2);
@@ -265,8 +268,8 @@ TEST_F(ConsumerTest, BytesThatAreNoEventAreHeld) {
 TEST_F(ConsumerTest, ADeadEventGoesToTheDeadTopic) {
   MakeTopic(group_ + ".dead", 1);
   const OutboxRelay relay(Brokers(), db_);
-  const auto consumer = Hear();
-  const Event event = Cancelled(1, "refuse");
+  const auto consumer = StartConsumer();
+  const messaging::Envelope event = Cancelled(1, "refuse");
   Publish({event});
   const std::vector<testing::TopicRecord> dead = testing::ReadTopic(group_ + ".dead", 1);
   ASSERT_EQ(dead.size(), 1u);
@@ -277,20 +280,20 @@ TEST_F(ConsumerTest, ADeadEventGoesToTheDeadTopic) {
 }
 
 TEST_F(ConsumerTest, ADeadEventThatIsSentBackIsHandled) {
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   Publish({Cancelled(1, "refuse"), Cancelled(1, "b")});
   ASSERT_TRUE(Eventually([&] { return Held().size() == 2 && Held()[0].dead; }));
   Mend();
-  EXPECT_TRUE(SendBack(db_, Held()[0].id));
+  EXPECT_TRUE(messaging::Redrive(db_, Held()[0].id));
   EXPECT_TRUE(Eventually([&] { return Held().empty(); }));
   EXPECT_THAT(Told(), ElementsAre("refuse", "b"));
 }
 
 TEST_F(ConsumerTest, ManyEventsShareATransaction) {
-  std::vector<Event> events;
+  std::vector<messaging::Envelope> events;
   for (int i = 0; i < 500; ++i) events.push_back(Cancelled(i % 7, std::to_string(i)));
   Publish(events);
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   ASSERT_TRUE(Eventually([&] { return CountTold() == 500; }));
   const int transactions = Read(db_, [](Tx& tx) {
     return tx.Run("SELECT count(DISTINCT xmin::text) FROM told")[0][0].as<int>();
@@ -303,19 +306,19 @@ TEST_F(ConsumerTest, ManyEventsShareATransaction) {
 TEST_F(ConsumerTest, RebalancesLoseAndRepeatNothing) {
   constexpr int kEvents = 600;
   constexpr int kKeys = 12;
-  auto one = Hear();
+  auto one = StartConsumer();
   std::thread publishing([&] {
     for (int i = 0; i < kEvents; i += 6) {
-      std::vector<Event> some;
+      std::vector<messaging::Envelope> some;
       for (int j = i; j < i + 6; ++j) some.push_back(Cancelled(j % kKeys, std::to_string(j)));
       Publish(some);
     }
   });
   ASSERT_TRUE(Eventually([&] { return CountTold() > kEvents / 10; }));
-  auto two = Hear();
+  auto two = StartConsumer();
   ASSERT_TRUE(Eventually([&] { return two->ready() && CountTold() > kEvents / 4; }));
   one.reset();
-  auto three = Hear();
+  auto three = StartConsumer();
   publishing.join();
   EXPECT_TRUE(Eventually([&] { return CountTold() >= kEvents; }));
   two.reset();
@@ -329,10 +332,10 @@ TEST_F(ConsumerTest, RebalancesLoseAndRepeatNothing) {
 }
 
 TEST_F(ConsumerTest, OneBadEventAmongManyIsHeldAlone) {
-  std::vector<Event> events;
+  std::vector<messaging::Envelope> events;
   for (int i = 0; i < 60; ++i) events.push_back(Cancelled(i, i == 30 ? "refuse" : "good"));
   Publish(events);
-  const auto consumer = Hear();
+  const auto consumer = StartConsumer();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 59; }));
   ASSERT_EQ(Held().size(), 1u);
   EXPECT_EQ(Held()[0].key, "30");
@@ -340,14 +343,14 @@ TEST_F(ConsumerTest, OneBadEventAmongManyIsHeldAlone) {
 }
 
 TEST_F(ConsumerTest, AWaitingConsumerLetsGoOfWhatItHasNotFinished) {
-  std::vector<Event> events;
+  std::vector<messaging::Envelope> events;
   for (int i = 0; i < 30; ++i) events.push_back(Cancelled(i, "away"));
   Publish(events);
   std::atomic<int> calls_of_one = 0;
   std::atomic<int> calls_of_two = 0;
-  const auto one = Hear(&calls_of_one);
+  const auto one = StartConsumer(&calls_of_one);
   ASSERT_TRUE(Eventually([&] { return calls_of_one >= 3; }));
-  const auto two = Hear(&calls_of_two);
+  const auto two = StartConsumer(&calls_of_two);
   ASSERT_TRUE(Eventually([&] { return calls_of_two >= 1; }));
   Mend();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 30; }));
@@ -363,7 +366,7 @@ TEST_F(ConsumerTest, AWaitingConsumerLetsGoOfWhatItHasNotFinished) {
 }
 
 TEST_F(ConsumerTest, StopsWithinSecondsWhileWaiting) {
-  auto consumer = Hear();
+  auto consumer = StartConsumer();
   Publish({Cancelled(1, "away")});
   ASSERT_TRUE(Eventually([&] { return calls_ >= 3; }));
   const auto begin = std::chrono::steady_clock::now();
@@ -371,22 +374,23 @@ TEST_F(ConsumerTest, StopsWithinSecondsWhileWaiting) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
 }
 
-// Handlers that know nothing of the stop: it waits for the one that runs and begins no other.
+// messaging::Handlers that know nothing of the stop: it waits for the one that runs and begins no other.
 TEST_F(ConsumerTest, AStopBeginsNoFurtherRetry) {
   std::atomic<int> calls = 0;
   const auto group = [&] {
     return std::make_unique<Consumer>(
         Brokers(), group_, std::vector{topic_}, db_,
-        Handlers().On<OrderCancelled>([&](Tx&, const OrderCancelled&, const Event&) {
-          // The first time into the retry queue; there it takes as long as it likes.
-          if (++calls > 3) {
-            EXPECT_TRUE(Eventually([] { return DeadlineScope::HasPassed(); }));
-          }
-          return Result<void>(Refusal{Code::kInternal, "not now"});
-        }),
-        ConsumerOptions{.attempts = 1'000,
-                        .first_pause = std::chrono::milliseconds(1),
-                        .longest_pause = std::chrono::milliseconds(2),
+        messaging::Handlers().On<OrderCancelled>(
+            [&](Tx&, const OrderCancelled&, const messaging::Envelope&) {
+              // The first time into the retry queue; there it takes as long as it likes.
+              if (++calls > 3) {
+                EXPECT_TRUE(Eventually([] { return DeadlineScope::HasPassed(); }));
+              }
+              return Result<void>(Refusal{Code::kInternal, "not now"});
+            }),
+        ConsumerOptions{.retry = {.attempts = 1'000,
+                                  .first_pause = std::chrono::milliseconds(1),
+                                  .longest_pause = std::chrono::milliseconds(2)},
                         .poll = std::chrono::milliseconds(5)});
   };
   auto consumer = group();
@@ -401,20 +405,20 @@ TEST_F(ConsumerTest, AStopBeginsNoFurtherRetry) {
 
 TEST_F(ConsumerTest, AStopEndsWhatAHandlerWaitsFor) {
   std::atomic<int> inside = 0;
-  Consumer consumer(
-      Brokers(), group_, {topic_}, db_,
-      Handlers().On<OrderCancelled>([&](Tx& tx, const OrderCancelled& order, const Event&) {
-        if (order.reason() == "refuse" && !mended_) {
-          return Result<void>(Refusal{Code::kInternal, "not now"});
-        }
-        ++inside;
-        tx.Run("SELECT pg_sleep(100)");
-        return Result<void>(kDone);
-      }),
-      {.attempts = 1'000,
-       .first_pause = std::chrono::milliseconds(1),
-       .longest_pause = std::chrono::milliseconds(2),
-       .poll = std::chrono::milliseconds(5)});
+  Consumer consumer(Brokers(), group_, {topic_}, db_,
+                    messaging::Handlers().On<OrderCancelled>(
+                        [&](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) {
+                          if (order.reason() == "refuse" && !mended_) {
+                            return Result<void>(Refusal{Code::kInternal, "not now"});
+                          }
+                          ++inside;
+                          tx.Run("SELECT pg_sleep(100)");
+                          return Result<void>(kDone);
+                        }),
+                    {.retry = {.attempts = 1'000,
+                               .first_pause = std::chrono::milliseconds(1),
+                               .longest_pause = std::chrono::milliseconds(2)},
+                     .poll = std::chrono::milliseconds(5)});
   Publish({Cancelled(1, "refuse")});
   ASSERT_TRUE(Eventually([&] { return Held().size() == 1; }));
   Mend();
@@ -431,13 +435,13 @@ TEST_F(ConsumerTest, StopsWithinSecondsWhileTheBrokersAreAway) {
   testing::MockKafka kafka;
   kafka.MakeTopic(topic_, 6);
   Producer producer({.brokers = kafka.addresses()}, "test");
-  Consumer consumer(
-      {.brokers = kafka.addresses()}, group_, {topic_}, db_,
-      Handlers().On<OrderCancelled>([&](Tx& tx, const OrderCancelled& order, const Event& event) {
-        tx.Exec(kTell, event.key, order.reason());
-        return Result<void>(kDone);
-      }),
-      {});
+  Consumer consumer({.brokers = kafka.addresses()}, group_, {topic_}, db_,
+                    messaging::Handlers().On<OrderCancelled>(
+                        [&](Tx& tx, const OrderCancelled& order, const messaging::Envelope& event) {
+                          tx.Exec(kTell, event.key, order.reason());
+                          return Result<void>(kDone);
+                        }),
+                    {});
   ASSERT_TRUE(producer.Publish({Cancelled(1, "a")}, [] { return true; })[0].acknowledged);
   ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
   kafka.Down();

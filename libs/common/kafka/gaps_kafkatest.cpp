@@ -6,9 +6,10 @@
 #include <thread>
 
 #include "common/kafka/consumer.h"
-#include "common/kafka/held.h"
-#include "common/kafka/positions.h"
 #include "common/kafka/producer.h"
+#include "common/messaging/handlers.h"
+#include "common/messaging/positions.h"
+#include "common/messaging/retry_queue.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/mock_kafka.h"
@@ -47,19 +48,19 @@ class GapsTest : public ::testing::Test {
   std::unique_ptr<Consumer> Consume() {
     return std::make_unique<Consumer>(
         Brokers(), group_, std::vector{topic_}, db_,
-        Handlers().On<OrderCancelled>(
-            [](Tx& tx, const OrderCancelled& order, const Event&) -> Result<void> {
+        messaging::Handlers().On<OrderCancelled>(
+            [](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
               tx.Exec(kTell, order.reason());
               return kDone;
             }));
   }
   void Publish(const std::vector<std::string>& reasons, const std::string& topic = "") {
-    std::vector<Event> events;
+    std::vector<messaging::Envelope> events;
     for (const std::string& reason : reasons) {
       OrderCancelled message;
       message.set_order_id(1);
       message.set_reason(reason);
-      events.push_back(Compose(message, {.source = "orders", .trace = {}}));
+      events.push_back(messaging::MakeEvent(message, {.source = "orders", .trace = {}}));
       events.back().topic = topic.empty() ? topic_ : topic;
     }
     for (const Outcome& outcome : producer_.Publish(events, [] { return true; })) {
@@ -80,18 +81,18 @@ class GapsTest : public ::testing::Test {
     return told;
   }
   bool Noted() {
-    return Eventually([&] { return !ListGaps(db_).empty(); });
+    return Eventually([&] { return !messaging::ListGaps(db_).empty(); });
   }
   // Waits until the noted gap says that the topic ends here.
   bool NotedUntil(int64_t until) {
     return Eventually([&] {
-      const std::vector<Gap> gaps = ListGaps(db_);
+      const std::vector<messaging::Gap> gaps = messaging::ListGaps(db_);
       return gaps.size() == 1 && gaps[0].until == until;
     });
   }
   // The position that the database has of the partition, -1 without one.
   int64_t Position() {
-    const auto positions = Positions(db_, group_);
+    const auto positions = messaging::Positions(db_, group_);
     const auto found = positions.find({topic_, 0});
     return found == positions.end() ? -1 : found->second;
   }
@@ -120,7 +121,7 @@ TEST_F(GapsTest, AConsumerWhoseNextEventIsGoneSaysSoAndSkipsNothing) {
   ASSERT_TRUE(Noted());
   EXPECT_FALSE(consumer->ready());
   EXPECT_EQ(Missing(), 2);
-  const std::vector<Gap> gaps = ListGaps(db_);
+  const std::vector<messaging::Gap> gaps = messaging::ListGaps(db_);
   ASSERT_THAT(gaps, SizeIs(1));
   EXPECT_EQ(gaps[0].group, group_);
   EXPECT_EQ(gaps[0].topic, topic_);
@@ -132,7 +133,7 @@ TEST_F(GapsTest, AConsumerWhoseNextEventIsGoneSaysSoAndSkipsNothing) {
   // Also after a restart, and however much comes.
   Publish({"f"});
   consumer = Consume();
-  ASSERT_TRUE(Eventually([&] { return ListGaps(db_).front().until == 6; }));
+  ASSERT_TRUE(Eventually([&] { return messaging::ListGaps(db_).front().until == 6; }));
   EXPECT_FALSE(consumer->ready());
   EXPECT_THAT(Told(), ElementsAre("a", "b"));
 }
@@ -140,13 +141,13 @@ TEST_F(GapsTest, AConsumerWhoseNextEventIsGoneSaysSoAndSkipsNothing) {
 TEST_F(GapsTest, AnOperatorsWordLetsItGoOnWithTheFirstEventThereIs) {
   Publish({"a", "b", "c", "d"});
   testing::DeleteRecords(topic_, 0, 1);
-  SavePositions(db_, group_, {{{topic_, 0}, 0}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 0}});
   auto consumer = Consume();
   ASSERT_TRUE(Noted());
-  EXPECT_EQ(ResumeGaps(db_, group_, topic_, std::nullopt), 1);
+  EXPECT_EQ(messaging::ResumeGaps(db_, group_, topic_, std::nullopt), 1);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 3 && consumer->ready(); }));
   EXPECT_THAT(Told(), ElementsAre("b", "c", "d"));
-  EXPECT_THAT(ListGaps(db_), IsEmpty());
+  EXPECT_THAT(messaging::ListGaps(db_), IsEmpty());
   EXPECT_EQ(Missing(), 0);
 
   // The place is kept, not only the word.
@@ -160,13 +161,13 @@ TEST_F(GapsTest, AnOperatorsWordLetsItGoOnWithTheFirstEventThereIs) {
 TEST_F(GapsTest, ItGoesOnFromATimeWhereThatIsTheWord) {
   Publish({"a", "cancelled too early"});
   testing::DeleteRecords(topic_, 0, 1);
-  SavePositions(db_, group_, {{{topic_, 0}, 0}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 0}});
   const auto consumer = Consume();
   ASSERT_TRUE(Noted());
   const std::string now = Read(
       db_, [](Tx& tx) { return tx.Run("SELECT clock_timestamp()::text")[0][0].as<std::string>(); });
   Publish({"a again", "cancelled again"});
-  EXPECT_EQ(ResumeGaps(db_, group_, topic_, now), 1);
+  EXPECT_EQ(messaging::ResumeGaps(db_, group_, topic_, now), 1);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 2 && consumer->ready(); }));
   EXPECT_THAT(Told(), ElementsAre("a again", "cancelled again"));
 }
@@ -174,21 +175,21 @@ TEST_F(GapsTest, ItGoesOnFromATimeWhereThatIsTheWord) {
 TEST_F(GapsTest, AWordOnAnotherGapIsNoWord) {
   Publish({"a", "b", "c", "d"});
   testing::DeleteRecords(topic_, 0, 1);
-  NoteGap(db_,
-          {.group = group_, .topic = topic_, .partition = 0, .next = 0, .first = 1, .until = 4});
-  ResumeGaps(db_, group_, topic_, std::nullopt);
+  messaging::NoteGap(
+      db_, {.group = group_, .topic = topic_, .partition = 0, .next = 0, .first = 1, .until = 4});
+  messaging::ResumeGaps(db_, group_, topic_, std::nullopt);
   testing::DeleteRecords(topic_, 0, 3);
-  SavePositions(db_, group_, {{{topic_, 0}, 0}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 0}});
   const auto consumer = Consume();
-  ASSERT_TRUE(Eventually([&] { return ListGaps(db_).front().first == 3; }));
-  EXPECT_FALSE(ListGaps(db_).front().resume);
+  ASSERT_TRUE(Eventually([&] { return messaging::ListGaps(db_).front().first == 3; }));
+  EXPECT_FALSE(messaging::ListGaps(db_).front().resume);
   EXPECT_THAT(Told(), IsEmpty());
 }
 
 // Kafka forgets the offsets of a group that was away for long; the database does not.
 TEST_F(GapsTest, AGroupThatKafkaHasForgottenGoesOnWhereItWas) {
   Publish({"a", "b", "c"});
-  SavePositions(db_, group_, {{{topic_, 0}, 2}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 2}});
   const auto consumer = Consume();
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1; }));
   EXPECT_THAT(Told(), ElementsAre("c"));
@@ -207,11 +208,11 @@ TEST_F(GapsTest, APositionThatIsKeptAgainIsAsOldAsBefore) {
       return tx.Run("SELECT saved_at::text FROM consumer_positions")[0][0].as<std::string>();
     });
   };
-  SavePositions(db_, group_, {{{topic_, 0}, 1}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 1}});
   const std::string first = saved_at();
-  SavePositions(db_, group_, {{{topic_, 0}, 1}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 1}});
   EXPECT_EQ(saved_at(), first);
-  SavePositions(db_, group_, {{{topic_, 0}, 2}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 2}});
   EXPECT_NE(saved_at(), first);
 }
 
@@ -223,13 +224,13 @@ TEST_F(GapsTest, AGroupThatHasConsumedNothingYetIsNoNewOneLater) {
   }
   // Kafka knows nothing of this group.
   const std::string forgotten = UniqueName();
-  SavePositions(db_, forgotten, Positions(db_, group_));
+  messaging::SavePositions(db_, forgotten, messaging::Positions(db_, group_));
   group_ = forgotten;
   Publish({"a", "b", "c"});
   testing::DeleteRecords(topic_, 0, 2);
   const auto consumer = Consume();
   ASSERT_TRUE(Noted());
-  EXPECT_EQ(ListGaps(db_)[0].next, 0);
+  EXPECT_EQ(messaging::ListGaps(db_)[0].next, 0);
   EXPECT_EQ(Missing(), 2);
   EXPECT_THAT(Told(), IsEmpty());
 }
@@ -248,25 +249,25 @@ TEST_F(GapsTest, ANewGroupStartsWithTheFirstEventThereIs) {
   const auto consumer = Consume();
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1 && consumer->ready(); }));
   EXPECT_THAT(Told(), ElementsAre("c"));
-  EXPECT_THAT(ListGaps(db_), IsEmpty());
+  EXPECT_THAT(messaging::ListGaps(db_), IsEmpty());
 }
 
 // A topic that was made again, or a broker that lost its last records.
 TEST_F(GapsTest, ATopicThatEndsBeforeTheNextEventIsAGapToo) {
   Publish({"a"});
-  SavePositions(db_, group_, {{{topic_, 0}, 100}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 100}});
   const auto consumer = Consume();
   ASSERT_TRUE(Noted());
   EXPECT_FALSE(consumer->ready());
   EXPECT_THAT(Told(), IsEmpty());
-  ResumeGaps(db_, group_, topic_, std::nullopt);
+  messaging::ResumeGaps(db_, group_, topic_, std::nullopt);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1 && consumer->ready(); }));
 }
 
 // The group would go on behind records that it has not consumed: those in the places of the lost.
 TEST_F(GapsTest, AGapAtTheEndOfATopicStaysWhenTheTopicGrowsPastIt) {
   Publish({"a"});
-  SavePositions(db_, group_, {{{topic_, 0}, 2}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 2}});
   const auto consumer = Consume();
   ASSERT_TRUE(NotedUntil(1));
   Publish({"b", "c", "d"});
@@ -275,14 +276,14 @@ TEST_F(GapsTest, AGapAtTheEndOfATopicStaysWhenTheTopicGrowsPastIt) {
   EXPECT_EQ(Missing(), 1);
   EXPECT_THAT(Told(), IsEmpty());
 
-  EXPECT_EQ(ResumeGaps(db_, group_, topic_, std::nullopt), 1);
+  EXPECT_EQ(messaging::ResumeGaps(db_, group_, topic_, std::nullopt), 1);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 4 && consumer->ready(); }));
   EXPECT_THAT(Told(), ElementsAre("a", "b", "c", "d"));
 }
 
 TEST_F(GapsTest, AGapAtTheEndOfATopicStaysWhenTheTopicGrowsPastItDuringARestart) {
   Publish({"a"});
-  SavePositions(db_, group_, {{{topic_, 0}, 2}});
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 2}});
   auto consumer = Consume();
   ASSERT_TRUE(NotedUntil(1));
   consumer.reset();
@@ -292,7 +293,7 @@ TEST_F(GapsTest, AGapAtTheEndOfATopicStaysWhenTheTopicGrowsPastItDuringARestart)
   EXPECT_FALSE(consumer->ready());
   EXPECT_THAT(Told(), IsEmpty());
 
-  EXPECT_EQ(ResumeGaps(db_, group_, topic_, std::nullopt), 1);
+  EXPECT_EQ(messaging::ResumeGaps(db_, group_, topic_, std::nullopt), 1);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 4 && consumer->ready(); }));
 }
 
@@ -301,12 +302,13 @@ TEST_F(GapsTest, AGapThatWasLeftBehindIsForgottenAtTheNextStart) {
   Publish({"a", "b"});
   ConsumeAll(2);
   for (const int64_t next : {1, 100}) {
-    NoteGap(
+    messaging::NoteGap(
         db_,
         {.group = group_, .topic = topic_, .partition = 0, .next = next, .first = 2, .until = 2});
-    ResumeGaps(db_, group_, topic_, std::nullopt);
+    messaging::ResumeGaps(db_, group_, topic_, std::nullopt);
     const auto consumer = Consume();
-    EXPECT_TRUE(Eventually([&] { return ListGaps(db_).empty() && consumer->ready(); })) << next;
+    EXPECT_TRUE(Eventually([&] { return messaging::ListGaps(db_).empty() && consumer->ready(); }))
+        << next;
   }
   EXPECT_THAT(Told(), ElementsAre("a", "b"));
 }
@@ -318,32 +320,32 @@ TEST_F(GapsTest, WhatWasReceivedBeforeAGapIsConsumedBeforeItIsLeft) {
   std::atomic<bool> a_works = false;
   std::atomic<bool> b_works = false;
   Publish({"a", "b"});
-  const Consumer consumer(Brokers(), group_, {topic_}, db_,
-                          Handlers().On<OrderCancelled>([&](Tx& tx, const OrderCancelled& order,
-                                                            const Event&) -> Result<void> {
-                            ++calls;
-                            if (!a_works) throw Unavailable("away");
-                            if (order.reason() == "b" && !b_works) {
-                              // The first time for as long as the next fetch takes to find the gap.
-                              if (++calls_of_b == 1)
-                                std::this_thread::sleep_for(std::chrono::seconds(2));
-                              throw Unavailable("away");
-                            }
-                            tx.Exec(kTell, order.reason());
-                            return kDone;
-                          }),
-                          {.batch = 2});
+  const Consumer consumer(
+      Brokers(), group_, {topic_}, db_,
+      messaging::Handlers().On<OrderCancelled>(
+          [&](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
+            ++calls;
+            if (!a_works) throw Unavailable("away");
+            if (order.reason() == "b" && !b_works) {
+              // The first time for as long as the next fetch takes to find the gap.
+              if (++calls_of_b == 1) std::this_thread::sleep_for(std::chrono::seconds(2));
+              throw Unavailable("away");
+            }
+            tx.Exec(kTell, order.reason());
+            return kDone;
+          }),
+      {.batch = 2});
   ASSERT_TRUE(Eventually([&] { return calls >= 2; }));
   Publish({"c", "d"});
   testing::DeleteRecords(topic_, 0, 4);
-  NoteGap(db_,
-          {.group = group_, .topic = topic_, .partition = 0, .next = 2, .first = 4, .until = 4});
-  ResumeGaps(db_, group_, topic_, std::nullopt);
+  messaging::NoteGap(
+      db_, {.group = group_, .topic = topic_, .partition = 0, .next = 2, .first = 4, .until = 4});
+  messaging::ResumeGaps(db_, group_, topic_, std::nullopt);
   a_works = true;
-  ASSERT_TRUE(Eventually([&] { return calls_of_b >= 4 || ListGaps(db_).empty(); }));
-  EXPECT_THAT(ListGaps(db_), SizeIs(1));
+  ASSERT_TRUE(Eventually([&] { return calls_of_b >= 4 || messaging::ListGaps(db_).empty(); }));
+  EXPECT_THAT(messaging::ListGaps(db_), SizeIs(1));
   b_works = true;
-  EXPECT_TRUE(Eventually([&] { return ListGaps(db_).empty() && consumer.ready(); }));
+  EXPECT_TRUE(Eventually([&] { return messaging::ListGaps(db_).empty() && consumer.ready(); }));
   EXPECT_THAT(Told(), ElementsAre("a", "b"));
 }
 
@@ -351,15 +353,16 @@ TEST_F(GapsTest, StopsWithinSecondsWithManyGapsWhileTheBrokersAreAway) {
   constexpr int kPartitions = 20;
   testing::MockKafka kafka;
   kafka.MakeTopic(topic_, kPartitions);
-  std::map<Place, int64_t> positions;
+  std::map<messaging::Place, int64_t> positions;
   for (int i = 0; i < kPartitions; ++i) positions[{topic_, i}] = 100;
-  SavePositions(db_, group_, positions);
+  messaging::SavePositions(db_, group_, positions);
   Consumer consumer({.brokers = kafka.addresses()}, group_, {topic_}, db_,
-                    Handlers().On<OrderCancelled>([](Tx&, const OrderCancelled&, const Event&) {
-                      return Result<void>(kDone);
-                    }),
+                    messaging::Handlers().On<OrderCancelled>(
+                        [](Tx&, const OrderCancelled&, const messaging::Envelope&) {
+                          return Result<void>(kDone);
+                        }),
                     {});
-  ASSERT_TRUE(Eventually([&] { return ListGaps(db_).size() == kPartitions; }));
+  ASSERT_TRUE(Eventually([&] { return messaging::ListGaps(db_).size() == kPartitions; }));
   kafka.Down();
   // By then it looks at the gaps again, and waits for the brokers at each.
   std::this_thread::sleep_for(std::chrono::seconds(2));
@@ -373,13 +376,14 @@ TEST_F(GapsTest, OtherTopicsGoOn) {
   MakeTopic(other, 1);
   Publish({"a", "b"});
   testing::DeleteRecords(topic_, 0, 1);
-  SavePositions(db_, group_, {{{topic_, 0}, 0}});
-  const Consumer consumer(Brokers(), group_, {topic_, other}, db_,
-                          Handlers().On<OrderCancelled>([](Tx& tx, const OrderCancelled& order,
-                                                           const Event&) -> Result<void> {
-                            tx.Exec(kTell, order.reason());
-                            return kDone;
-                          }));
+  messaging::SavePositions(db_, group_, {{{topic_, 0}, 0}});
+  const Consumer consumer(
+      Brokers(), group_, {topic_, other}, db_,
+      messaging::Handlers().On<OrderCancelled>(
+          [](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
+            tx.Exec(kTell, order.reason());
+            return kDone;
+          }));
   ASSERT_TRUE(Noted());
   Publish({"x"}, other);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1; }));

@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "common/kafka/client.h"
-#include "common/kafka/record.h"
+#include "common/messaging/headers.h"
 
 namespace shop::kafka {
 
@@ -77,9 +77,9 @@ struct Producer::State : RdKafka::DeliveryReportCb {
     }
   }
 
-  RdKafka::ErrorCode Send(const Event& event, Outcome* outcome) {
+  RdKafka::ErrorCode Send(const messaging::Envelope& event, Outcome* outcome) {
     RdKafka::Headers* headers = RdKafka::Headers::create();
-    for (const auto& [name, value] : ToHeaders(event)) headers->add(name, value);
+    for (const auto& [name, value] : messaging::ToHeaders(event)) headers->add(name, value);
     const RdKafka::ErrorCode error =
         producer->produce(event.topic, RdKafka::Topic::PARTITION_UA, RdKafka::Producer::RK_MSG_COPY,
                           const_cast<char*>(event.value.data()), event.value.size(),
@@ -118,11 +118,11 @@ struct Producer::State : RdKafka::DeliveryReportCb {
   }
 
   // Whether one of these topics has a partition without a leader, as far as is known.
-  bool SomeHaveNoLeader(const std::vector<Event>& events) {
+  bool SomeHaveNoLeader(const std::vector<messaging::Envelope>& events) {
     const std::lock_guard lock(mutex);
     return std::ranges::any_of(leaderless, [&](const auto& place) {
-      return std::ranges::any_of(events,
-                                 [&](const Event& event) { return event.topic == place.first; });
+      return std::ranges::any_of(
+          events, [&](const messaging::Envelope& event) { return event.topic == place.first; });
     });
   }
 
@@ -178,7 +178,7 @@ void Producer::State::Open() {
 
 Producer::~Producer() = default;
 
-std::vector<Outcome> Producer::Publish(const std::vector<Event>& events,
+std::vector<Outcome> Producer::Publish(const std::vector<messaging::Envelope>& events,
                                        const std::function<bool()>& go_on) {
   State& state = *state_;
   std::string fatal;

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "common/kafka/events.h"
 #include "common/kafka/settings.h"
+#include "common/messaging/event.h"
 
 namespace shop::kafka {
 
@@ -39,7 +39,7 @@ class Producer {
   // later ones of its key are given up, and the others go on; what was on its way to a partition
   // that lost its leader is given up after a second or two. `go_on`, which must not throw, is asked
   // some ten times a second: once it says no, what has no outcome yet is given up.
-  std::vector<Outcome> Publish(const std::vector<Event>& events,
+  std::vector<Outcome> Publish(const std::vector<messaging::Envelope>& events,
                                const std::function<bool()>& go_on);
 
  private:

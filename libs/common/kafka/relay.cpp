@@ -11,7 +11,7 @@
 
 #include "common/core/deadline.h"
 #include "common/kafka/producer.h"
-#include "common/kafka/record.h"
+#include "common/messaging/headers.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -66,7 +66,7 @@ using Key = std::pair<std::string, std::string>;  // topic, key
 
 struct Row {
   int64_t id;
-  Event event;
+  messaging::Envelope event;
   bool refused;
 };
 
@@ -111,9 +111,9 @@ struct OutboxRelay::State {
   void KeepHouse();
   std::vector<Row> Unpublished();
   // Keeps what is refused out of the next rounds for a while.
-  void PutAside(const std::vector<Row>& rows, const std::vector<Event>& events,
+  void PutAside(const std::vector<Row>& rows, const std::vector<messaging::Envelope>& events,
                 const std::vector<Outcome>& outcomes);
-  void NoteRefusal(const Row& row, const Event& event, const std::string& why);
+  void NoteRefusal(const Row& row, const messaging::Envelope& event, const std::string& why);
   void Mark(const std::vector<int64_t>& acknowledged);
   // Waits for a wake, the time or the end.
   void Wait(milliseconds time);
@@ -243,18 +243,18 @@ std::vector<Row> OutboxRelay::State::Unpublished() {
   std::vector<Row> rows;
   rows.reserve(found.size());
   for (const auto& row : found) {
-    Event event{.topic = row[1].as<std::string>(),
-                .key = row[2].as<std::string>(),
-                .id = row[3].as<std::string>(),
-                .type = row[4].as<std::string>(),
-                .source = row[5].as<std::string>(),
-                .time = row[6].as<std::string>(),
-                .trace = {},
-                .value = row[9].as<std::string>()};
+    messaging::Envelope event{.topic = row[1].as<std::string>(),
+                              .key = row[2].as<std::string>(),
+                              .id = row[3].as<std::string>(),
+                              .type = row[4].as<std::string>(),
+                              .source = row[5].as<std::string>(),
+                              .time = row[6].as<std::string>(),
+                              .trace = {},
+                              .value = row[9].as<std::string>()};
     if (const std::string trace = row[7].as<std::string>(); !trace.empty()) {
       event.trace = TraceContext::FromHeader(trace);
     }
-    if (!row[8].is_null()) event.headers = HeadersFromJson(row[8].as<std::string>());
+    if (!row[8].is_null()) event.headers = messaging::HeadersFromJson(row[8].as<std::string>());
     rows.push_back({row[0].as<int64_t>(), std::move(event), row[10].as<bool>()});
   }
   return rows;
@@ -271,7 +271,7 @@ bool OutboxRelay::State::PublishSome() {
   more = more || end != rows.end();
   rows.erase(end, rows.end());
 
-  std::vector<Event> events;
+  std::vector<messaging::Envelope> events;
   events.reserve(rows.size());
   for (Row& row : rows) events.push_back(std::move(row.event));
   const std::vector<Outcome> outcomes = producer.Publish(events, [&] { return MayGoOn(); });
@@ -296,13 +296,14 @@ void OutboxRelay::State::Mark(const std::vector<int64_t>& acknowledged) {
   published.Increment(static_cast<double>(acknowledged.size()));
 }
 
-void OutboxRelay::State::PutAside(const std::vector<Row>& rows, const std::vector<Event>& events,
+void OutboxRelay::State::PutAside(const std::vector<Row>& rows,
+                                  const std::vector<messaging::Envelope>& events,
                                   const std::vector<Outcome>& outcomes) {
   const auto until = steady_clock::now() + options.pause;
   std::map<std::string, std::string> topics;  // why
   std::map<std::string, size_t> leaderless;   // topics, and how many keys
   for (size_t i = 0; i < rows.size(); ++i) {
-    const Event& event = events[i];
+    const messaging::Envelope& event = events[i];
     const auto& [acknowledged, fault, why] = outcomes[i];
     suspects.erase(rows[i].id);
     switch (fault) {
@@ -335,7 +336,8 @@ void OutboxRelay::State::PutAside(const std::vector<Row>& rows, const std::vecto
 }
 
 // Found by whoever looks at the database, after a restart too.
-void OutboxRelay::State::NoteRefusal(const Row& row, const Event& event, const std::string& why) {
+void OutboxRelay::State::NoteRefusal(const Row& row, const messaging::Envelope& event,
+                                     const std::string& why) {
   const bool new_to_us = InTransaction(
       db, [&](Tx& tx) { return tx.Exec(kNoteRefusal, row.id, why).affected_rows() == 1; });
   if (!new_to_us) return;

@@ -1,4 +1,4 @@
-// Publishes what Announce wrote: the outbox of one database to Kafka, in a thread of its own.
+// Publishes what Publish wrote: the outbox of one database to Kafka, in a thread of its own.
 //
 // Every committed row is published at least once, whatever dies when: a row is marked only after
 // the brokers have acknowledged it. Rows of one key arrive in the order of their ids. Of several
@@ -18,8 +18,8 @@
 #include <chrono>
 #include <memory>
 
-#include "common/kafka/retention.h"
 #include "common/kafka/settings.h"
+#include "common/messaging/retention.h"
 #include "common/postgres/pool.h"
 
 namespace shop::kafka {
@@ -30,7 +30,7 @@ struct RelayOptions {
   // How long the other relays wait after their holder has died.
   std::chrono::milliseconds lease{6'000};
   // How long published rows are kept, to be looked at and to be published again.
-  std::chrono::hours retention = kOutboxRetention;
+  std::chrono::hours retention = messaging::kOutboxRetention;
   // How long what cannot be published is left alone.
   std::chrono::milliseconds pause{10'000};
   int batch = 1'000;

@@ -11,8 +11,9 @@
 #include <set>
 #include <thread>
 
-#include "common/kafka/events.h"
-#include "common/kafka/refused.h"
+#include "common/messaging/event.h"
+#include "common/messaging/outbox.h"
+#include "common/messaging/refused.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/mock_kafka.h"
@@ -100,18 +101,19 @@ class RelayTest : public ::testing::Test {
     MakeTopic(topic_, 3);
   }
 
-  static Event Cancelled(const std::string& topic, int64_t key, int number) {
+  static messaging::Envelope Cancelled(const std::string& topic, int64_t key, int number) {
     events::v1::OrderCancelled message;
     message.set_order_id(key);
     message.set_reason(std::to_string(number));
-    Event event = Compose(message, {.source = "orders", .trace = TraceContext::New()});
+    messaging::Envelope event =
+        messaging::MakeEvent(message, {.source = "orders", .trace = TraceContext::New()});
     event.topic = topic;
     return event;
   }
   // Events 0 to `count` - 1, spread over five keys, each in a transaction of its own.
   void AnnounceMany(int count) {
     for (int i = 0; i < count; ++i) {
-      InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(topic_, i % 5, i)); });
+      InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(topic_, i % 5, i)); });
     }
   }
   int Unpublished() {
@@ -145,8 +147,8 @@ class RelayTest : public ::testing::Test {
 
 TEST_F(RelayTest, AnEventArrivesAsACloudEvent) {
   const OutboxRelay relay(Brokers(), db_);
-  const Event event = Cancelled(topic_, 42, 7);
-  InTransaction(db_, [&](Tx& tx) { Announce(tx, event); });
+  const messaging::Envelope event = Cancelled(topic_, 42, 7);
+  InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, event); });
   const std::vector<TopicRecord> records = ReadTopic(topic_, 1);
   ASSERT_EQ(records.size(), 1u);
   EXPECT_EQ(records[0].key, "42");
@@ -165,11 +167,11 @@ TEST_F(RelayTest, AnEventArrivesAsACloudEvent) {
 TEST_F(RelayTest, WhatIsRolledBackIsNeverPublished) {
   const OutboxRelay relay(Brokers(), db_);
   const Result<void> refused = InTransaction(db_, [&](Tx& tx) -> Result<void> {
-    Announce(tx, Cancelled(topic_, 1, 1));
+    messaging::Publish(tx, Cancelled(topic_, 1, 1));
     return Refusal{Code::kAborted, "no"};
   });
   EXPECT_FALSE(refused);
-  InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(topic_, 1, 2)); });
+  InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(topic_, 1, 2)); });
   EXPECT_EQ(FirstTold(ReadTopic(topic_, 1))["1"], std::vector<int>{2});
 }
 
@@ -290,7 +292,7 @@ TEST_F(RelayTest, AnotherRelayGoesOnWhenTheHolderIsGone) {
 
 TEST_F(RelayTest, ATopicThatIsMissingHoldsUpNoOther) {
   const std::string missing = UniqueName();
-  InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(missing, 1, 1)); });
+  InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(missing, 1, 1)); });
   const OutboxRelay relay(Brokers(), db_);
   AnnounceMany(10);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
@@ -327,8 +329,8 @@ TEST_F(RelayTest, PublishedRowsAreKeptOnlyForAWhile) {
 TEST_F(RelayTest, ATransactionThatBeganEarlierAndWroteLaterIsPublishedLater) {
   InTransaction(db_, [&](Tx& early) {
     early.Run("SELECT now()");
-    InTransaction(db_, [&](Tx& late) { Announce(late, Cancelled(topic_, 1, 1)); });
-    Announce(early, Cancelled(topic_, 1, 2));
+    InTransaction(db_, [&](Tx& late) { messaging::Publish(late, Cancelled(topic_, 1, 1)); });
+    Publish(early, Cancelled(topic_, 1, 2));
   });
   const bool set = Read(db_, [](Tx& tx) {
     return tx
@@ -362,8 +364,9 @@ TEST_F(RelayTest, ALeaseThatIsHeldIsNotTakenBeforeItHasRunOut) {
 }
 
 TEST_F(RelayTest, TheSweepKeepsWhatIsNotPublished) {
-  InTransaction(db_,
-                [&](Tx& tx) { Announce(tx, Cancelled(UniqueName(), 1, 1)); });  // no such topic
+  InTransaction(db_, [&](Tx& tx) {
+    messaging::Publish(tx, Cancelled(UniqueName(), 1, 1));
+  });  // no such topic
   AnnounceMany(2);
   InTransaction(db_, [](Tx& tx) {
     tx.Run(
@@ -403,13 +406,13 @@ TEST_F(RelayTest, WhatIsNotPublishedAtTheHeadDoesNotEndTheSweep) {
 }
 
 TEST_F(RelayTest, AnEventThatIsTooLargeHoldsBackItsKeyAlone) {
-  Event large = Cancelled(topic_, 1, 1);
+  messaging::Envelope large = Cancelled(topic_, 1, 1);
   large.value = std::string(2'000'000, 'x');
   InTransaction(db_, [&](Tx& tx) {
-    Announce(tx, Cancelled(topic_, 1, 0));
-    Announce(tx, large);
-    Announce(tx, Cancelled(topic_, 1, 2));
-    Announce(tx, Cancelled(topic_, 2, 3));
+    messaging::Publish(tx, Cancelled(topic_, 1, 0));
+    messaging::Publish(tx, large);
+    messaging::Publish(tx, Cancelled(topic_, 1, 2));
+    messaging::Publish(tx, Cancelled(topic_, 2, 3));
   });
   RelayOptions quick;
   quick.pause = std::chrono::milliseconds(500);
@@ -418,7 +421,7 @@ TEST_F(RelayTest, AnEventThatIsTooLargeHoldsBackItsKeyAlone) {
   // Others of its topic do not wait, at first and when it is tried again.
   const auto begun = std::chrono::steady_clock::now();
   for (int i = 4; i < 24; ++i) {
-    InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(topic_, 3, i)); });
+    InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(topic_, 3, i)); });
     ASSERT_TRUE(Eventually([&] { return Unpublished() == 2; }));
   }
   EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(15));
@@ -426,13 +429,13 @@ TEST_F(RelayTest, AnEventThatIsTooLargeHoldsBackItsKeyAlone) {
   EXPECT_EQ(told.at("1"), std::vector{0}) << "the one behind it has passed";
   EXPECT_EQ(told.at("3").size(), 20u);
 
-  const std::vector<RefusedEvent> refused = ListRefused(db_);
+  const std::vector<messaging::RefusedEvent> refused = messaging::ListRefused(db_);
   ASSERT_EQ(refused.size(), 1u);
   EXPECT_EQ(refused[0].event_id, large.id);
   EXPECT_EQ(refused[0].key, "1");
   EXPECT_THAT(refused[0].reason, ::testing::HasSubstr("too large"));
-  EXPECT_FALSE(DiscardRefused(db_, refused[0].id + 1)) << "it only waits";
-  EXPECT_TRUE(DiscardRefused(db_, refused[0].id));
+  EXPECT_FALSE(messaging::DiscardRefused(db_, refused[0].id + 1)) << "it only waits";
+  EXPECT_TRUE(messaging::DiscardRefused(db_, refused[0].id));
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
   EXPECT_EQ(FirstTold(ReadTopic(topic_, 23)).at("1"), (std::vector{0, 2}));
 }
@@ -444,20 +447,20 @@ TEST_F(RelayTest, AnEventThatTheBrokersFindTooLargeHoldsBackItsKeyAlone) {
   std::string noise;  // that does not compress
   std::minstd_rand random;
   while (noise.size() < 60'000) noise += static_cast<char>('a' + random() % 26);
-  Event large = Cancelled(narrow, 1, 1);
+  messaging::Envelope large = Cancelled(narrow, 1, 1);
   large.value = noise;
   InTransaction(db_, [&](Tx& tx) {
-    Announce(tx, Cancelled(narrow, 1, 0));
-    Announce(tx, large);
-    Announce(tx, Cancelled(narrow, 1, 2));
-    for (int i = 3; i < 10; ++i) Announce(tx, Cancelled(narrow, i, i));
+    messaging::Publish(tx, Cancelled(narrow, 1, 0));
+    messaging::Publish(tx, large);
+    messaging::Publish(tx, Cancelled(narrow, 1, 2));
+    for (int i = 3; i < 10; ++i) messaging::Publish(tx, Cancelled(narrow, i, i));
   });
   const OutboxRelay relay(Brokers(), db_);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 2; }));
   const auto told = FirstTold(ReadTopic(narrow, 8));
   EXPECT_EQ(told.at("1"), std::vector{0}) << "the one behind it has passed";
   EXPECT_EQ(told.size(), 8u);
-  const std::vector<RefusedEvent> refused = ListRefused(db_);
+  const std::vector<messaging::RefusedEvent> refused = messaging::ListRefused(db_);
   ASSERT_EQ(refused.size(), 1u);
   EXPECT_EQ(refused[0].event_id, large.id);
 }
@@ -516,7 +519,7 @@ TEST_F(LeaderlessTest, APartitionWithoutALeaderHoldsBackItsKeysAlone) {
   quick.batch = 7;  // so that what waits fills more than one
   const OutboxRelay relay(Mock(), db_, quick);
   AnnounceMany(50);
-  InTransaction(db_, [&](Tx& tx) { Announce(tx, Cancelled(other_, 1, 1)); });
+  InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(other_, 1, 1)); });
   EXPECT_TRUE(Eventually([&] { return Unpublished() == waiting; }));
   kafka_.GiveLeader(topic_, lost);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));

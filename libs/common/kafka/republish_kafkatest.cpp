@@ -1,11 +1,13 @@
 // From the outbox to the topic once more, and to a group that missed it.
-#include "common/kafka/republish.h"
+#include "common/messaging/outbox.h"
+#include "common/messaging/republish.h"
 
 #include <gmock/gmock.h>
 
 #include "common/kafka/consumer.h"
-#include "common/kafka/positions.h"
 #include "common/kafka/relay.h"
+#include "common/messaging/handlers.h"
+#include "common/messaging/positions.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
@@ -40,9 +42,10 @@ class RepublishTest : public ::testing::Test {
         OrderCancelled message;
         message.set_order_id(1);
         message.set_reason(reason);
-        Event event = Compose(message, {.source = "orders", .trace = {}});
+        messaging::Envelope event =
+            messaging::MakeEvent(message, {.source = "orders", .trace = {}});
         event.topic = topic_;
-        Announce(tx, event);
+        messaging::Publish(tx, event);
       }
     });
   }
@@ -81,7 +84,7 @@ TEST_F(RepublishTest, WhatWasPublishedComesAgainInItsOrderWithTheSameIds) {
   const OutboxRelay relay(brokers_, db_);
   Write({"a", "b", "c"});
   ASSERT_TRUE(AllPublished());
-  EXPECT_EQ(Republish(db_, topic_, std::nullopt).events, 3);
+  EXPECT_EQ(messaging::Republish(db_, topic_, std::nullopt).events, 3);
   ASSERT_TRUE(AllPublished());
   const std::vector<std::string> ids = Ids();
   ASSERT_THAT(ids, SizeIs(6));
@@ -95,8 +98,8 @@ TEST_F(RepublishTest, AGroupThatMissedEventsConsumesThemInOrderAfterwards) {
   const auto consume = [&] {
     return std::make_unique<Consumer>(
         brokers_, group_, std::vector{topic_}, db_,
-        Handlers().On<OrderCancelled>(
-            [](Tx& tx, const OrderCancelled& order, const Event&) -> Result<void> {
+        messaging::Handlers().On<OrderCancelled>(
+            [](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
               tx.Exec(kTell, order.reason());
               return kDone;
             }));
@@ -109,13 +112,13 @@ TEST_F(RepublishTest, AGroupThatMissedEventsConsumesThemInOrderAfterwards) {
   ASSERT_TRUE(AllPublished());
   testing::DeleteRecords(topic_, 0, 3);  // d is still there: consumed now, it would pass b and c
   consumer = consume();
-  ASSERT_TRUE(Eventually([&] { return ListGaps(db_).size() == 1; }));
+  ASSERT_TRUE(Eventually([&] { return messaging::ListGaps(db_).size() == 1; }));
 
   // In a test all of it happens within the minute that clocks may differ by.
   const std::string now = Read(
       db_, [](Tx& tx) { return tx.Run("SELECT clock_timestamp()::text")[0][0].as<std::string>(); });
-  EXPECT_EQ(Republish(db_, topic_, std::nullopt).events, 4);
-  EXPECT_EQ(ResumeGaps(db_, group_, topic_, now), 1);
+  EXPECT_EQ(messaging::Republish(db_, topic_, std::nullopt).events, 4);
+  EXPECT_EQ(messaging::ResumeGaps(db_, group_, topic_, now), 1);
   ASSERT_TRUE(Eventually([&] { return Told().size() == 4 && consumer->ready(); }));
   EXPECT_THAT(Told(), ElementsAre("a", "b", "c", "d")) << "what was consumed before is a repeat";
 }

@@ -163,7 +163,7 @@ void Subscription::Run(const std::stop_token& stop) {
       Listen(stop);
     } catch (const Unavailable& error) {
       if (!std::exchange(away, true)) {
-        log::Warning("nothing is heard from Redis", {{"error", error.what()}});
+        log::Warning("no messages from Redis: the subscription failed", {{"error", error.what()}});
       }
     }
     std::unique_lock lock(mutex);
@@ -198,14 +198,14 @@ void Subscription::Listen(const std::stop_token& stop) {
   const auto end = [&] {
     if (std::exchange(told, false)) listener_.lost();
   };
-  auto heard = std::chrono::steady_clock::now();
+  auto received = std::chrono::steady_clock::now();
   bool asked = false;  // whether it is still alive
   try {
     while (!stop.stop_requested()) {
       pollfd ready{connection->fd, POLLIN, 0};
       poll(&ready, 1, static_cast<int>(kLook.count()));
       if (ready.revents == 0) {
-        const auto silent = std::chrono::steady_clock::now() - heard;
+        const auto silent = std::chrono::steady_clock::now() - received;
         if (silent > kSilence) throw Unavailable("Redis has fallen silent");
         if (silent > kSilence / 2 && !std::exchange(asked, true)) append({"PING"});
         continue;
@@ -213,7 +213,7 @@ void Subscription::Listen(const std::stop_token& stop) {
       if (redisBufferRead(connection.get()) != REDIS_OK) {
         throw Unavailable(std::string("Redis: ") + connection->errstr);
       }
-      heard = std::chrono::steady_clock::now();
+      received = std::chrono::steady_clock::now();
       asked = false;
       for (;;) {
         void* raw = nullptr;
@@ -229,7 +229,7 @@ void Subscription::Listen(const std::stop_token& stop) {
           told = true;
           listener_.connected();
         } else if (kind == "message") {
-          listener_.heard(*Text(*reply->element[1]), *Text(*reply->element[2]));
+          listener_.received(*Text(*reply->element[1]), *Text(*reply->element[2]));
         }
       }
     }

@@ -67,7 +67,7 @@ class Subscription {
  public:
   struct Listener {
     std::function<void()> connected;
-    std::function<void(const std::string& channel, const std::string& message)> heard;
+    std::function<void(const std::string& channel, const std::string& message)> received;
     std::function<void()> lost;
   };
 

@@ -53,23 +53,23 @@ class Notes {
  public:
   Subscription::Listener Listener() {
     return {.connected = [this] { ++connected; },
-            .heard =
+            .received =
                 [this](const std::string& channel, const std::string& message) {
                   const std::lock_guard lock(mutex_);
-                  heard_.push_back(channel + " " + message);
+                  received_.push_back(channel + " " + message);
                 },
             .lost = [this] { ++lost; }};
   }
-  std::vector<std::string> heard() {
+  std::vector<std::string> received() {
     const std::lock_guard lock(mutex_);
-    return heard_;
+    return received_;
   }
   std::atomic<int> connected = 0;
   std::atomic<int> lost = 0;
 
  private:
   std::mutex mutex_;
-  std::vector<std::string> heard_;
+  std::vector<std::string> received_;
 };
 
 TEST_F(RedisTest, WhatIsPublishedIsHeardInOrderFromTheConnectionOn) {
@@ -82,11 +82,11 @@ TEST_F(RedisTest, WhatIsPublishedIsHeardInOrderFromTheConnectionOn) {
     ASSERT_TRUE(Eventually([&] { return notes.connected == 1; }));
     direct_.Command({"PUBLISH", one, "1 2"});
     direct_.Command({"PUBLISH", other, ""});
-    ASSERT_TRUE(Eventually([&] { return notes.heard().size() == 2; }));
+    ASSERT_TRUE(Eventually([&] { return notes.received().size() == 2; }));
     EXPECT_EQ(notes.lost, 0);
   }
-  EXPECT_THAT(notes.heard(), ElementsAre(one + " 1 2", other + " "));
-  EXPECT_EQ(notes.lost, 1) << "nothing is heard after the end";
+  EXPECT_THAT(notes.received(), ElementsAre(one + " 1 2", other + " "));
+  EXPECT_EQ(notes.lost, 1) << "nothing is received after the end";
 }
 
 TEST_F(RedisTest, ALostConnectionIsToldAndReplaced) {
@@ -99,7 +99,7 @@ TEST_F(RedisTest, ALostConnectionIsToldAndReplaced) {
   wire_.Mend();
   ASSERT_TRUE(Eventually([&] { return notes.connected == 2; }));
   direct_.Command({"PUBLISH", channel, "again"});
-  EXPECT_TRUE(Eventually([&] { return notes.heard().size() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return notes.received().size() == 1; }));
 }
 
 TEST_F(RedisTest, AConnectionThatFellSilentIsLost) {

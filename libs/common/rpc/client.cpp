@@ -50,7 +50,7 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
   if (!call.request_id.empty()) context.AddMetadata("x-request-id", call.request_id);
   if (!call.trace.trace_id.empty()) context.AddMetadata("traceparent", call.trace.Child().Header());
   if (state_->identity != nullptr) {
-    context.AddMetadata("x-service-token", state_->identity->services().Mine());
+    context.AddMetadata("x-service-token", state_->identity->services().OwnToken());
   }
   // After the context, so that it is gone before it.
   const std::stop_callback stopped(DeadlineScope::Stop(), [&context] { context.TryCancel(); });

@@ -1,7 +1,7 @@
 // Calls to other services.
 //
 //   rpc::Channel products(ServiceAddress(env, "products"), identity);
-//   const rpc::Remote<QuoteProductsRequest, QuoteProductsResponse> quote(
+//   const rpc::ClientMethod<QuoteProductsRequest, QuoteProductsResponse> quote(
 //       products, "shop.products.v1.ProductsService", "QuoteProducts");
 //   const Result<QuoteProductsResponse> answer = quote(call, request);
 //
@@ -57,9 +57,9 @@ std::string MethodPath(const std::string& service, const std::string& method,
 
 // One method of another service as a function.
 template <typename Request, typename Response>
-class Remote {
+class ClientMethod {
  public:
-  Remote(const Channel& channel, const std::string& service, const std::string& method)
+  ClientMethod(const Channel& channel, const std::string& service, const std::string& method)
       : channel_(&channel),
         path_(MethodPath(service, method, Request::descriptor(), Response::descriptor())) {}
 

@@ -23,7 +23,7 @@ Identity::Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetc
 
 auth::TokenVerifier::FetchKeys KeysFrom(const std::string& address) {
   const auto channel = std::make_shared<Channel>(address);
-  const Remote<auth::v1::GetJwksRequest, auth::v1::Jwks> get_jwks(
+  const ClientMethod<auth::v1::GetJwksRequest, auth::v1::Jwks> get_jwks(
       *channel, "shop.auth.v1.AuthService", "GetJwks");
   return [channel, get_jwks] {
     const Result<auth::v1::Jwks> jwks =

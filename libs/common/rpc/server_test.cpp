@@ -16,7 +16,7 @@
 #include "common/core/deadline.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
-#include "common/rpc/testing.h"
+#include "common/testing/callers.h"
 #include "common/testing/servers.h"
 #include "shop/orders/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -98,7 +98,7 @@ class ServerTest : public ::testing::Test {
 };
 
 TEST_F(ServerTest, AnswersWhatTheHandlerAnswers) {
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   const Result<Product> product = get(Now(), Product7());
   ASSERT_TRUE(product) << product.refusal().message;
   EXPECT_EQ(product->id(), 7);
@@ -113,7 +113,7 @@ TEST_F(ServerTest, CarriesRequestIdAndTraceToTheHandler) {
     trace_id = seen.trace.trace_id;
     return Product();
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   ASSERT_TRUE(get(call, Product7()));
   EXPECT_EQ(request_id, "req-1");
   EXPECT_EQ(trace_id, call.trace.trace_id);
@@ -126,7 +126,7 @@ TEST_F(ServerTest, ARefusalKeepsItsCodeDetailsAndReason) {
                    .details = {{"quantity", "only 3 left"}},
                    .reason = "OUT_OF_STOCK"};
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   const Result<Product> product = get(Now(), Product7());
   ASSERT_FALSE(product);
   EXPECT_EQ(product.refusal().code, Code::kFailedPrecondition);
@@ -141,7 +141,7 @@ TEST_F(ServerTest, ChecksFieldRulesBeforeTheHandler) {
     reached = true;
     return Product();
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   const Result<Product> product = get(Now(), GetProductRequest());
   ASSERT_FALSE(product);
   EXPECT_EQ(product.refusal().code, Code::kInvalidArgument);
@@ -159,7 +159,7 @@ TEST_F(ServerTest, AnInternalMethodAnswersTheServicesItNamesAlone) {
 }
 
 TEST_F(ServerTest, AServiceThatCanServeNoRequestOfOursIsUnavailable) {
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   for (const Code code : {Code::kUnimplemented, Code::kUnauthenticated, Code::kPermissionDenied,
                           Code::kResourceExhausted, Code::kDeadlineExceeded}) {
     fake_.get = [code](const Call&, const GetProductRequest&) -> Result<Product> {
@@ -174,7 +174,7 @@ TEST_F(ServerTest, AServiceThatFailsOnARequestIsNotUnavailable) {
   fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
     throw std::runtime_error("broken");
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   try {
     (void)get(Now(), Product7());
     FAIL() << "the failure was taken for an answer";
@@ -188,7 +188,7 @@ TEST_F(ServerTest, ADependencyThatIsAwayIsUnavailableToTheCaller) {
   fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
     throw Unavailable("the database is away");
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   EXPECT_THROW((void)get(Now(), Product7()), Unavailable);
 }
 
@@ -196,7 +196,7 @@ TEST_F(ServerTest, AnExceptionTellsTheCallerNothing) {
   fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
     throw std::runtime_error("secret detail");
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   try {
     (void)get(Now(), Product7());
     FAIL() << "the failure was taken for an answer";
@@ -217,7 +217,7 @@ TEST_F(ServerTest, WhatDoesNotFitTheQueueIsRefusedAtOnce) {
     changed.wait(lock, [&] { return open; });
     return Product();
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   int answered = 0;
   int refused = 0;
   std::vector<std::thread> clients;
@@ -252,7 +252,7 @@ TEST_F(ServerTest, WhatDoesNotFitTheQueueIsRefusedAtOnce) {
 }
 
 TEST_F(ServerTest, ACallPastItsDeadlineIsNotWaitedFor) {
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   EXPECT_THROW((void)get(Now(std::chrono::milliseconds(-1)), Product7()), Unavailable);
 }
 
@@ -262,7 +262,7 @@ TEST_F(ServerTest, WhatAHandlerWaitsForKeepsToTheCallsDeadline) {
     left = DeadlineScope::Current() - std::chrono::steady_clock::now();
     return Product();
   };
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   ASSERT_TRUE(get(Now(std::chrono::seconds(5)), Product7()));
   EXPECT_GT(left, std::chrono::seconds(1));
   // gRPC sends the time that is left, rounded up to 10 ms when it is more than a second.
@@ -297,7 +297,7 @@ TEST_F(ServerTest, UnknownKeysLeaveThreadsForOthers) {
   while (fetches == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   // Each of them is answered well before a stranger that waits would give its thread back.
   const Channel guest(server.address());
-  const Remote<GetProductRequest, Product> get(guest, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest, get_, "GetProduct");
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(get(Now(), Product7()));
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
@@ -320,7 +320,7 @@ TEST_F(ServerTest, AStopEndsACallUnderWay) {
     EXPECT_TRUE(Eventually([&] { return inside.load(); }));
     stop_.request_stop();
   });
-  const Remote<GetProductRequest, Product> get(guest_, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   {
     const DeadlineScope until(DeadlineScope::TimePoint::max(), stop_.get_token());
     const auto begun = std::chrono::steady_clock::now();
@@ -340,7 +340,7 @@ TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
                                ServerSettings{.host = "127.0.0.1", .every_method = false}, identity,
                                std::vector{fake_.Methods()});
   const Channel channel(server->address());
-  const Remote<GetProductRequest, Product> get(channel, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
   std::atomic<bool> inside = false;
   std::atomic<bool> refusing = false;
   fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
@@ -353,7 +353,7 @@ TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
   const Channel late(server->address());
   std::thread stopping([&] { server.reset(); });
   // A guest may not reserve: while the server takes calls that is a refusal.
-  const Remote<ReserveStockRequest, ReserveStockResponse> reserve(late, get_, "ReserveStock");
+  const ClientMethod<ReserveStockRequest, ReserveStockResponse> reserve(late, get_, "ReserveStock");
   EXPECT_TRUE(Eventually([&] {
     try {
       EXPECT_FALSE(reserve(Now(), ReserveStockRequest()));
@@ -373,7 +373,7 @@ TEST_F(ServerTest, WhatAHandlerWaitsForEndsWhenAStopHasTakenTooLong) {
                                ServerSettings{.host = "127.0.0.1", .every_method = false}, identity,
                                std::vector{fake_.Methods()});
   const Channel channel(server->address());
-  const Remote<GetProductRequest, Product> get(channel, get_, "GetProduct");
+  const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
   std::atomic<bool> inside = false;
   fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {
     inside = true;

@@ -1,0 +1,77 @@
+// An HTTP request and its answer, as the gateway sees them: apart from any HTTP library.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace shop::gateway {
+
+bool EqualsIgnoringCase(std::string_view a, std::string_view b);
+
+struct HttpRequest {
+  std::string_view method;
+  std::string_view target;  // path and query, as they were sent
+  std::string_view body;    // empty until it is read
+  std::vector<std::pair<std::string_view, std::string_view>> headers;
+
+  std::string_view path() const { return target.substr(0, target.find('?')); }
+  std::string_view query() const {
+    const size_t mark = target.find('?');
+    return mark == std::string_view::npos ? std::string_view() : target.substr(mark + 1);
+  }
+  // The value of a header, "" when it was not sent; the first of several.
+  std::string_view Header(std::string_view name) const;
+};
+
+// Why a request cannot be taken, found by who reads it.
+struct HttpFault {
+  int status = 0;  // 0: there is none; negative: the client has gone, nobody is to be answered
+  std::string_view code = {};
+  std::string_view message = {};
+};
+
+// The body of a request, which is read only once somebody wants it: until then it takes no memory.
+class BodyReader {
+ public:
+  virtual ~BodyReader() = default;
+
+  // Whether the request says that there is one; it may turn out to be empty.
+  virtual bool expected() const = 0;
+  // What is wrong with it by what its header says: 413 where that is too long.
+  virtual HttpFault Declared() const = 0;
+  // Reads it and shows it as the request's body, which lasts as long as the request. At most once.
+  virtual boost::asio::awaitable<HttpFault> Read() = 0;
+};
+
+// A body that many answers share.
+struct SharedBody {
+  std::string plain;
+  std::string gzip = {};  // "" where it is sent as it is
+  std::string etag = {};  // of the plain form
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string headers = {};  // whole lines; Content-Type and Content-Length come from the server
+  std::string body = {};
+  bool close = false;  // the connection is of no use any more
+
+  std::string_view content_type = "application/json";  // outlives the response
+  std::string etag = {};                               // of the body before any coding, "" for none
+  std::shared_ptr<const SharedBody> kept = {};         // in the place of `body`
+  bool gzip = false;                                   // the content is in gzip form
+
+  // What is sent.
+  std::string_view content() const { return !kept ? body : gzip ? kept->gzip : kept->plain; }
+
+  // `value` must hold no line break.
+  void AddHeader(std::string_view name, std::string_view value) {
+    headers.append(name).append(": ").append(value).append("\r\n");
+  }
+};
+
+}  // namespace shop::gateway

@@ -1,0 +1,832 @@
+#include "gateway/openapi/document.h"
+
+#include <google/protobuf/descriptor.pb.h>
+
+#include <algorithm>
+#include <boost/json/src.hpp>
+#include <cctype>
+#include <limits>
+#include <map>
+#include <set>
+
+#include "common/json/codec.h"
+#include "common/rpc/rules.h"
+#include "gateway/openapi/descriptors.h"
+#include "gateway/routing/http_rule.h"
+#include "shop/api/v1/options.pb.h"
+
+namespace shop::gateway {
+namespace {
+
+namespace json = boost::json;
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::MethodDescriptor;
+using google::protobuf::ServiceDescriptor;
+
+constexpr int64_t kMaxInteger = (int64_t{1} << 53) - 1;
+
+// The protos with their comments; the descriptors compiled into a process have none.
+const google::protobuf::DescriptorPool& CommentedPool() {
+  static const auto* const pool = [] {
+    google::protobuf::FileDescriptorSet files;
+    files.ParseFromArray(DescriptorSet().data(), static_cast<int>(DescriptorSet().size()));
+    auto* made = new google::protobuf::DescriptorPool();
+    for (const auto& file : files.file()) made->BuildFile(file);
+    return made;
+  }();
+  return *pool;
+}
+
+// The comment's lines as one.
+std::string OneLine(const std::string& comment) {
+  std::string text;
+  for (const char c : comment) {
+    if (c == '\n') {
+      if (!text.empty() && text.back() != ' ') text += ' ';
+    } else if (c != ' ' || (!text.empty() && text.back() != ' ')) {
+      text += c;
+    }
+  }
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+template <typename Element>
+std::string CommentOf(const Element* element) {
+  google::protobuf::SourceLocation location;
+  if (element == nullptr || !element->GetSourceLocation(&location)) return {};
+  return OneLine(location.leading_comments);
+}
+
+// A comment may end with what the thing looks like, as JSON: `Example: "Silent Mouse"`.
+constexpr std::string_view kExampleMark = "Example: ";
+
+std::string Prose(std::string comment) {
+  comment.resize(std::min(comment.find(kExampleMark), comment.size()));
+  while (comment.ends_with(' ')) comment.pop_back();
+  return comment;
+}
+
+std::string Comment(const MethodDescriptor& method) {
+  return CommentOf(CommentedPool().FindMethodByName(method.full_name()));
+}
+std::string Comment(const Descriptor& message) {
+  return CommentOf(CommentedPool().FindMessageTypeByName(message.full_name()));
+}
+std::string Comment(const FieldDescriptor& field) {
+  return Prose(CommentOf(CommentedPool().FindFieldByName(field.full_name())));
+}
+// What stands over the service, or else over its package.
+std::string Comment(const ServiceDescriptor& service) {
+  const ServiceDescriptor* found = CommentedPool().FindServiceByName(service.full_name());
+  std::string comment = CommentOf(found);
+  google::protobuf::SourceLocation location;
+  const std::vector<int> package{google::protobuf::FileDescriptorProto::kPackageFieldNumber};
+  if (comment.empty() && found != nullptr && found->file()->GetSourceLocation(package, &location)) {
+    comment = OneLine(location.leading_comments);
+  }
+  return comment;
+}
+
+// The example in the field's comment, "" without one.
+std::string ExampleText(const FieldDescriptor& field) {
+  const std::string comment = CommentOf(CommentedPool().FindFieldByName(field.full_name()));
+  const size_t mark = comment.find(kExampleMark);
+  return mark == std::string::npos ? "" : comment.substr(mark + kExampleMark.size());
+}
+
+// Replaces `{order_id}` and `{name=…}` by `{orderId}` and names the fields.
+std::string TemplatePath(const std::string& path, const Descriptor& request,
+                         std::vector<const FieldDescriptor*>* variables) {
+  std::string out;
+  for (size_t at = 0; at < path.size();) {
+    if (path[at] != '{') {
+      out += path[at++];
+      continue;
+    }
+    const size_t end = path.find('}', at);
+    std::string name = path.substr(at + 1, end - at - 1);
+    name = name.substr(0, name.find('='));
+    if (const FieldDescriptor* field = request.FindFieldByName(name); field != nullptr) {
+      variables->push_back(field);
+      name = field->json_name();
+    }
+    out += "{" + name + "}";
+    at = end + 1;
+  }
+  return out;
+}
+
+std::string LowerCase(std::string text) {
+  std::ranges::transform(text, text.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
+}
+
+// Under which name people find the service's operations: OrdersService is "Orders".
+std::string GroupName(const ServiceDescriptor& service) {
+  static constexpr std::string_view kSuffix = "Service";
+  std::string_view name = service.name();
+  if (name.ends_with(kSuffix)) name.remove_suffix(kSuffix.size());
+  std::string group;
+  for (const char c : name) {
+    if (!group.empty() && std::isupper(static_cast<unsigned char>(c)) != 0) group += ' ';
+    group += c;
+  }
+  return group;
+}
+
+// The first sentence, without its full stop.
+std::string Summary(const std::string& comment) {
+  std::string summary = comment.substr(0, comment.find(". "));
+  if (summary.ends_with('.')) summary.pop_back();
+  return summary;
+}
+
+std::string RoleName(int role) {
+  return std::string(shop::json::BareName(api::v1::Role_descriptor()->FindValueByNumber(role)));
+}
+
+const api::v1::FieldRules& RulesOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(api::v1::rules);
+}
+
+json::object Typed(const char* type) {
+  return {{"type", type}};
+}
+
+json::object Reference(const char* kind, const std::string& name) {
+  return {{"$ref", std::string("#/components/") + kind + "/" + name}};
+}
+
+bool IsTimestamp(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
+         field.message_type()->full_name() == "google.protobuf.Timestamp";
+}
+
+// What an answer with this status means to every operation that can have it.
+struct ErrorKind {
+  int status;
+  const char* code;
+  const char* message;  // of the example
+  const char* description;
+  const char* header = nullptr;  // that comes with it
+};
+
+constexpr ErrorKind kErrors[] = {
+    {400, "INVALID_ARGUMENT", "the request is not valid",
+     "Malformed or invalid; `details` name the fields"},
+    {401, "UNAUTHENTICATED", "the access token is not valid",
+     "No token where one is needed, or one that is not valid", "WWW-Authenticate"},
+    {403, "PERMISSION_DENIED", "the caller's role is not enough", "The caller may not do this"},
+    {404, "NOT_FOUND", "there is no such order",
+     "There is no such thing, or it is somebody else's"},
+    {408, "REQUEST_TIMEOUT", "the request took too long to arrive",
+     "The request took too long to arrive"},
+    {409, "FAILED_PRECONDITION", "only 3 are in stock",
+     "It contradicts what is there, such as not enough stock"},
+    {412, "VERSION_CHANGED", "it has changed since", "It is not what `If-Match` names"},
+    {413, "PAYLOAD_TOO_LARGE", "the body is too large", "The body is too large"},
+    {415, "UNSUPPORTED_MEDIA_TYPE", "the body has to be application/json in UTF-8",
+     "The body is not JSON in UTF-8, or is compressed"},
+    {422, "IDEMPOTENCY_KEY_REUSED", "the Idempotency-Key was used with another request",
+     "The Idempotency-Key was used with another request"},
+    {429, "RESOURCE_EXHAUSTED", "too much is sent at once from this address",
+     "Too much is sent at once from one address, or too many sign in at once", "Retry-After"},
+    {431, "HEADER_TOO_LARGE", "the header is too large", "The headers are too large"},
+    {500, "INTERNAL", "something went wrong on our side", "A fault of the platform"},
+    {503, "UNAVAILABLE", "the service is away for the moment", "A service is away or busy",
+     "Retry-After"},
+    {504, "DEADLINE_EXCEEDED", "the request took too long", "A service was too late"}};
+
+class Document {
+ public:
+  explicit Document(const std::vector<const ServiceDescriptor*>& services) {
+    for (const ServiceDescriptor* service : services) Survey(*service);
+    for (const ServiceDescriptor* service : services) AddService(*service);
+  }
+
+  std::string Text() {
+    json::object document;
+    document["openapi"] = "3.1.0";
+    document["info"] = json::object{
+        {"title", "Shop API"},
+        {"version", "1"},
+        {"description",
+         "Amounts are decimals with two digits, ids are numbers below 2^53, times are RFC 3339 in "
+         "UTC. Unknown fields of a body are ignored; null counts as not sent. A method that a path "
+         "does not have is 405, with `Allow` and a body like every other error's. Every read can "
+         "be asked for with HEAD, every path with OPTIONS. A connection more than a client may "
+         "have "
+         "is answered 429, and one more than all may have together 503."},
+        {"license", json::object{{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}};
+    document["servers"] = json::array{json::object{{"url", "/"}}};
+    document["tags"] = std::move(tags_);
+    document["paths"] = std::move(paths_);
+    json::object components;
+    AddErrorSchema();
+    components["schemas"] = std::move(schemas_);
+    components["responses"] = ErrorResponses();
+    components["headers"] = Headers();
+    components["parameters"] = CommonParameters();
+    components["securitySchemes"] = json::object{
+        {"bearer", json::object{{"type", "http"},
+                                {"scheme", "bearer"},
+                                {"bearerFormat", "JWT"},
+                                {"description", "The `accessToken` that logging in answers."}}}};
+    document["components"] = std::move(components);
+    return json::serialize(document);
+  }
+
+ private:
+  // Requests and answers have different rules for the same message.
+  enum class In { kRequest, kResponse };
+
+  // Notes which messages the service's requests and answers hold, and what its paths' reads answer.
+  void Survey(const ServiceDescriptor& service) {
+    for (int i = 0; i < service.method_count(); ++i) {
+      const MethodDescriptor& method = *service.method(i);
+      for (const HttpBinding& http : HttpBindings(method)) {
+        Reach(*method.input_type(), &of_requests_);
+        Reach(*method.output_type(), &of_responses_);
+        if (http.method == "GET") reads_[http.path_template] = method.output_type();
+      }
+    }
+  }
+
+  static void Reach(const Descriptor& message, std::set<const Descriptor*>* reached) {
+    if (!reached->insert(&message).second) return;
+    for (int i = 0; i < message.field_count(); ++i) {
+      if (const Descriptor* inner = message.field(i)->message_type()) Reach(*inner, reached);
+    }
+  }
+
+  void AddService(const ServiceDescriptor& service) {
+    bool bound = false;
+    for (int i = 0; i < service.method_count(); ++i) {
+      const MethodDescriptor& method = *service.method(i);
+      int number = 0;
+      for (const HttpBinding& http : HttpBindings(method)) {
+        AddOperation(method, http, ++number);
+        bound = true;
+      }
+    }
+    if (bound)
+      tags_.push_back(
+          json::object{{"name", GroupName(service)}, {"description", Comment(service)}});
+  }
+
+  // `number` counts the method's bindings from 1.
+  void AddOperation(const MethodDescriptor& method, const HttpBinding& http, int number) {
+    const Descriptor& request = *method.input_type();
+    std::vector<const FieldDescriptor*> variables;
+    const std::string path = TemplatePath(http.path_template, request, &variables);
+
+    json::object operation;
+    const std::string comment = Comment(method);
+    operation["operationId"] = method.name() + (number == 1 ? "" : std::to_string(number));
+    operation["tags"] = json::array{GroupName(*method.service())};
+    operation["summary"] = Summary(comment);
+    json::array roles;
+    std::string who;
+    bool open = false;
+    for (const int role : method.options().GetExtension(api::v1::access).roles()) {
+      roles.push_back(json::value(RoleName(role)));
+      who += (who.empty() ? "" : ", ") + RoleName(role);
+      open |= role == api::v1::ROLE_GUEST;
+    }
+    operation["description"] = comment + (comment.empty() ? "" : "\n\n") +
+                               (open ? "Anybody may call it." : "Who may call it: " + who + ".");
+    operation["x-roles"] = std::move(roles);
+    // Swagger UI puts a lock where there is any.
+    operation["security"] =
+        open ? json::array{} : json::array{json::object{{"bearer", json::array{}}}};
+
+    const bool tagged = IsTagged(method, http);
+    const bool reads = http.method == "GET";
+    operation["parameters"] = Parameters(request, variables, http.body, reads && tagged);
+    if (!http.body.empty()) {
+      const auto in_body = [&](const FieldDescriptor& field) {
+        return IsBodyField(field, variables);
+      };
+      operation["requestBody"] = json::object{
+          {"required", HasRequired(request, variables)},
+          {"content",
+           json::object{{"application/json",
+                         json::object{{"schema", BodySchema(request, in_body, http.body)},
+                                      {"example", BodyExample(request, in_body, http.body)}}}}}};
+    }
+    json::object responses;
+    const auto [status, success] = Success(method, tagged);
+    responses[std::to_string(status)] = success;
+    if (reads && tagged) {
+      responses["304"] = json::object{
+          {"description", "What the client has is still right"},
+          {"headers", json::object{{"ETag", Reference("headers", "ETag")},
+                                   {"X-Request-Id", Reference("headers", "X-Request-Id")}}}};
+    }
+    for (const ErrorKind& error : kErrors) {
+      if (CanAnswer(error.status, request, http, open, !variables.empty()) ||
+          (error.status == 412 && reads && tagged)) {
+        const std::string code = std::to_string(error.status);
+        responses[code] = Reference("responses", "E" + code);
+      }
+    }
+    operation["responses"] = std::move(responses);
+    json::value& item = paths_[path];
+    if (!item.is_object()) item = json::object();
+    item.as_object()[LowerCase(http.method)] = std::move(operation);
+  }
+
+  // Whether the answer has an entity tag: reads, and changes that answer what a read of their path
+  // would, with its version.
+  bool IsTagged(const MethodDescriptor& method, const HttpBinding& http) const {
+    if (method.options().GetExtension(api::v1::answer).status() != 0) return false;
+    if (http.method == "GET") return true;
+    if (http.method != "PUT" && http.method != "PATCH") return false;
+    const auto read = reads_.find(http.path_template);
+    if (read == reads_.end() || read->second != method.output_type()) return false;
+    for (int i = 0; i < method.output_type()->field_count(); ++i) {
+      if (method.output_type()->field(i)->options().GetExtension(api::v1::version)) return true;
+    }
+    return false;
+  }
+
+  static bool HasHeader(const Descriptor& request, std::string_view name) {
+    for (int i = 0; i < request.field_count(); ++i) {
+      if (request.field(i)->options().GetExtension(api::v1::header) == name) return true;
+    }
+    return false;
+  }
+
+  static bool CanAnswer(int error, const Descriptor& request, const HttpBinding& http, bool open,
+                        bool has_variables) {
+    const bool writes = http.method != "GET";
+    switch (error) {
+      case 403:
+        return !open || writes;
+      case 404:
+        return has_variables || writes;
+      case 409:
+        return writes;
+      case 412:
+        return HasHeader(request, "If-Match");
+      case 408:
+      case 413:
+      case 415:
+      case 429:
+        return !http.body.empty();
+      case 422:
+        return HasHeader(request, "Idempotency-Key");
+      default:
+        return true;
+    }
+  }
+
+  json::array Parameters(const Descriptor& request, const std::vector<const FieldDescriptor*>& path,
+                         const std::string& body, bool conditional) {
+    json::array parameters;
+    for (const FieldDescriptor* field : path) {
+      json::object parameter = Parameter(*field, field->json_name(), "path", true);
+      parameter["example"] = Example(*field, In::kRequest);
+      parameters.push_back(std::move(parameter));
+    }
+    for (int i = 0; i < request.field_count(); ++i) {
+      const FieldDescriptor& field = *request.field(i);
+      const std::string& header = field.options().GetExtension(api::v1::header);
+      if (header == "If-Match") {
+        if (field.options().GetExtension(api::v1::part_version)) continue;  // of the same header
+        parameters.push_back(Reference("parameters", header));
+      } else if (!header.empty()) {
+        parameters.push_back(Parameter(field, header, "header", false));
+      } else if (body.empty() && std::ranges::find(path, &field) == path.end() &&
+                 (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE || IsTimestamp(field))) {
+        parameters.push_back(
+            Parameter(field, field.json_name(), "query", RulesOf(field).required()));
+      }
+    }
+    if (conditional) {
+      parameters.push_back(Reference("parameters", "If-None-Match"));
+      parameters.push_back(Reference("parameters", "If-Match-Read"));
+    }
+    parameters.push_back(Reference("parameters", "X-Request-Id"));
+    parameters.push_back(Reference("parameters", "Request-Timeout"));
+    return parameters;
+  }
+
+  json::object Parameter(const FieldDescriptor& field, const std::string& name, const char* in,
+                         bool required) {
+    json::object parameter{{"name", name}, {"in", in}, {"required", required}};
+    if (const std::string comment = Comment(field); !comment.empty()) {
+      parameter["description"] = comment;
+    }
+    parameter["schema"] = FieldSchema(field, In::kRequest);
+    if (!ExampleText(field).empty()) parameter["example"] = Example(field, In::kRequest);
+    return parameter;
+  }
+
+  static bool IsBodyField(const FieldDescriptor& field,
+                          const std::vector<const FieldDescriptor*>& path) {
+    return std::ranges::find(path, &field) == path.end() &&
+           field.options().GetExtension(api::v1::header).empty();
+  }
+
+  static bool HasRequired(const Descriptor& request,
+                          const std::vector<const FieldDescriptor*>& path) {
+    for (int i = 0; i < request.field_count(); ++i) {
+      const FieldDescriptor& field = *request.field(i);
+      if (IsBodyField(field, path) && RulesOf(field).required()) return true;
+    }
+    return false;
+  }
+
+  template <typename Filter>
+  json::value BodySchema(const Descriptor& request, const Filter& wanted, const std::string& body) {
+    if (body != "*") return FieldSchema(*request.FindFieldByName(body), In::kRequest);
+    schemas_[NameOf(request, In::kRequest)] = ObjectSchema(request, In::kRequest, wanted);
+    return Reference("schemas", NameOf(request, In::kRequest));
+  }
+
+  template <typename Filter>
+  json::value BodyExample(const Descriptor& request, const Filter& wanted,
+                          const std::string& body) {
+    if (body != "*") return Example(*request.FindFieldByName(body), In::kRequest);
+    return ObjectExample(request, In::kRequest, wanted);
+  }
+
+  // The status of a success, and its response.
+  std::pair<int, json::object> Success(const MethodDescriptor& method, bool tagged) {
+    const api::v1::Answer& answer = method.options().GetExtension(api::v1::answer);
+    const int status = answer.status() == 0 ? 200 : answer.status();
+    json::value schema = MessageSchema(*method.output_type(), In::kResponse);
+    json::value example =
+        ObjectExample(*method.output_type(), In::kResponse, [](const auto&) { return true; });
+    if (!answer.raw()) {
+      schema =
+          json::object{{"type", "object"},
+                       {"required", json::array{"success", "statusCode", "data"}},
+                       {"properties", json::object{{"success", json::object{{"const", true}}},
+                                                   {"statusCode", json::object{{"const", status}}},
+                                                   {"data", std::move(schema)}}}};
+      example =
+          json::object{{"success", true}, {"statusCode", status}, {"data", std::move(example)}};
+    }
+    json::object headers{{"X-Request-Id", Reference("headers", "X-Request-Id")}};
+    if (tagged) headers["ETag"] = Reference("headers", "ETag");
+    return {status, json::object{{"description", status == 201 ? "Made" : "Done"},
+                                 {"headers", std::move(headers)},
+                                 {"content",
+                                  json::object{{"application/json",
+                                                json::object{{"schema", std::move(schema)},
+                                                             {"example", std::move(example)}}}}}}};
+  }
+
+  static json::object ErrorResponses() {
+    json::object responses;
+    for (const ErrorKind& error : kErrors) {
+      json::object headers{{"X-Request-Id", Reference("headers", "X-Request-Id")}};
+      if (error.header != nullptr) headers[error.header] = Reference("headers", error.header);
+      json::array details;
+      if (error.status == 400) {
+        details.push_back(
+            json::object{{"field", "items[0].quantity"}, {"message", "must be at least 1"}});
+      }
+      const json::object example{{"success", false},
+                                 {"statusCode", error.status},
+                                 {"timestamp", kExampleTime},
+                                 {"path", "/api/v1/orders"},
+                                 {"error", json::object{{"code", error.code},
+                                                        {"message", error.message},
+                                                        {"details", std::move(details)}}},
+                                 {"requestId", kExampleRequestId}};
+      responses["E" + std::to_string(error.status)] = json::object{
+          {"description", error.description},
+          {"headers", std::move(headers)},
+          {"content",
+           json::object{{"application/json", json::object{{"schema", Reference("schemas", "Error")},
+                                                          {"example", example}}}}}};
+    }
+    return responses;
+  }
+
+  static json::object Headers() {
+    const auto header = [](const char* description, json::object schema) {
+      return json::object{
+          {"description", description}, {"required", true}, {"schema", std::move(schema)}};
+    };
+    json::object seconds = Typed("integer");
+    seconds["minimum"] = 1;
+    return {{"ETag", header("The entity tag of this very answer.", Typed("string"))},
+            {"X-Request-Id", header("Under which logs know the request.", Typed("string"))},
+            {"Retry-After", header("After how many seconds to try again.", std::move(seconds))},
+            {"WWW-Authenticate", header("How to authenticate: Bearer.", Typed("string"))}};
+  }
+
+  static json::object CommonParameters() {
+    const auto parameter = [](const char* name, const char* description, json::object schema) {
+      return json::object{{"name", name},
+                          {"in", "header"},
+                          {"required", false},
+                          {"description", description},
+                          {"schema", std::move(schema)}};
+    };
+    json::object tags = Typed("string");
+    tags["pattern"] = R"re(^(?:\*|(?:W/)?"[!#-~]*"(?:, ?(?:W/)?"[!#-~]*")*)$)re";
+    json::object seconds = Typed("number");
+    seconds["minimum"] = 0;
+    json::object if_match = parameter(
+        "If-Match", "Entity tags, or `*`: nothing is done unless one is that of what is there.",
+        tags);
+    if_match["example"] = "*";
+    return {{"If-Match", std::move(if_match)},
+            {"If-Match-Read",
+             parameter("If-Match", "Entity tags, or `*`: 412 unless one is that of the answer.",
+                       std::move(tags))},
+            {"If-None-Match",
+             parameter("If-None-Match",
+                       "Entity tags, or `*`: 304 where one is that of the answer. Anything else is "
+                       "ignored.",
+                       Typed("string"))},
+            {"X-Request-Id",
+             parameter("X-Request-Id", "Comes back, and is in the logs; one is made without it.",
+                       Typed("string"))},
+            {"Request-Timeout",
+             parameter("Request-Timeout", "How many seconds the client waits; less alone counts.",
+                       std::move(seconds))}};
+  }
+
+  void AddErrorSchema() {
+    const json::object text = Typed("string");
+    const json::object detail{{"type", "object"},
+                              {"required", json::array{"field", "message"}},
+                              {"properties", json::object{{"field", text}, {"message", text}}}};
+    const json::object error{
+        {"type", "object"},
+        {"required", json::array{"code", "message", "details"}},
+        {"properties",
+         json::object{{"code", text},
+                      {"message", text},
+                      {"details", json::object{{"type", "array"}, {"items", detail}}}}}};
+    schemas_["Error"] = json::object{
+        {"type", "object"},
+        {"required",
+         json::array{"success", "statusCode", "timestamp", "path", "error", "requestId"}},
+        {"properties",
+         json::object{{"success", json::object{{"const", false}}},
+                      {"statusCode", json::object{{"type", "integer"}}},
+                      {"timestamp", json::object{{"type", "string"}, {"format", "date-time"}}},
+                      {"path", text},
+                      {"error", error},
+                      {"requestId", text}}}};
+  }
+
+  // A message that requests and answers both hold is two schemas.
+  std::string NameOf(const Descriptor& message, In in) const {
+    const bool both = of_requests_.contains(&message) && of_responses_.contains(&message);
+    return message.name() + (both && in == In::kRequest ? "Input" : "");
+  }
+
+  json::object MessageSchema(const Descriptor& message, In in) {
+    const std::string name = NameOf(message, in);
+    if (!schemas_.contains(name)) {
+      schemas_[name] = json::object();  // ends the recursion of a message in itself
+      schemas_[name] = ObjectSchema(message, in, [](const FieldDescriptor&) { return true; });
+    }
+    return Reference("schemas", name);
+  }
+
+  template <typename Filter>
+  json::object ObjectSchema(const Descriptor& message, In in, const Filter& wanted) {
+    json::object properties;
+    json::array required;
+    json::array aliases;
+    for (int i = 0; i < message.field_count(); ++i) {
+      const FieldDescriptor& field = *message.field(i);
+      if (!wanted(field)) continue;
+      json::object schema = FieldSchema(field, in);
+      const bool always = in == In::kRequest ? RulesOf(field).required() : !field.has_presence();
+      if (always) required.push_back(json::value(field.json_name()));
+      if (!always && in == In::kRequest) AllowNull(&schema);
+      if (const std::string comment = Comment(field); !comment.empty()) {
+        schema["description"] = comment;
+      }
+      const std::string& alias = field.options().GetExtension(api::v1::alias);
+      if (!alias.empty() && in == In::kRequest) {
+        json::object other = schema;
+        other["description"] = "The same as `" + field.json_name() + "`.";
+        properties[alias] = std::move(other);
+        aliases.push_back(json::object{{"required", json::array{field.json_name(), alias}}});
+      }
+      properties[field.json_name()] = std::move(schema);
+    }
+    json::object schema = Typed("object");
+    if (const std::string comment = Comment(message); !comment.empty()) {
+      schema["description"] = comment;
+    }
+    if (!required.empty()) schema["required"] = std::move(required);
+    schema["properties"] = std::move(properties);
+    if (!aliases.empty()) schema["not"] = json::object{{"anyOf", std::move(aliases)}};
+    return schema;
+  }
+
+  static void AllowNull(json::object* schema) {
+    if (schema->contains("$ref")) {
+      *schema = json::object{{"anyOf", json::array{*schema, Typed("null")}}};
+      return;
+    }
+    (*schema)["type"] = json::array{(*schema)["type"], "null"};
+    if (schema->contains("enum")) (*schema)["enum"].as_array().push_back(nullptr);
+  }
+
+  json::object FieldSchema(const FieldDescriptor& field, In in) {
+    if (field.is_map()) {
+      return {{"type", "object"},
+              {"additionalProperties", ElementSchema(*field.message_type()->map_value(), in)}};
+    }
+    if (!field.is_repeated()) return ElementSchema(field, in);
+    const api::v1::FieldRules& rules = RulesOf(field);
+    json::object schema{{"type", "array"}, {"items", ElementSchema(field, in)}};
+    const uint32_t least = std::max(rules.min_items(), rules.required() ? 1u : 0u);
+    if (least > 0) schema["minItems"] = least;
+    if (rules.max_items() > 0) schema["maxItems"] = rules.max_items();
+    return schema;
+  }
+
+  json::object ElementSchema(const FieldDescriptor& field, In in) {
+    switch (field.cpp_type()) {
+      case FieldDescriptor::CPPTYPE_BOOL:
+        return Typed("boolean");
+      case FieldDescriptor::CPPTYPE_FLOAT:
+      case FieldDescriptor::CPPTYPE_DOUBLE:
+        return Typed("number");
+      case FieldDescriptor::CPPTYPE_ENUM:
+        return EnumSchema(field);
+      case FieldDescriptor::CPPTYPE_STRING:
+        return TextSchema(field, in);
+      case FieldDescriptor::CPPTYPE_MESSAGE:
+        if (IsTimestamp(field)) return {{"type", "string"}, {"format", "date-time"}};
+        return MessageSchema(*field.message_type(), in);
+      default:
+        return IntegerSchema(field);
+    }
+  }
+
+  static json::object EnumSchema(const FieldDescriptor& field) {
+    json::array names;
+    for (int i = 0; i < field.enum_type()->value_count(); ++i) {
+      const auto* value = field.enum_type()->value(i);
+      const api::v1::FieldRules& rules = RulesOf(field);
+      if (value->number() == 0 || (rules.has_min() && value->number() < rules.min())) continue;
+      names.push_back(json::value(std::string(shop::json::BareName(value))));
+    }
+    return {{"type", "string"}, {"enum", std::move(names)}};
+  }
+
+  // Whether the field's default value is the same as none, which its rules do not look at.
+  static bool CanBeUnset(const FieldDescriptor& field) {
+    return !field.is_repeated() && !field.has_presence() && !RulesOf(field).required();
+  }
+
+  static json::object TextSchema(const FieldDescriptor& field, In in) {
+    const api::v1::FieldRules& rules = RulesOf(field);
+    json::object schema = Typed("string");
+    if (field.type() == FieldDescriptor::TYPE_BYTES) {
+      schema["contentEncoding"] = "base64";
+      return schema;
+    }
+    const bool can_be_unset = in == In::kRequest && CanBeUnset(field);
+    const uint32_t least = std::max(rules.min_length(), rules.required() ? 1u : 0u);
+    if (least > 0 && !can_be_unset) schema["minLength"] = least;
+    if (rules.max_length() > 0) schema["maxLength"] = rules.max_length();
+    // What their patterns take is not just what JSON Schema's formats of these names do.
+    if (rules.email()) schema["maxLength"] = rpc::kLongestEmail;
+    if (rules.date()) schema["format"] = "date";
+    const std::string pattern = !rules.pattern().empty() ? rules.pattern()
+                                : rules.email()          ? rpc::kEmailPattern
+                                : rules.url()            ? rpc::kUrlPattern
+                                : rules.date()           ? ""
+                                : in == In::kRequest     ? R"([^\x00]*)"  // no field takes NUL
+                                                         : "";
+    if (!pattern.empty()) schema["pattern"] = "^(?:" + pattern + (can_be_unset ? ")?$" : ")$");
+    return schema;
+  }
+
+  static json::object IntegerSchema(const FieldDescriptor& field) {
+    const api::v1::FieldRules& rules = RulesOf(field);
+    const bool is_32 = field.cpp_type() == FieldDescriptor::CPPTYPE_INT32 ||
+                       field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32;
+    const bool is_unsigned = field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ||
+                             field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64;
+    const int64_t bound = !is_32        ? kMaxInteger
+                          : is_unsigned ? std::numeric_limits<uint32_t>::max()
+                                        : std::numeric_limits<int32_t>::max();
+    int64_t least = rules.has_min() ? rules.min() : is_unsigned ? 0 : -bound;
+    if (CanBeUnset(field)) least = std::min<int64_t>(least, 0);
+    const int64_t most = rules.has_max() ? rules.max() : bound;
+    if (field.options().GetExtension(api::v1::money)) {
+      return {{"type", "number"},
+              {"multipleOf", 0.01},
+              {"minimum", static_cast<double>(least) / 100},
+              {"maximum", static_cast<double>(most) / 100}};
+    }
+    return {{"type", "integer"},
+            {"format", is_32 ? "int32" : "int64"},
+            {"minimum", least},
+            {"maximum", most}};
+  }
+
+  // What its comment says, or something that satisfies the field's rules.
+  json::value Example(const FieldDescriptor& field, In in) const {
+    if (const std::string text = ExampleText(field); !text.empty()) return json::parse(text);
+    if (field.is_map()) return json::object();
+    const json::value one = ElementExample(field, in);
+    return field.is_repeated() ? json::value(json::array{one}) : one;
+  }
+
+  json::value ElementExample(const FieldDescriptor& field, In in) const {
+    const api::v1::FieldRules& rules = RulesOf(field);
+    switch (field.cpp_type()) {
+      case FieldDescriptor::CPPTYPE_BOOL:
+        return true;
+      case FieldDescriptor::CPPTYPE_FLOAT:
+      case FieldDescriptor::CPPTYPE_DOUBLE:
+        return 1.5;
+      case FieldDescriptor::CPPTYPE_ENUM:
+        return EnumSchema(field)["enum"].as_array().front();
+      case FieldDescriptor::CPPTYPE_STRING:
+        return json::value(rules.email()  ? "alice@example.com"
+                           : rules.date() ? "1990-12-31"
+                           : rules.url()  ? "https://example.com/"
+                                          : field.json_name());
+      case FieldDescriptor::CPPTYPE_MESSAGE:
+        if (IsTimestamp(field)) return kExampleTime;
+        return ObjectExample(*field.message_type(), in, [](const auto&) { return true; });
+      default:
+        break;
+    }
+    if (field.options().GetExtension(api::v1::money)) return 49.99;
+    return rules.has_min() ? std::max<int64_t>(rules.min(), 1) : 1;
+  }
+
+  // A request has what it must have and what has an example; an answer has what it always has, and
+  // the times and messages in it.
+  template <typename Filter>
+  json::object ObjectExample(const Descriptor& message, In in, const Filter& wanted) const {
+    json::object example;
+    for (int i = 0; i < message.field_count(); ++i) {
+      const FieldDescriptor& field = *message.field(i);
+      const bool shown =
+          !ExampleText(field).empty() ||
+          (in == In::kRequest
+               ? RulesOf(field).required()
+               : !field.has_presence() || field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE);
+      const bool endless = field.message_type() == &message;
+      if (wanted(field) && shown && !endless) example[field.json_name()] = Example(field, in);
+    }
+    return example;
+  }
+
+  static constexpr char kExampleTime[] = "2026-01-31T12:00:00.000Z";
+  static constexpr char kExampleRequestId[] = "4bf92f3577b34da6a3ce929d0e0e4736";
+
+  std::set<const Descriptor*> of_requests_;
+  std::set<const Descriptor*> of_responses_;
+  std::map<std::string, const Descriptor*> reads_;  // by path template
+  json::array tags_;
+  json::object paths_;
+  json::object schemas_;
+};
+
+}  // namespace
+
+std::string OpenApiDocument(const std::vector<const ServiceDescriptor*>& services) {
+  return Document(services).Text();
+}
+
+std::string AccessTable(const std::vector<const ServiceDescriptor*>& services) {
+  std::string table = "| method | HTTP | who may call |\n|---|---|---|\n";
+  for (const ServiceDescriptor* service : services) {
+    for (int i = 0; i < service->method_count(); ++i) {
+      const MethodDescriptor& method = *service->method(i);
+      const std::vector<HttpBinding> bindings = HttpBindings(method);
+      std::string who;
+      const api::v1::Access& access = method.options().GetExtension(api::v1::access);
+      for (const int role : access.roles()) {
+        who +=
+            (who.empty() ? "" : ", ") + (role == api::v1::ROLE_GUEST ? "anyone" : RoleName(role));
+      }
+      for (const std::string& name : access.services()) {
+        who += (who.empty() ? "" : ", ") + ("the service " + name);
+      }
+      const std::string http =
+          bindings.empty() ? "internal"
+                           : "`" + bindings[0].method + " " + bindings[0].path_template + "`";
+      table +=
+          "| `" + service->full_name() + "/" + method.name() + "` | " + http + " | " + who + " |\n";
+    }
+  }
+  return table;
+}
+
+}  // namespace shop::gateway

@@ -1,0 +1,121 @@
+#include "common/messaging/event.h"
+
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <stdexcept>
+
+#include "common/json/codec.h"
+#include "common/messaging/headers.h"
+#include "shop/api/v1/options.pb.h"
+
+namespace shop::messaging {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+using Uuid = std::array<unsigned char, 16>;
+
+std::string Format(Uuid uuid, unsigned char version) {
+  uuid[6] = static_cast<unsigned char>((uuid[6] & 0x0f) | (version << 4));
+  uuid[8] = static_cast<unsigned char>((uuid[8] & 0x3f) | 0x80);
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string text;
+  for (size_t i = 0; i < uuid.size(); ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += kHex[uuid[i] >> 4];
+    text += kHex[uuid[i] & 15];
+  }
+  return text;
+}
+
+std::string RandomId() {
+  Uuid uuid;
+  if (RAND_bytes(uuid.data(), uuid.size()) != 1) throw std::runtime_error("no random bytes");
+  return Format(uuid, 4);
+}
+
+std::string DerivedId(const std::string& cause_id, const std::string& type,
+                      const std::string& key) {
+  // The name space is the standard's one for URLs.
+  static constexpr unsigned char kUrls[] = {0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1,
+                                            0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8};
+  std::string name(reinterpret_cast<const char*>(kUrls), sizeof kUrls);
+  name += "event:" + cause_id + "/" + type + "/" + key;
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (EVP_Digest(name.data(), name.size(), digest, &size, EVP_sha1(), nullptr) != 1) {
+    throw std::runtime_error("SHA-1 is not available");
+  }
+  Uuid uuid;
+  std::copy_n(digest, uuid.size(), uuid.begin());
+  return Format(uuid, 5);
+}
+
+std::string Now() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto millis = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  const std::time_t seconds = millis / 1000;
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  char text[32];
+  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+  std::snprintf(text + size, sizeof text - size, ".%03dZ", static_cast<int>(millis % 1000));
+  return text;
+}
+
+std::string KeyOf(const Message& message, const FieldDescriptor& field) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT64:
+      return std::to_string(reflection.GetInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_STRING:
+      return reflection.GetString(message, &field);
+    default:
+      throw std::logic_error(field.full_name() + " cannot be the key of an event");
+  }
+}
+
+}  // namespace
+
+std::string TypeName(const Descriptor& event) {
+  std::string name;
+  for (const char c : event.name()) {
+    const bool upper = c >= 'A' && c <= 'Z';
+    if (upper && !name.empty()) name += '_';
+    name += static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+  }
+  return name;
+}
+
+Envelope MakeEvent(const Message& message, const EventContext& context) {
+  const Descriptor& descriptor = *message.GetDescriptor();
+  const api::v1::Event& option = descriptor.options().GetExtension(api::v1::event);
+  const FieldDescriptor* key = descriptor.FindFieldByName(option.key());
+  if (option.topic().empty() || key == nullptr) {
+    throw std::logic_error(descriptor.full_name() + " is no event: it names no topic and key");
+  }
+  Envelope event;
+  event.topic = option.topic();
+  event.key = KeyOf(message, *key);
+  event.type = TypeName(descriptor);
+  event.id =
+      context.cause_id.empty() ? RandomId() : DerivedId(context.cause_id, event.type, event.key);
+  event.source = "/" + context.source;
+  event.time = Now();
+  event.trace = context.trace;
+  event.value = json::Write(message);
+  return event;
+}
+
+Result<void> ReadValue(std::string_view value, Message* message) {
+  return json::ReadTolerantly(value, message);
+}
+
+}  // namespace shop::messaging

@@ -1,0 +1,77 @@
+#include "common/testing/callers.h"
+
+#include <grpcpp/channel.h>
+#include <grpcpp/create_channel.h>
+#include <grpcpp/impl/client_unary_call.h>
+#include <grpcpp/impl/codegen/proto_utils.h>
+#include <grpcpp/impl/rpc_method.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+
+#include <stdexcept>
+#include <utility>
+
+#include "common/rpc/status.h"
+
+namespace shop::testing {
+namespace {
+
+std::string NewKey() {
+  EVP_PKEY* key = EVP_EC_gen("P-256");
+  BIO* bio = BIO_new(BIO_s_mem());
+  if (PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    throw std::runtime_error("OpenSSL cannot write a key");
+  }
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio, &data);
+  std::string pem(data, static_cast<size_t>(size));
+  BIO_free(bio);
+  EVP_PKEY_free(key);
+  return pem;
+}
+
+}  // namespace
+
+Callers::Callers() : pem_(NewKey()), signer_(pem_) {}
+
+auth::TokenVerifier::FetchKeys Callers::Keys() const {
+  return [key = signer_.public_key()] { return std::vector{key}; };
+}
+
+Credentials Callers::User(int64_t id, api::v1::Role role) const {
+  return {"authorization", "Bearer " + signer_.Sign(id, role, std::chrono::hours(1))};
+}
+
+Credentials Callers::Service(const std::string& name) {
+  return {"x-service-token", auth::ServiceTokens(name, kServiceKey).OwnToken()};
+}
+
+struct Client::State {
+  std::shared_ptr<grpc::Channel> channel;
+  Credentials credentials;
+};
+
+Client::Client(const std::string& address, Credentials credentials)
+    : state_(std::make_unique<State>(
+          State{grpc::CreateChannel(address, grpc::InsecureChannelCredentials()),
+                std::move(credentials)})) {}
+
+Client::~Client() = default;
+
+Result<void> Client::Invoke(const std::string& path, const google::protobuf::Message& request,
+                            google::protobuf::Message* response) const {
+  using google::protobuf::MessageLite;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+  if (!state_->credentials.header.empty()) {
+    context.AddMetadata(state_->credentials.header, state_->credentials.token);
+  }
+  const grpc::internal::RpcMethod method(path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC);
+  const grpc::Status status =
+      grpc::internal::BlockingUnaryCall<MessageLite, MessageLite, MessageLite, MessageLite>(
+          state_->channel.get(), method, &context, request, response);
+  if (status.ok()) return kDone;
+  return rpc::FromStatus(status);
+}
+
+}  // namespace shop::testing
