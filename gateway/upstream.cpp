@@ -5,7 +5,6 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
-#include <grpcpp/support/channel_arguments.h>
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/associated_cancellation_slot.hpp>
@@ -20,6 +19,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "common/rpc/connection.h"
 #include "common/rpc/status.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
@@ -146,15 +146,8 @@ Upstreams::~Upstreams() {
 }
 
 size_t Upstreams::Connect(const std::string& address) {
-  grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);  // 15 % of a call's CPU
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  grpc::ChannelArguments arguments = rpc::ConnectionArguments();
   arguments.SetMaxReceiveMessageSize(-1);
-  // A container that is started again may have another address.
-  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
-  arguments.SetLoadBalancingPolicyName("round_robin");
   State::Link link;
   link.channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
   link.stub = std::make_unique<Stub>(link.channel);

@@ -5,13 +5,13 @@
 #include <grpcpp/impl/client_unary_call.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/impl/rpc_method.h>
-#include <grpcpp/support/channel_arguments.h>
 
 #include <functional>
 #include <stdexcept>
 #include <stop_token>
 
 #include "common/core/deadline.h"
+#include "common/rpc/connection.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/status.h"
 
@@ -27,17 +27,9 @@ struct Channel::State {
 };
 
 Channel::Channel(const std::string& address, Identity* identity) {
-  grpc::ChannelArguments arguments;
-  // Costs 15 % of a call's CPU, and nothing here is repeated without the caller's knowing.
-  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
-  // A container that is started again may have another address.
-  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
-  arguments.SetLoadBalancingPolicyName("round_robin");
   state_ = std::make_unique<State>(State{
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments), identity});
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), ConnectionArguments()),
+      identity});
 }
 
 Channel::~Channel() = default;

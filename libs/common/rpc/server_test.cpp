@@ -18,6 +18,7 @@
 #include "common/rpc/identity.h"
 #include "common/testing/callers.h"
 #include "common/testing/servers.h"
+#include "common/testing/wire.h"
 #include "shop/orders/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
 
@@ -102,6 +103,14 @@ TEST_F(ServerTest, AnswersWhatTheHandlerAnswers) {
   const Result<Product> product = get(Now(), Product7());
   ASSERT_TRUE(product) << product.refusal().message;
   EXPECT_EQ(product->id(), 7);
+}
+
+TEST_F(ServerTest, AServerThatIsSlowToAcceptAConnectionIsCalledAllTheSame) {
+  testing::Wire wire(server_.port());
+  wire.SlowDown(std::chrono::milliseconds(400));
+  const Channel channel("127.0.0.1:" + std::to_string(wire.port()));
+  const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
+  EXPECT_TRUE(get(Now(), Product7()));
 }
 
 TEST_F(ServerTest, CarriesRequestIdAndTraceToTheHandler) {

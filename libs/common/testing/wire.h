@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 #include <thread>
@@ -14,7 +15,8 @@
 namespace shop::testing {
 
 // A port of loopback before a server's, that can be cut (connections end, new ones are
-// refused), muted (bytes arrive and no answer comes) and mended.
+// refused), muted (bytes arrive and no answer comes), slowed down (it takes a while until a new
+// connection's first byte arrives) and mended.
 class Wire {
  public:
   explicit Wire(uint16_t to) : to_(to) { Mend(); }
@@ -22,6 +24,7 @@ class Wire {
 
   uint16_t port() const { return port_; }
   void Mute() { muted_ = true; }
+  void SlowDown(std::chrono::milliseconds delay) { delay_ = delay; }
   void Mend() {
     muted_ = false;
     listener_ = socket(AF_INET, SOCK_STREAM, 0);
@@ -61,6 +64,7 @@ class Wire {
     for (;;) {
       const int client = accept(listener_, nullptr, nullptr);
       if (client < 0) return;
+      std::this_thread::sleep_for(delay_.load());
       const int server = socket(AF_INET, SOCK_STREAM, 0);
       const sockaddr_in address = Loopback(to_);
       if (connect(server, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
@@ -84,6 +88,7 @@ class Wire {
   uint16_t port_ = 0;
   int listener_ = -1;
   std::atomic<bool> muted_ = false;
+  std::atomic<std::chrono::milliseconds> delay_{};
   std::thread acceptor_;
   std::vector<std::thread> pumps_;
   std::vector<int> ends_;

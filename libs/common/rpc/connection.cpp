@@ -1,0 +1,19 @@
+#include "common/rpc/connection.h"
+
+#include <grpc/grpc.h>
+
+namespace shop::rpc {
+
+grpc::ChannelArguments ConnectionArguments() {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
+  // In gRPC 1.51 this bounds how long an attempt may take, and not the pause between two.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
+  arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
+  arguments.SetLoadBalancingPolicyName("round_robin");
+  return arguments;
+}
+
+}  // namespace shop::rpc
