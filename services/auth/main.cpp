@@ -38,9 +38,8 @@ int main() {
                                  config.server.threads * 3 / 4 - std::max(cores, 1));
   auth::AuthService service(db, users, passwords, signer, config.options);
 
-  kafka::OutboxRelay relay(config.kafka, db);
-  kafka::Consumer consumer(config.kafka, "auth", {"users"}, db, auth::AuthEventHandlers(),
-                           {.after_commit = [&] { relay.Wake(); }});
+  const kafka::OutboxRelay relay(config.kafka, db);
+  kafka::Consumer consumer(config.kafka, "auth", {"users"}, db, auth::AuthEventHandlers());
   const rpc::Server server(config.server, identity, {service.Methods()});
   process.AddDegradation("the consumer of users", [&] { return consumer.ready(); });
   std::optional<auth::OperatorAccount> operator_account;

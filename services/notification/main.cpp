@@ -53,10 +53,9 @@ int main(int argc, char** argv) {
 
   const shop::notification::MailSender sender(db, users, config.smtp, config.mail_from);
   // They end in the reverse order.
-  shop::kafka::OutboxRelay relay(config.kafka, db);  // publishes what the consumer parks
+  const shop::kafka::OutboxRelay relay(config.kafka, db);  // publishes what the consumer parks
   const shop::kafka::Consumer consumer(config.kafka, "notification", {"orders"}, db,
-                                       shop::notification::OrderHandlers(),
-                                       {.after_commit = [&] { relay.Wake(); }});
+                                       shop::notification::OrderHandlers());
   const shop::rpc::Server server(config.server, identity, {});  // health and reflection
   process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });

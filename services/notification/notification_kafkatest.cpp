@@ -162,14 +162,13 @@ class NotificationTest : public ::testing::Test {
 TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
   shop::testing::MakeTopic(topic, 2);
   const kafka::KafkaSettings kafka{.brokers = Server("KAFKA_BOOTSTRAP_SERVERS")};
-  kafka::OutboxRelay relay(kafka, db);
+  const kafka::OutboxRelay relay(kafka, db);
   const kafka::Consumer consumer(kafka, shop::testing::UniqueName(), {topic}, db, OrderHandlers());
   const MailSender sender = Sender();
 
   const messaging::Envelope event = OrderCreated();
   const auto publish = [&] {
     postgres::InTransaction(db, [&](postgres::Tx& tx) { messaging::Publish(tx, event); });
-    relay.Wake();
   };
   publish();
   ASSERT_TRUE(Eventually([&] { return State() == "SENT"; }));
@@ -190,7 +189,6 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
     other.value.replace(at, id.size(), std::to_string(order_id + 1));
   }
   postgres::InTransaction(db, [&](postgres::Tx& tx) { messaging::Publish(tx, other); });
-  relay.Wake();
   ASSERT_TRUE(Eventually([&] {
     const pqxx::result sent = postgres::Read(db, [](postgres::Tx& tx) {
       return tx.Run("SELECT count(*) FROM mail_jobs WHERE state = 'SENT'");

@@ -32,10 +32,9 @@ int main() {
   const rpc::Channel cart(config.cart_address, &identity);
 
   // They end in the reverse order: the rpcs are answered first, and the relay publishes last.
-  kafka::OutboxRelay relay(config.kafka, db);
-  orders::OrdersService service(db, products, cart, config.currency, [&] { relay.Wake(); });
-  const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers(),
-                                 {.after_commit = [&] { relay.Wake(); }});
+  const kafka::OutboxRelay relay(config.kafka, db);
+  orders::OrdersService service(db, products, cart, config.currency);
+  const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers());
   // Apart from the above, so that a cart service that is away holds up no order.
   const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart, db),
                               {.batch = kCartBatch});

@@ -68,14 +68,12 @@ const CartOrder* OfVersion(const std::vector<CartOrder>& orders, int64_t cart_ve
 }  // namespace
 
 OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
-                             const rpc::Channel& cart, std::string currency,
-                             std::function<void()> committed)
+                             const rpc::Channel& cart, std::string currency)
     : db_(db),
       quote_(products, "shop.products.v1.ProductsService", "QuoteProducts"),
       get_cart_(cart, "shop.cart.v1.CartService", "GetCart"),
       carts_(cart),
-      currency_(std::move(currency)),
-      committed_(std::move(committed)) {}
+      currency_(std::move(currency)) {}
 
 rpc::Service OrdersService::Methods() {
   return rpc::Service("shop.orders.v1.OrdersService")
@@ -157,7 +155,6 @@ Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOr
         if (!key.empty()) CompleteKey(tx, order.user_id, key, inserted->id());
         return *inserted;
       });
-  if (placed) committed_();
   return placed;
 }
 
@@ -381,7 +378,6 @@ Result<v1::OrderState> OrdersService::UpdateOrderStatus(
         }
         return *FindState(tx, request.id(), 0);
       });
-  if (moved) committed_();
   return moved;
 }
 

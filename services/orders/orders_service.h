@@ -1,7 +1,6 @@
 // What the orders service answers over gRPC.
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string>
 
@@ -18,9 +17,8 @@ namespace shop::orders {
 
 class OrdersService {
  public:
-  // `committed` is called after each transaction that announced something: it wakes the relay.
   OrdersService(postgres::Pool& db, const rpc::Channel& products, const rpc::Channel& cart,
-                std::string currency, std::function<void()> committed);
+                std::string currency);
 
   rpc::Service Methods();
 
@@ -61,7 +59,6 @@ class OrdersService {
   rpc::ClientMethod<cart::v1::GetCartRequest, cart::v1::Cart> get_cart_;
   OrderedCarts carts_;
   std::string currency_;
-  std::function<void()> committed_;
 };
 
 }  // namespace shop::orders

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "common/messaging/event.h"
+#include "common/messaging/outbox.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/testing/database.h"
@@ -311,7 +312,9 @@ class OrdersServiceTest : public ::testing::Test {
   rpc::Channel products_{products_server_.address(), &identity_};
   rpc::Channel cart_{cart_server_.address(), &identity_};
   std::atomic<int> wakes_ = 0;
-  OrdersService service_{db_, products_, cart_, "USD", [this] { ++wakes_; }};
+  const std::shared_ptr<const void> woken_ =
+      db_.Subscribe(messaging::kOutboxSignal, [this] { ++wakes_; });
+  OrdersService service_{db_, products_, cart_, "USD"};
 };
 
 TEST_F(OrdersServiceTest, AnOrderHasTheNamesAndPricesOfTheMomentItWasPlaced) {

@@ -24,10 +24,9 @@ int main() {
   shop::rpc::Identity identity(config.identity);
   shop::shipping::ShippingService service(db);
   // They end in the reverse order.
-  shop::kafka::OutboxRelay relay(config.kafka, db);  // publishes what the consumer parks
+  const shop::kafka::OutboxRelay relay(config.kafka, db);  // publishes what the consumer parks
   const shop::kafka::Consumer consumer(config.kafka, "shipping", {"orders"}, db,
-                                       shop::shipping::OrderHandlers(),
-                                       {.after_commit = [&] { relay.Wake(); }});
+                                       shop::shipping::OrderHandlers());
   const shop::rpc::Server server(config.server, identity, {service.Methods()});
   process.AddDegradation("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();

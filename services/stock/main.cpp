@@ -27,10 +27,9 @@ int main() {
   const rpc::Channel products(config.products_address, &identity);
 
   // They end in the reverse order.
-  kafka::OutboxRelay relay(config.kafka, db);
+  const kafka::OutboxRelay relay(config.kafka, db);
   const kafka::Consumer consumer(config.kafka, "stock", {"orders"}, db,
-                                 stock::EventHandlers(products),
-                                 {.after_commit = [&] { relay.Wake(); }, .batch = kBatch});
+                                 stock::EventHandlers(products), {.batch = kBatch});
   // No rpcs of its own; the port has health and reflection.
   const rpc::Server server(config.server, identity, {});
   process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });

@@ -16,9 +16,9 @@ int main() {
     postgres::Migrate(db, {kMessagingMigrations, kUsersMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
-  kafka::OutboxRelay relay(config.kafka, db);
+  const kafka::OutboxRelay relay(config.kafka, db);
   rpc::Identity identity(config.identity);
-  users::UsersService service(db, [&] { relay.Wake(); });
+  users::UsersService service(db);
   const rpc::Server server(config.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

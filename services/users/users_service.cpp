@@ -54,8 +54,7 @@ messaging::EventContext OriginOf(const Call& call) {
 
 }  // namespace
 
-UsersService::UsersService(postgres::Pool& db, std::function<void()> announced)
-    : db_(db), announced_(std::move(announced)) {}
+UsersService::UsersService(postgres::Pool& db) : db_(db) {}
 
 rpc::Service UsersService::Methods() {
   return rpc::Service("shop.users.v1.UsersService")
@@ -118,12 +117,11 @@ Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
     return kDone;
   });
   if (!deleted) return deleted.refusal();
-  announced_();
   return google::protobuf::Empty();
 }
 
 Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUserRequest& request) {
-  Result<v1::User> user = InTransaction(db_, [&](Tx& tx) -> Result<v1::User> {
+  return InTransaction(db_, [&](Tx& tx) -> Result<v1::User> {
     LockId(tx, request.id());
     if (IsDeleted(tx, request.id())) {
       return Refusal{Code::kFailedPrecondition, "this user was deleted"};
@@ -142,8 +140,6 @@ Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUser
     messaging::Publish(tx, event, OriginOf(call));
     return made;
   });
-  if (user) announced_();
-  return user;
 }
 
 }  // namespace shop::users

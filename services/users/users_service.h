@@ -1,8 +1,6 @@
 // The rpcs of users; proto/shop/users/v1/users.proto says what each promises. Thread-safe.
 #pragma once
 
-#include <functional>
-
 #include "common/postgres/pool.h"
 #include "common/rpc/service.h"
 #include "shop/users/v1/users.pb.h"
@@ -11,8 +9,7 @@ namespace shop::users {
 
 class UsersService {
  public:
-  // `announced` is called after a commit that wrote an event.
-  UsersService(postgres::Pool& db, std::function<void()> announced);
+  explicit UsersService(postgres::Pool& db);
 
   rpc::Service Methods();
 
@@ -26,7 +23,6 @@ class UsersService {
 
  private:
   postgres::Pool& db_;
-  std::function<void()> announced_;
 };
 
 }  // namespace shop::users

@@ -89,7 +89,7 @@ struct Consumer::State : RdKafka::RebalanceCb {
         topics(std::move(topics)),
         options(options),
         db(db),
-        inbox(db, group, std::move(handlers), options.retry, options.after_commit),
+        inbox(db, group, std::move(handlers), options.retry),
         lag(prometheus::BuildGauge()
                 .Name("consumer_lag")
                 .Help("Events on the topic that this group has not finished")

@@ -29,7 +29,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -42,8 +41,6 @@
 namespace shop::kafka {
 
 struct ConsumerOptions {
-  // Called after each transaction that handled something, such as an OutboxRelay's Wake.
-  std::function<void()> after_commit = [] {};
   int batch = 100;
   messaging::RetryPolicy retry = {};
   // How often the retry queue is looked at for events that are due.

@@ -12,6 +12,7 @@
 #include "common/core/deadline.h"
 #include "common/kafka/producer.h"
 #include "common/messaging/headers.h"
+#include "common/messaging/outbox.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -104,6 +105,8 @@ struct OutboxRelay::State {
                    .Add({})) {}
 
   void Run();
+  // Something was committed, and is to leave now.
+  void Wake();
   bool HoldLease();
   bool MayGoOn();
   // Whether there may be more at once.
@@ -144,12 +147,15 @@ struct OutboxRelay::State {
   std::condition_variable_any changed;
   bool woken = false;
   std::thread thread;
+  std::shared_ptr<const void> subscription;  // the last, so that it ends before the rest
 };
 
 OutboxRelay::OutboxRelay(const KafkaSettings& kafka, postgres::Pool& db,
                          const RelayOptions& options)
     : state_(std::make_unique<State>(kafka, db, options)) {
   state_->thread = std::thread([state = state_.get()] { state->Run(); });
+  state_->subscription =
+      db.Subscribe(messaging::kOutboxSignal, [state = state_.get()] { state->Wake(); });
 }
 
 OutboxRelay::~OutboxRelay() {
@@ -157,12 +163,12 @@ OutboxRelay::~OutboxRelay() {
   EndWithin(kStopGrace, state_->cut, [this] { state_->thread.join(); });
 }
 
-void OutboxRelay::Wake() {
+void OutboxRelay::State::Wake() {
   {
-    const std::lock_guard lock(state_->mutex);
-    state_->woken = true;
+    const std::lock_guard lock(mutex);
+    woken = true;
   }
-  state_->changed.notify_all();
+  changed.notify_all();
 }
 
 void OutboxRelay::State::Run() {

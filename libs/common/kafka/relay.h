@@ -25,7 +25,8 @@
 namespace shop::kafka {
 
 struct RelayOptions {
-  // How long a committed row may lie when nobody calls Wake.
+  // How long a row may lie that was committed through another pool, such as by another process. A
+  // commit through the relay's own pool wakes it at once.
   std::chrono::milliseconds poll{200};
   // How long the other relays wait after their holder has died.
   std::chrono::milliseconds lease{6'000};
@@ -45,9 +46,6 @@ class OutboxRelay {
   ~OutboxRelay();
   OutboxRelay(const OutboxRelay&) = delete;
   OutboxRelay& operator=(const OutboxRelay&) = delete;
-
-  // Says that an event was committed, so that it leaves now. From any thread; never waits.
-  void Wake();
 
  private:
   struct State;

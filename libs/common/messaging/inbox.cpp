@@ -158,7 +158,6 @@ struct Inbox::State {
   std::string group;
   Handlers handlers;
   RetryPolicy retry;
-  std::function<void()> after_commit;
 
   prometheus::Family<prometheus::Counter>& events;
   prometheus::Family<prometheus::Histogram>& seconds;
@@ -356,8 +355,7 @@ struct Inbox::State {
   void Fail(int64_t id, const Record& record, const std::string& reason, bool at_once);
 };
 
-Inbox::Inbox(postgres::Pool& db, std::string group, Handlers handlers, const RetryPolicy& retry,
-             std::function<void()> after_commit) {
+Inbox::Inbox(postgres::Pool& db, std::string group, Handlers handlers, const RetryPolicy& retry) {
   auto& held = prometheus::BuildGauge()
                    .Name("consumer_held")
                    .Help("Events that wait to be tried again, or for a person")
@@ -367,7 +365,6 @@ Inbox::Inbox(postgres::Pool& db, std::string group, Handlers handlers, const Ret
                                     .group = group,
                                     .handlers = std::move(handlers),
                                     .retry = retry,
-                                    .after_commit = std::move(after_commit),
                                     .events = prometheus::BuildCounter()
                                                   .Name("consumer_events_total")
                                                   .Help("Events by what became of them")
@@ -405,7 +402,6 @@ Result<size_t> Inbox::Take(const std::vector<const Record*>& records) {
     const Result<std::vector<Fate>> taken = state.TakeTogether(readings, keys);
     if (!taken) return taken.refusal();
     state.Count(readings, *taken);
-    state.after_commit();
   }
   state.Count(ignored);
   return count;
@@ -507,7 +503,6 @@ void Inbox::Hold(const Record& record, const std::string& reason) {
                                  {"traceId", record.event.trace.trace_id},
                                  {"reason", Kept(reason)}});
   state.Count({{&record.event, dead ? "dead" : "held"}});
-  if (dead) state.after_commit();
 }
 
 bool Inbox::RetryDue(const std::stop_token& stop) {
@@ -538,7 +533,6 @@ void Inbox::State::Retry(int64_t id, const Record& record, int attempts) {
     if (outcome) {
       if (*outcome == nullptr) return;
       Count({{&record.event, *outcome}});
-      after_commit();
     } else if (outcome.refusal().code == Code::kUnavailable) {
       unavailable(Reason(outcome.refusal()));
     } else {
@@ -589,7 +583,6 @@ void Inbox::State::Fail(int64_t id, const Record& record, const std::string& rea
     if (died) PublishDeadLetter(tx, record, id, made, reason);
   });
   Count({{&record.event, died ? "dead" : "refused"}});
-  if (died) after_commit();
 }
 
 void Inbox::ForgetOld(const std::stop_token& stop) {

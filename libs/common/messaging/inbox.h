@@ -3,7 +3,6 @@
 #pragma once
 
 #include <chrono>
-#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -30,10 +29,7 @@ struct RetryPolicy {
 
 class Inbox {
  public:
-  // `after_commit` is called after each transaction that handled something.
-  Inbox(
-      postgres::Pool& db, std::string group, Handlers handlers, const RetryPolicy& retry = {},
-      std::function<void()> after_commit = [] {});
+  Inbox(postgres::Pool& db, std::string group, Handlers handlers, const RetryPolicy& retry = {});
   ~Inbox();
   Inbox(const Inbox&) = delete;
   Inbox& operator=(const Inbox&) = delete;

@@ -37,6 +37,7 @@ void Publish(postgres::Tx& tx, const Envelope& event) {
   if (!event.headers.empty()) headers = ToJson(event.headers);
   tx.Exec(kAppend, event.topic, event.key, event.id, event.type, event.source, event.time,
           Traceparent(event), headers, event.value);
+  tx.SignalCommit(kOutboxSignal);
 }
 
 void Publish(postgres::Tx& tx, const std::vector<Envelope>& events) {
@@ -58,6 +59,7 @@ void Publish(postgres::Tx& tx, const std::vector<Envelope>& events) {
             return event.headers.empty() ? std::string() : ToJson(event.headers);
           }),
           column([](const Envelope& event) { return event.value; }));
+  tx.SignalCommit(kOutboxSignal);
 }
 
 }  // namespace shop::messaging

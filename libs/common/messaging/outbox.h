@@ -13,8 +13,11 @@
 
 namespace shop::messaging {
 
+// What Publish signals (postgres::Pool::Subscribe): a relay on the same pool wakes at the commit.
+inline constexpr char kOutboxSignal[] = "outbox";
+
 // Appends an event to this database's outbox in the caller's transaction; the relay publishes it
-// after the commit.
+// after the commit, of which it learns by itself.
 void Publish(postgres::Tx& tx, const google::protobuf::Message& message,
              const EventContext& context);
 void Publish(postgres::Tx& tx, const Envelope& event);

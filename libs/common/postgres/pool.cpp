@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <list>
+#include <map>
 #include <mutex>
 #include <random>
 #include <set>
@@ -226,6 +227,17 @@ struct Pool::State {
   std::vector<std::unique_ptr<Tx::Session>> idle;
   int open = 0;  // idle, in use or being opened
   Watchdog watchdog;
+  std::mutex subscribers_mutex;
+  std::multimap<std::string, std::function<void()>> subscribers;
+
+  void Deliver(const std::set<std::string>& signals) noexcept {
+    if (signals.empty()) return;
+    const std::lock_guard lock(subscribers_mutex);
+    for (const std::string& name : signals) {
+      const auto [begin, end] = subscribers.equal_range(name);
+      for (auto subscriber = begin; subscriber != end; ++subscriber) subscriber->second();
+    }
+  }
 };
 
 // A connection for as long as it is in use.
@@ -327,6 +339,16 @@ Pool::Pool(Settings settings) : state_(std::make_unique<State>()) {
 
 Pool::~Pool() = default;
 
+std::shared_ptr<const void> Pool::Subscribe(const std::string& name,
+                                            std::function<void()> callback) {
+  const std::lock_guard lock(state_->subscribers_mutex);
+  const auto subscriber = state_->subscribers.emplace(name, std::move(callback));
+  return {&subscriber->second, [state = state_.get(), subscriber](const void*) {
+            const std::lock_guard lock(state->subscribers_mutex);
+            state->subscribers.erase(subscriber);
+          }};
+}
+
 void Pool::RunOutside(const std::function<void(Tx&)>& work) {
   Run<pqxx::nontransaction>([&](Tx& tx) {
     work(tx);
@@ -378,6 +400,7 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
         }
         committing = true;
         transaction.commit();
+        state_->Deliver(tx.signals_);
         return;
       } catch (const pqxx::in_doubt_error& error) {
         committing = true;

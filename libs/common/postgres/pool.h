@@ -25,6 +25,7 @@
 #include <memory>
 #include <optional>
 #include <pqxx/pqxx>
+#include <set>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -113,6 +114,9 @@ class Tx {
   pqxx::result Run(const std::string& sql) {
     return Noting([&] { return transaction_.exec(sql); });
   }
+  // Tells those who subscribed to this name (Pool::Subscribe), once this transaction has committed.
+  // Again in the same transaction does nothing more.
+  void SignalCommit(std::string_view name) { signals_.emplace(name); }
   // For what the above cannot do, such as a pqxx::subtransaction.
   pqxx::transaction_base& raw() { return transaction_; }
 
@@ -140,6 +144,7 @@ class Tx {
   Session& session_;
   pqxx::transaction_base& transaction_;
   bool failed_ = false;
+  std::set<std::string> signals_;
 };
 
 // Thread-safe.
@@ -150,6 +155,14 @@ class Pool {
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
+
+  // Calls `callback` after each commit of a transaction that called Tx::SignalCommit(name): once for
+  // each, on the thread that committed, before InTransaction returns. Not after a rollback; not when
+  // it is unknown whether the commit was kept; and for work that was repeated, once in all. It must
+  // return at once, not throw, and not use the pool. Subscribed until the answer is destroyed, which
+  // waits for calls under way; the pool must outlive it.
+  [[nodiscard]] std::shared_ptr<const void> Subscribe(const std::string& name,
+                                                      std::function<void()> callback);
 
   // What Read and InTransaction below are made of; `work` says whether to commit.
   void RunOutside(const std::function<void(Tx&)>& work);

@@ -102,6 +102,79 @@ TEST_F(PoolTest, ASwallowedFailureIsNotTakenForKept) {
   EXPECT_THAT(Names(), ::testing::IsEmpty());
 }
 
+// What subscribers learn of a transaction that signals twice.
+class SignalTest : public PoolTest {
+ protected:
+  static void Signal(Tx& tx) {
+    tx.SignalCommit("written");
+    tx.SignalCommit("written");
+  }
+
+  int told_ = 0;
+  const std::shared_ptr<const void> subscription_ = pool_.Subscribe("written", [this] { ++told_; });
+};
+
+TEST_F(SignalTest, ACommitIsToldOnceAndAfterIt) {
+  std::vector<std::string> kept;
+  Pool other(database_.settings());
+  const auto second = pool_.Subscribe("written", [&] {
+    kept.push_back(Read(other, [](Tx& tx) { return tx.Exec(kNames)[0][0].as<std::string>(); }));
+  });
+  InTransaction(pool_, [&](Tx& tx) {
+    Signal(tx);
+    tx.Exec(kInsert, 1, "one");
+    EXPECT_EQ(told_, 0);
+  });
+  EXPECT_EQ(told_, 1);
+  EXPECT_THAT(kept, ::testing::ElementsAre("one"));
+  Insert(2, "two");
+  EXPECT_EQ(told_, 1) << "nothing was signalled";
+}
+
+TEST_F(SignalTest, WhatIsRolledBackIsNotTold) {
+  const Result<void> refused = InTransaction(pool_, [](Tx& tx) -> Result<void> {
+    Signal(tx);
+    return Refusal{Code::kNotFound, "no"};
+  });
+  EXPECT_FALSE(refused);
+  const auto fails = [](Tx& tx) {
+    Signal(tx);
+    throw std::out_of_range("mine");
+  };
+  EXPECT_THROW(InTransaction(pool_, fails), std::out_of_range);
+  EXPECT_EQ(told_, 0);
+}
+
+TEST_F(SignalTest, WorkThatIsRepeatedIsToldOnce) {
+  int runs = 0;
+  InTransaction(pool_, [&](Tx& tx) {
+    Signal(tx);
+    if (++runs < 3) throw pqxx::serialization_failure("somebody was quicker");
+  });
+  EXPECT_EQ(runs, 3);
+  EXPECT_EQ(told_, 1);
+}
+
+TEST_F(SignalTest, WorkThatSignalledOnlyBeforeItsRepetitionIsNotTold) {
+  int runs = 0;
+  InTransaction(pool_, [&](Tx& tx) {
+    if (++runs > 1) return;
+    Signal(tx);
+    throw pqxx::serialization_failure("somebody was quicker");
+  });
+  EXPECT_EQ(told_, 0);
+}
+
+TEST_F(SignalTest, WhoHasEndedTheirSubscriptionIsNotTold) {
+  int others = 0;
+  auto ended = pool_.Subscribe("written", [&] { ++others; });
+  ended.reset();
+  const auto elsewhere = pool_.Subscribe("read", [&] { ++others; });
+  InTransaction(pool_, Signal);
+  EXPECT_EQ(told_, 1);
+  EXPECT_EQ(others, 0);
+}
+
 TEST_F(PoolTest, EveryKindOfParameterArrives) {
   constexpr Statement kEcho{
       "SELECT $1::bigint, $2::text, $3::text, $4::bool, $5::text, $6::bigint, $7::text"};
