@@ -1,5 +1,9 @@
 # The few words the tree's CMakeLists.txt files are written in.
 
+# The lines of deploy/services, each of which begins with the name of a process and its two ports.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/deploy/services)
+file(STRINGS ${CMAKE_SOURCE_DIR}/deploy/services SHOP_PROCESSES REGEX "^[a-z]")
+
 # shop_library(NAME core SOURCES … DEPENDS …): a static library that others include as
 # "common/core/…" or "orders/…".
 function(shop_library)

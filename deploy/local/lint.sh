@@ -78,7 +78,7 @@ fi
 
 # What .env.example offers holds in containers too; what they fix, and what is not there yet, is excepted.
 lint_settings() {
-  local fixed='BIND_HOST|PAYMENTS_(ADMIN_)?PORT|POSTGRES_(HOST|PORT|PASSWORD)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|MONGODB_URI|SMTP_URL'
+  local fixed='BIND_HOST|POSTGRES_(HOST|PORT|PASSWORD)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|MONGODB_URI|SMTP_URL'
   local name missing=0
   while read -r name; do
     # As a variable, or as the file of a secret.

@@ -5,12 +5,7 @@ import subprocess
 from pathlib import Path
 
 import containers
-from settings import TOPICS, Settings, StackError
-
-# Services whose database has an outbox, and where each consumer group keeps its retry queue.
-OUTBOXES = ("auth", "users", "orders", "stock", "shipping", "notification")
-GROUPS = {"auth": "auth", "orders": "orders", "cart": "orders", "stock": "stock", "shipping": "shipping",
-          "notification": "notification"}
+from settings import GROUPS, OUTBOXES, TOPICS, Settings, StackError
 
 
 def service_of_group(group):

@@ -16,10 +16,30 @@ from urllib.parse import quote, urlsplit
 REPO = Path(__file__).resolve().parents[2]
 TOOLS = REPO / ".local" / "tools"
 
-SERVICES = ("auth", "users", "products", "cart", "orders", "stock", "shipping", "notification")
-PROCESSES = SERVICES + ("gateway",)
-DATABASES = tuple(service for service in SERVICES if service != "cart")
 
+def read_list(name):
+    """The lines of a file such as deploy/services, as words."""
+    return [line.split() for line in (REPO / name).read_text().splitlines() if line and not line.startswith("#")]
+
+
+class Process(NamedTuple):
+    """A line of deploy/services."""
+    port: int
+    admin_port: int
+    database: str
+    groups: dict  # consumer group -> its topics
+
+
+def read_process(port, admin_port, database, *groups):
+    return Process(int(port), int(admin_port), database,
+                   {group: topics.split(",") for group, topics in (word.split("=") for word in groups)})
+
+
+PROCESSES = {name: read_process(*words) for name, *words in read_list("deploy/services")}
+SERVICES = tuple(name for name in PROCESSES if name != "gateway")
+DATABASES = tuple(name for name, process in PROCESSES.items() if process.database == "postgres")
+# Consumer group -> the service it is a part of.
+GROUPS = {group: name for name, process in PROCESSES.items() for group in process.groups}
 
 
 class Topic(NamedTuple):
@@ -31,17 +51,13 @@ class Topic(NamedTuple):
     publisher: str
 
 
-def read_topics(text):
-    topics = {}
-    for line in text.splitlines():
-        if line and not line.startswith("#"):
-            name, partitions, retention, replicas, in_sync, publisher = line.split()
-            topics[name] = Topic(int(partitions), int(retention.removesuffix("d")) * 86_400_000, int(replicas),
-                                 int(in_sync), publisher)
-    return topics
+def read_topic(partitions, retention, replicas, in_sync, publisher):
+    return Topic(int(partitions), int(retention.removesuffix("d")) * 86_400_000, int(replicas), int(in_sync), publisher)
 
 
-TOPICS = read_topics((REPO / "deploy/topics").read_text())
+TOPICS = {name: read_topic(*words) for name, *words in read_list("deploy/topics")}
+# Services that publish: their databases have an outbox.
+OUTBOXES = tuple(name for name in DATABASES if any(topic.publisher == name for topic in TOPICS.values()))
 
 # What .env holds for the containers alone: in each stack of theirs every database has a password of its own.
 CONTAINER_SECRETS = tuple(f"{database.upper()}_POSTGRES_PASSWORD" for database in DATABASES) + (
@@ -59,7 +75,7 @@ PRIVATE = {
     "SUPER_ADMIN_PASSWORD": {"auth"},
     "POSTGRES_PASSWORD": set(DATABASES),
     "SMTP_URL": {"notification"},
-    "MONGODB_URI": {"cart"},
+    "MONGODB_URI": {name for name, process in PROCESSES.items() if process.database == "mongo"},
     "REDIS_URL": {"products", "gateway"},
     # The public entrance is no service: with the key it could be any of them.
     "SERVICE_TOKEN_KEY": set(SERVICES),

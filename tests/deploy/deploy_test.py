@@ -19,8 +19,11 @@ sys.path.insert(0, str(REPO / "deploy/local"))
 import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
-from settings import CONTAINER_SECRETS, Settings, init_env, parse  # pylint: disable=wrong-import-position
-from settings import remove_old_secrets  # pylint: disable=wrong-import-position
+from settings import CONTAINER_SECRETS, DATABASES, GROUPS, PROCESSES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
+from settings import Settings, init_env, parse, remove_old_secrets  # pylint: disable=wrong-import-position
+
+# A topic may be there before the service that publishes it.
+TO_COME = {"payments"}
 
 
 class InFolder(unittest.TestCase):
@@ -117,6 +120,70 @@ class TheComposeFile(unittest.TestCase):
         dockerfile = (REPO / "deploy/docker/Dockerfile").read_text()
         for copied in re.findall(r"^COPY .*deploy/(?:docker|topics).*", dockerfile, re.M):
             self.assertIn("--chmod=", copied)
+
+
+class TheListOfProcesses(unittest.TestCase):
+    """Files that cannot read deploy/services say the same."""
+
+    def lacks(self, name, lines, also=()):
+        """Fails with those of the lines that the file does not have; blanks do not count."""
+        text = " ".join(re.sub(r"(?m)^ *#.*", "", (REPO / name).read_text()).split())
+        missing = [line for line in lines if line not in text] + list(also)
+        self.assertEqual([], missing, f"{name} and deploy/services differ")
+
+    def ports(self, form):
+        """A line for each port of each process."""
+        return [form.format(name=name, NAME=name.upper(), kind=kind, port=port)
+                for name, process in PROCESSES.items()
+                for kind, port in (("PORT", process.port), ("ADMIN_PORT", process.admin_port))]
+
+    def test_is_what_the_settings_offer(self):
+        offered = parse((REPO / ".env.example").read_text())
+        ours = [f"{name}={value}" for name, value in offered.items()
+                if re.fullmatch(r"\d+", value) and (value.startswith("70") or name.endswith("_ADMIN_PORT"))]
+        wanted = self.ports("{NAME}_{kind}={port}")
+        self.lacks(".env.example", wanted + [f"{name.upper()}_POSTGRES_PASSWORD=" for name in DATABASES],
+                   [f"{line} is of no process" for line in ours if line not in wanted])
+
+    def test_is_what_compose_starts(self):
+        lines = self.ports('- "127.0.0.1:${{{NAME}_{kind}:-{port}}}:{port}"')
+        for name, process in PROCESSES.items():
+            lines.append(f"{name}: <<: *process image: shop/{name}:${{SHOP_VERSION:-dev}} "
+                         f"build: {{<<: *build, args: {{<<: *build-args, PROCESS: {name}}}}}")
+            if name in SERVICES:
+                lines.append(f"{name.upper()}_ADDR: dns:///{name}:{process.port}")
+            if name in DATABASES:
+                lines += [f"<<: *with-database POSTGRES_USER: {name}",
+                          f"- {{source: {name}_postgres_password, target: postgres_password}}"]
+        job = re.search(r"\n  databases:\n.*?\n\n", TheComposeFile.text, re.S)[0]
+        started = re.findall(r"PROCESS: (\w+)", TheComposeFile.text)
+        self.lacks("docker-compose.yml", lines,
+                   [f"{name} in the job databases" for name in DATABASES if f"- {name}_postgres_password\n" not in job]
+                   + [f"{name} is no process" for name in started if name not in PROCESSES])
+
+    def test_is_what_the_ports_of_the_containers_lead_to(self):
+        name = "deploy/docker/ports.conf"
+        text = (REPO / name).read_text()
+        listening = [range(int(first), int(last) + 1) for first, last in re.findall(r"listen (\d+)-(\d+);", text)]
+        wanted = {(port, name) for name in SERVICES for port in (PROCESSES[name].port, PROCESSES[name].admin_port)}
+        known = {(int(port), service) for port, service in re.findall(r"\b(\d+) (\w+);", text.split("map ")[1])}
+        self.lacks(name, [f"{port} {service};" for port, service in sorted(wanted)],
+                   [f"{port} is no port of {service}" for port, service in sorted(known - wanted)]
+                   + [f"listen {port}" for port, _ in sorted(wanted) if not any(port in ports for ports in listening)])
+
+    def test_has_a_topic_for_the_dead_letters_of_each_group_and_only_known_topics(self):
+        wanted = {f"{group}.dead": service for group, service in GROUPS.items()}
+        found = {name: topic.publisher for name, topic in TOPICS.items()
+                 if name.endswith(".dead") and topic.publisher not in TO_COME}
+        self.assertEqual(wanted, found, "deploy/topics has GROUP.dead, published by the group's service, for each group")
+        consumed = {topic for process in PROCESSES.values() for topics in process.groups.values() for topic in topics}
+        self.assertEqual(set(), consumed - set(TOPICS), "not in deploy/topics")
+        self.assertEqual(set(), {topic.publisher for topic in TOPICS.values()} - set(DATABASES) - TO_COME,
+                         "publishers in deploy/topics without a database")
+
+    def test_is_what_has_a_folder_and_a_page(self):
+        self.assertEqual(set(SERVICES), {path.parent.name for path in REPO.glob("services/*/README.md")}, "with a page")
+        self.lacks("README.md", self.ports(" {port}"))
 
 
 class Seeding(unittest.TestCase):

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 from case import Case
-from harness import GROUPS, PROCESSES, Person, say, wait_for
+from harness import Person, say, wait_for
+from settings import GROUPS, PROCESSES
 
 
 class Deliveries(Case):
@@ -76,14 +77,14 @@ class TheSameEventTwice(Deliveries):
                                 for event in self.shop.events(topic, order))
         self.assertEqual({"ORDER_CREATED": 1, "ORDER_CONFIRMED": 1, "STOCK_RESERVED": 1}, before_events)
 
-        hearing = set(GROUPS) - {"auth"}
-        repeats = {group: self.repeated(group) for group in hearing}
+        consumers = set(GROUPS) - {"auth"}
+        repeats = {group: self.repeated(group) for group in consumers}
         again = self.created(order) + self.shop.events("stock", order)
         for event in again * 2:
             self.shop.publish_again(event)
         self.shop.wait_until_consumed()
-        for group in hearing:
-            self.assertEqual(repeats[group] + 2, self.repeated(group), f"{group} did not hear the repeats")
+        for group in consumers:
+            self.assertEqual(repeats[group] + 2, self.repeated(group), f"{group} did not consume the repeats")
 
         after_events = Counter(event.type for topic in ("orders", "stock")
                                for event in self.shop.events(topic, order))
@@ -148,7 +149,7 @@ class AProcessThatIsKilled(Deliveries):
                 self.assertTrue(before, f"{process} does not run")
                 self.shop.script("kill-program", process)
                 if process in ("stock", "shipping", "notification"):
-                    orders.append(buyer.order(product))  # placed while nobody hears it
+                    orders.append(buyer.order(product))  # placed while nobody consumes it
                 wait_for(f"{process} to be another process",
                          lambda process=process, before=before: self.shop.pid(process) not in (None, before))
                 wait_for(f"{process} to be ready", lambda process=process: self.shop.ready(process), 60)

@@ -1,7 +1,7 @@
-"""What the end-to-end tests do to the platform, and how they look at it from outside.
+"""What the end-to-end tests do to the platform, and how they see what comes of it.
 
-Everything here goes through what an operator or a client has too: the stack's own script, HTTP,
-gRPC, the topics, the mail folder. Waiting is always for a condition, with a limit, and said aloud.
+They use what an operator or a client has too: the stack's own script, HTTP, gRPC, the topics, the mail folder.
+They wait for a condition, with a limit, and print what they wait for.
 """
 
 import email.policy
@@ -18,13 +18,9 @@ from decimal import Decimal
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-TOOLS = REPO / ".local" / "tools"
-SERVICES = ("auth", "users", "products", "cart", "orders", "stock", "shipping", "notification")
-PROCESSES = SERVICES + ("gateway",)
+sys.path.insert(0, str(REPO / "deploy/local"))
 
-# Consumer groups, and the process (with its database) that each lives in.
-GROUPS = {"stock": "stock", "orders": "orders", "cart": "orders", "shipping": "shipping",
-          "notification": "notification", "auth": "auth"}
+from settings import GROUPS, TOOLS, parse  # pylint: disable=wrong-import-position
 
 PASSWORD = "Walk-Through-1!"
 
@@ -131,10 +127,7 @@ class Stack:
         # People are made by the dozen here; what bcrypt costs is not what is tested.
         with open(self.env_file, "a", encoding="utf-8") as file:
             file.writelines(f"{name}={value}\n" for name, value in {"BCRYPT_COST": 4, **(settings or {})}.items())
-        for line in self.env_file.read_text().splitlines():
-            name, equals, value = line.partition("=")
-            if equals and not line.startswith("#"):
-                self.settings[name] = value
+        self.settings = parse(self.env_file.read_text())
         self.script("up")
 
     def port(self, process):
@@ -232,15 +225,15 @@ class Stack:
         assert {row[0] for row in rows} == set(groups), f"{done.stdout} {done.stderr}"
         return sum(int(row[4]) - (int(row[3]) if row[3].isdigit() else 0) for row in rows)
 
-    def held(self, process):
-        """How many events a process's groups have put aside, to try again or for a person."""
-        found = self.script("psql", process, "--sql", "SELECT count(*) || ' held' FROM held", quiet=True)
-        return int(re.search(r"(\d+) held", found)[1])
+    def failed_events(self, process):
+        """How many events of a process's groups are in its retry queue or dead."""
+        found = self.script("psql", process, "--sql", "SELECT count(*) || ' failed' FROM held", quiet=True)
+        return int(re.search(r"(\d+) failed", found)[1])
 
     def wait_until_consumed(self, limit=60):
-        """Until every group has finished with everything that is on its topics, and holds none of it."""
-        wait_for("all consumers to have finished what is on their topics",
-                 lambda: self.lag(*GROUPS) == 0 and not any(map(self.held, set(GROUPS.values()))), limit)
+        """Until every group has handled everything on its topics, and none of it failed."""
+        wait_for("all consumers to have handled what is on their topics",
+                 lambda: self.lag(*GROUPS) == 0 and not any(map(self.failed_events, set(GROUPS.values()))), limit)
 
     # --- mails ---
 

@@ -1,4 +1,4 @@
-"""One order, looked at from everywhere it leaves a trace."""
+"""One order, and every trace that it leaves: its events, stock, shipment, mail."""
 
 import re
 from decimal import Decimal
@@ -32,14 +32,14 @@ class AnOrderThatWasPlaced(Case):
     def test_becomes_processing(self):
         self.assertEqual("PROCESSING", self.outcome)
 
-    def test_is_announced_once_under_its_id(self):
+    def test_is_published_once_under_its_id(self):
         self.created()
         self.shop.wait_until_consumed()
         events = self.shop.events("orders", kind="ORDER_CREATED")
         about = [event for event in events if event.json["orderId"] == self.order]
         self.assertEqual([str(self.order)], [event.key for event in about])
 
-    def test_is_announced_with_the_headers_of_a_cloud_event(self):
+    def test_is_published_with_the_headers_of_a_cloud_event(self):
         headers = self.created()[0].headers
         self.assertEqual("1.0", headers["ce_specversion"])
         self.assertEqual("ORDER_CREATED", headers["ce_type"])
@@ -52,7 +52,7 @@ class AnOrderThatWasPlaced(Case):
     def test_carries_the_trace_of_its_request_to_the_topic(self):
         self.assertRegex(self.created()[0].headers["traceparent"], rf"^00-{TRACE_ID}-[0-9a-f]{{16}}-0\d$")
 
-    def test_is_announced_as_json_that_reads_well(self):
+    def test_is_published_as_json_that_reads_well(self):
         event = self.created()[0]
         value = event.json
         self.assertEqual(self.order, value["orderId"])

@@ -3,9 +3,8 @@
 from decimal import Decimal
 
 from case import Case
-from harness import PROCESSES, fetch, wait_for
-
-WITH_POSTGRES = ("auth", "users", "products", "orders", "stock", "shipping", "notification")
+from harness import fetch, wait_for
+from settings import DATABASES, PROCESSES
 
 
 class Readiness(Case):
@@ -27,7 +26,7 @@ class Readiness(Case):
     def test_who_keeps_data_in_postgresql_is_not_ready_without_it(self):
         self.shop.script("stop-program", "postgres")
         try:
-            for process in WITH_POSTGRES:
+            for process in DATABASES:
                 text = wait_for(f"{process} to miss PostgreSQL",
                                 lambda process=process: self.shop.readyz(process)[0] == 503
                                 and self.shop.readyz(process)[1])

@@ -16,7 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import case  # pylint: disable=wrong-import-position
-from harness import PROCESSES, REPO, Stack, say  # pylint: disable=wrong-import-position
+from harness import REPO, Stack, say  # pylint: disable=wrong-import-position
+from settings import PROCESSES  # pylint: disable=wrong-import-position
 
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test", "messages_test")
 

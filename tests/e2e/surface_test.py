@@ -6,9 +6,10 @@ import subprocess
 from decimal import Decimal
 
 from case import Case
-from harness import GROUPS, PROCESSES, REPO, SERVICES, Person, fetch, tool, wait_for
+from harness import REPO, Person, fetch, tool, wait_for
+from settings import GROUPS, PROCESSES, SERVICES
 
-# Services that clients call; stock and notification only listen to topics.
+# Services that clients call; stock and notification only consume topics.
 CALLED = ("auth", "users", "products", "cart", "orders", "shipping")
 
 
@@ -105,7 +106,7 @@ class EveryService(Case):
                     self.assertNotEqual(0, code)
                     self.assertIn("Code: PermissionDenied", text)
 
-    def test_holds_to_the_roles_and_rules_of_the_gateway(self):
+    def test_enforces_the_roles_and_rules_of_the_gateway(self):
         buyer, other = Person(self.shop), Person(self.shop)
         product = self.boss.make_product("Chair", Decimal("80.00"), 5)
         order = buyer.order(product)
@@ -136,7 +137,7 @@ class EveryProcess(Case):
                 self.assertGreater(self.shop.metric(service, "rpc_duration_seconds_count"), 0)
         self.assertGreater(self.shop.metric("gateway", "http_requests_total"), 0)
 
-    def test_counts_what_it_hears(self):
+    def test_counts_what_it_consumes(self):
         buyer = Person(self.shop)
         order = buyer.order(self.boss.make_product("Desk", Decimal("120.00"), 5))
         buyer.wait_until_decided(order)

@@ -5,7 +5,8 @@ import re
 import sys
 
 from case import Case
-from harness import GROUPS, PROCESSES, REPO, fetch
+from harness import REPO, fetch
+from settings import GROUPS, PROCESSES
 
 sys.path.insert(0, str(REPO / "tests/api"))
 from contract import Document  # pylint: disable=wrong-import-position

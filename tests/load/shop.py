@@ -125,7 +125,7 @@ class Shop(Stack):
     def processes(self):
         """{name: [process id, …]}; PostgreSQL is split by the databases it works for."""
         folder = Folder(self.folder)
-        found = {name: [recorded_pid(folder, name)] for name in PROCESSES + SERVERS}
+        found = {name: [recorded_pid(folder, name)] for name in (*PROCESSES, *SERVERS)}
         postmaster = found["postgres"][0]
         for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
             try:  # postgres: role database address state

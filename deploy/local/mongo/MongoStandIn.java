@@ -7,7 +7,7 @@ import org.h2.mvstore.MVStore;
 
 /** Speaks MongoDB's protocol over an H2 file: the local stack's stand-in for the MongoDB server. */
 public class MongoStandIn {
-  /** Writes to disk before the client hears of it, so a killed process loses nothing it answered. */
+  /** Writes to disk before it answers, so a killed process loses nothing that it has confirmed. */
   static class DurableBackend extends H2Backend {
     DurableBackend(String file) {
       super(MVStore.open(file));

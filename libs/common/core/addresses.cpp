@@ -10,10 +10,7 @@ struct Ports {
 };
 
 constexpr Ports kPorts[] = {
-    {"gateway", 3000, 9110},      {"auth", 7001, 9101},  {"users", 7002, 9102},
-    {"products", 7003, 9103},     {"cart", 7004, 9104},  {"orders", 7005, 9105},
-    {"payments", 7006, 9106},     {"stock", 7007, 9107}, {"shipping", 7008, 9108},
-    {"notification", 7009, 9109},
+#include "ports.inc"  // made of deploy/services by the build
 };
 
 std::string Variable(std::string_view name, std::string_view suffix) {
@@ -22,7 +19,7 @@ std::string Variable(std::string_view name, std::string_view suffix) {
   return variable.append(suffix);
 }
 
-// A name that is not in the table has no default.
+// A name that is not in the list has no default.
 uint16_t Port(Env& env, std::string_view name, std::string_view suffix, uint16_t Ports::*which) {
   const std::string variable = Variable(name, suffix);
   for (const Ports& ports : kPorts) {

@@ -1,5 +1,4 @@
-// Where each process is reached: the one table of the platform's ports, and the variables that
-// change them.
+// Where each process is reached: the ports of deploy/services, and the variables that change them.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +11,17 @@ namespace shop {
 
 // Where others call service `name` ("orders"): ORDERS_ADDR (host:port), or else 127.0.0.1 and its
 // ServicePort.
+//
+// Of all three: a setting that is no port is a problem of `env`, and so is a name that deploy/services
+// does not have, unless the variable is set. Called once, before threads are started.
 std::string ServiceAddress(Env& env, std::string_view name);
 
 // The port a process serves on, gRPC for services and HTTP for the gateway: ORDERS_PORT, or else
-// the table's.
+// that of deploy/services.
 uint16_t ServicePort(Env& env, std::string_view name);
 
-// The port for /metrics, /healthz and /readyz: ORDERS_ADMIN_PORT, or else the table's.
+// The port for /metrics, /healthz and /readyz: ORDERS_ADMIN_PORT, or else that of
+// deploy/services.
 uint16_t AdminPort(Env& env, std::string_view name);
 
 }  // namespace shop

@@ -19,7 +19,7 @@ Env With(std::map<std::string, std::string> values) {
   });
 }
 
-TEST(Addresses, AreTheContractsUnlessTold) {
+TEST(Addresses, AreThoseOfTheListWhenNothingIsSet) {
   Env env = With({});
   EXPECT_EQ(ServiceAddress(env, "orders"), "127.0.0.1:7005");
   EXPECT_EQ(ServicePort(env, "gateway"), 3000);
