@@ -28,8 +28,8 @@ build_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
-  openssl python3 python3-aiosmtpd python3-jsonschema
-  postgresql-15 redis-server supervisor kcat openjdk-17-jdk-headless maven
+  openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil
+  postgresql-15 redis-server supervisor openjdk-17-jdk-headless maven
 )
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
 long_packages=(clang-14 libclang-rt-14-dev python3-venv)
@@ -162,22 +162,22 @@ node_is_new_enough() {
 
 # --- what Debian does not carry -----------------------------------------------------------------
 
-# bring_jars NAME SOURCE: the jars that deploy/local/NAME/pom.xml pins, and our Java class compiled.
+# bring_jars NAME [SOURCE]: the jars that deploy/local/NAME/pom.xml pins, and our Java class compiled.
 bring_jars() {
-  local name=$1 source=deploy/local/$1/$2 pom=deploy/local/$1/pom.xml home=$tools/$1
-  if done_with "$home/stamp" "$pom" "$source" && compgen -G "$home/jars/*.jar" >/dev/null; then
+  local name=$1 from=(deploy/local/"$1"/pom.xml ${2:+deploy/local/"$1"/"$2"}) home=$tools/$1
+  if done_with "$home/stamp" "${from[@]}" && compgen -G "$home/jars/*.jar" >/dev/null; then
     say "$name is there"
     return
   fi
   say "bringing $name from Maven Central (a minute the first time)"
   rm -rf "$home"
   mkdir -p "$home"
-  mvn -B -ntp -q -f "$pom" dependency:copy-dependencies -DincludeScope=runtime \
+  mvn -B -ntp -q -f "${from[0]}" dependency:copy-dependencies -DincludeScope=runtime \
     -DoutputDirectory="$PWD/$home/jars" >"$home/mvn.log" 2>&1 ||
     { tail -20 "$home/mvn.log" >&2; fail "could not bring $name from Maven Central"; }
-  javac -cp "$home/jars/*" -d "$home/classes" "$source"
+  [ $# -eq 1 ] || javac -cp "$home/jars/*" -d "$home/classes" "${from[1]}"
   [ "$name" != kafka ] || /usr/bin/python3 deploy/local/stack.py prepare-kafka
-  stamp "$home/stamp" "$pom" "$source"
+  stamp "$home/stamp" "${from[@]}"
 }
 
 bring_newman() {
@@ -227,7 +227,7 @@ if $commands_only; then
   ! command -v go >/dev/null || bring_grpcurl
   exit
 fi
-bring_jars kafka CreateTopics.java
+bring_jars kafka
 bring_jars mongo MongoStandIn.java
 bring_newman
 bring_grpcurl

@@ -13,6 +13,7 @@ from pathlib import Path
 import containers
 import seed
 import servers
+import topics
 from processes import Folder, tail
 from settings import DATABASES, REPO, SERVICES, TOOLS, Settings, StackError
 
@@ -68,40 +69,10 @@ def psql(args):
 
 # --- Kafka --------------------------------------------------------------------------------------
 
-def run_kcat(settings, *arguments):
-    done = subprocess.run(servers.kcat(settings.require("KAFKA_BOOTSTRAP_SERVERS"), *arguments),
-                          capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise StackError("Kafka does not answer; is the stack up (make status)?\n" + done.stderr)
-    return done.stdout
-
-
-def offsets(settings, partitions, where):
-    """The first (-2) or next (-1) offset of each (topic, partition)."""
-    asked = [word for topic, partition in partitions for word in ("-t", f"{topic}:{partition}:{where}")]
-    found = {}
-    for line in run_kcat(settings, "-Q", *asked).splitlines():
-        topic, partition, _, offset = line.split()
-        found[topic, int(partition.strip("[]"))] = int(offset)
-    return found
-
-
-def count_events(settings):
-    """Topic -> (its partitions, how many events they hold)."""
-    listed = json.loads(run_kcat(settings, "-L", "-J", "-m", "5"))["topics"]
-    partitions = [(topic["topic"], entry["partition"])
-                  for topic in listed for entry in topic["partitions"]]
-    first, after = (offsets(settings, partitions, where) for where in (-2, -1))
-    counts = {}
-    for key in partitions:
-        of_one, events_of_one = counts.get(key[0], (0, 0))
-        counts[key[0]] = (of_one + 1, events_of_one + after[key] - first[key])
-    return counts
-
-
-def topics(args):
+def show_topics(args):
     settings = Settings.read(args.env)
-    counts = containers.topics(settings) if args.stack(args) == "docker" else count_events(settings)
+    counts = containers.topics(settings) if args.stack(args) == "docker" else topics.counts(
+        settings.require("KAFKA_BOOTSTRAP_SERVERS"))
     print(f"{'topic':<24}{'partitions':>10}{'events':>10}")
     for topic, (partitions, events_there) in sorted(counts.items()):
         print(f"{topic:<24}{partitions:>10}{events_there:>10}")
@@ -124,14 +95,13 @@ def pretty(value, indent="  "):
 
 
 def show_event(event):
-    flat = event.get("headers") or []
-    headers = dict(zip(flat[::2], flat[1::2]))
+    headers = dict(event["headers"])
     at = datetime.fromtimestamp(event["ts"] / 1000, timezone.utc).isoformat(timespec="milliseconds")
     print(f"{at.replace('+00:00', 'Z')}  {event['topic']} {event['partition']}/{event['offset']}"
           f"  key {event['key'] or '-'}  {headers.pop('ce_type', '')}")
     for name, value in headers.items():
         print(f"  {name}: {value}")
-    payload = event.get("payload")
+    payload = event["payload"]
     try:
         print("  " + pretty(json.loads(payload, parse_float=Number, parse_int=Number)))
     except (TypeError, ValueError):
@@ -142,28 +112,16 @@ def show_event(event):
 def events(args):
     """Prints the events of a topic up to its end, oldest first; or goes on as they come."""
     settings = Settings.read(args.env)
-    reader = containers.events if args.stack(args) == "docker" else kcat_events
-    came = reader(settings, args.topic, args.follow)
+    if args.stack(args) == "docker":
+        came = containers.events(settings, args.topic, args.follow)
+    else:
+        came = topics.read(settings.require("KAFKA_BOOTSTRAP_SERVERS"), args.topic, args.follow)
     if not args.follow:
         came = sorted(came, key=lambda event: event["ts"])
         if not came:
             print(f"{args.topic} has no events yet")
     for event in came:
         show_event(event)
-
-
-def kcat_events(settings, topic, follow):
-    bootstrap = settings.require("KAFKA_BOOTSTRAP_SERVERS")
-    known = servers.kafka_topics(bootstrap)
-    if known is None:
-        raise StackError(f"Kafka does not answer at {bootstrap}; is the stack up (make status)?")
-    one_of(topic, sorted(name for name in known if not name.startswith("__")), "topic")
-    command = servers.kcat(bootstrap, "-C", "-q", "-J", "-u", "-t", topic, "-o", "beginning")
-    with subprocess.Popen(command + ([] if follow else ["-e"]), stdout=subprocess.PIPE,
-                          text=True, errors="replace") as reader:
-        yield from map(json.loads, reader.stdout)
-    if reader.returncode != 0:
-        raise StackError(f"kcat ended with {reader.returncode}")
 
 
 # --- mails, gRPC, the walkthrough ---------------------------------------------------------------
@@ -343,7 +301,7 @@ def add_commands(command):
     added = command("psql", psql, "psql in a service's database, as its role")
     added.add_argument("service", nargs="?")
     added.add_argument("--sql")
-    command("topics", topics, "topics, their partitions and events")
+    command("topics", show_topics, "topics, their partitions and events")
     added = command("events", events, "the events of a topic")
     added.add_argument("topic", nargs="?", default="orders")
     added.add_argument("--follow", action="store_true")

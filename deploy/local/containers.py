@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 
+from http_client import fetch
 from processes import Program, check_ports
 from settings import PROCESSES, REPO, SERVICES, StackError, remove_old_secrets
 
@@ -217,7 +217,7 @@ EVENT = re.compile(r"(?:CreateTime|LogAppendTime):(\d+)\tPartition:(\d+)\tOffset
 
 
 def events(settings, topic, follow):
-    """The events of a topic up to its end, or as they come, in the form that kcat gives them."""
+    """The events of a topic up to its end, or as they come, as topics.read gives them."""
     known = topics(settings)
     if topic not in known:
         raise StackError(f"no topic {topic}; there are: {', '.join(sorted(known))}")
@@ -236,9 +236,9 @@ def events(settings, topic, follow):
             if parts is None:
                 continue
             at, partition, offset, headers, key, payload = parts.groups()
-            pairs = [header.partition(":")[::2] for header in headers.split("\x1f")]
             yield {"ts": int(at), "topic": topic, "partition": int(partition), "offset": int(offset),
-                   "headers": [word for pair in pairs for word in pair] if headers != "NO_HEADERS" else [],
+                   "headers": {} if headers == "NO_HEADERS" else dict(
+                       header.partition(":")[::2] for header in headers.split("\x1f")),
                    "key": key if key != "null" else None, "payload": payload}
         said = reader.stderr.read()
     if reader.returncode != 0:
@@ -247,11 +247,13 @@ def events(settings, topic, follow):
 
 def mails(settings):
     """Every mail that Mailpit has, oldest first."""
-    base = f"http://127.0.0.1:{settings.port('MAIL_VIEWER_PORT')}/api/v1"
+    address = f"127.0.0.1:{settings.port('MAIL_VIEWER_PORT')}"
 
     def get(path):
-        with urllib.request.urlopen(base + path, timeout=10) as answer:
-            return answer.read()
+        status, _, body = fetch(address, "/api/v1" + path)
+        if status != 200:
+            raise ValueError(f"{path}: {status}")
+        return body
 
     try:
         listed, start = [], 0
@@ -264,4 +266,4 @@ def mails(settings):
         return [email.message_from_bytes(get(f"/message/{one['ID']}/raw"), policy=email.policy.default)
                 for one in reversed(listed)]
     except (OSError, ValueError) as error:
-        raise StackError(f"Mailpit does not answer at {base} ({error}): is the stack up (make status)?") from None
+        raise StackError(f"Mailpit does not answer at {address} ({error}): is the stack up (make status)?") from None

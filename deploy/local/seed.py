@@ -1,11 +1,10 @@
 """A believable catalogue and a few users, put in through the public API as clients would do it."""
 
-import http.client
 import json
 import random
 import time
-from urllib.parse import urlsplit
 
+from http_client import fetch
 from settings import StackError
 
 PASSWORD = "Seed-Pass-2026!"
@@ -113,34 +112,27 @@ def email(name):
 
 
 class Api:
-    """One kept-alive connection to the gateway."""
+    """The gateway's, at an address."""
 
-    def __init__(self, base_url):
-        self.base_url = base_url
-        self.connection = http.client.HTTPConnection(urlsplit(base_url).netloc, timeout=30)
+    def __init__(self, address):
+        self.address = address
 
     def call(self, method, path, body=None, token=None):
         """The status and the parsed body; waits where the gateway says to."""
-        headers = {"Content-Type": "application/json"}
-        if token:
-            headers["Authorization"] = "Bearer " + token
         for _ in range(20):
             try:
-                self.connection.request(method, "/api/v1" + path,
-                                        json.dumps(body) if body is not None else None, headers)
-                answer = self.connection.getresponse()
-                text = answer.read()
-            except (OSError, http.client.HTTPException) as error:
-                raise StackError(f"the gateway does not answer at {self.base_url} ({error}): "
+                status, headers, text = fetch(self.address, "/api/v1" + path, method, body, token)
+            except OSError as error:
+                raise StackError(f"the gateway does not answer at {self.address} ({error}): "
                                  "run make up, then make seed again") from None
-            if answer.status != 429:
+            if status != 429:
                 break
-            time.sleep(min(int(answer.getheader("Retry-After") or 1), 60))
+            time.sleep(min(int(headers.get("Retry-After") or 1), 60))
         try:
-            return answer.status, json.loads(text)
+            return status, json.loads(text)
         except ValueError:
-            raise StackError(f"{method} {path} answered {answer.status} and no JSON; is it our "
-                             f"gateway that listens at {self.base_url}?") from None
+            raise StackError(f"{method} {path} answered {status} and no JSON; is it our "
+                             f"gateway that listens at {self.address}?") from None
 
     def expect(self, wanted, method, path, body=None, token=None):
         status, answer = self.call(method, path, body, token)
@@ -199,7 +191,7 @@ def make_products(api, missing):
 
 def run(settings, run_sql):
     """run_sql runs a statement in the database of products."""
-    api = Api(settings.base_url)
+    api = Api(f"localhost:{settings.port('GATEWAY_PORT')}")
     token = api.log_in(settings.require("SUPER_ADMIN_EMAIL"), settings.require("SUPER_ADMIN_PASSWORD"),
                        f"SUPER_ADMIN_PASSWORD in {settings.path} is not the one the account was made "
                        "with; make down && make up begins anew")

@@ -5,7 +5,6 @@ Each function answers a Program: how the server is prepared, started, and known 
 
 import glob
 import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -13,8 +12,9 @@ import socket
 import subprocess
 from pathlib import Path
 
+import topics
 from processes import Folder, Program, as_user, can_reach, give_to, stop_recorded, wait_ready
-from settings import DATABASES, TOOLS, TOPICS, StackError, free_ports, write_private
+from settings import DATABASES, TOOLS, TOPICS, StackError, Topic, free_ports, write_private
 
 KAFKA = TOOLS / "kafka"
 MONGO = TOOLS / "mongo"
@@ -230,40 +230,13 @@ def kafka(folder, settings):
     return Program("kafka", kafka_command(config, *(archive if KAFKA_ARCHIVE.exists() else [])),
                    {"KAFKA_BOOTSTRAP_SERVERS": port, "KAFKA_CONTROLLER_PORT": controller_port},
                    host=host, files=(config,), prepare=prepare,
-                   ready=lambda: answers(host, port) and kafka_topics(f"{host}:{port}") is not None)
+                   ready=lambda: answers(host, port) and topics.answers(f"{host}:{port}"))
 
 
-def kcat(bootstrap, *arguments):
-    return [installed("/usr/bin/kcat", "kcat"), "-b", bootstrap, "-X", "broker.address.family=v4",
-            *arguments]
-
-
-def kafka_topics(bootstrap):
-    """The names of the topics, or None while the broker does not answer."""
-    listed = subprocess.run(kcat(bootstrap, "-L", "-J", "-m", "2"), capture_output=True, text=True,
-                            check=False)
-    if listed.returncode != 0:
-        return None
-    return {topic["topic"] for topic in json.loads(listed.stdout)["topics"]}
-
-
-def make_topics(folder, settings):
-    """Brings Kafka's topics to what deploy/topics says; a JVM runs only when that, or a topic, is new."""
-    bootstrap = settings.require("KAFKA_BOOTSTRAP_SERVERS")
-    wanted = [f"{name}:{topic.partitions}:{topic.replicas}:"
-              f"retention.ms={topic.retention_ms},min.insync.replicas={topic.in_sync}"
-              for name, topic in TOPICS.items()]
-    applied = folder.data / "kafka.topics"
-    if (applied.exists() and applied.read_text().splitlines() == wanted
-            and TOPICS.keys() <= (kafka_topics(bootstrap) or set())):
-        return
-    made = subprocess.run(
-        java(KAFKA, "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error")
-        + ["CreateTopics", bootstrap, *wanted], capture_output=True, text=True, check=False)
-    if made.returncode != 0:
-        raise StackError("could not make the topics:\n" + made.stderr)
-    print(made.stdout, end="")
-    applied.write_text("\n".join(wanted) + "\n")
+def make_topics(settings):
+    """Brings Kafka's topics to what deploy/topics says."""
+    for change in topics.apply(settings.require("KAFKA_BOOTSTRAP_SERVERS"), TOPICS):
+        print(change)
 
 
 def prepare_kafka():
@@ -289,18 +262,18 @@ def prepare_kafka():
 
     KAFKA_ARCHIVE.unlink(missing_ok=True)
     server = Program("kafka", kafka_command(config, f"-XX:ArchiveClassesAtExit={KAFKA_ARCHIVE}"),
-                     {}, ready=lambda: kafka_topics(f"127.0.0.1:{port}") is not None)
+                     {}, ready=lambda: topics.answers(f"127.0.0.1:{port}"))
     server.launch(work)
     try:
         wait_ready([server], 60, tell=False)
-        bootstrap = {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}"}
-        subprocess.run(java(KAFKA) + ["CreateTopics", bootstrap["KAFKA_BOOTSTRAP_SERVERS"], "warm:1"],
-                       capture_output=True, check=True)
-        subprocess.run(kcat(bootstrap["KAFKA_BOOTSTRAP_SERVERS"], "-P", "-t", "warm"),
-                       input=b"warm\n", capture_output=True, check=False)
-        subprocess.run(kcat(bootstrap["KAFKA_BOOTSTRAP_SERVERS"], "-G", "warm", "-e", "-c", "1",
-                            "-X", "auto.offset.reset=earliest", "warm"),
-                       capture_output=True, check=False, timeout=30)
+        bootstrap = f"127.0.0.1:{port}"
+        topics.apply(bootstrap, {"warm": Topic(1, 86_400_000, 1, 1, "")})
+        topics.publish(bootstrap, "warm", "warm", "warm", {})
+        reader = topics.consumer(bootstrap, "warm", auto_offset_reset="earliest")
+        reader.subscribe(["warm"])
+        reader.poll(30)
+        reader.commit(asynchronous=False)
+        reader.close()
     finally:
         stop_recorded(work, patience=60)  # the archive is written while it stops
     shutil.rmtree(work.root, ignore_errors=True)

@@ -10,8 +10,8 @@ import argparse
 import fcntl
 import json
 import os
+import socket
 import sys
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +20,7 @@ import containers
 import commands
 import messages
 import servers
+from http_client import fetch
 from processes import Folder, Program, check_ports, recorded_pid, remove_tree, send, stop_recorded
 from processes import tail, wait_ready
 from settings import PROCESSES, REPO, Settings, StackError, free_env, free_ports
@@ -35,9 +36,8 @@ SERVICE_PATIENCE = 90
 def is_all_there(host, admin_port):
     """Whether a process is ready and nothing of it degraded: up and status are about everything."""
     try:
-        with urllib.request.urlopen(f"http://{host}:{admin_port}/readyz?strict", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:  # an answer that says no is one too
+        return fetch(f"{host}:{admin_port}", "/readyz?strict", timeout=2)[0] == 200
+    except OSError:
         return False
 
 
@@ -151,7 +151,7 @@ def up_locked(args, folder, settings):
     bring_up(folder, supervisor, backing, SERVER_PATIENCE)
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(servers.make_databases, folder, settings),
-                     pool.submit(servers.make_topics, folder, settings)]:
+                     pool.submit(servers.make_topics, settings)]:
             done.result()
     bring_up(folder, supervisor, own, SERVICE_PATIENCE)
     print("the stack was up already" if not absent and not changed else "the stack is up")
@@ -384,6 +384,7 @@ def arguments():
 
 def main():
     args = arguments()
+    socket.setdefaulttimeout(30)  # supervisor's transport sets none
     try:
         args.run(args)
     except StackError as error:

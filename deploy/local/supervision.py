@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import resource
-import socket
 import tempfile
 import time
 import xmlrpc.client
@@ -15,19 +14,6 @@ from settings import StackError
 
 # Longer than the ten seconds in which every process promises to stop.
 STOP_PATIENCE = 15
-
-
-class UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path):
-        super().__init__()
-        self.path = path
-
-    def make_connection(self, host):
-        connection = http.client.HTTPConnection("localhost", timeout=30)
-        connection.sock = socket.socket(socket.AF_UNIX)
-        connection.sock.settimeout(30)
-        connection.sock.connect(self.path)
-        return connection
 
 
 def socket_path(folder):
@@ -46,8 +32,10 @@ class Supervisor:
 
     @property
     def rpc(self):
-        return xmlrpc.client.ServerProxy("http://localhost/RPC2",
-                                         transport=UnixTransport(socket_path(self.folder))).supervisor
+        # Not at the top: stack.py runs before install-all.sh has brought it, and for containers without it.
+        from supervisor.xmlrpc import SupervisorTransport  # pylint: disable=import-outside-toplevel
+        transport = SupervisorTransport(serverurl=f"unix://{socket_path(self.folder)}")
+        return xmlrpc.client.ServerProxy("http://localhost/RPC2", transport=transport).supervisor
 
     def running(self):
         return recorded_pid(self.folder, "supervisord") is not None

@@ -13,7 +13,6 @@ hour is not for every test run.
 """
 
 import argparse
-import http.client
 import json
 import os
 import re
@@ -27,7 +26,7 @@ REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/e2e")]
 
 import containers  # pylint: disable=wrong-import-position
-from harness import say, wait_for  # pylint: disable=wrong-import-position
+from harness import fetch, say, wait_for  # pylint: disable=wrong-import-position
 from settings import AS_FILES, DATABASES, PROCESSES, SERVICES, TOPICS, Settings, change  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
@@ -60,18 +59,9 @@ class Shop:
         self.product = None
 
     def call(self, method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.settings.port("GATEWAY_PORT"), timeout=20)
-        try:
-            headers = {"Content-Type": "application/json"}
-            if self.token:
-                headers["Authorization"] = "Bearer " + self.token
-            connection.request(method, "/api/v1" + path, json.dumps(body) if body else None, headers)
-            answer = connection.getresponse()
-            text = answer.read().decode()
-            assert answer.status < 300, f"{method} {path}: {answer.status} {text}"
-            return json.loads(text)["data"]
-        finally:
-            connection.close()
+        answer = fetch(self.settings.port("GATEWAY_PORT"), "/api/v1" + path, method, body, self.token)
+        assert answer.status < 300, f"{method} {path}: {answer}"
+        return answer.data
 
     def sign_in(self):
         self.token = None

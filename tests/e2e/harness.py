@@ -5,7 +5,6 @@ They wait for a condition, with a limit, and print what they wait for.
 """
 
 import email.policy
-import http.client
 import itertools
 import json
 import mailbox
@@ -20,7 +19,9 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "deploy/local"))
 
-from settings import GROUPS, TOOLS, parse  # pylint: disable=wrong-import-position
+import http_client  # pylint: disable=wrong-import-position
+import topics  # pylint: disable=wrong-import-position
+from settings import GROUPS, PROCESSES, TOOLS, StackError, parse  # pylint: disable=wrong-import-position
 
 PASSWORD = "Walk-Through-1!"
 
@@ -32,7 +33,7 @@ def say(text):
 def wait_for(what, condition, limit=30.0):
     """Answers the first true value of `condition()`; fails when there is none within the limit.
 
-    An AssertionError or a refused connection counts as "not yet".
+    A failed assertion or somebody who does not answer counts as "not yet".
     """
     say(f"waiting for {what} (at most {limit:.0f} s)")
     deadline = time.monotonic() + limit
@@ -42,7 +43,7 @@ def wait_for(what, condition, limit=30.0):
             last = condition()
             if last:
                 return last
-        except (AssertionError, OSError, http.client.HTTPException) as error:
+        except (AssertionError, OSError, StackError, topics.KafkaException) as error:
             last = error
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {limit:.0f} s in vain for {what}; last: {last!r}")
@@ -86,8 +87,7 @@ class Event:
         self.partition = record["partition"]
         self.key = record["key"]
         self.text = record["payload"]
-        pairs = record.get("headers") or []
-        self.headers = dict(zip(pairs[::2], pairs[1::2]))
+        self.headers = record["headers"]
         self.type = self.headers.get("ce_type")
 
     @property
@@ -186,44 +186,23 @@ class Stack:
     def bootstrap(self):
         return self.settings["KAFKA_BOOTSTRAP_SERVERS"]
 
-    def kcat(self, *arguments, text=None):
-        done = subprocess.run(
-            [tool("kcat"), "-b", self.bootstrap, "-X", "broker.address.family=v4", *arguments],
-            input=text, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, f"kcat {arguments}: {done.stderr}"
-        return done.stdout
-
     def events(self, topic, key=None, kind=None):
         """Everything that is on a topic now, or what there is of a key or a type."""
-        lines = self.kcat("-C", "-t", topic, "-o", "beginning", "-e", "-q", "-J").splitlines()
-        events = [Event(json.loads(line)) for line in lines]
+        events = map(Event, topics.read(self.bootstrap, topic))
         return [event for event in events
                 if (key is None or event.key == str(key)) and (kind is None or event.type == kind)]
 
+    def publish(self, topic, key, text, headers, partition=-1):
+        topics.publish(self.bootstrap, topic, key, text, headers, partition)
+
     def publish_again(self, event):
         """Puts the very record on its topic a second time, headers and partition included."""
-        headers = itertools.chain.from_iterable(
-            ("-H", f"{name}={value}") for name, value in event.headers.items())
-        self.kcat("-P", "-t", event.topic, "-p", str(event.partition), "-k", event.key, *headers,
-                  text=event.text)
+        self.publish(event.topic, event.key, event.text, event.headers, event.partition)
 
-    def lag(self, *groups):
+    def lag(self):
         """How many records of their topics consumer groups have not committed yet."""
-        kafka = TOOLS / "kafka"
-        jars = ":".join(str(jar) for jar in sorted((kafka / "jars").glob("*.jar")))
-        words = ["/usr/bin/java", "-XX:-UsePerfData", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-                 f"-XX:SharedArchiveFile={kafka / 'classes.jsa'}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off",
-                 "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp", jars,
-                 "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-                 "--bootstrap-server", self.bootstrap, "--describe", "--offsets"]
-        for group in groups:
-            words += ["--group", group]
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
-        rows = [line.split() for line in done.stdout.splitlines()]
-        # GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG …; "-" is nothing committed yet.
-        rows = [row for row in rows if row and row[0] in groups]
-        assert {row[0] for row in rows} == set(groups), f"{done.stdout} {done.stderr}"
-        return sum(int(row[4]) - (int(row[3]) if row[3].isdigit() else 0) for row in rows)
+        return topics.lag(self.bootstrap, {group: consumed for process in PROCESSES.values()
+                                           for group, consumed in process.groups.items()})
 
     def failed_events(self, process):
         """How many events of a process's groups are in its retry queue or dead."""
@@ -233,7 +212,7 @@ class Stack:
     def wait_until_consumed(self, limit=60):
         """Until every group has handled everything on its topics, and none of it failed."""
         wait_for("all consumers to have handled what is on their topics",
-                 lambda: self.lag(*GROUPS) == 0 and not any(map(self.failed_events, set(GROUPS.values()))), limit)
+                 lambda: self.lag() == 0 and not any(map(self.failed_events, set(GROUPS.values()))), limit)
 
     # --- mails ---
 
@@ -252,23 +231,11 @@ def mail_text(mail):
 
 
 def fetch(port, path, method="GET", body=None, token=None, headers=None, plain=False):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    try:
-        headers = dict(headers or {})
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        payload = None
-        if body is not None:
-            payload = json.dumps(body, default=float)
-            headers["Content-Type"] = "application/json"
-        connection.request(method, path, payload, headers)
-        reply = connection.getresponse()
-        text = reply.read().decode()
-        answer = Answer(reply.status, reply.headers, "" if plain or not text.startswith("{") else text)
-        answer.text = text
-        return answer
-    finally:
-        connection.close()
+    status, headers, body = http_client.fetch(f"127.0.0.1:{port}", path, method, body, token, headers)
+    text = body.decode()
+    answer = Answer(status, headers, "" if plain or not text.startswith("{") else text)
+    answer.text = text
+    return answer
 
 
 class Person:

@@ -7,45 +7,31 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import uuid
 from pathlib import Path
-from unittest import mock
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "deploy/local"))
 
 import servers  # pylint: disable=wrong-import-position
-from processes import Folder  # pylint: disable=wrong-import-position
+import topics  # pylint: disable=wrong-import-position
 from settings import DATABASES, TOPICS, Topic, parse  # pylint: disable=wrong-import-position
 
 DAY = 86_400_000
 TOOLS = {"kafka-topics": "org.apache.kafka.tools.TopicCommand", "kafka-configs": "kafka.admin.ConfigCommand"}
 
 
-class Settings(dict):
-    def require(self, name):
-        return self[name]
-
-
 class TopicsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.settings = Settings(parse(Path(os.environ["TEST_SERVERS_ENV"]).read_text()))
-        cls.bootstrap = cls.settings["KAFKA_BOOTSTRAP_SERVERS"]
-        # As install-all.sh does it, with the tree's class and not the one that was installed last.
-        work = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        cls.kafka = work / "kafka"
-        cls.kafka.mkdir()
-        (cls.kafka / "jars").symlink_to(servers.KAFKA / "jars")
-        subprocess.run(["javac", "-cp", f"{cls.kafka}/jars/*", "-d", cls.kafka / "classes",
-                        REPO / "deploy/local/kafka/CreateTopics.java"], check=True)
-        cls.bin = work / "bin"
-        cls.bin.mkdir()
+        cls.bootstrap = parse(Path(os.environ["TEST_SERVERS_ENV"]).read_text())["KAFKA_BOOTSTRAP_SERVERS"]
+        cls.bin = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
         for name, main in TOOLS.items():
             script = cls.bin / f"{name}.sh"
             script.write_text(f'#!/bin/sh\necho {name} "$@" >>"$CALLS"\n'
-                              f'exec java -XX:TieredStopAtLevel=1 -cp "{cls.kafka}/jars/*" {main} "$@"\n')
+                              f'exec java -XX:TieredStopAtLevel=1 -cp "{servers.KAFKA}/jars/*" {main} "$@"\n')
             script.chmod(0o755)
 
     def setUp(self):
@@ -61,14 +47,8 @@ class TopicsTest(unittest.TestCase):
                      for word in ("PartitionCount", "retention.ms", "min.insync.replicas"))
 
     def make_natively(self, **changes):
-        folder = Folder(self.work / "stack")
-        folder.data.mkdir(parents=True, exist_ok=True)
         topic = Topic(partitions=2, retention_ms=3 * DAY, replicas=1, in_sync=1, publisher="orders")
-        with mock.patch.object(servers, "TOPICS", {self.name: topic._replace(**changes)}), \
-                mock.patch.object(servers, "KAFKA", self.kafka), \
-                mock.patch.object(servers.subprocess, "run", wraps=subprocess.run) as run:
-            servers.make_topics(folder, self.settings)
-        return any("CreateTopics" in call.args[0] for call in run.call_args_list)
+        return topics.apply(self.bootstrap, {self.name: topic._replace(**changes)})
 
     def make_in_containers(self, line, **environment):
         listed, calls = self.work / "topics", self.work / "calls"
@@ -85,6 +65,27 @@ class TopicsTest(unittest.TestCase):
         self.assertFalse(self.make_natively())
         self.assertTrue(self.make_natively(retention_ms=5 * DAY))
         self.assertEqual(self.configured(), (2, 5 * DAY, 1))
+
+    def test_the_native_stack_leaves_what_an_operator_has_set_besides(self):
+        self.make_natively()
+        admin, topic = topics.client(topics.AdminClient, self.bootstrap), topics.ConfigResource("topic", self.name)
+
+        def is_set(name, value):
+            """Whether it is, once the broker has noticed a change."""
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                if admin.describe_configs([topic])[topic].result(20)[name].value == value:
+                    return True
+                time.sleep(0.1)
+            return False
+
+        self.assertTrue(is_set("retention.ms", str(3 * DAY)))
+        by_hand = topics.ConfigResource("topic", self.name, set_config={"segment.ms": "3600000"})
+        admin.alter_configs([by_hand])[by_hand].result(20)
+        self.assertTrue(is_set("segment.ms", "3600000"))
+        self.assertTrue(self.make_natively())
+        self.assertTrue(is_set("retention.ms", str(3 * DAY)))
+        self.assertTrue(is_set("segment.ms", "3600000"))
 
     def test_the_containers_job_applies_what_is_new_and_nothing_twice(self):
         self.assertIn("--create", self.make_in_containers("2 3d 1 1"))
