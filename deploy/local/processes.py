@@ -20,6 +20,11 @@ from typing import Callable
 
 from settings import StackError
 
+try:
+    import psutil
+except ImportError:  # a stack in containers needs no package
+    psutil = None
+
 
 class Folder:
     """Where one stack keeps its things: <dir>/data stays when it is stopped, <dir>/run need not."""
@@ -178,22 +183,11 @@ def tail(path, lines=15):
 
 def port_owner(port):
     """Name and id of the process that listens on a port, as far as we may see it."""
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
-        except OSError:
-            continue
-        inodes |= {row[9] for row in rows
-                   if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            links = {os.readlink(link) for link in (process / "fd").iterdir()}
-            if links & {f"socket:[{inode}]" for inode in inodes}:
-                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
-        except OSError:
-            continue
-    return "a process of another user"
+    if psutil:
+        for one in psutil.net_connections("tcp"):
+            if one.status == psutil.CONN_LISTEN and one.laddr.port == port and one.pid:
+                return f"{psutil.Process(one.pid).name()} (process {one.pid})"
+    return "another process"
 
 
 def check_ports(programs, settings):

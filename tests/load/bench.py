@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
+import psutil
+
 import loads
 import report
 from shop import REPO, Shop, fetch, free_ports, say, servers, wait_for
@@ -239,9 +241,8 @@ def children_cpu():
 
 def busy():
     """Seconds of CPU that anybody on this machine has used."""
-    user, nice, system, _, _, irq, softirq = map(
-        int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:8])
-    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+    used = psutil.cpu_times()
+    return used.user + used.nice + used.system + used.irq + used.softirq
 
 
 def arguments():

@@ -6,6 +6,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import psutil
+
 from shop import REPO
 
 PAGE = REPO / "docs" / "performance.md"
@@ -22,7 +24,6 @@ TARGETS_MB = 250
 
 def machine(commit):
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    memory = re.search(r"MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text())
 
     def git(*words):
         return subprocess.run(["git", "-C", str(REPO), *words], capture_output=True, text=True,
@@ -31,7 +32,7 @@ def machine(commit):
     head = git("rev-parse", "--short=12", "HEAD") + (" with changes" if changed else "")
     return {"commit": commit or head,
             "date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), "load": os.getloadavg()[0],
-            "cpu": model[1] if model else "unknown", "memory": int(memory[1]) // 1024 // 1024}
+            "cpu": model[1] if model else "unknown", "memory": psutil.virtual_memory().total // 2**30}
 
 
 def table(head, rows):

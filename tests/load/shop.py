@@ -7,6 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
+
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "deploy" / "local"), str(REPO / "tests" / "e2e")]
 
@@ -17,7 +19,6 @@ from settings import DATABASES, PROCESSES, Settings  # pylint: disable=wrong-imp
 from settings import change, free_ports, write_private  # pylint: disable=wrong-import-position
 
 SERVERS = ("postgres", "redis", "kafka", "mongo", "mail")
-TICK = os.sysconf("SC_CLK_TCK")
 # Enough of each thing that no order and no cart is ever refused.
 PLENTY = 1_000_000_000
 
@@ -126,14 +127,13 @@ class Shop(Stack):
         """{name: [process id, …]}; PostgreSQL is split by the databases it works for."""
         folder = Folder(self.folder)
         found = {name: [recorded_pid(folder, name)] for name in (*PROCESSES, *SERVERS)}
-        postmaster = found["postgres"][0]
-        for child in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+        for child in psutil.Process(found["postgres"][0]).children():
             try:  # postgres: role database address state
-                words = Path(f"/proc/{child}/cmdline").read_text().split()
-            except OSError:
+                words = " ".join(child.cmdline()).split()
+            except psutil.Error:
                 continue
             database = words[2] if len(words) > 3 and words[2] in DATABASES else ""
-            found.setdefault(f"postgres/{database}".rstrip("/"), []).append(int(child))
+            found.setdefault(f"postgres/{database}".rstrip("/"), []).append(child.pid)
         for name, process in self.beside:
             found.setdefault(name.removesuffix("-uncached"), []).append(process.pid)
         return found
@@ -142,26 +142,21 @@ class Shop(Stack):
         """Seconds of CPU that each has used so far; of PostgreSQL's ended children, in `postgres`."""
         used = {}
         for name, pids in self.processes().items():
-            ticks = 0
+            used[name] = 0
             for pid in pids:
                 try:
-                    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                except OSError:
+                    times = psutil.Process(pid).cpu_times()
+                except psutil.Error:
                     continue
-                # utime and stime; the postmaster's also of the children it has waited for.
-                ticks += sum(map(int, fields[11:15] if name == "postgres" else fields[11:13]))
-            used[name] = ticks / TICK
+                used[name] += times.user + times.system
+                if name == "postgres":  # the postmaster has waited for them
+                    used[name] += times.children_user + times.children_system
         return used
 
     def memory(self):
         """{process of ours: (resident, proportional)} in MB."""
-        sizes = {}
-        for name in PROCESSES:
-            pid = recorded_pid(Folder(self.folder), name)
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-            values = dict(line.split()[:2] for line in lines[1:])
-            sizes[name] = tuple(int(values[key]) / 1024 for key in ("Rss:", "Pss:"))
-        return sizes
+        found = {name: psutil.Process(recorded_pid(Folder(self.folder), name)).memory_full_info() for name in PROCESSES}
+        return {name: (sizes.rss / 2**20, sizes.pss / 2**20) for name, sizes in found.items()}
 
     def settle(self, limit=90):
         """Waits until the stack has nothing left to do: what events set off outlasts the answers."""
