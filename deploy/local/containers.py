@@ -17,7 +17,7 @@ from settings import PROCESSES, REPO, SERVICES, StackError, remove_old_secrets
 PATIENCE = 300
 # One-shot jobs: over when they ended well.
 JOBS = ("databases", "topics", "mongo-users")
-# What may run several times. The gateway holds a port of the host itself.
+# What may run several times. The gateway has a port of the host itself.
 SCALABLE = SERVICES
 SMALL_JVM = ["-e", "KAFKA_HEAP_OPTS=-Xmx96m",
              "-e", "KAFKA_JVM_PERFORMANCE_OPTS=-XX:+UseSerialGC -XX:TieredStopAtLevel=1"]
@@ -55,7 +55,7 @@ def compose_call(settings, arguments):
                          "start it, or use STACK=native")
     command = [*words, "--project-directory", str(REPO), "--env-file", str(settings.path),
                "-f", str(REPO / "docker-compose.yml"), *arguments]
-    # What stands in .env is what holds, also where the shell has a variable of that name.
+    # .env takes precedence, also where the shell has a variable of that name.
     return command, {name: value for name, value in os.environ.items() if name not in settings}
 
 

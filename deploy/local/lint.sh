@@ -76,7 +76,7 @@ if optional actionlint "go install github.com/rhysd/actionlint/cmd/actionlint@v1
   check actionlint actionlint
 fi
 
-# What .env.example offers holds in containers too; what they fix, and what is not there yet, is excepted.
+# Containers take every setting that .env.example offers, except those that they fix.
 lint_settings() {
   local fixed='BIND_HOST|POSTGRES_(HOST|PORT|PASSWORD)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|MONGODB_URI|SMTP_URL'
   local name missing=0

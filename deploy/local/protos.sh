@@ -18,7 +18,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 # The protos import google/api, which lies with a Debian package: buf gets both in one workspace.
-make_workspace() {  # make_workspace DIRECTORY, which holds proto/
+make_workspace() {  # make_workspace DIRECTORY, which has proto/
   mkdir -p "$1/googleapis/google/api"
   cp "$google"/*.proto "$1/googleapis/google/api"
   cat >"$1/buf.yaml" <<'END'

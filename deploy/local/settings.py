@@ -59,7 +59,7 @@ TOPICS = {name: read_topic(*words) for name, *words in read_list("deploy/topics"
 # Services that publish: their databases have an outbox.
 OUTBOXES = tuple(name for name in DATABASES if any(topic.publisher == name for topic in TOPICS.values()))
 
-# What .env holds for the containers alone: in each stack of theirs every database has a password of its own.
+# What .env has for the containers alone: in each stack of theirs every database has a password of its own.
 CONTAINER_SECRETS = tuple(f"{database.upper()}_POSTGRES_PASSWORD" for database in DATABASES) + (
     "POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
@@ -290,19 +290,19 @@ def free_env(template, out):
 
 
 def free_ports(count):
-    """Ports that nothing listens on: all are bound at once here, so they differ."""
-    held = []
+    """Ports that nothing listens on: all are bound at once, so they differ."""
+    bound = []
     try:
         for port in random.sample(range(12000, FIRST_EPHEMERAL_PORT), FIRST_EPHEMERAL_PORT - 12000):
-            if len(held) == count:
+            if len(bound) == count:
                 break
             candidate = socket.socket()
             try:
                 candidate.bind(("127.0.0.1", port))
-                held.append(candidate)
+                bound.append(candidate)
             except OSError:
                 candidate.close()
-        return [holder.getsockname()[1] for holder in held]
+        return [one.getsockname()[1] for one in bound]
     finally:
-        for holder in held:
-            holder.close()
+        for one in bound:
+            one.close()

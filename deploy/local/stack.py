@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """The local stack: servers and services on loopback, under supervisord or in containers.
 
-`make help` lists what people use; the tests call this script themselves. Which of the two stacks a command
-is about says STACK=native|docker; unless told, it is the one that the last `up` in this folder started, or
-else containers where an engine answers.
+`make help` lists what people use; the tests call this script themselves. STACK=native|docker says which of the
+two stacks a command is about; by default it is the one that the last `up` in this folder started, or else
+containers where an engine answers.
 """
 
 import argparse
@@ -78,7 +78,7 @@ def stack_note(folder):
 
 
 def chosen_stack(args):
-    """native or docker: what STACK says, what runs in this folder since the last up, what is possible."""
+    """native or docker: what STACK says, or what the last up in this folder started, or what is possible here."""
     named = os.environ.get("STACK")
     if named:
         if named not in ("native", "docker"):

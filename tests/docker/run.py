@@ -250,7 +250,7 @@ def cut_mongo_off(settings, half_done):
 
 
 def check_changed_password(settings):
-    """A password that is changed in .env holds after the next up."""
+    """A password that is changed in .env is in use after the next up."""
     FOLDER.joinpath("env").write_text(change(FOLDER.joinpath("env").read_text(), {
         name: settings[name][::-1] for name in ("AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", "SERVICE_TOKEN_KEY")}))
     stack("up")
@@ -391,7 +391,7 @@ def main():
         if not args.keep:
             stack("down", check=False)
     assert args.keep or not left_over(), f"down left {left_over()}"
-    say("all of it holds")
+    say("everything works")
 
 
 if __name__ == "__main__":
