@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <type_traits>
 #include <unordered_map>
 #include <utility>
 
 #include "common/json/codec.h"
+#include "shop/events/v1/orders.pb.h"
 
 namespace shop::orders {
 namespace {
@@ -33,6 +35,85 @@ static_assert((kFactors[1] * Inverse(kFactors[1]) & kNumberMask) == 1);
 
 std::string Amount(int64_t minor_units) {
   return fmt::format("{}.{:02}", minor_units / 100, minor_units % 100);
+}
+
+struct StockFactName {
+  StockFact fact;
+  std::string_view text;
+};
+constexpr StockFactName kStockFacts[] = {
+    {StockFact::kNone, ""}, {StockFact::kReserved, "RESERVED"}, {StockFact::kRejected, "REJECTED"}};
+
+// The legal moves by hand.
+constexpr std::pair<v1::OrderStatus, v1::OrderStatus> kLegalMoves[] = {
+    {v1::ORDER_STATUS_PENDING, v1::ORDER_STATUS_CANCELLED},
+    {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_CANCELLED},
+    {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_SHIPPED},
+    {v1::ORDER_STATUS_SHIPPED, v1::ORDER_STATUS_DELIVERED},
+};
+
+template <typename Event>
+std::unique_ptr<google::protobuf::Message> MakeEvent(const LockedOrder& order) {
+  auto event = std::make_unique<Event>();
+  event->set_order_id(order.id);
+  event->set_order_uuid(order.uuid);
+  event->set_user_id(order.user_id);
+  event->set_order_number(OrderNumber(order.id));
+  if constexpr (std::is_same_v<Event, events::v1::OrderCancelled>) {
+    event->set_reason(order.reason);
+    event->set_cause(IsRejected(order.facts) ? events::v1::CANCEL_CAUSE_OUT_OF_STOCK
+                                             : events::v1::CANCEL_CAUSE_BY_HAND);
+    event->set_from_cart(order.from_cart);
+  }
+  return event;
+}
+
+// The event to publish when an order enters each status. No order enters PENDING, it starts there.
+struct EventOfStatus {
+  v1::OrderStatus entered;
+  std::unique_ptr<google::protobuf::Message> (*make)(const LockedOrder&);
+};
+constexpr EventOfStatus kEvents[] = {
+    {v1::ORDER_STATUS_PROCESSING, MakeEvent<events::v1::OrderConfirmed>},
+    {v1::ORDER_STATUS_SHIPPED, MakeEvent<events::v1::OrderShipped>},
+    {v1::ORDER_STATUS_DELIVERED, MakeEvent<events::v1::OrderDelivered>},
+    {v1::ORDER_STATUS_CANCELLED, MakeEvent<events::v1::OrderCancelled>},
+};
+
+std::unique_ptr<google::protobuf::Message> EventOnEntering(const LockedOrder& order) {
+  const v1::OrderStatus entered = StatusOf(order.facts);
+  const auto found = std::ranges::find(kEvents, entered, &EventOfStatus::entered);
+  if (found == std::end(kEvents)) {
+    throw std::logic_error("no event is published when an order enters " + StatusText(entered));
+  }
+  return found->make(order);
+}
+
+// The rule of each source. Answers whether the fact changed the order.
+Result<bool> Record(LockedOrder* order, const StockDecided& decided) {
+  if (order->facts.stock != StockFact::kNone) return false;
+  order->facts.stock = decided.fact;
+  // An order that was cancelled by hand keeps that reason.
+  if (order->reason.empty()) order->reason = decided.reason;
+  return true;
+}
+
+Result<bool> Record(LockedOrder* order, const MovedByHand& move) {
+  const v1::OrderStatus now = StatusOf(order->facts);
+  if (move.to == now) return false;
+  if (std::ranges::find(kLegalMoves, std::pair{now, move.to}) == std::end(kLegalMoves)) {
+    Refusal refusal{
+        .code = Code::kFailedPrecondition,
+        .message = "an order that is " + StatusText(now) + " cannot become " + StatusText(move.to),
+        .reason = "ILLEGAL_MOVE"};
+    refusal.details.push_back({"status", refusal.message});
+    return refusal;
+  }
+  order->facts.manual = move.to;
+  if (move.to == v1::ORDER_STATUS_CANCELLED) {
+    order->reason = move.reason.empty() ? "cancelled by the shop" : move.reason;
+  }
+  return true;
 }
 
 }  // namespace
@@ -72,8 +153,24 @@ std::optional<int64_t> OrderOfNumber(std::string_view number) {
   return static_cast<int64_t>(mixed);
 }
 
+std::string_view StockFactText(StockFact fact) {
+  return std::ranges::find(kStockFacts, fact, &StockFactName::fact)->text;
+}
+
+StockFact ParseStockFact(std::string_view text) {
+  const auto found = std::ranges::find(kStockFacts, text, &StockFactName::text);
+  if (found == std::end(kStockFacts)) {
+    throw std::runtime_error("stock says nothing such as " + std::string(text));
+  }
+  return found->fact;
+}
+
+std::string StatusText(v1::OrderStatus status) {
+  return std::string(json::BareName(v1::OrderStatus_descriptor()->FindValueByNumber(status)));
+}
+
 v1::OrderStatus StatusOf(const Facts& facts) {
-  if (facts.progress != v1::ORDER_STATUS_UNSPECIFIED) return facts.progress;
+  if (facts.manual != v1::ORDER_STATUS_UNSPECIFIED) return facts.manual;
   switch (facts.stock) {
     case StockFact::kNone:
       return v1::ORDER_STATUS_PENDING;
@@ -86,31 +183,17 @@ v1::OrderStatus StatusOf(const Facts& facts) {
 }
 
 bool IsRejected(const Facts& facts) {
-  return facts.stock == StockFact::kRejected && facts.progress == v1::ORDER_STATUS_UNSPECIFIED;
+  return facts.stock == StockFact::kRejected && facts.manual == v1::ORDER_STATUS_UNSPECIFIED;
 }
 
-Result<void> Move(Facts* facts, v1::OrderStatus next) {
-  static constexpr std::pair<v1::OrderStatus, v1::OrderStatus> kLegal[] = {
-      {v1::ORDER_STATUS_PENDING, v1::ORDER_STATUS_CANCELLED},
-      {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_CANCELLED},
-      {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_SHIPPED},
-      {v1::ORDER_STATUS_SHIPPED, v1::ORDER_STATUS_DELIVERED},
-  };
-  const v1::OrderStatus now = StatusOf(*facts);
-  if (std::ranges::find(kLegal, std::pair{now, next}) == std::end(kLegal)) {
-    Refusal refusal{
-        .code = Code::kFailedPrecondition,
-        .message = "an order that is " + StatusText(now) + " cannot become " + StatusText(next),
-        .reason = "ILLEGAL_MOVE"};
-    refusal.details.push_back({"status", refusal.message});
-    return refusal;
-  }
-  facts->progress = next;
-  return kDone;
-}
-
-std::string StatusText(v1::OrderStatus status) {
-  return std::string(json::BareName(v1::OrderStatus_descriptor()->FindValueByNumber(status)));
+Result<Transition> Apply(LockedOrder* order, const Fact& fact) {
+  const v1::OrderStatus before = StatusOf(order->facts);
+  const Result<bool> changed =
+      std::visit([&](const auto& said) { return Record(order, said); }, fact);
+  if (!changed) return changed.refusal();
+  Transition transition{.changed = *changed};
+  if (StatusOf(order->facts) != before) transition.event = EventOnEntering(*order);
+  return transition;
 }
 
 std::string RejectionReason(
@@ -131,13 +214,13 @@ Result<std::vector<Line>> MergeLines(
   if (lines.empty()) return InvalidField("items", "must not be empty unless fromCart is true");
   std::vector<Line> merged;
   for (int i = 0; i < lines.size(); ++i) {
-    const auto known = std::ranges::find(merged, lines[i].product_id(), &Line::product_id);
-    if (known == merged.end()) {
+    const auto same = std::ranges::find(merged, lines[i].product_id(), &Line::product_id);
+    if (same == merged.end()) {
       merged.push_back({lines[i].product_id(), lines[i].quantity()});
       continue;
     }
-    known->quantity += lines[i].quantity();
-    if (known->quantity > kMaxQuantity) {
+    same->quantity += lines[i].quantity();
+    if (same->quantity > kMaxQuantity) {
       return InvalidField("items[" + std::to_string(i) + "].quantity",
                           "must be at most 1000 of one product in an order");
     }

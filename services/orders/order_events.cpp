@@ -2,7 +2,7 @@
 
 #include <map>
 #include <set>
-#include <stdexcept>
+#include <string>
 #include <vector>
 
 #include "common/messaging/handlers.h"
@@ -14,115 +14,76 @@ namespace {
 
 constexpr std::chrono::seconds kCartLimit{5};
 
-template <typename News>
-News About(const LockedOrder& order) {
-  News news;
-  news.set_order_id(order.id);
-  news.set_order_uuid(order.uuid);
-  news.set_user_id(order.user_id);
-  news.set_order_number(OrderNumber(order.id));
-  return news;
+Fact FactOf(const events::v1::StockReserved&) {
+  return StockDecided{StockFact::kReserved};
 }
 
-events::v1::OrderCancelled Cancelled(const LockedOrder& order) {
-  auto event = About<events::v1::OrderCancelled>(order);
-  event.set_reason(order.reason);
-  event.set_cause(IsRejected(order.facts) ? events::v1::CANCEL_CAUSE_OUT_OF_STOCK
-                                          : events::v1::CANCEL_CAUSE_BY_HAND);
-  event.set_from_cart(order.from_cart);
-  return event;
+Fact FactOf(const events::v1::StockRejected& event) {
+  return StockDecided{StockFact::kRejected, RejectionReason(event.shortages())};
 }
 
-void Settle(LockedOrder* order, const events::v1::StockReserved&) {
-  order->facts.stock = StockFact::kReserved;
-}
-
-void Settle(LockedOrder* order, const events::v1::StockRejected& event) {
-  order->facts.stock = StockFact::kRejected;
-  // An order that was cancelled meanwhile keeps that reason.
-  if (order->reason.empty()) order->reason = RejectionReason(event.shortages());
-}
-
-// Stock's word on orders. The first one stands. An order that was cancelled meanwhile stays so:
-// stock hears of that and releases.
-template <typename Fact>
-Result<void> OnStockDecided(postgres::Tx& tx,
-                            const std::vector<messaging::Received<Fact>>& received) {
-  std::vector<int64_t> ids;
-  for (const auto& [fact, event] : received) ids.push_back(fact.order_id());
-  std::map<int64_t, LockedOrder> orders = FindForUpdate(tx, ids);
-
-  std::vector<LockedOrder> changed;
-  std::vector<messaging::Envelope> published;
-  for (const auto& [fact, event] : received) {
-    const auto found = orders.find(fact.order_id());
-    if (found == orders.end()) {
-      return Refusal{Code::kNotFound, "there is no order " + std::to_string(fact.order_id())};
-    }
-    LockedOrder& order = found->second;
-    if (order.facts.stock != StockFact::kNone) continue;
-    const v1::OrderStatus before = StatusOf(order.facts);
-    Settle(&order, fact);
-    changed.push_back(order);
-    if (StatusOf(order.facts) == before) continue;
-    const messaging::EventContext origin = EventOrigin(event.trace, event.id);
-    published.push_back(order.facts.stock == StockFact::kReserved
-                            ? messaging::MakeEvent(About<events::v1::OrderConfirmed>(order), origin)
-                            : messaging::MakeEvent(Cancelled(order), origin));
+template <typename Event>
+Result<void> OnFacts(postgres::Tx& tx, const std::vector<messaging::Received<Event>>& received) {
+  std::vector<OrderFact> facts;
+  for (const auto& [event, envelope] : received) {
+    facts.push_back({event.order_id(),
+                     FactOf(event),
+                     {.source = "orders", .trace = envelope.trace, .cause_id = envelope.id}});
   }
-  Update(tx, changed);
-  messaging::Publish(tx, published);
-  return kDone;
+  return ApplyFacts(tx, facts);
 }
 
 using OrderCreatedEvent = events::v1::OrderCreated;
 using OrderCancelledEvent = events::v1::OrderCancelled;
-using CartsTold = std::vector<int64_t>;  // the orders whose cart knows of them now
+using UpdatedCarts = std::vector<int64_t>;  // the orders whose cart is updated now
 
-bool ConcernsCart(const OrderCreatedEvent& order) {
+bool AffectsCart(const OrderCreatedEvent& order) {
   return order.has_cart_version();
 }
 
-bool ConcernsCart(const OrderCancelledEvent& order) {
+bool AffectsCart(const OrderCancelledEvent& order) {
   return order.from_cart() && order.cause() == events::v1::CANCEL_CAUSE_OUT_OF_STOCK;
 }
 
-// Tells the cart of each order that concerns one and is not in `known`, outside of any transaction.
-template <typename Event, typename Tell>
-Result<CartsTold> TellCarts(const std::vector<messaging::Received<Event>>& consumed,
-                            const Tell& tell, const std::set<int64_t>& known = {}) {
-  CartsTold told;
-  for (const auto& [order, envelope] : consumed) {
-    if (!ConcernsCart(order) || known.contains(order.order_id())) continue;
-    const Result<void> done = tell(order, rpc::BackgroundCall(envelope.trace, kCartLimit));
+// Calls cart for each order that affects one and is not in `updated_before`, outside of any
+// transaction.
+template <typename Event, typename Update>
+Result<UpdatedCarts> UpdateCarts(const std::vector<messaging::Received<Event>>& received,
+                                 const Update& update,
+                                 const std::set<int64_t>& updated_before = {}) {
+  UpdatedCarts updated;
+  for (const auto& [order, envelope] : received) {
+    if (!AffectsCart(order) || updated_before.contains(order.order_id())) continue;
+    const Result<void> done = update(order, rpc::BackgroundCall(envelope.trace, kCartLimit));
     if (!done) return done.refusal();
-    told.push_back(order.order_id());
+    updated.push_back(order.order_id());
   }
-  return told;
+  return updated;
 }
 
-// The orders whose lines the cart need not take out any more. A cart remembers only its last orders:
-// for one that it has forgotten it would take out what was added since.
-std::set<int64_t> KnownToCarts(
-    postgres::Pool& db, const std::vector<messaging::Received<OrderCreatedEvent>>& consumed) {
+// The orders whose lines were removed from the cart before. A cart remembers only its last orders:
+// for one that it has forgotten it would remove what was added since.
+std::set<int64_t> UpdatedBefore(
+    postgres::Pool& db, const std::vector<messaging::Received<OrderCreatedEvent>>& received) {
   std::vector<int64_t> ids;
-  for (const auto& [order, envelope] : consumed) {
-    if (ConcernsCart(order)) ids.push_back(order.order_id());
+  for (const auto& [order, envelope] : received) {
+    if (AffectsCart(order)) ids.push_back(order.order_id());
   }
   if (ids.empty()) return {};
-  return postgres::Read(db, [&](postgres::Tx& tx) { return SettledCarts(tx, ids); });
+  return postgres::Read(db, [&](postgres::Tx& tx) { return FindCartUpdated(tx, ids); });
 }
 
 template <typename Event>
-Result<void> RememberTold(postgres::Tx& tx, const std::vector<messaging::Received<Event>>&,
-                          const CartsTold& told) {
-  if (!told.empty()) SettleCart(tx, told);
+Result<void> RecordUpdates(postgres::Tx& tx, const std::vector<messaging::Received<Event>>&,
+                           const UpdatedCarts& updated) {
+  if (!updated.empty()) MarkCartUpdated(tx, updated);
   return kDone;
 }
 
 }  // namespace
 
-events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int64_t> cart_version) {
+events::v1::OrderCreated OrderCreated(const v1::Order& order,
+                                      const std::optional<CartState>& cart) {
   events::v1::OrderCreated event;
   event.set_order_id(order.id());
   event.set_order_uuid(order.uuid());
@@ -132,56 +93,61 @@ events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int6
   *event.mutable_items() = order.items();
   event.set_payment_method(order.payment_method());
   if (order.has_shipping_address()) *event.mutable_shipping_address() = order.shipping_address();
-  if (cart_version) event.set_cart_version(*cart_version);
+  if (cart) event.set_cart_version(cart->version);
   event.set_order_number(order.number());
   return event;
 }
 
-void PublishMove(postgres::Tx& tx, const LockedOrder& order,
-                 const messaging::EventContext& origin) {
-  switch (StatusOf(order.facts)) {
-    case v1::ORDER_STATUS_SHIPPED:
-      return messaging::Publish(tx, About<events::v1::OrderShipped>(order), origin);
-    case v1::ORDER_STATUS_DELIVERED:
-      return messaging::Publish(tx, About<events::v1::OrderDelivered>(order), origin);
-    case v1::ORDER_STATUS_CANCELLED:
-      return messaging::Publish(tx, Cancelled(order), origin);
-    default:
-      throw std::logic_error("no event tells a move by hand to " +
-                             StatusText(StatusOf(order.facts)));
-  }
-}
+Result<void> ApplyFacts(postgres::Tx& tx, const std::vector<OrderFact>& facts) {
+  std::vector<int64_t> ids;
+  for (const OrderFact& fact : facts) ids.push_back(fact.order_id);
+  std::map<int64_t, LockedOrder> orders = FindForUpdate(tx, ids);
 
-messaging::EventContext EventOrigin(const TraceContext& trace, const std::string& cause_id) {
-  return {.source = "orders", .trace = trace, .cause_id = cause_id};
+  std::set<int64_t> changed;
+  std::vector<messaging::Envelope> events;
+  for (const auto& [order_id, fact, context] : facts) {
+    const auto order = orders.find(order_id);
+    if (order == orders.end()) {
+      return Refusal{Code::kNotFound, "there is no order " + std::to_string(order_id)};
+    }
+    const Result<Transition> applied = Apply(&order->second, fact);
+    if (!applied) return applied.refusal();
+    if (applied->changed) changed.insert(order_id);
+    if (applied->event) events.push_back(messaging::MakeEvent(*applied->event, context));
+  }
+  std::vector<LockedOrder> stored;
+  for (const int64_t id : changed) stored.push_back(orders.at(id));
+  Update(tx, stored);
+  messaging::Publish(tx, events);
+  return kDone;
 }
 
 messaging::Handlers EventHandlers() {
   return messaging::Handlers()
-      .OnBatch<events::v1::StockReserved>(OnStockDecided<events::v1::StockReserved>)
-      .OnBatch<events::v1::StockRejected>(OnStockDecided<events::v1::StockRejected>)
+      .OnBatch<events::v1::StockReserved>(OnFacts<events::v1::StockReserved>)
+      .OnBatch<events::v1::StockRejected>(OnFacts<events::v1::StockRejected>)
       .Ignore("STOCK_RELEASED");
 }
 
 messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {
   const OrderedCarts carts(cart);
   return messaging::Handlers()
-      .OnAsked<OrderCreatedEvent, CartsTold>(
-          [carts, &db](const auto& consumed) {
-            const auto take_out = [&](const OrderCreatedEvent& order, const Call& call) {
-              return carts.TakeOut(call, order.user_id(), order.cart_version(), order.order_uuid(),
-                                   order.items());
+      .OnAsked<OrderCreatedEvent, UpdatedCarts>(
+          [carts, &db](const auto& received) {
+            const auto remove = [&](const OrderCreatedEvent& order, const Call& call) {
+              return carts.RemoveItems(call, order.user_id(), order.cart_version(),
+                                       order.order_uuid(), order.items());
             };
-            return TellCarts(consumed, take_out, KnownToCarts(db, consumed));
+            return UpdateCarts(received, remove, UpdatedBefore(db, received));
           },
-          RememberTold<OrderCreatedEvent>)
-      .OnAsked<OrderCancelledEvent, CartsTold>(
-          [carts](const auto& consumed) {
-            return TellCarts(consumed, [&](const OrderCancelledEvent& order, const Call& call) {
-              return carts.PutBack(call, order.user_id(), order.order_uuid());
+          RecordUpdates<OrderCreatedEvent>)
+      .OnAsked<OrderCancelledEvent, UpdatedCarts>(
+          [carts](const auto& received) {
+            return UpdateCarts(received, [&](const OrderCancelledEvent& order, const Call& call) {
+              return carts.PutBackItems(call, order.user_id(), order.order_uuid());
             });
           },
-          RememberTold<OrderCancelledEvent>)
+          RecordUpdates<OrderCancelledEvent>)
       .Ignore("ORDER_CONFIRMED")
       .Ignore("ORDER_SHIPPED")
       .Ignore("ORDER_DELIVERED");

@@ -1,5 +1,8 @@
-// What the orders service announces and what it hears.
+// How the orders service publishes and consumes events.
 #pragma once
+
+#include <optional>
+#include <vector>
 
 #include "common/messaging/event.h"
 #include "common/messaging/handlers.h"
@@ -10,22 +13,29 @@
 
 namespace shop::orders {
 
-events::v1::OrderCreated OrderCreated(const v1::Order& order, std::optional<int64_t> cart_version);
+// The event of an order that was just placed, with the cart that it was made from, if any.
+events::v1::OrderCreated OrderCreated(const v1::Order& order, const std::optional<CartState>& cart);
 
-// What a move by hand to SHIPPED, DELIVERED or CANCELLED announces.
-void PublishMove(postgres::Tx& tx, const LockedOrder& order, const messaging::EventContext& origin);
+// A fact about an order, with what the events that it leads to say of themselves.
+struct OrderFact {
+  int64_t order_id;
+  Fact fact;
+  messaging::EventContext context;
+};
 
-// Who announces, as part of which trace.
-messaging::EventContext EventOrigin(const TraceContext& trace, const std::string& cause_id = {});
+// The one way in which orders change, for events and rpcs alike: locks the orders, applies the
+// facts in their sequence (order.h), stores what has changed and publishes the event of each status
+// that was entered. NOT_FOUND when there is no such order, and ILLEGAL_MOVE; then nothing is stored.
+Result<void> ApplyFacts(postgres::Tx& tx, const std::vector<OrderFact>& facts);
 
-// Topic `stock`: STOCK_RESERVED confirms an order, STOCK_REJECTED cancels it. The first answer
-// stands: a repeat, or the other answer later, changes nothing.
+// Topic `stock`: STOCK_RESERVED confirms an order, STOCK_REJECTED cancels it. The first decision
+// stands: a repeat, or a different one later, changes nothing.
 messaging::Handlers EventHandlers();
 
-// Topic `orders`, in a consumer group of its own: ORDER_CREATED of a cart takes what was ordered
-// out of that cart, ORDER_CANCELLED puts it back when it was stock that rejected the order. Both
-// are repeatable: the cart remembers its last orders, and an order in `db` that its cart has been
-// told of is not taken out again, however old it is. `cart` and `db` must outlive the handlers.
+// Topic `orders`, in a consumer group of its own: ORDER_CREATED of a cart removes what was ordered
+// from that cart, ORDER_CANCELLED puts it back when it was stock that rejected the order. Both are
+// repeatable: the cart remembers its last orders, and an order whose cart is updated according to
+// `db` is not removed again, however old it is. `cart` and `db` must outlive the handlers.
 messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db);
 
 }  // namespace shop::orders

@@ -15,17 +15,17 @@
 
 namespace shop::orders {
 
-// One state of a user's cart. The version alone comes again when the cart's database is restored
-// from a backup.
+// One state of a user's cart. The version is not enough: versions repeat after the cart's database
+// was restored from a backup.
 struct CartState {
   int64_t version;
-  std::string change_id;  // empty when cart, or the orders service of then, did not know any
+  std::string change_id;  // empty when it is from a release of cart or orders that had none
 
-  // Whether both are the same state, as far as one can tell.
-  bool Is(const CartState& other) const;
+  // Whether both are the same state; an empty change_id matches any.
+  bool Matches(const CartState& other) const;
 };
 
-// What becomes a row: everything the caller decides.
+// What Insert makes a row of.
 struct NewOrder {
   int64_t user_id;
   PricedLines lines;
@@ -33,13 +33,13 @@ struct NewOrder {
   v1::PaymentMethod payment_method;
   std::string payment_token;
   std::optional<v1::Address> shipping_address;
-  // Where it is made from a cart: which one, and by which request.
+  // Of an order made from a cart: the cart's state, and the request.
   std::optional<CartState> cart = {};
   std::string request_fingerprint = {};
 };
 
-// Writes the order and its lines; answers it as it stands. Nothing where an order has this cart
-// version (after waiting for whoever is ordering it now).
+// Writes the order and its lines and answers it as stored. Nothing when an order of this version of
+// the cart exists; waits for a transaction that is inserting one.
 std::optional<v1::Order> Insert(postgres::Tx& tx, const NewOrder& order);
 
 // The order with its lines. `owner` 0 finds anybody's.
@@ -53,20 +53,21 @@ struct CartOrder {
   CartState cart;
   std::string request_fingerprint;
   bool rejected;  // by stock
-  bool settled;   // the cart knows of it
+  // Whether the cart service has taken the lines out of the cart, or put them back if the order was
+  // rejected (column `cart_settled`).
+  bool cart_updated;
 };
-// The user's order of this version of the cart, if any, and all that the cart has not been told of.
+// The user's order of this version of the cart, if any, and all whose cart is not updated yet.
 std::vector<CartOrder> FindCartOrders(postgres::Tx& tx, int64_t user_id, int64_t cart_version);
 // The id of the user's newest order of a cart; 0 without any.
 int64_t NewestCartOrder(postgres::Tx& tx, int64_t user_id);
-// The same, after waiting for whoever is placing one; until the transaction ends nobody else places
-// one for the user.
+// The same, under a lock that lets one transaction at a time place an order of the user's cart.
 int64_t LockNewestCartOrder(postgres::Tx& tx, int64_t user_id);
-// Remembers that the cart has been told of these orders. Locks their rows by id, as FindForUpdate
+// Remembers that the cart is updated for these orders. Locks their rows by id, as FindForUpdate
 // does.
-void SettleCart(postgres::Tx& tx, const std::vector<int64_t>& ids);
-// Those of these orders, all made from carts, whose cart has been told of them.
-std::set<int64_t> SettledCarts(postgres::Tx& tx, const std::vector<int64_t>& ids);
+void MarkCartUpdated(postgres::Tx& tx, const std::vector<int64_t>& ids);
+// Those of these orders, all made from carts, whose cart is updated.
+std::set<int64_t> FindCartUpdated(postgres::Tx& tx, const std::vector<int64_t>& ids);
 // Lets the version of the cart that the order was made from be ordered again.
 void ReleaseCart(postgres::Tx& tx, int64_t id);
 
@@ -76,35 +77,28 @@ struct Listing {
   // Placed in [from, before), in microseconds since 1970.
   std::optional<int64_t> from_us = {};
   std::optional<int64_t> before_us = {};
-  int64_t before_id = std::numeric_limits<int64_t>::max();  // which a cursor holds
+  int64_t before_id = std::numeric_limits<int64_t>::max();  // from the cursor
   Page page = {};
 };
 v1::ListOrdersResponse List(postgres::Tx& tx, const Listing& listing);
 
-// Where an order stands, for who is about to change it.
-struct LockedOrder {
-  int64_t id;
-  std::string uuid;
-  int64_t user_id;
-  Facts facts;
-  std::string reason;  // why it was cancelled
-  bool from_cart;
-};
-// Those of the orders that there are, by id. Locks their rows until the transaction ends.
+// The orders with these ids, by id; one that does not exist is left out. Locks their rows, in the
+// sequence of their ids, until the transaction ends.
 std::map<int64_t, LockedOrder> FindForUpdate(postgres::Tx& tx, const std::vector<int64_t>& ids);
-// Writes the facts and the status that follows from them, and counts `seq` on.
-void Update(postgres::Tx& tx, const std::vector<LockedOrder>& standings);
+// Writes the facts, the status that follows from them and the reason, and raises `seq` by one.
+void Update(postgres::Tx& tx, const std::vector<LockedOrder>& orders);
 
-// The order that a key has made, if any.
+// What an Idempotency-Key was used for, if it was.
 struct KeyUse {
   std::string fingerprint;
   int64_t order_id;
 };
 std::optional<KeyUse> FindKey(postgres::Tx& tx, int64_t user_id, const std::string& key);
-// Claims a key for this transaction. False when it was used before, after waiting for another
-// request that is using it now; ABORTED when that takes longer than two seconds.
+// Claims a key for this transaction. False when it was used before. Waits for a transaction that is
+// claiming it; ABORTED when that takes longer than two seconds.
 Result<bool> ClaimKey(postgres::Tx& tx, int64_t user_id, const std::string& key,
                       const std::string& fingerprint);
+// Writes down which order was placed under a claimed key.
 void CompleteKey(postgres::Tx& tx, int64_t user_id, const std::string& key, int64_t order_id);
 
 }  // namespace shop::orders

@@ -46,13 +46,20 @@ TEST(OrderStatus, StaysCancelledWhateverStockSaysLater) {
             v1::ORDER_STATUS_CANCELLED);
 }
 
-TEST(Move, KnowsEachLegalMoveAndRefusesEveryOther) {
+TEST(StockFact, IsReadAsItIsWritten) {
+  for (const StockFact fact : {StockFact::kNone, StockFact::kReserved, StockFact::kRejected}) {
+    EXPECT_EQ(ParseStockFact(StockFactText(fact)), fact);
+  }
+  EXPECT_THROW((void)ParseStockFact("SOLD"), std::runtime_error);
+}
+
+TEST(MoveByHand, IsMadeWhereItIsLegalAndRefusedElsewhere) {
   const std::set<std::pair<int, int>> legal = {
       {v1::ORDER_STATUS_PENDING, v1::ORDER_STATUS_CANCELLED},
       {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_CANCELLED},
       {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_SHIPPED},
       {v1::ORDER_STATUS_SHIPPED, v1::ORDER_STATUS_DELIVERED}};
-  const Facts standings[] = {
+  const Facts places[] = {
       {},
       {StockFact::kReserved},
       {StockFact::kRejected},
@@ -60,13 +67,17 @@ TEST(Move, KnowsEachLegalMoveAndRefusesEveryOther) {
       {StockFact::kReserved, v1::ORDER_STATUS_DELIVERED},
       {StockFact::kReserved, v1::ORDER_STATUS_CANCELLED},
   };
-  for (const Facts& standing : standings) {
+  for (const Facts& facts : places) {
+    const v1::OrderStatus before = StatusOf(facts);
     for (int next = v1::ORDER_STATUS_PENDING; next <= v1::ORDER_STATUS_CANCELLED; ++next) {
-      Facts facts = standing;
-      const bool moved = static_cast<bool>(Move(&facts, static_cast<v1::OrderStatus>(next)));
-      EXPECT_EQ(moved, legal.contains({StatusOf(standing), next}))
-          << StatusText(StatusOf(standing)) << " to " << next;
-      EXPECT_EQ(StatusOf(facts), moved ? next : StatusOf(standing));
+      LockedOrder order{.facts = facts};
+      const auto moved = Apply(&order, MovedByHand{static_cast<v1::OrderStatus>(next)});
+      EXPECT_EQ(static_cast<bool>(moved), legal.contains({before, next}) || before == next)
+          << StatusText(before) << " to " << next;
+      EXPECT_EQ(moved && moved->changed, legal.contains({before, next}))
+          << StatusText(before) << " to " << next;
+      EXPECT_EQ(StatusOf(order.facts), moved ? next : before);
+      EXPECT_TRUE(moved || moved.refusal().reason == "ILLEGAL_MOVE");
     }
   }
 }

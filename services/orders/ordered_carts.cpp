@@ -6,7 +6,7 @@ OrderedCarts::OrderedCarts(const rpc::Channel& cart)
     : empty_(cart, "shop.cart.v1.CartService", "EmptyOrderedCart"),
       put_back_(cart, "shop.cart.v1.CartService", "PutBackOrderedCart") {}
 
-Result<void> OrderedCarts::TakeOut(
+Result<void> OrderedCarts::RemoveItems(
     const Call& call, int64_t user_id, int64_t cart_version, const std::string& order_uuid,
     const google::protobuf::RepeatedPtrField<v1::OrderItem>& items) const {
   cart::v1::EmptyOrderedCartRequest request;
@@ -21,13 +21,14 @@ Result<void> OrderedCarts::TakeOut(
   const auto answer = empty_(call, request);
   if (!answer) return answer.refusal();
   if (!answer->settled() && !answer->emptied()) {
-    return Refusal{Code::kAborted, "the cart has changed, and its service is too old to mind that"};
+    return Refusal{Code::kAborted,
+                   "the cart has changed, and its service is too old to allow for that"};
   }
   return kDone;
 }
 
-Result<void> OrderedCarts::PutBack(const Call& call, int64_t user_id,
-                                   const std::string& order_uuid) const {
+Result<void> OrderedCarts::PutBackItems(const Call& call, int64_t user_id,
+                                        const std::string& order_uuid) const {
   cart::v1::PutBackOrderedCartRequest request;
   request.set_user_id(user_id);
   request.set_order_uuid(order_uuid);

@@ -1,6 +1,5 @@
-// Tells the cart service what became of the orders that were made from carts. Each of these is done
-// once for each order, however often it is asked for, so that whoever does not know whether the
-// answer got lost asks again.
+// Calls of the cart service for orders that were made from carts. Each takes effect once an order,
+// however often it is made, so a caller that lost the answer asks again.
 //
 // Both throw Unavailable when cart is away.
 #pragma once
@@ -18,13 +17,14 @@ class OrderedCarts {
   // `cart` must outlive the object.
   explicit OrderedCarts(const rpc::Channel& cart);
 
-  // Takes what was ordered out of the cart; what was added since stays. ABORTED when the cart has
-  // changed since and the service is of the first release, which then takes nothing out: later.
-  Result<void> TakeOut(const Call& call, int64_t user_id, int64_t cart_version,
-                       const std::string& order_uuid,
-                       const google::protobuf::RepeatedPtrField<v1::OrderItem>& items) const;
-  // Puts back what was taken out for an order that was rejected; if nothing was, it stays so.
-  Result<void> PutBack(const Call& call, int64_t user_id, const std::string& order_uuid) const;
+  // Removes what was ordered from the cart; what was added since stays. ABORTED when the cart has
+  // changed since and its service is of the first release, which then removes nothing: try later.
+  Result<void> RemoveItems(const Call& call, int64_t user_id, int64_t cart_version,
+                           const std::string& order_uuid,
+                           const google::protobuf::RepeatedPtrField<v1::OrderItem>& items) const;
+  // Puts back what RemoveItems took out for an order that was rejected. Once called, nothing is
+  // removed for that order any more.
+  Result<void> PutBackItems(const Call& call, int64_t user_id, const std::string& order_uuid) const;
 
  private:
   rpc::ClientMethod<cart::v1::EmptyOrderedCartRequest, cart::v1::EmptyOrderedCartResponse> empty_;

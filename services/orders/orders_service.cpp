@@ -13,19 +13,19 @@ namespace {
 
 using google::protobuf::util::TimeUtil;
 
-// How often the cart is read anew while earlier orders of it are taken out.
+// How often the cart is read again after other orders have changed it.
 constexpr int kCartAttempts = 5;
-// The reason of a refusal that stays inside: another order of the user's cart was placed since the
-// cart was read.
+// The reason of a refusal that no client sees: another order of the user's cart was placed since
+// the cart was read.
 constexpr char kCartOrderedMeanwhile[] = "CART_ORDERED_MEANWHILE";
 
-// What makes two requests the same: all of them, with the Idempotency-Key if they have one.
+// Equal for equal requests, the Idempotency-Key included.
 std::string Fingerprint(const v1::CreateOrderRequest& request) {
   return Sha256Hex(request.SerializeAsString());
 }
 
-// What makes two requests with one Idempotency-Key the same: all of them but the key itself.
-std::string ContentFingerprint(v1::CreateOrderRequest request) {
+// Equal for requests that may share an Idempotency-Key.
+std::string FingerprintWithoutKey(v1::CreateOrderRequest request) {
   request.clear_idempotency_key();
   return Fingerprint(request);
 }
@@ -43,26 +43,56 @@ CartState StateOf(const cart::v1::Cart& cart) {
   return {cart.version(), cart.change_id()};
 }
 
-// Whether the order, which has the cart's version, stands for what the cart is now.
-bool Stands(const CartOrder& made, const CartState& cart) {
-  return made.cart.Is(cart) && made.order.status() != v1::ORDER_STATUS_CANCELLED;
-}
-
-// The order that was made of the cart, for the same request again; for another one a refusal that
-// names it.
-Result<v1::Order> OnlyForTheSame(const CartOrder& made, const std::string& fingerprint) {
-  if (made.request_fingerprint == fingerprint) return made.order;
-  return Refusal{.code = Code::kFailedPrecondition,
-                 .message = "the cart has been ordered, as order " + made.order.number(),
-                 .details = {{"orderId", std::to_string(made.order.id())},
-                             {"orderNumber", made.order.number()}},
-                 .reason = "CART_ORDERED"};
-}
-
-const CartOrder* OfVersion(const std::vector<CartOrder>& orders, int64_t cart_version) {
+const CartOrder* FindVersion(const std::vector<CartOrder>& orders, int64_t cart_version) {
   const auto found = std::ranges::find_if(
       orders, [&](const CartOrder& order) { return order.cart.version == cart_version; });
   return found == orders.end() ? nullptr : &*found;
+}
+
+// Whether the order, which has the cart's version, has bought what is in the cart now.
+bool HasBought(const CartOrder& placed, const CartState& cart) {
+  return placed.cart.Matches(cart) && placed.order.status() != v1::ORDER_STATUS_CANCELLED;
+}
+
+// The order that was placed of the cart, for the same request again. Another request is refused,
+// and told of that order.
+Result<v1::Order> ReplayCartOrder(const CartOrder& placed, const std::string& fingerprint) {
+  if (placed.request_fingerprint == fingerprint) return placed.order;
+  return Refusal{.code = Code::kFailedPrecondition,
+                 .message = "the cart has been ordered, as order " + placed.order.number(),
+                 .details = {{"orderId", std::to_string(placed.order.id())},
+                             {"orderNumber", placed.order.number()}},
+                 .reason = "CART_ORDERED"};
+}
+
+Refusal CartBusy(std::string reason = {}) {
+  return {.code = Code::kAborted,
+          .message = "the cart is being ordered, try again",
+          .reason = std::move(reason)};
+}
+
+// For an order that was not inserted: the user pressed the button twice at once, and another
+// request has just placed an order of the same cart.
+Result<v1::Order> ReplayConcurrentOrder(postgres::Tx& tx, const NewOrder& order) {
+  const auto orders = FindCartOrders(tx, order.user_id, order.cart->version);
+  const CartOrder* placed = FindVersion(orders, order.cart->version);
+  if (placed == nullptr || !HasBought(*placed, *order.cart)) return CartBusy();
+  return ReplayCartOrder(*placed, order.request_fingerprint);
+}
+
+// The order that was placed under this Idempotency-Key; NOT_FOUND when the key is new.
+Result<v1::Order> Replay(postgres::Tx& tx, const Call& call, const std::string& key,
+                         const std::string& fingerprint) {
+  const std::optional<KeyUse> use = FindKey(tx, call.caller.user_id, key);
+  if (!use) return Refusal{Code::kNotFound, "the Idempotency-Key is new"};
+  if (use->fingerprint != fingerprint) {
+    return Refusal{.code = Code::kInvalidArgument,
+                   .message = "this Idempotency-Key was used with another request",
+                   .reason = "IDEMPOTENCY_KEY_REUSED"};
+  }
+  std::optional<v1::Order> order = Find(tx, use->order_id, call.caller.user_id);
+  if (!order) return NoOrder(use->order_id);
+  return *std::move(order);
 }
 
 }  // namespace
@@ -90,7 +120,7 @@ rpc::Service OrdersService::Methods() {
 Result<v1::Order> OrdersService::CreateOrder(const Call& call,
                                              const v1::CreateOrderRequest& request) {
   const std::string& key = request.idempotency_key();
-  const std::string fingerprint = key.empty() ? std::string() : ContentFingerprint(request);
+  const std::string fingerprint = key.empty() ? std::string() : FingerprintWithoutKey(request);
   if (!key.empty()) {
     Result<v1::Order> earlier =
         postgres::Read(db_, [&](postgres::Tx& tx) { return Replay(tx, call, key, fingerprint); });
@@ -100,32 +130,17 @@ Result<v1::Order> OrdersService::CreateOrder(const Call& call,
     Result<v1::Order> placed = TryToPlace(call, request, fingerprint);
     if (placed || placed.refusal().reason != kCartOrderedMeanwhile) return placed;
   }
-  throw Unavailable("the cart kept being ordered");
+  throw Unavailable("other requests kept ordering the cart");
 }
 
+// Decides what is ordered, asking other services, and then places it in one transaction.
 Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
                                             const std::string& fingerprint) {
   const std::string& key = request.idempotency_key();
-  // Other services are asked outside the transaction.
-  Result<Wanted> wanted = ResolveLines(call, request);
-  if (!wanted) return RefuseUnlessPlaced(call, key, fingerprint, wanted.refusal());
-  if (wanted->made) return *wanted->made;
-
-  NewOrder order{.user_id = call.caller.user_id,
-                 .lines = std::move(wanted->priced),
-                 .currency = currency_,
-                 .payment_method = request.payment_method() == v1::PAYMENT_METHOD_UNSPECIFIED
-                                       ? v1::PAYMENT_METHOD_CREDIT_CARD
-                                       : request.payment_method(),
-                 .payment_token = request.payment_token(),
-                 .shipping_address = std::nullopt,
-                 .cart = wanted->cart};
-  std::optional<int64_t> cart_version;
-  if (order.cart) {
-    order.request_fingerprint = Fingerprint(request);
-    cart_version = order.cart->version;
-  }
-  if (request.has_shipping_address()) order.shipping_address = request.shipping_address();
+  const Result<ResolvedLines> resolved = ResolveLines(call, request);
+  if (!resolved) return RefuseUnlessPlaced(call, key, fingerprint, resolved.refusal());
+  if (resolved->placed_before) return *resolved->placed_before;
+  const NewOrder order = MakeOrder(call, request, *resolved);
 
   Result<v1::Order> placed =
       postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Order> {
@@ -134,163 +149,159 @@ Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOr
           if (!claimed) return claimed.refusal();
           if (!*claimed) return Replay(tx, call, key, fingerprint);
         }
-        // An order of an earlier state of the cart that was placed since may have bought what is
-        // wanted here.
-        if (order.cart && LockNewestCartOrder(tx, order.user_id) != wanted->newest) {
-          return Refusal{.code = Code::kAborted,
-                         .message = "the cart is being ordered, try again",
-                         .reason = kCartOrderedMeanwhile};
+        // An order that was placed since the cart was read may have bought the same lines.
+        if (order.cart && LockNewestCartOrder(tx, order.user_id) != resolved->newest_cart_order) {
+          return CartBusy(kCartOrderedMeanwhile);
         }
         const std::optional<v1::Order> inserted = Insert(tx, order);
-        if (!inserted) {
-          // The button was pressed twice at once: somebody has just ordered this cart.
-          const auto orders = FindCartOrders(tx, order.user_id, order.cart->version);
-          const CartOrder* made = OfVersion(orders, order.cart->version);
-          if (made == nullptr || !Stands(*made, *order.cart)) {
-            return Refusal{Code::kAborted, "the cart is being ordered, try again"};
-          }
-          return OnlyForTheSame(*made, order.request_fingerprint);
-        }
-        messaging::Publish(tx, OrderCreated(*inserted, cart_version), EventOrigin(call.trace));
+        if (!inserted) return ReplayConcurrentOrder(tx, order);
+        messaging::Publish(tx, OrderCreated(*inserted, order.cart),
+                           {.source = "orders", .trace = call.trace});
         if (!key.empty()) CompleteKey(tx, order.user_id, key, inserted->id());
         return *inserted;
       });
   return placed;
 }
 
-// The order that this key made before; NOT_FOUND when the key is new.
-Result<v1::Order> OrdersService::Replay(postgres::Tx& tx, const Call& call, const std::string& key,
-                                        const std::string& fingerprint) {
-  const std::optional<KeyUse> use = FindKey(tx, call.caller.user_id, key);
-  if (!use) return Refusal{Code::kNotFound, "the Idempotency-Key is new"};
-  if (use->fingerprint != fingerprint) {
-    return Refusal{.code = Code::kInvalidArgument,
-                   .message = "this Idempotency-Key was used with another request",
-                   .reason = "IDEMPOTENCY_KEY_REUSED"};
-  }
-  std::optional<v1::Order> order = Find(tx, use->order_id, call.caller.user_id);
-  if (!order) return NoOrder(use->order_id);
-  return *std::move(order);
+NewOrder OrdersService::MakeOrder(const Call& call, const v1::CreateOrderRequest& request,
+                                  const ResolvedLines& resolved) const {
+  NewOrder order{.user_id = call.caller.user_id,
+                 .lines = resolved.priced,
+                 .currency = currency_,
+                 .payment_method = request.payment_method() == v1::PAYMENT_METHOD_UNSPECIFIED
+                                       ? v1::PAYMENT_METHOD_CREDIT_CARD
+                                       : request.payment_method(),
+                 .payment_token = request.payment_token(),
+                 .shipping_address = std::nullopt,
+                 .cart = resolved.cart};
+  if (order.cart) order.request_fingerprint = Fingerprint(request);
+  if (request.has_shipping_address()) order.shipping_address = request.shipping_address();
+  return order;
 }
 
-// The refusal, unless a request with this key has placed its order since Replay looked for that:
-// then that order. The cart may be empty, or prices may have changed, only since then, and a client
-// that is told that nothing was placed orders again with another key. Waits for a request that is
-// placing its order now.
+// The refusal, unless another request with this key has placed its order since CreateOrder looked:
+// then that order. What this request was refused for, such as an empty cart or another total, may
+// come from that very order, and a client that is told that nothing was placed orders again with
+// another key. Waits for a request with the key that is placing its order now.
 Result<v1::Order> OrdersService::RefuseUnlessPlaced(const Call& call, const std::string& key,
                                                     const std::string& fingerprint,
                                                     const Refusal& refusal) {
   if (key.empty()) return refusal;
   return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Order> {
-    const Result<bool> free = ClaimKey(tx, call.caller.user_id, key, fingerprint);
-    if (!free) return free.refusal();
-    if (!*free) return Replay(tx, call, key, fingerprint);
+    const Result<bool> claimed = ClaimKey(tx, call.caller.user_id, key, fingerprint);
+    if (!claimed) return claimed.refusal();
+    if (!*claimed) return Replay(tx, call, key, fingerprint);
     return refusal;  // which rolls the claim back
   });
 }
 
-// The lines with their prices, or the order that stands for them.
-Result<OrdersService::Wanted> OrdersService::ResolveLines(const Call& call,
-                                                          const v1::CreateOrderRequest& request) {
-  Result<Wanted> wanted = WhichLines(call, request);
-  if (!wanted || wanted->made) return wanted;
-  Result<PricedLines> priced = FetchPrices(call, wanted->lines);
+// The lines with their prices, of the request or of the cart; or the order that the same request
+// has placed of the cart before.
+Result<OrdersService::ResolvedLines> OrdersService::ResolveLines(
+    const Call& call, const v1::CreateOrderRequest& request) {
+  Result<ResolvedLines> resolved = RequestedLines(call, request);
+  if (!resolved || resolved->placed_before) return resolved;
+  Result<PricedLines> priced = FetchPrices(call, resolved->lines);
   if (!priced) return priced.refusal();
   if (request.has_expected_total()) {
     const Result<void> same = CheckTotal(request.expected_total(), priced->total_price);
     if (!same) return same.refusal();
   }
-  wanted->priced = *std::move(priced);
-  return wanted;
+  resolved->priced = *std::move(priced);
+  return resolved;
 }
 
-Result<OrdersService::Wanted> OrdersService::WhichLines(const Call& call,
-                                                        const v1::CreateOrderRequest& request) {
+Result<OrdersService::ResolvedLines> OrdersService::RequestedLines(
+    const Call& call, const v1::CreateOrderRequest& request) {
   if (!request.from_cart()) {
     Result<std::vector<Line>> lines = MergeLines(request.items());
     if (!lines) return lines.refusal();
-    return Wanted{*std::move(lines)};
+    return ResolvedLines{*std::move(lines)};
   }
   if (!request.items().empty()) {
     return InvalidField("fromCart", "cannot be true when items are sent");
   }
-  return WhatTheCartHolds(call, request);
+  return CartLines(call, request);
 }
 
-// What the cart holds beside what earlier orders have bought of it: those are taken out here where
-// their events have not been handled yet.
-Result<OrdersService::Wanted> OrdersService::WhatTheCartHolds(
+// What is in the cart and was not bought by an earlier order. Where events of earlier orders have
+// not updated the cart yet, it is updated here and read again.
+Result<OrdersService::ResolvedLines> OrdersService::CartLines(
     const Call& call, const v1::CreateOrderRequest& request) {
+  const int64_t user_id = call.caller.user_id;
   for (int attempt = 0; attempt < kCartAttempts; ++attempt) {
-    const int64_t newest = postgres::Read(
-        db_, [&](postgres::Tx& tx) { return NewestCartOrder(tx, call.caller.user_id); });
+    const int64_t newest =
+        postgres::Read(db_, [&](postgres::Tx& tx) { return NewestCartOrder(tx, user_id); });
     const Result<cart::v1::Cart> cart = ReadCart(call);
     if (!cart) return cart.refusal();
     const CartState state = StateOf(*cart);
-    std::vector<CartOrder> orders = postgres::Read(db_, [&](postgres::Tx& tx) {
-      return FindCartOrders(tx, call.caller.user_id, state.version);
-    });
-    const CartOrder* made = OfVersion(orders, state.version);
-    if (made != nullptr && Stands(*made, state)) {
-      // Once its lines are out, the cart is in another state: either it was read before that, or
-      // it was restored from a backup.
-      bool restored = false;
-      if (made->settled) {
-        const Result<cart::v1::Cart> again = ReadCart(call);
-        if (!again) return again.refusal();
-        restored = StateOf(*again).Is(state);
-      }
-      if (!restored) {
-        Result<v1::Order> earlier = OnlyForTheSame(*made, Fingerprint(request));
+    const std::vector<CartOrder> orders = postgres::Read(
+        db_, [&](postgres::Tx& tx) { return FindCartOrders(tx, user_id, state.version); });
+
+    const CartOrder* placed = FindVersion(orders, state.version);
+    if (placed != nullptr && HasBought(*placed, state)) {
+      const Result<bool> restored = WasRestored(call, *placed, state);
+      if (!restored) return restored.refusal();
+      if (!*restored) {
+        Result<v1::Order> earlier = ReplayCartOrder(*placed, Fingerprint(request));
         if (!earlier) return earlier.refusal();
-        return Wanted{.lines = {}, .made = *std::move(earlier)};
+        return ResolvedLines{.lines = {}, .placed_before = *std::move(earlier)};
       }
     }
-    const std::optional<int64_t> over =
-        made != nullptr && made->settled ? std::optional(made->order.id()) : std::nullopt;
-    std::erase_if(orders, [](const CartOrder& order) { return order.settled; });
-    if (!orders.empty()) {
-      SettleCarts(call, orders);
-      continue;
-    }
+    if (UpdateCart(call, orders)) continue;
     if (cart->items().empty()) {
       return Refusal{.code = Code::kFailedPrecondition,
                      .message = "the cart is empty",
                      .reason = "CART_EMPTY"};
     }
-    // A cancelled order, or one of the time before a backup was restored: it no longer stands for
-    // this cart.
-    if (over) {
-      postgres::InTransaction(db_, [&](postgres::Tx& tx) { ReleaseCart(tx, *over); });
+    // An order that was cancelled, or placed before a backup was restored, gives the version free.
+    if (placed != nullptr) {
+      postgres::InTransaction(db_, [&](postgres::Tx& tx) { ReleaseCart(tx, placed->order.id()); });
     }
-    Wanted wanted{.lines = {}, .cart = state, .newest = newest};
+    ResolvedLines resolved{.lines = {}, .cart = state, .newest_cart_order = newest};
     for (const cart::v1::CartItem& item : cart->items()) {
-      wanted.lines.push_back({item.product_id(), item.quantity()});
+      resolved.lines.push_back({item.product_id(), item.quantity()});
     }
-    return wanted;
+    return resolved;
   }
   throw Unavailable("the cart kept changing");
 }
 
 Result<cart::v1::Cart> OrdersService::ReadCart(const Call& call) const {
-  cart::v1::GetCartRequest whose;
-  whose.set_user_id(call.caller.user_id);
-  return get_cart_(call, whose);
+  cart::v1::GetCartRequest request;
+  request.set_user_id(call.caller.user_id);
+  return get_cart_(call, request);
 }
 
-// Does for these orders what their events will do, so that nothing is bought twice while those
-// wait.
-void OrdersService::SettleCarts(const Call& call, const std::vector<CartOrder>& orders) {
-  std::vector<int64_t> settled;
-  for (const auto& [order, cart, fingerprint, rejected, known] : orders) {
-    const Result<void> told =
-        rejected ? carts_.PutBack(call, order.user_id(), order.uuid())
-                 : carts_.TakeOut(call, order.user_id(), cart.version, order.uuid(), order.items());
+// Whether the cart was restored from a backup of before the order. Once what was ordered is out of
+// the cart, nobody finds it in the ordered state again, but for a request that read it before and
+// finds it changed on a second look.
+Result<bool> OrdersService::WasRestored(const Call& call, const CartOrder& placed,
+                                        const CartState& cart) const {
+  if (!placed.cart_updated) return false;
+  const Result<cart::v1::Cart> again = ReadCart(call);
+  if (!again) return again.refusal();
+  return StateOf(*again).Matches(cart);
+}
+
+// Does for the orders whose cart is not updated what their events will do, so that nothing is
+// bought twice while those events wait. Whether there were any.
+bool OrdersService::UpdateCart(const Call& call, const std::vector<CartOrder>& orders) {
+  std::vector<int64_t> updated;
+  for (const CartOrder& placed : orders) {
+    if (placed.cart_updated) continue;
+    const v1::Order& order = placed.order;
+    const Result<void> done = placed.rejected
+                                  ? carts_.PutBackItems(call, order.user_id(), order.uuid())
+                                  : carts_.RemoveItems(call, order.user_id(), placed.cart.version,
+                                                       order.uuid(), order.items());
     // Our own request was wrong or cart is of another release; not the caller's fault.
-    if (!told) throw Unavailable("cart: " + told.refusal().message);
-    settled.push_back(order.id());
+    if (!done) throw Unavailable("cart: " + done.refusal().message);
+    updated.push_back(order.id());
   }
-  postgres::InTransaction(db_, [&](postgres::Tx& tx) { SettleCart(tx, settled); });
+  if (updated.empty()) return false;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) { MarkCartUpdated(tx, updated); });
+  return true;
 }
 
 Result<PricedLines> OrdersService::FetchPrices(const Call& call,
@@ -358,24 +369,16 @@ Result<v1::OrderState> OrdersService::GetOrderStatus(const Call& call,
   return *std::move(state);
 }
 
-// Moves an order by hand; the state it is in already is answered as it is.
+// Moves an order by hand; one that is in that status already is answered as it is.
 Result<v1::OrderState> OrdersService::UpdateOrderStatus(
     const Call& call, const v1::UpdateOrderStatusRequest& request) {
   Result<v1::OrderState> moved =
       postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::OrderState> {
-        std::map<int64_t, LockedOrder> found = FindForUpdate(tx, {request.id()});
-        if (found.empty()) return NoOrder(request.id());
-        LockedOrder& order = found.begin()->second;
-        if (StatusOf(order.facts) != request.status()) {
-          if (Result<void> move = Move(&order.facts, request.status()); !move) {
-            return move.refusal();
-          }
-          if (request.status() == v1::ORDER_STATUS_CANCELLED) {
-            order.reason = request.reason().empty() ? "cancelled by the shop" : request.reason();
-          }
-          Update(tx, {order});
-          PublishMove(tx, order, EventOrigin(call.trace));
-        }
+        const Result<void> applied =
+            ApplyFacts(tx, {{request.id(),
+                             MovedByHand{request.status(), request.reason()},
+                             {.source = "orders", .trace = call.trace}}});
+        if (!applied) return applied.refusal();
         return *FindState(tx, request.id(), 0);
       });
   return moved;

@@ -1,4 +1,4 @@
-// What the orders service answers over gRPC.
+// The rpcs of shop.orders.v1.OrdersService.
 #pragma once
 
 #include <optional>
@@ -32,27 +32,33 @@ class OrdersService {
                                            const v1::UpdateOrderStatusRequest& request);
 
  private:
-  struct Wanted {
+  // What a request orders, as it was found before the transaction.
+  struct ResolvedLines {
     std::vector<Line> lines;
     PricedLines priced = {};
+    // The cart that the lines are from, and the user's newest order of a cart (0 without any) when
+    // it was read.
     std::optional<CartState> cart = {};
-    // The user's newest order of a cart, as it was before the cart was read; 0 without any.
-    int64_t newest = 0;
-    // The order that an earlier one of the same requests has made of the cart.
-    std::optional<v1::Order> made = {};
+    int64_t newest_cart_order = 0;
+    // Instead of lines: the order that the same request has placed of the cart before.
+    std::optional<v1::Order> placed_before = {};
   };
+
   Result<v1::Order> TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
                                const std::string& fingerprint);
   Result<v1::Order> RefuseUnlessPlaced(const Call& call, const std::string& key,
                                        const std::string& fingerprint, const Refusal& refusal);
-  Result<Wanted> ResolveLines(const Call& call, const v1::CreateOrderRequest& request);
-  Result<Wanted> WhichLines(const Call& call, const v1::CreateOrderRequest& request);
-  Result<Wanted> WhatTheCartHolds(const Call& call, const v1::CreateOrderRequest& request);
-  Result<cart::v1::Cart> ReadCart(const Call& call) const;
-  void SettleCarts(const Call& call, const std::vector<CartOrder>& orders);
+  NewOrder MakeOrder(const Call& call, const v1::CreateOrderRequest& request,
+                     const ResolvedLines& resolved) const;
+
+  Result<ResolvedLines> ResolveLines(const Call& call, const v1::CreateOrderRequest& request);
+  Result<ResolvedLines> RequestedLines(const Call& call, const v1::CreateOrderRequest& request);
+  Result<ResolvedLines> CartLines(const Call& call, const v1::CreateOrderRequest& request);
   Result<PricedLines> FetchPrices(const Call& call, const std::vector<Line>& lines) const;
-  static Result<v1::Order> Replay(postgres::Tx& tx, const Call& call, const std::string& key,
-                                  const std::string& fingerprint);
+
+  Result<cart::v1::Cart> ReadCart(const Call& call) const;
+  Result<bool> WasRestored(const Call& call, const CartOrder& placed, const CartState& cart) const;
+  bool UpdateCart(const Call& call, const std::vector<CartOrder>& orders);
 
   postgres::Pool& db_;
   rpc::ClientMethod<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse> quote_;

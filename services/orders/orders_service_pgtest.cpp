@@ -69,7 +69,7 @@ class FakeProducts {
   std::function<void()> before_answering;  // once
 };
 
-// A cart that knows which orders it was told of, as cart does.
+// A cart that remembers which orders it was updated for, as cart does.
 class FakeCart {
  public:
   rpc::Service Methods() {
@@ -108,7 +108,7 @@ class FakeCart {
     change_id_ = backup.change_id();
     taken_.clear();
   }
-  // GetCart answers nobody until so many ask.
+  // GetCart answers once this many have asked.
   void AnswerTogether(int callers) { together_ = callers; }
   // As cart does with orders of which there were many since.
   void ForgetOrders() {
@@ -147,10 +147,10 @@ class FakeCart {
     response.set_emptied(true);
     auto& taken = taken_[request.order_uuid()];
     for (const cart::v1::OrderedItem& item : request.items()) {
-      const auto held = quantities_.find(item.product_id());
-      if (held == quantities_.end()) continue;
-      taken[item.product_id()] = std::min(held->second, item.quantity());
-      if ((held->second -= item.quantity()) <= 0) quantities_.erase(held);
+      const auto line = quantities_.find(item.product_id());
+      if (line == quantities_.end()) continue;
+      taken[item.product_id()] = std::min(line->second, item.quantity());
+      if ((line->second -= item.quantity()) <= 0) quantities_.erase(line);
     }
     Change();
     return response;
@@ -244,7 +244,7 @@ class OrdersServiceTest : public ::testing::Test {
     return service_.UpdateOrderStatus(As(1, api::v1::ROLE_ADMIN), request);
   }
 
-  std::vector<std::string> Announced() {
+  std::vector<std::string> Published() {
     std::vector<std::string> types;
     postgres::InTransaction(db_, [&](postgres::Tx& tx) {
       for (const auto& row : tx.Run("SELECT type FROM outbox ORDER BY id")) {
@@ -254,9 +254,9 @@ class OrdersServiceTest : public ::testing::Test {
     return types;
   }
 
-  // What a message about an order says, as the event that has this id.
+  // A message about an order, as an event with this id.
   template <typename Message>
-  static messaging::Envelope Word(const v1::Order& order, const std::string& event_id) {
+  static messaging::Envelope EventOf(const v1::Order& order, const std::string& event_id) {
     Message message;
     message.set_order_id(order.id());
     message.set_order_uuid(order.uuid());
@@ -270,10 +270,10 @@ class OrdersServiceTest : public ::testing::Test {
   }
   template <typename Message>
   Result<void> Receive(const v1::Order& order, const std::string& event_id) {
-    return Deliver({Word<Message>(order, event_id)});
+    return Deliver({EventOf<Message>(order, event_id)});
   }
 
-  // Hands the cart consumer all that was announced, in the order of announcing.
+  // Hands the cart consumer all events that were published, in their sequence.
   Result<void> DeliverToCart(const std::string& group = "cart") {
     std::vector<messaging::Envelope> events;
     postgres::InTransaction(db_, [&](postgres::Tx& tx) {
@@ -331,9 +331,9 @@ TEST_F(OrdersServiceTest, AnOrderHasTheNamesAndPricesOfTheMomentItWasPlaced) {
   EXPECT_EQ(order.payment_method(), v1::PAYMENT_METHOD_CREDIT_CARD);
 }
 
-TEST_F(OrdersServiceTest, PlacingAnOrderAnnouncesItOnce) {
+TEST_F(OrdersServiceTest, PlacingAnOrderPublishesItOnce) {
   Place(7);
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
   EXPECT_EQ(wakes_, 1);
 }
 
@@ -341,7 +341,7 @@ TEST_F(OrdersServiceTest, AnOrderOfAnUnknownProductLeavesNothingBehind) {
   const Result<v1::Order> placed = service_.CreateOrder(As(7), Of(99, 1));
   ASSERT_FALSE(placed);
   EXPECT_EQ(placed.refusal().code, Code::kNotFound);
-  EXPECT_THAT(Announced(), ElementsAre());
+  EXPECT_THAT(Published(), ElementsAre());
 }
 
 TEST_F(OrdersServiceTest, ARepeatedKeyAnswersTheOrderOfTheFirstRequest) {
@@ -350,7 +350,7 @@ TEST_F(OrdersServiceTest, ARepeatedKeyAnswersTheOrderOfTheFirstRequest) {
   ASSERT_TRUE(first);
   ASSERT_TRUE(second);
   EXPECT_EQ(first->id(), second->id());
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
 }
 
 TEST_F(OrdersServiceTest, AKeyWithAnotherRequestIsRefused) {
@@ -373,8 +373,8 @@ TEST_F(OrdersServiceTest, ARefusedRequestLeavesItsKeyFree) {
   EXPECT_TRUE(service_.CreateOrder(As(7), Of(1, 1, "k1")));
 }
 
-// The client gave up waiting for its first request and sends it again; the first one is through
-// after the second has looked for the key, and then the price changes.
+// The client gave up waiting for its first request and sends it again; the first one is placed after
+// the second has looked for the key, and then the price changes.
 TEST_F(OrdersServiceTest, ARepeatAtAnotherTotalGetsTheOrderThatWasPlacedMeanwhile) {
   v1::CreateOrderRequest request = Of(1, 2, "k1");
   request.set_expected_total(3998);
@@ -387,10 +387,10 @@ TEST_F(OrdersServiceTest, ARepeatAtAnotherTotalGetsTheOrderThatWasPlacedMeanwhil
   ASSERT_TRUE(first && *first);
   ASSERT_TRUE(repeat) << repeat.refusal().message;
   EXPECT_EQ(repeat->id(), (*first)->id());
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
 }
 
-// The first request is held in its transaction, after it has claimed the key.
+// The first request waits in its transaction, after it has claimed the key.
 TEST_F(OrdersServiceTest, ARepeatThatFindsTheCartEmptyWaitsForTheFirstRequest) {
   const cart::v1::Cart empty = fake_cart_.Now();
   fake_cart_.Put(1, 1);
@@ -425,7 +425,7 @@ TEST_F(OrdersServiceTest, ManyAtOnceWithOneKeyMakeOneOrder) {
   }
   for (std::thread& client : clients) client.join();
   EXPECT_EQ(answered, 8);
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
 }
 
 TEST_F(OrdersServiceTest, AKeyWithAnotherAddressIsRefused) {
@@ -444,7 +444,7 @@ TEST_F(OrdersServiceTest, AnotherTotalThanExpectedPlacesNothing) {
   const Result<v1::Order> refused = service_.CreateOrder(As(7), request);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.refusal().reason, "TOTAL_CHANGED");
-  EXPECT_THAT(Announced(), ElementsAre());
+  EXPECT_THAT(Published(), ElementsAre());
   // The key is still free.
   request.set_expected_total(3998);
   EXPECT_TRUE(service_.CreateOrder(As(7), request));
@@ -459,10 +459,10 @@ TEST_F(OrdersServiceTest, TheSameRequestForACartIsAnsweredWithItsOrder) {
   EXPECT_EQ(first->total_price(), 1500);
   EXPECT_EQ(first->id(), second->id());
   EXPECT_EQ(second->items_size(), 1);
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
 }
 
-TEST_F(OrdersServiceTest, AnotherRequestForACartThatIsOrderedIsToldOfTheOrder) {
+TEST_F(OrdersServiceTest, AnotherRequestForAnOrderedCartIsRefusedWithTheOrder) {
   fake_cart_.Put(2, 3);
   const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart("k1"));
   ASSERT_TRUE(first);
@@ -478,12 +478,12 @@ TEST_F(OrdersServiceTest, AnotherRequestForACartThatIsOrderedIsToldOfTheOrder) {
     EXPECT_EQ(second.refusal().details[0].message, std::to_string(first->id()));
     EXPECT_EQ(second.refusal().details[1].message, first->number());
   }
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
   // The key of the refused one is free.
   EXPECT_TRUE(service_.CreateOrder(As(7), Of(1, 1, "k2")));
 }
 
-TEST_F(OrdersServiceTest, OfTwoRequestsForOneCartAtOnceOneIsToldOfTheOthersOrder) {
+TEST_F(OrdersServiceTest, OfTwoRequestsForOneCartAtOnceOneIsRefusedWithTheOthersOrder) {
   fake_cart_.Put(2, 3);
   fake_cart_.AnswerTogether(2);
   std::vector<std::optional<Result<v1::Order>>> answers(2);
@@ -501,11 +501,11 @@ TEST_F(OrdersServiceTest, OfTwoRequestsForOneCartAtOnceOneIsToldOfTheOthersOrder
   ASSERT_FALSE(*answers[1 - placed]);
   EXPECT_EQ(answers[1 - placed]->refusal().reason, "CART_ORDERED");
   EXPECT_EQ((*answers[placed])->shipping_address().city(), placed == 0 ? "Málaga" : "Cádiz");
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
 }
 
-// The first request is held between reading the cart and placing its order, while the second reads
-// the cart as it was before something was added, and is through first.
+// The first request waits between reading the cart and placing its order, while the second reads
+// the cart as it was before something was added, and is placed first.
 TEST_F(OrdersServiceTest, OfTwoOrdersAtOnceTheLaterDoesNotBuyAgainWhatTheOtherBought) {
   fake_cart_.Put(1, 1);
   const cart::v1::Cart before = fake_cart_.Now();
@@ -570,7 +570,7 @@ TEST_F(OrdersServiceTest, ACancelledOrderAnswersNoNewRequest) {
   const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
   ASSERT_TRUE(first);
   ASSERT_TRUE(Receive<events::v1::StockRejected>(*first, "e1"));
-  // The cart has not heard of either yet.
+  // Neither event has reached the cart yet.
   const Result<v1::Order> second = service_.CreateOrder(As(7), OfTheCart());
   ASSERT_TRUE(second) << second.refusal().message;
   EXPECT_NE(second->id(), first->id());
@@ -619,7 +619,7 @@ TEST_F(OrdersServiceTest, WhatWasOrderedLeavesTheCartOnceAndWhatWasAddedStays) {
   EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(1, 1), Pair(2, 1)));
 }
 
-TEST_F(OrdersServiceTest, AnOrderThatTheCartKnewAndForgotTakesOutNothingThatWasAddedSince) {
+TEST_F(OrdersServiceTest, AnOrderThatTheCartHasForgottenRemovesNothingThatWasAddedSince) {
   fake_cart_.Put(1, 1);
   ASSERT_TRUE(service_.CreateOrder(As(7), OfTheCart()));
   ASSERT_TRUE(DeliverToCart());
@@ -629,8 +629,8 @@ TEST_F(OrdersServiceTest, AnOrderThatTheCartKnewAndForgotTakesOutNothingThatWasA
   EXPECT_THAT(fake_cart_.quantities(), ElementsAre(Pair(1, 2)));
 }
 
-// Who locks several orders locks them by their ids; otherwise two who do may wait for each other.
-TEST_F(OrdersServiceTest, OrdersAreSettledWithTheirCartsInTheOrderOfTheirIds) {
+// Two transactions that lock the same orders in different sequences may wait for each other.
+TEST_F(OrdersServiceTest, CartsAreMarkedUpdatedInTheOrderOfTheOrdersIds) {
   fake_cart_.Put(1, 1);
   const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
   fake_cart_.Put(1, 1);
@@ -641,14 +641,14 @@ TEST_F(OrdersServiceTest, OrdersAreSettledWithTheirCartsInTheOrderOfTheirIds) {
     tx.Run("UPDATE orders SET cart_settled = false, seq = seq + 1 WHERE id = " +
            std::to_string(first->id()));
   });
-  std::thread settling;
+  std::thread marking;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     FindForUpdate(tx, {first->id()});
-    settling = std::thread([&] {
+    marking = std::thread([&] {
       postgres::InTransaction(db_, [&](postgres::Tx& other) {
         // As the rows of a larger table are found: in their places' order.
         other.Run("SET LOCAL enable_indexscan = off");
-        SettleCart(other, {first->id(), second->id()});
+        MarkCartUpdated(other, {first->id(), second->id()});
       });
     });
     EXPECT_TRUE(shop::testing::Eventually([&] { return SomebodyWaits(); }));
@@ -656,7 +656,7 @@ TEST_F(OrdersServiceTest, OrdersAreSettledWithTheirCartsInTheOrderOfTheirIds) {
                              " FOR UPDATE SKIP LOCKED");
     EXPECT_EQ(free.size(), 1);
   });
-  settling.join();
+  marking.join();
   const auto waiting =
       postgres::Read(db_, [](postgres::Tx& tx) { return FindCartOrders(tx, 7, 99); });
   EXPECT_THAT(waiting, ::testing::IsEmpty());
@@ -720,7 +720,7 @@ TEST_F(OrdersServiceTest, ACartOfTheFirstReleaseIsAskedAgainUntilItEmptiesTheCar
   EXPECT_FALSE(DeliverToCart());
 }
 
-TEST_F(OrdersServiceTest, AnOrderOfTheFirstReleaseIsNamedToWhoOrdersItsCartAgain) {
+TEST_F(OrdersServiceTest, OrderingTheCartOfAnOrderOfTheFirstReleaseIsRefused) {
   fake_cart_.Put(2, 3);
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     tx.Run(
@@ -831,7 +831,7 @@ TEST_F(OrdersServiceTest, ReservedStockConfirmsTheOrder) {
   const v1::Order order = Place(7);
   ASSERT_TRUE(Receive<events::v1::StockReserved>(order, "e1"));
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_PROCESSING);
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CONFIRMED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED", "ORDER_CONFIRMED"));
 }
 
 TEST_F(OrdersServiceTest, RejectedStockCancelsTheOrderWithTheReason) {
@@ -839,46 +839,46 @@ TEST_F(OrdersServiceTest, RejectedStockCancelsTheOrderWithTheReason) {
   ASSERT_TRUE(Receive<events::v1::StockRejected>(order, "e1"));
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_CANCELLED);
   EXPECT_THAT(Get(order.id()).reason(), HasSubstr("not enough stock"));
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CANCELLED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED", "ORDER_CANCELLED"));
 }
 
-TEST_F(OrdersServiceTest, WordsOfStockThatComeTogetherEachMoveTheirOrder) {
+TEST_F(OrdersServiceTest, DecisionsOfStockThatComeTogetherEachMoveTheirOrder) {
   const v1::Order first = Place(7);
   const v1::Order second = Place(8);
-  ASSERT_TRUE(Deliver({Word<events::v1::StockReserved>(second, "e1"),
-                       Word<events::v1::StockReserved>(first, "e2"),
-                       Word<events::v1::StockReserved>(second, "e3")}));
+  ASSERT_TRUE(Deliver({EventOf<events::v1::StockReserved>(second, "e1"),
+                       EventOf<events::v1::StockReserved>(first, "e2"),
+                       EventOf<events::v1::StockReserved>(second, "e3")}));
   EXPECT_EQ(Get(first.id()).status(), v1::ORDER_STATUS_PROCESSING);
   EXPECT_EQ(Get(second.id()).status(), v1::ORDER_STATUS_PROCESSING);
-  EXPECT_THAT(Announced(),
+  EXPECT_THAT(Published(),
               ElementsAre("ORDER_CREATED", "ORDER_CREATED", "ORDER_CONFIRMED", "ORDER_CONFIRMED"));
 }
 
-TEST_F(OrdersServiceTest, AWordAboutAnUnknownOrderMovesNoneOfThoseItCameWith) {
+TEST_F(OrdersServiceTest, AnEventOfAnUnknownOrderMovesNoneOfThoseItCameWith) {
   const v1::Order order = Place(7);
   v1::Order unknown = order;
   unknown.set_id(order.id() + 1);
-  EXPECT_FALSE(Deliver({Word<events::v1::StockReserved>(order, "e1"),
-                        Word<events::v1::StockReserved>(unknown, "e2")}));
+  EXPECT_FALSE(Deliver({EventOf<events::v1::StockReserved>(order, "e1"),
+                        EventOf<events::v1::StockReserved>(unknown, "e2")}));
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_PENDING);
 }
 
-TEST_F(OrdersServiceTest, TheFirstWordOfStockStands) {
+TEST_F(OrdersServiceTest, TheFirstDecisionOfStockStands) {
   const v1::Order order = Place(7);
   ASSERT_TRUE(Receive<events::v1::StockReserved>(order, "e1"));
   ASSERT_TRUE(Receive<events::v1::StockReserved>(order, "e2"));
   ASSERT_TRUE(Receive<events::v1::StockRejected>(order, "e3"));
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_PROCESSING);
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CONFIRMED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED", "ORDER_CONFIRMED"));
 }
 
-TEST_F(OrdersServiceTest, MovingAnOrderByHandAnnouncesTheMoveOnce) {
+TEST_F(OrdersServiceTest, MovingAnOrderByHandPublishesTheMoveOnce) {
   const v1::Order order = Place(7);
   ASSERT_TRUE(Receive<events::v1::StockReserved>(order, "e1"));
   ASSERT_TRUE(MoveTo(order, v1::ORDER_STATUS_SHIPPED));
   ASSERT_TRUE(MoveTo(order, v1::ORDER_STATUS_SHIPPED));
   ASSERT_TRUE(MoveTo(order, v1::ORDER_STATUS_DELIVERED));
-  EXPECT_THAT(Announced(),
+  EXPECT_THAT(Published(),
               ElementsAre("ORDER_CREATED", "ORDER_CONFIRMED", "ORDER_SHIPPED", "ORDER_DELIVERED"));
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_DELIVERED);
 }
@@ -889,7 +889,7 @@ TEST_F(OrdersServiceTest, AnIllegalMoveChangesNothing) {
   ASSERT_FALSE(moved);
   EXPECT_EQ(moved.refusal().code, Code::kFailedPrecondition);
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_PENDING);
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
 }
 
 TEST_F(OrdersServiceTest, AnOrderCancelledByHandStaysSoWhenItsStockIsReservedLater) {
@@ -898,29 +898,29 @@ TEST_F(OrdersServiceTest, AnOrderCancelledByHandStaysSoWhenItsStockIsReservedLat
   ASSERT_TRUE(Receive<events::v1::StockReserved>(order, "e1"));
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_CANCELLED);
   EXPECT_EQ(Get(order.id()).reason(), "out of season");
-  EXPECT_THAT(Announced(), ElementsAre("ORDER_CREATED", "ORDER_CANCELLED"));
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED", "ORDER_CANCELLED"));
 }
 
-TEST_F(OrdersServiceTest, AMoveByHandAndAWordOfStockAtOnceTakeTurns) {
+TEST_F(OrdersServiceTest, AMoveByHandAndADecisionOfStockAtOnceTakeTurns) {
   const v1::Order order = Place(7);
   std::atomic<bool> done = false;
   std::thread stock;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-    // As UpdateOrderStatus does, with stock's word between its reading and its writing.
-    LockedOrder standing = FindForUpdate(tx, {order.id()}).at(order.id());
+    // As UpdateOrderStatus does, with stock's decision between its reading and its writing.
+    LockedOrder locked = FindForUpdate(tx, {order.id()}).at(order.id());
     stock = std::thread([&] {
       EXPECT_TRUE(Receive<events::v1::StockReserved>(order, "e1"));
       done = true;
     });
     EXPECT_TRUE(shop::testing::Eventually([&] { return done || SomebodyWaits(); }));
-    ASSERT_TRUE(Move(&standing.facts, v1::ORDER_STATUS_CANCELLED));
-    Update(tx, {standing});
+    ASSERT_TRUE(Apply(&locked, MovedByHand{v1::ORDER_STATUS_CANCELLED}));
+    Update(tx, {locked});
   });
   stock.join();
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-    const LockedOrder standing = FindForUpdate(tx, {order.id()}).at(order.id());
-    EXPECT_EQ(standing.facts.stock, StockFact::kReserved);
-    EXPECT_EQ(standing.facts.progress, v1::ORDER_STATUS_CANCELLED);
+    const LockedOrder locked = FindForUpdate(tx, {order.id()}).at(order.id());
+    EXPECT_EQ(locked.facts.stock, StockFact::kReserved);
+    EXPECT_EQ(locked.facts.manual, v1::ORDER_STATUS_CANCELLED);
   });
   EXPECT_EQ(Get(order.id()).status(), v1::ORDER_STATUS_CANCELLED);
 }
@@ -944,7 +944,7 @@ TEST_F(OrdersServiceTest, AnAdminFindsOrdersByUserStateAndTime) {
   EXPECT_EQ(service_.ListOrders(As(1, api::v1::ROLE_ADMIN), since)->total(), 2);
 }
 
-TEST(OrderMigrations, OrdersFromBeforeAreSettledWithTheirCartsUnlessTheirEventWaits) {
+TEST(OrderMigrations, CartsOfOrdersFromBeforeAreUpdatedUnlessTheirEventWaits) {
   testing::TestDatabase database;
   postgres::Pool db(database.settings());
   postgres::MigrationSet first = kOrdersMigrations;
@@ -977,7 +977,7 @@ TEST(OrderMigrations, OrdersFromBeforeAreSettledWithTheirCartsUnlessTheirEventWa
     return ids;
   });
   EXPECT_THAT(waiting, ElementsAre(3));
-  // Most orders are settled, and none of those is written anew.
+  // Most carts are updated, and none of their orders is written anew.
   const std::map<int64_t, std::string> after = written();
   EXPECT_EQ(after.at(1), before.at(1));
   EXPECT_EQ(after.at(2), before.at(2));
