@@ -12,8 +12,7 @@ namespace {
 
 using postgres::Statement;
 
-// Waits for other calls about the same orders that have not committed yet; who comes first locks
-// the products.
+// Waits for transactions of other calls for the same orders; the first one locks the products.
 constexpr Statement kClaim{R"sql(
     INSERT INTO reservations (order_uuid, order_id, state)
     SELECT order_uuid, order_id, 'HELD'
@@ -27,16 +26,15 @@ constexpr Statement kDecided{R"sql(
          AS s(product_id bigint, requested bigint, available bigint) ON true
     WHERE r.order_uuid = ANY($1::uuid[]) ORDER BY s.product_id)sql"};
 
-// What it reads of a row is what the row is once its lock is had: a product that was restocked
-// while its lock was waited for counts as restocked.
+// Reads each row as it is after the wait for its lock: a product that was restocked meanwhile counts
+// as restocked.
 constexpr Statement kLock{R"sql(
     SELECT id, CASE WHEN deleted_at IS NULL THEN on_hand - reserved ELSE 0 END AS available
     FROM products WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
 
-// Writes down what orders were given, a line each. A statement of its own: its snapshot is taken
-// when the locks are held, and the table's check would judge rows as that of an earlier one saw
-// them.
-constexpr Statement kTake{R"sql(
+// Writes what orders hold, a line each. A statement of its own, whose snapshot is taken after the
+// products were locked: in the snapshot of an earlier one the table's check would see older rows.
+constexpr Statement kHold{R"sql(
     WITH given AS (
       SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])
                AS g(order_uuid, product_id, quantity)),
@@ -54,7 +52,7 @@ constexpr Statement kTake{R"sql(
       INSERT INTO cache_invalidations (product_id, stock_only) SELECT id, true FROM taken)
     SELECT count(*) FROM taken)sql"};
 
-constexpr Statement kRefuse{R"sql(
+constexpr Statement kReject{R"sql(
     UPDATE reservations SET
       state = 'REJECTED',
       shortages = (
@@ -63,15 +61,17 @@ constexpr Statement kRefuse{R"sql(
         FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS s(product_id, requested, available))
     WHERE order_uuid = $1::uuid)sql"};
 
-constexpr Statement kEnd{R"sql(
-    INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, 'REJECTED')
-    ON CONFLICT (order_uuid) DO UPDATE SET state = 'RELEASED', updated_at = now()
+// $3 is the state after releasing an order without a reservation, $4 after releasing one that held
+// its lines. Of two releases at once the condition lets one change the state.
+constexpr Statement kRelease{R"sql(
+    INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, $3)
+    ON CONFLICT (order_uuid) DO UPDATE SET state = $4, updated_at = now()
     WHERE reservations.state = 'HELD'
     RETURNING state)sql"};
 
-constexpr Statement kState{"SELECT state FROM reservations WHERE order_uuid = $1"};
+constexpr Statement kState{R"sql(SELECT state FROM reservations WHERE order_uuid = $1)sql"};
 
-// A statement of its own for the reason given at kTake.
+// A statement of its own for the reason given at kHold.
 constexpr Statement kLockHeld{R"sql(
     SELECT p.id FROM products p JOIN reservation_lines h ON h.product_id = p.id
     WHERE h.order_uuid = $1 ORDER BY p.id FOR UPDATE OF p)sql"};
@@ -88,42 +88,42 @@ constexpr Statement kGiveBack{R"sql(
       INSERT INTO cache_invalidations (product_id, stock_only) SELECT id, true FROM given)
     SELECT id FROM given)sql"};
 
-// Whoever adjusts the product's stock or reserves it waits here for the others.
+// Other adjustments and reservations of the product wait until this transaction ends.
 constexpr Statement kLockOne{R"sql(
     SELECT on_hand, reserved FROM products
     WHERE id = $1 AND deleted_at IS NULL AND ($2::bigint IS NULL OR seller_id = $2) FOR UPDATE)sql"};
 
 // What ReadMovement reads.
-#define MOVEMENT_COLUMNS                                                                \
-  "m.id, m.product_id, m.kind, m.on_hand, m.reserved, m.order_uuid, m.reason, m.note, " \
-  "m.by_user, (date_part('epoch', m.at) * 1000000)::bigint AS at"
+#define MOVEMENT_COLUMNS                                                                         \
+  R"sql(m.id, m.product_id, m.kind, m.on_hand, m.reserved, m.order_uuid, m.reason, m.note, )sql" \
+  R"sql(m.by_user, (date_part('epoch', m.at) * 1000000)::bigint AS at)sql"
 
 constexpr Statement kMovementOfKey{
-    "SELECT " MOVEMENT_COLUMNS " FROM stock_movements m WHERE by_user = $1 AND request_key = $2"};
+    "SELECT " MOVEMENT_COLUMNS
+    R"sql( FROM stock_movements m WHERE by_user = $1 AND request_key = $2)sql"};
 
 // Answers nothing where the key has made a movement of another product meanwhile.
-constexpr Statement kAdjust{
-    "WITH m AS ("
-    "  INSERT INTO stock_movements (product_id, kind, on_hand, reason, note, by_user, request_key)"
-    "  VALUES ($1, 'ADJUSTED', $2, $3, $4, $5, $6)"
-    "  ON CONFLICT (by_user, request_key) WHERE request_key IS NOT NULL DO NOTHING RETURNING *),"
-    " moved AS ("
-    "  UPDATE products p SET on_hand = p.on_hand + m.on_hand, stock_version = p.stock_version + 1"
-    "  FROM m WHERE p.id = m.product_id),"
-    " stale AS ("
-    "  INSERT INTO cache_invalidations (product_id, stock_only) SELECT product_id, true FROM m)"
-    " SELECT " MOVEMENT_COLUMNS " FROM m"};
+constexpr Statement kAdjust{R"sql(
+    WITH m AS (
+      INSERT INTO stock_movements (product_id, kind, on_hand, reason, note, by_user, request_key)
+      VALUES ($1, 'ADJUSTED', $2, $3, $4, $5, $6)
+      ON CONFLICT (by_user, request_key) WHERE request_key IS NOT NULL DO NOTHING RETURNING *),
+    moved AS (
+      UPDATE products p SET on_hand = p.on_hand + m.on_hand, stock_version = p.stock_version + 1
+      FROM m WHERE p.id = m.product_id),
+    stale AS (
+      INSERT INTO cache_invalidations (product_id, stock_only) SELECT product_id, true FROM m)
+    SELECT )sql" MOVEMENT_COLUMNS R"sql( FROM m)sql"};
 
 constexpr Statement kIsThere{R"sql(
     SELECT FROM products
     WHERE id = $1 AND deleted_at IS NULL AND ($2::bigint IS NULL OR seller_id = $2))sql"};
 
-// $3 rows from $4 on, behind the movement $2.
-constexpr Statement kMovements{"SELECT " MOVEMENT_COLUMNS
-                               ", r.order_id FROM stock_movements m"
-                               " LEFT JOIN reservations r USING (order_uuid)"
-                               " WHERE m.product_id = $1 AND ($2::bigint IS NULL OR m.id < $2)"
-                               " ORDER BY m.id DESC LIMIT $3 OFFSET $4"};
+// $3 rows after the first $4, older than the movement $2.
+constexpr Statement kMovements{"SELECT " MOVEMENT_COLUMNS R"sql(, r.order_id
+    FROM stock_movements m LEFT JOIN reservations r USING (order_uuid)
+    WHERE m.product_id = $1 AND ($2::bigint IS NULL OR m.id < $2)
+    ORDER BY m.id DESC LIMIT $3 OFFSET $4)sql"};
 
 constexpr Statement kCountMovements{R"sql(
     SELECT count(*) FROM (SELECT FROM stock_movements WHERE product_id = $1 LIMIT $2) AS counted)sql"};
@@ -131,21 +131,13 @@ constexpr Statement kCountMovements{R"sql(
 // As much as a product can have for sale at all.
 constexpr int64_t kMostAvailable = 1'000'000'000;
 
-v1::Shortage Short(int64_t product, int64_t requested, int64_t available) {
-  v1::Shortage shortage;
-  shortage.set_product_id(product);
-  shortage.set_requested(requested);
-  shortage.set_available(available);
-  return shortage;
-}
-
 std::vector<std::string> Uuids(const std::vector<StockOrder>& orders) {
   std::vector<std::string> uuids;
   for (const StockOrder& order : orders) uuids.push_back(order.uuid);
   return uuids;
 }
 
-// Those of the orders that nobody has decided; they are ours to decide.
+// Those of the orders that are not decided yet: this transaction decides them.
 std::set<std::string> Claim(postgres::Tx& tx, const std::vector<StockOrder>& orders) {
   std::vector<int64_t> ids;
   for (const StockOrder& order : orders) ids.push_back(order.order_id);
@@ -162,11 +154,11 @@ std::map<std::string, StockDecision> DecidedBefore(postgres::Tx& tx,
   std::map<std::string, StockDecision> decided;
   for (const pqxx::row& row : tx.Exec(kDecided, postgres::Array(Uuids(orders)))) {
     StockDecision& decision = decided[row["order_uuid"].as<std::string>()];
-    decision.reserved = row["state"].as<std::string>() != "REJECTED";
+    decision.reserved = WasReserved(ParseReservation(row["state"].as<std::string>()));
     if (row["product_id"].is_null()) continue;
-    decision.shortages.push_back(Short(row["product_id"].as<int64_t>(),
-                                       row["requested"].as<int64_t>(),
-                                       row["available"].as<int64_t>()));
+    decision.shortages.push_back(MakeShortage(row["product_id"].as<int64_t>(),
+                                              row["requested"].as<int64_t>(),
+                                              row["available"].as<int64_t>()));
   }
   return decided;
 }
@@ -188,8 +180,8 @@ std::map<int64_t, int64_t> Lock(postgres::Tx& tx, const std::vector<StockOrder>&
   return available;
 }
 
-// What is given to orders, line by line.
-struct Taken {
+// What orders of a batch hold, line by line.
+struct HeldLines {
   void Add(const std::string& order, int64_t product, int64_t quantity) {
     orders.push_back(order);
     products.push_back(product);
@@ -201,17 +193,16 @@ struct Taken {
   std::vector<int64_t> quantities;
 };
 
-void Take(postgres::Tx& tx, const Taken& taken) {
-  if (taken.orders.empty()) return;
-  const std::set<int64_t> products(taken.products.begin(), taken.products.end());
-  const auto changed =
-      tx.Exec(kTake, postgres::Array(taken.orders), postgres::Array(taken.products),
-              postgres::Array(taken.quantities))[0][0]
-          .as<size_t>();
+void Hold(postgres::Tx& tx, const HeldLines& held) {
+  if (held.orders.empty()) return;
+  const std::set<int64_t> products(held.products.begin(), held.products.end());
+  const auto changed = tx.Exec(kHold, postgres::Array(held.orders), postgres::Array(held.products),
+                               postgres::Array(held.quantities))[0][0]
+                           .as<size_t>();
   if (changed != products.size()) throw std::logic_error("stock changed while it was locked");
 }
 
-void Refuse(postgres::Tx& tx, const std::string& order,
+void Reject(postgres::Tx& tx, const std::string& order,
             const std::vector<v1::Shortage>& shortages) {
   std::vector<int64_t> products;
   std::vector<int64_t> requested;
@@ -221,7 +212,7 @@ void Refuse(postgres::Tx& tx, const std::string& order,
     requested.push_back(shortage.requested());
     available.push_back(shortage.available());
   }
-  tx.Exec(kRefuse, order, postgres::Array(products), postgres::Array(requested),
+  tx.Exec(kReject, order, postgres::Array(products), postgres::Array(requested),
           postgres::Array(available));
 }
 
@@ -259,7 +250,7 @@ v1::StockMovement ReadMovement(const pqxx::row& row) {
   return movement;
 }
 
-// Goods that came in do not make less of them: a delta with the wrong sign is a slip.
+// Received goods cannot lower the stock: a delta with the wrong sign is a slip.
 bool MayMove(v1::StockReason reason, int64_t delta) {
   switch (reason) {
     case v1::STOCK_REASON_RECEIVED:
@@ -279,7 +270,7 @@ Refusal KeyReused() {
           .reason = "IDEMPOTENCY_KEY_REUSED"};
 }
 
-Refusal Impossible(std::string message, std::string about_delta, std::string reason) {
+Refusal CannotMove(std::string message, std::string about_delta, std::string reason) {
   return {.code = Code::kFailedPrecondition,
           .message = std::move(message),
           .details = {{"delta", std::move(about_delta)}},
@@ -287,8 +278,8 @@ Refusal Impossible(std::string message, std::string about_delta, std::string rea
 }
 
 // Whether the movement is the one that the request asks for.
-bool IsOf(const v1::AdjustStockRequest& request, int64_t product,
-          const v1::StockMovement& movement) {
+bool IsSameRequest(const v1::AdjustStockRequest& request, int64_t product,
+                   const v1::StockMovement& movement) {
   return product == request.id() && movement.on_hand_delta() == request.delta() &&
          movement.reason() == request.reason() && movement.has_note() == request.has_note() &&
          movement.note() == request.note();
@@ -311,40 +302,34 @@ std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrde
   if (claimed.size() < orders.size()) decided = DecidedBefore(tx, orders);
 
   std::map<int64_t, int64_t> available = Lock(tx, orders, claimed);
-  Taken taken;
+  HeldLines held;
   std::vector<StockDecision> decisions;
   for (const StockOrder& order : orders) {
     if (!claimed.contains(order.uuid)) {
       decisions.push_back(decided.at(order.uuid));
       continue;
     }
-    StockDecision& decision = decisions.emplace_back();
-    for (const auto& [product, quantity] : order.quantities) {
-      if (available[product] < quantity) {
-        decision.shortages.push_back(Short(product, quantity, available[product]));
-      }
-    }
-    decision.reserved = decision.shortages.empty();
+    const StockDecision& decision = decisions.emplace_back(Decide(order.quantities, &available));
     if (!decision.reserved) {
-      Refuse(tx, order.uuid, decision.shortages);
+      Reject(tx, order.uuid, decision.shortages);
       continue;
     }
     for (const auto& [product, quantity] : order.quantities) {
-      available[product] -= quantity;
-      taken.Add(order.uuid, product, quantity);
+      held.Add(order.uuid, product, quantity);
     }
   }
-  Take(tx, taken);
+  Hold(tx, held);
   return decisions;
 }
 
 ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id) {
-  const pqxx::result ended = tx.Exec(kEnd, order_uuid, order_id);
-  if (ended.empty()) {
-    return {.released = tx.Exec(kState, order_uuid)[0][0].as<std::string>() == "RELEASED"};
-  }
-  if (ended[0][0].as<std::string>() != "RELEASED") return {};
-  ReleaseOutcome outcome{.released = true};
+  const pqxx::result changed =
+      tx.Exec(kRelease, order_uuid, order_id, ReservationText(AfterRelease(Reservation::kNone)),
+              ReservationText(AfterRelease(Reservation::kHeld)));
+  const pqxx::result state = changed.empty() ? tx.Exec(kState, order_uuid) : changed;
+  ReleaseOutcome outcome{.released = ParseReservation(state[0][0].as<std::string>()) ==
+                                     Reservation::kReleased};
+  if (changed.empty() || !outcome.released) return outcome;
   tx.Exec(kLockHeld, order_uuid);
   for (const pqxx::row& row : tx.Exec(kGiveBack, order_uuid)) {
     outcome.products.push_back(row[0].as<int64_t>());
@@ -373,20 +358,21 @@ Result<v1::AdjustStockResponse> Adjust(postgres::Tx& tx, const v1::AdjustStockRe
     const pqxx::result before = tx.Exec(kMovementOfKey, by, key);
     if (!before.empty()) {
       v1::StockMovement movement = ReadMovement(before[0]);
-      if (!IsOf(request, before[0]["product_id"].as<int64_t>(), movement)) return KeyReused();
+      if (!IsSameRequest(request, before[0]["product_id"].as<int64_t>(), movement))
+        return KeyReused();
       return Adjusted(std::move(movement), on_hand, reserved);
     }
   }
 
   const int64_t available = on_hand - reserved;
   if (available + request.delta() < 0) {
-    return Impossible("there is not enough in stock",
+    return CannotMove("there is not enough in stock",
                       fmt::format("only {} of {} on hand can be taken, {} are reserved for orders",
                                   available, on_hand, reserved),
                       "OUT_OF_STOCK");
   }
   if (available + request.delta() > kMostAvailable) {
-    return Impossible("there would be too much in stock",
+    return CannotMove("there would be too much in stock",
                       fmt::format("{} are in stock, and {} is the most", available, kMostAvailable),
                       "TOO_MUCH_STOCK");
   }

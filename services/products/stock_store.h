@@ -1,12 +1,12 @@
 // All SQL of stock: what is held for orders, what is adjusted by hand, and the ledger of both.
 //
-// Orders are decided together where many are asked for at once: a batch claims all of its orders,
-// locks all of their products and then decides one order after the other.
+// The orders of a batch are decided together: it claims all of them, locks all of their products and
+// then decides one order after the other.
 //
-// An order's reservation is decided once, by its UUID: all of its lines are held or none, and the
-// decision is kept with what was short. Whoever asks again, at the same moment or after a restock,
-// is told that decision. Orders are locked by UUID and then products by id, each in order, so that
-// no two calls wait for each other.
+// An order's reservation is decided once, by its UUID (reservation.h), and the decision is stored
+// with what was short. A repeat, at the same moment or after a restock, is answered with that
+// decision. Orders are locked by UUID and then products by id, each in order, so that no two calls
+// wait for each other.
 //
 // The ledger (stock_movements) is written with every movement: for each product it adds up to what
 // is on hand and what is reserved. An order that was delivered keeps its reservation, so what was
@@ -22,6 +22,7 @@
 #include "common/core/paging.h"
 #include "common/core/result.h"
 #include "common/postgres/pool.h"
+#include "products/reservation.h"
 #include "shop/products/v1/products.pb.h"
 
 namespace shop::products {
@@ -30,11 +31,6 @@ struct StockOrder {
   std::string uuid;
   int64_t order_id = 0;
   std::map<int64_t, int64_t> quantities;  // by product
-};
-
-struct StockDecision {
-  bool reserved = false;
-  std::vector<v1::Shortage> shortages;  // none when reserved
 };
 
 // Decides for each order alone, in the order given; none may be there twice. In the caller's
@@ -46,22 +42,21 @@ struct ReleaseOutcome {
   std::vector<int64_t> products = {};  // of which stock was given back now
 };
 
-// Gives back what the order holds. A repeat is told again that it was released. An order that has
-// no reservation gets a refusal in its place, so that a late Reserve holds nothing.
+// Gives back what the order holds. A repeat is told again that it was released. An order without a
+// reservation gets a rejected one, so that a late Reserve holds nothing.
 ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id);
 
-// Moves what is on hand by the request's delta, for the user `by`; with an owner only a product
-// that is theirs is found. Refuses what would take reserved pieces, as OUT_OF_STOCK. Once a key of
-// that user has made a movement, the same request with it is answered with that movement and moves
-// nothing, and another one is refused as IDEMPOTENCY_KEY_REUSED; a request that was refused has not
-// used its key. In the caller's transaction, which must be READ COMMITTED.
+// Changes what is on hand by the request's delta, for the user `by`; with an owner only a product
+// of theirs is found. Refuses to take reserved pieces, as OUT_OF_STOCK. Once a key of that user has
+// made a movement, the same request with it is answered with that movement and moves nothing, and
+// another request is refused as IDEMPOTENCY_KEY_REUSED; a refused request leaves its key free. In the caller's transaction, which must be READ COMMITTED.
 Result<v1::AdjustStockResponse> Adjust(postgres::Tx& tx, const v1::AdjustStockRequest& request,
                                        std::optional<int64_t> owner, int64_t by);
 
 // How many values the cursor of a product's movements has.
 inline constexpr size_t kMovementCursorValues = 1;
 
-// The movements of a product's stock, newest first; with an owner only of one that is theirs.
+// The movements of a product's stock, newest first; with an owner only of a product of theirs.
 Result<v1::ListStockMovementsResponse> Movements(postgres::Tx& tx, int64_t product,
                                                  std::optional<int64_t> owner, const Page& page);
 
