@@ -26,7 +26,7 @@ int main() {
   // They end in the reverse order.
   const shop::kafka::OutboxRelay relay(config.kafka, db);  // publishes what the consumer parks
   const shop::kafka::Consumer consumer(config.kafka, "shipping", {"orders"}, db,
-                                       shop::shipping::OrderHandlers());
+                                       shop::shipping::EventHandlers());
   const shop::rpc::Server server(config.server, identity, {service.Methods()});
   process.AddDegradation("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();

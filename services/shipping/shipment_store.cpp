@@ -2,16 +2,14 @@
 
 #include <google/protobuf/util/time_util.h>
 
-#include <stdexcept>
-
 namespace shop::shipping {
 namespace {
 
 using google::protobuf::util::TimeUtil;
 
 constexpr postgres::Statement kInsert{R"sql(
-    INSERT INTO shipments (order_uuid, order_id, user_id, tracking_number, address)
-    VALUES ($1, $2, $3, $4, $5::jsonb)
+    INSERT INTO shipments (order_uuid, order_id, user_id, status, tracking_number, address)
+    VALUES ($1, $2, $3, $4, $5, $6::jsonb)
     ON CONFLICT (order_uuid) DO NOTHING)sql"};
 
 constexpr postgres::Statement kFind{R"sql(
@@ -21,19 +19,11 @@ constexpr postgres::Statement kFind{R"sql(
     FROM shipments
     WHERE order_id = $1 AND ($2::bigint IS NULL OR user_id = $2))sql"};
 
-v1::ShipmentStatus ParseStatus(const std::string& name) {
-  v1::ShipmentStatus status;
-  if (!v1::ShipmentStatus_Parse("SHIPMENT_STATUS_" + name, &status)) {
-    throw std::runtime_error("a shipment has the unknown status " + name);
-  }
-  return status;
-}
-
 }  // namespace
 
 bool InsertOnce(postgres::Tx& tx, const NewShipment& shipment) {
   return tx.Exec(kInsert, shipment.order_uuid, shipment.order_id, shipment.user_id,
-                 shipment.tracking_number, shipment.address)
+                 StatusText(shipment.status), shipment.tracking_number, shipment.address)
              .affected_rows() == 1;
 }
 

@@ -3,22 +3,15 @@
 
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "common/postgres/pool.h"
+#include "shipping/shipment.h"
 #include "shop/shipping/v1/shipping.pb.h"
 
 namespace shop::shipping {
 
-struct NewShipment {
-  std::string order_uuid;
-  int64_t order_id = 0;
-  int64_t user_id = 0;
-  std::string tracking_number;
-  std::optional<std::string> address;  // JSON
-};
-
-// False when the order has a shipment, which stays as it is.
+// False when the order has a shipment already, which stays as it is. A unique_violation when
+// another order has its number or the tracking number.
 bool InsertOnce(postgres::Tx& tx, const NewShipment& shipment);
 
 // The shipment of an order: of `owner` alone, or of anybody where there is no owner.

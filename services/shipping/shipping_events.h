@@ -1,12 +1,12 @@
-// What shipping hears.
+// What shipping consumes.
 #pragma once
 
 #include "common/messaging/handlers.h"
 
 namespace shop::shipping {
 
-// The group's handlers for topic `orders`: ORDER_CREATED makes the order's shipment, with a
-// tracking number of its own. The other events of an order change nothing yet.
-messaging::Handlers OrderHandlers();
+// Topic `orders`: ORDER_CREATED makes the order's shipment, once an order, with a tracking number of
+// its own. The other events of an order change nothing yet.
+messaging::Handlers EventHandlers();
 
 }  // namespace shop::shipping

@@ -40,11 +40,11 @@ class ShippingTest : public ::testing::Test {
  protected:
   ShippingTest() { postgres::Migrate(db, {kMessagingMigrations, kShippingMigrations}); }
 
-  static messaging::Envelope Announced(const google::protobuf::Message& fact) {
+  static messaging::Envelope EventOf(const google::protobuf::Message& fact) {
     return messaging::MakeEvent(fact, {.source = "orders", .trace = TraceContext::New()});
   }
   Result<void> Receive(const messaging::Envelope& event) {
-    return testing::Deliver(db, OrderHandlers(), "shipping", event);
+    return testing::Deliver(db, EventHandlers(), "shipping", event);
   }
   Result<v1::Shipment> Get(int64_t user_id, api::v1::Role role = api::v1::ROLE_USER,
                            int64_t order_id = kOrder) {
@@ -66,15 +66,15 @@ class ShippingTest : public ::testing::Test {
 };
 
 TEST_F(ShippingTest, ANumberThatComesWithAnotherUuidIsNotTakenForARepeat) {
-  ASSERT_TRUE(Receive(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
   events::v1::OrderCreated other = AnOrder();
   other.set_order_uuid(Uuid(kOrder + 1));
-  EXPECT_THROW((void)Receive(Announced(other)), pqxx::unique_violation);
+  EXPECT_THROW((void)Receive(EventOf(other)), pqxx::unique_violation);
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
 }
 
 TEST_F(ShippingTest, AnOrderThatWasCreatedHasAShipment) {
-  ASSERT_TRUE(Receive(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
   const Result<v1::Shipment> shipment = Get(kAda);
   ASSERT_TRUE(shipment);
   EXPECT_GT(shipment->id(), 0);
@@ -89,19 +89,19 @@ TEST_F(ShippingTest, AnOrderThatWasCreatedHasAShipment) {
 TEST_F(ShippingTest, AnOrderWithoutAnAddressHasAShipmentWithoutOne) {
   events::v1::OrderCreated order = AnOrder();
   order.clear_shipping_address();
-  ASSERT_TRUE(Receive(Announced(order)));
+  ASSERT_TRUE(Receive(EventOf(order)));
   EXPECT_EQ(Value("SELECT count(*) FROM shipments WHERE address IS NULL"), "1");
 }
 
 TEST_F(ShippingTest, EveryShipmentHasATrackingNumberOfItsOwn) {
-  ASSERT_TRUE(Receive(Announced(AnOrder(1))));
-  ASSERT_TRUE(Receive(Announced(AnOrder(2))));
+  ASSERT_TRUE(Receive(EventOf(AnOrder(1))));
+  ASSERT_TRUE(Receive(EventOf(AnOrder(2))));
   EXPECT_NE(Get(kAda, api::v1::ROLE_USER, 1)->tracking_number(),
             Get(kAda, api::v1::ROLE_USER, 2)->tracking_number());
 }
 
 TEST_F(ShippingTest, ASecondDeliveryChangesNothing) {
-  const messaging::Envelope event = Announced(AnOrder());
+  const messaging::Envelope event = EventOf(AnOrder());
   ASSERT_TRUE(Receive(event));
   const std::string number = Get(kAda)->tracking_number();
   ASSERT_TRUE(Receive(event));
@@ -109,29 +109,29 @@ TEST_F(ShippingTest, ASecondDeliveryChangesNothing) {
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
 }
 
-TEST_F(ShippingTest, AnOrderAnnouncedAgainUnderAnotherIdKeepsItsShipment) {
-  ASSERT_TRUE(Receive(Announced(AnOrder())));
+TEST_F(ShippingTest, AnOrderPublishedAgainUnderAnotherIdKeepsItsShipment) {
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
   const std::string number = Get(kAda)->tracking_number();
-  ASSERT_TRUE(Receive(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
   EXPECT_EQ(Get(kAda)->tracking_number(), number);
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
 }
 
 TEST_F(ShippingTest, AnEventWithoutAnOrderIsRefused) {
-  EXPECT_FALSE(Receive(Announced(AnOrder(0))));
+  EXPECT_FALSE(Receive(EventOf(AnOrder(0))));
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "0");
 }
 
-TEST(OrderHandlers, KnowEveryEventOfTheTopic) {
+TEST(ShippingEvents, EveryEventOfTheTopicIsHandledOrIgnored) {
   const google::protobuf::FileDescriptor* file = events::v1::OrderCreated::descriptor()->file();
   for (int i = 0; i < file->message_type_count(); ++i) {
     const std::string type = messaging::TypeName(*file->message_type(i));
-    EXPECT_TRUE(OrderHandlers().Handles(type) || OrderHandlers().Ignores(type)) << type;
+    EXPECT_TRUE(EventHandlers().Handles(type) || EventHandlers().Ignores(type)) << type;
   }
 }
 
 TEST_F(ShippingTest, SomebodyElsesShipmentIsNotFound) {
-  ASSERT_TRUE(Receive(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
   const Result<v1::Shipment> shipment = Get(kAda + 1);
   ASSERT_FALSE(shipment);
   EXPECT_EQ(shipment.refusal().code, Code::kNotFound);
@@ -139,12 +139,12 @@ TEST_F(ShippingTest, SomebodyElsesShipmentIsNotFound) {
 }
 
 TEST_F(ShippingTest, AnAdminSeesEveryShipment) {
-  ASSERT_TRUE(Receive(Announced(AnOrder())));
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
   EXPECT_TRUE(Get(kAda + 1, api::v1::ROLE_ADMIN));
   EXPECT_TRUE(Get(kAda + 1, api::v1::ROLE_SUPER_ADMIN));
 }
 
-TEST_F(ShippingTest, AnOrderNobodyHasHeardOfIsNotFound) {
+TEST_F(ShippingTest, AnOrderThatWasNotConsumedYetIsNotFound) {
   EXPECT_EQ(Get(kAda).refusal().code, Code::kNotFound);
   EXPECT_EQ(Get(kAda, api::v1::ROLE_ADMIN).refusal().code, Code::kNotFound);
 }

@@ -156,7 +156,7 @@ std::vector<Consumer> Consumers() {
   return {{"auth", "users", auth::AuthEventHandlers()},
           {"stock", "orders", stock::EventHandlers(nowhere)},
           {"orders", "stock", orders::EventHandlers()},
-          {"shipping", "orders", shipping::OrderHandlers()},
+          {"shipping", "orders", shipping::EventHandlers()},
           {"notification", "orders", notification::OrderHandlers()},
           {"cart", "orders", orders::CartHandlers(nowhere, no_database)}};
 }

@@ -98,7 +98,7 @@ TEST_F(NextVersionTest, StockReservesAndPassesOnWhatItDoesNotKnow) {
 }
 
 TEST_F(NextVersionTest, ShippingKeepsTheAddressAsItWasWritten) {
-  ASSERT_TRUE(testing::Deliver(db_, shipping::OrderHandlers(), "shipping", event_));
+  ASSERT_TRUE(testing::Deliver(db_, shipping::EventHandlers(), "shipping", event_));
   EXPECT_EQ(Value("SELECT address->>'doorCode' FROM shipments"), "0815");
 }
 
