@@ -26,7 +26,7 @@ using Release = rpc::ClientMethod<ReleaseStockRequest, ReleaseStockResponse>;
 
 constexpr std::chrono::seconds kCallLimit{5};
 
-ReserveStockRequest ReservationOf(const OrderCreated& order) {
+ReserveStockRequest RequestFor(const OrderCreated& order) {
   ReserveStockRequest request;
   request.set_order_uuid(order.order_uuid());
   request.set_order_id(order.order_id());
@@ -68,26 +68,26 @@ events::v1::StockReleased Released(const OrderCancelled& order) {
 
 using Created = std::vector<messaging::Received<OrderCreated>>;
 using Cancelled = std::vector<messaging::Received<OrderCancelled>>;
-using Reservations = std::vector<ReserveStockResponse>;  // of each order, in their order
+using Reservations = std::vector<ReserveStockResponse>;  // one an order, in the same sequence
 using Releases = std::vector<bool>;                      // whether each order held anything
 
-messaging::EventContext Following(const messaging::Envelope& cause) {
+messaging::EventContext CausedBy(const messaging::Envelope& cause) {
   return {.source = "stock", .trace = cause.trace, .cause_id = cause.id};
 }
 
 // Reserves for all of the orders by one call.
 Result<Reservations> ReserveFor(const Reserve& reserve, const Created& received) {
   BatchReserveStockRequest request;
-  std::map<std::string, int> places;  // of each order's UUID in the request
+  std::map<std::string, int> places;  // in the request, by UUID
   for (const auto& [order, event] : received) {
-    const auto [place, fresh] = places.emplace(order.order_uuid(), request.requests_size());
-    if (fresh) *request.add_requests() = ReservationOf(order);
+    const auto [place, inserted] = places.emplace(order.order_uuid(), request.requests_size());
+    if (inserted) *request.add_requests() = RequestFor(order);
   }
   const Result<BatchReserveStockResponse> answers =
       reserve(rpc::BackgroundCall(received.front().event.trace, kCallLimit), request);
   if (!answers) return answers.refusal();
   if (answers->responses_size() != request.requests_size()) {
-    return Refusal{Code::kInternal, "products answered for other orders than were asked for"};
+    return Refusal{Code::kInternal, "products answered for another number of orders than was sent"};
   }
   Reservations reservations;
   for (const auto& [order, event] : received) {
@@ -96,21 +96,20 @@ Result<Reservations> ReserveFor(const Reserve& reserve, const Created& received)
   return reservations;
 }
 
-Result<void> OnReserved(postgres::Tx& tx, const Created& received,
-                        const Reservations& reservations) {
-  std::vector<messaging::Envelope> published;
+Result<void> PublishDecisions(postgres::Tx& tx, const Created& received,
+                              const Reservations& reservations) {
+  std::vector<messaging::Envelope> events;
   for (size_t i = 0; i < received.size(); ++i) {
     const auto& [order, event] = received[i];
-    published.push_back(
-        reservations[i].reserved()
-            ? messaging::MakeEvent(Reserved(order), Following(event))
-            : messaging::MakeEvent(Rejected(order, reservations[i]), Following(event)));
+    events.push_back(reservations[i].reserved()
+                         ? messaging::MakeEvent(Reserved(order), CausedBy(event))
+                         : messaging::MakeEvent(Rejected(order, reservations[i]), CausedBy(event)));
   }
-  messaging::Publish(tx, published);
+  messaging::Publish(tx, events);
   return kDone;
 }
 
-// A cancellation is rare, and takes a call of its own.
+// One call an order: cancellations are rare.
 Result<Releases> ReleaseFor(const Release& release, const Cancelled& received) {
   Releases releases;
   for (const auto& [order, event] : received) {
@@ -125,13 +124,14 @@ Result<Releases> ReleaseFor(const Release& release, const Cancelled& received) {
   return releases;
 }
 
-Result<void> OnReleased(postgres::Tx& tx, const Cancelled& received, const Releases& releases) {
-  std::vector<messaging::Envelope> published;
+Result<void> PublishReleases(postgres::Tx& tx, const Cancelled& received,
+                             const Releases& releases) {
+  std::vector<messaging::Envelope> events;
   for (size_t i = 0; i < received.size(); ++i) {
     const auto& [order, event] = received[i];
-    if (releases[i]) published.push_back(messaging::MakeEvent(Released(order), Following(event)));
+    if (releases[i]) events.push_back(messaging::MakeEvent(Released(order), CausedBy(event)));
   }
-  messaging::Publish(tx, published);
+  messaging::Publish(tx, events);
   return kDone;
 }
 
@@ -142,10 +142,11 @@ messaging::Handlers EventHandlers(const rpc::Channel& products) {
   const Release release(products, "shop.products.v1.ProductsService", "ReleaseStock");
   return messaging::Handlers()
       .OnAsked<OrderCreated, Reservations>(
-          [reserve](const Created& received) { return ReserveFor(reserve, received); }, OnReserved)
+          [reserve](const Created& received) { return ReserveFor(reserve, received); },
+          PublishDecisions)
       .OnAsked<OrderCancelled, Releases>(
           [release](const Cancelled& received) { return ReleaseFor(release, received); },
-          OnReleased)
+          PublishReleases)
       // An order that goes on keeps what it holds.
       .Ignore("ORDER_CONFIRMED")
       .Ignore("ORDER_SHIPPED")

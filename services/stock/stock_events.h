@@ -1,4 +1,4 @@
-// What the stock service hears and announces.
+// What the stock service consumes and publishes.
 #pragma once
 
 #include "common/messaging/handlers.h"
@@ -6,11 +6,11 @@
 
 namespace shop::stock {
 
-// Topic `orders`: ORDER_CREATED reserves the order's stock through products and announces
-// STOCK_RESERVED or STOCK_REJECTED; ORDER_CANCELLED gives back what the order holds, if anything,
-// and announces STOCK_RELEASED. The reservation is idempotent by the order's UUID, so asking again
-// after a crash gets the first answer; products is asked outside of any transaction. While products
-// is away the events wait.
+// Topic `orders`: ORDER_CREATED reserves the order's stock through products and publishes
+// STOCK_RESERVED or STOCK_REJECTED; ORDER_CANCELLED gives back what the order holds, if anything, and
+// publishes STOCK_RELEASED. The reservation is idempotent by the order's UUID, so a repeat after a
+// crash gets the first answer; products is called outside of any transaction. While products is away
+// the events wait.
 //
 // `products` must outlive the handlers.
 messaging::Handlers EventHandlers(const rpc::Channel& products);

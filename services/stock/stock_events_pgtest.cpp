@@ -92,11 +92,11 @@ class StockEventsTest : public ::testing::Test {
     return messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
   }
 
-  struct Announcement {
+  struct PublishedEvent {
     std::string type, key, value, id;
   };
-  std::vector<Announcement> Announced() {
-    std::vector<Announcement> all;
+  std::vector<PublishedEvent> Published() {
+    std::vector<PublishedEvent> all;
     postgres::InTransaction(db_, [&](postgres::Tx& tx) {
       for (const auto& row : tx.Run("SELECT type, key, value, event_id FROM outbox ORDER BY id")) {
         all.push_back({row[0].as<std::string>(), row[1].as<std::string>(), row[2].as<std::string>(),
@@ -118,90 +118,90 @@ class StockEventsTest : public ::testing::Test {
   messaging::Handlers handlers_ = EventHandlers(products_);
 };
 
-TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsAnnouncedAsReservedWithItsAmountAndMethod) {
+TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsReservedWithItsAmountAndMethod) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
-  const auto announced = Announced();
-  ASSERT_EQ(announced.size(), 1u);
-  EXPECT_EQ(announced[0].type, "STOCK_RESERVED");
-  EXPECT_EQ(announced[0].key, "12");
-  EXPECT_THAT(announced[0].value, HasSubstr(R"("totalPrice":39.98)"));
-  EXPECT_THAT(announced[0].value, HasSubstr(R"("paymentMethod":"PAYPAL")"));
+  const auto published = Published();
+  ASSERT_EQ(published.size(), 1u);
+  EXPECT_EQ(published[0].type, "STOCK_RESERVED");
+  EXPECT_EQ(published[0].key, "12");
+  EXPECT_THAT(published[0].value, HasSubstr(R"("totalPrice":39.98)"));
+  EXPECT_THAT(published[0].value, HasSubstr(R"("paymentMethod":"PAYPAL")"));
 }
 
-TEST_F(StockEventsTest, AnOrderThatCannotBeFilledIsAnnouncedAsRejectedWithWhatWasShort) {
+TEST_F(StockEventsTest, AnOrderThatCannotBeFilledIsRejectedWithWhatWasShort) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
-  const auto announced = Announced();
-  ASSERT_EQ(announced.size(), 1u);
-  EXPECT_EQ(announced[0].type, "STOCK_REJECTED");
-  EXPECT_THAT(announced[0].value, HasSubstr(R"("requested":5,"available":3)"));
+  const auto published = Published();
+  ASSERT_EQ(published.size(), 1u);
+  EXPECT_EQ(published[0].type, "STOCK_REJECTED");
+  EXPECT_THAT(published[0].value, HasSubstr(R"("requested":5,"available":3)"));
 }
 
-TEST_F(StockEventsTest, OrdersHeardTogetherAreReservedByOneCallAndAnnouncedEachByItself) {
+TEST_F(StockEventsTest, OrdersConsumedTogetherAreReservedByOneCallAndPublishedOneByOne) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock",
                                {AnOrderOf(2, 12), AnOrderOf(5, 13), AnOrderOf(1, 14)}));
   EXPECT_EQ(fake_.calls, 1);
-  const auto announced = Announced();
-  ASSERT_EQ(announced.size(), 3u);
-  EXPECT_EQ(announced[0].type + announced[0].key, "STOCK_RESERVED12");
-  EXPECT_EQ(announced[1].type + announced[1].key, "STOCK_REJECTED13");
-  EXPECT_EQ(announced[2].type + announced[2].key, "STOCK_RESERVED14");
+  const auto published = Published();
+  ASSERT_EQ(published.size(), 3u);
+  EXPECT_EQ(published[0].type + published[0].key, "STOCK_RESERVED12");
+  EXPECT_EQ(published[1].type + published[1].key, "STOCK_REJECTED13");
+  EXPECT_EQ(published[2].type + published[2].key, "STOCK_RESERVED14");
 }
 
-TEST_F(StockEventsTest, AnOrderIsReservedBeforeItsCancellationIsHeard) {
+TEST_F(StockEventsTest, AnOrderIsReservedBeforeItsCancellationIsConsumed) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock",
                                {AnOrderOf(2), ItsCancellation(), AnOrderOf(1, 13)}));
-  const auto announced = Announced();
-  ASSERT_EQ(announced.size(), 3u);
-  EXPECT_EQ(announced[0].type + announced[0].key, "STOCK_RESERVED12");
-  EXPECT_EQ(announced[1].type + announced[1].key, "STOCK_RELEASED12");
-  EXPECT_EQ(announced[2].type + announced[2].key, "STOCK_RESERVED13");
+  const auto published = Published();
+  ASSERT_EQ(published.size(), 3u);
+  EXPECT_EQ(published[0].type + published[0].key, "STOCK_RESERVED12");
+  EXPECT_EQ(published[1].type + published[1].key, "STOCK_RELEASED12");
+  EXPECT_EQ(published[2].type + published[2].key, "STOCK_RESERVED13");
 }
 
 TEST_F(StockEventsTest, ASecondDeliveryChangesNothing) {
   const messaging::Envelope order = AnOrderOf(2);
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
-  EXPECT_EQ(Announced().size(), 1u);
+  EXPECT_EQ(Published().size(), 1u);
 }
 
-TEST_F(StockEventsTest, TheAnnouncementsIdFollowsFromItsCause) {
+TEST_F(StockEventsTest, TheIdOfThePublishedEventFollowsFromItsCause) {
   const messaging::Envelope order = AnOrderOf(2);
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
-  const std::string first = Announced().at(0).id;
+  const std::string first = Published().at(0).id;
   postgres::InTransaction(db_, [](postgres::Tx& tx) { tx.Run("TRUNCATE inbox, outbox"); });
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", order));
-  EXPECT_EQ(Announced().at(0).id, first);
+  EXPECT_EQ(Published().at(0).id, first);
 }
 
 TEST_F(StockEventsTest, ACancelledOrderGivesBackWhatItHolds) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", ItsCancellation()));
   EXPECT_EQ(fake_.released, fake_.holding);
-  ASSERT_EQ(Announced().size(), 2u);
-  EXPECT_EQ(Announced()[1].type, "STOCK_RELEASED");
+  ASSERT_EQ(Published().size(), 2u);
+  EXPECT_EQ(Published()[1].type, "STOCK_RELEASED");
 }
 
-TEST_F(StockEventsTest, AReleaseWhoseAnnouncementWasLostIsAnnouncedWhenTheEventComesAgain) {
+TEST_F(StockEventsTest, AReleaseWhoseEventWasLostIsPublishedWhenTheCancellationComesAgain) {
   const messaging::Envelope cancellation = ItsCancellation();
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", cancellation));
-  const std::string first = Announced().at(1).id;
+  const std::string first = Published().at(1).id;
   postgres::InTransaction(db_, [](postgres::Tx& tx) { tx.Run("TRUNCATE inbox, outbox"); });
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", cancellation));
-  EXPECT_EQ(Announced().at(0).id, first);
+  EXPECT_EQ(Published().at(0).id, first);
 }
 
 TEST_F(StockEventsTest, ACancelledOrderThatHeldNothingReleasesNothing) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(5)));
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", ItsCancellation()));
-  ASSERT_EQ(Announced().size(), 1u);
-  EXPECT_EQ(Announced()[0].type, "STOCK_REJECTED");
+  ASSERT_EQ(Published().size(), 1u);
+  EXPECT_EQ(Published()[0].type, "STOCK_REJECTED");
 }
 
 TEST_F(StockEventsTest, WhileProductsIsAwayNothingIsDecided) {
   server_.reset();
   EXPECT_THROW((void)testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)), Unavailable);
-  EXPECT_TRUE(Announced().empty());
+  EXPECT_TRUE(Published().empty());
 }
 
 }  // namespace
