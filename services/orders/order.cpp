@@ -37,12 +37,8 @@ std::string Amount(int64_t minor_units) {
   return fmt::format("{}.{:02}", minor_units / 100, minor_units % 100);
 }
 
-struct StockFactName {
-  StockFact fact;
-  std::string_view text;
-};
-constexpr StockFactName kStockFacts[] = {
-    {StockFact::kNone, ""}, {StockFact::kReserved, "RESERVED"}, {StockFact::kRejected, "REJECTED"}};
+// The text of each StockFact, in the sequence of the enum.
+constexpr std::string_view kStockFacts[] = {"", "RESERVED", "REJECTED"};
 
 // The legal moves by hand.
 constexpr std::pair<v1::OrderStatus, v1::OrderStatus> kLegalMoves[] = {
@@ -154,15 +150,15 @@ std::optional<int64_t> OrderOfNumber(std::string_view number) {
 }
 
 std::string_view StockFactText(StockFact fact) {
-  return std::ranges::find(kStockFacts, fact, &StockFactName::fact)->text;
+  return kStockFacts[static_cast<size_t>(fact)];
 }
 
 StockFact ParseStockFact(std::string_view text) {
-  const auto found = std::ranges::find(kStockFacts, text, &StockFactName::text);
+  const auto found = std::ranges::find(kStockFacts, text);
   if (found == std::end(kStockFacts)) {
     throw std::runtime_error("stock says nothing such as " + std::string(text));
   }
-  return found->fact;
+  return static_cast<StockFact>(found - kStockFacts);
 }
 
 std::string StatusText(v1::OrderStatus status) {
@@ -189,7 +185,7 @@ bool IsRejected(const Facts& facts) {
 Result<Transition> Apply(LockedOrder* order, const Fact& fact) {
   const v1::OrderStatus before = StatusOf(order->facts);
   const Result<bool> changed =
-      std::visit([&](const auto& said) { return Record(order, said); }, fact);
+      std::visit([&](const auto& of_source) { return Record(order, of_source); }, fact);
   if (!changed) return changed.refusal();
   Transition transition{.changed = *changed};
   if (StatusOf(order->facts) != before) transition.event = EventOnEntering(*order);

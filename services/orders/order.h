@@ -11,7 +11,8 @@
 //   DELIVERED          any        DELIVERED    ORDER_DELIVERED
 //   CANCELLED          any        CANCELLED    ORDER_CANCELLED
 //
-// order_flow_test.cpp shows the flow of an order, a line a case.
+// order_flow_test.cpp shows the flow of an order, a line a case. A new source of facts is a type in
+// Fact with its rule for Apply, a member of Facts with a place in StatusOf, and a column.
 #pragma once
 
 #include <google/protobuf/message.h>
