@@ -16,7 +16,7 @@ namespace shop::orders {
 // The event of an order that was just placed, with the cart that it was made from, if any.
 events::v1::OrderCreated OrderCreated(const v1::Order& order, const std::optional<CartState>& cart);
 
-// A fact about an order, with what the events that it leads to say of themselves.
+// A fact about an order, and the context of the event that is published if it enters a status.
 struct OrderFact {
   int64_t order_id;
   Fact fact;
@@ -25,7 +25,7 @@ struct OrderFact {
 
 // The one way in which orders change, for events and rpcs alike: locks the orders, applies the
 // facts in their sequence (order.h), stores what has changed and publishes the event of each status
-// that was entered. NOT_FOUND when there is no such order, and ILLEGAL_MOVE; then nothing is stored.
+// that was entered. NOT_FOUND for an unknown order, ILLEGAL_MOVE; then nothing is stored.
 Result<void> ApplyFacts(postgres::Tx& tx, const std::vector<OrderFact>& facts);
 
 // Topic `stock`: STOCK_RESERVED confirms an order, STOCK_REJECTED cancels it. The first decision

@@ -180,9 +180,9 @@ NewOrder OrdersService::MakeOrder(const Call& call, const v1::CreateOrderRequest
 }
 
 // The refusal, unless another request with this key has placed its order since CreateOrder looked:
-// then that order. What this request was refused for, such as an empty cart or another total, may
-// come from that very order, and a client that is told that nothing was placed orders again with
-// another key. Waits for a request with the key that is placing its order now.
+// then that order. The reason of the refusal, such as an empty cart or another total, may come from
+// that very order, and a client that reads a refusal orders again with another key. Waits for a
+// request with the key that is placing its order now.
 Result<v1::Order> OrdersService::RefuseUnlessPlaced(const Call& call, const std::string& key,
                                                     const std::string& fingerprint,
                                                     const Refusal& refusal) {
@@ -273,9 +273,9 @@ Result<cart::v1::Cart> OrdersService::ReadCart(const Call& call) const {
   return get_cart_(call, request);
 }
 
-// Whether the cart was restored from a backup of before the order. Once what was ordered is out of
-// the cart, nobody finds it in the ordered state again, but for a request that read it before and
-// finds it changed on a second look.
+// Whether the cart was restored from a backup that is older than the order. Once the cart is updated
+// for the order, it is never in the ordered state again: either it was restored, or `cart` was read
+// before the update, and then a second read shows another state.
 Result<bool> OrdersService::WasRestored(const Call& call, const CartOrder& placed,
                                         const CartState& cart) const {
   if (!placed.cart_updated) return false;
@@ -285,7 +285,7 @@ Result<bool> OrdersService::WasRestored(const Call& call, const CartOrder& place
 }
 
 // Does for the orders whose cart is not updated what their events will do, so that nothing is
-// bought twice while those events wait. Whether there were any.
+// bought twice while those events wait. True when there were any: the cart has changed.
 bool OrdersService::UpdateCart(const Call& call, const std::vector<CartOrder>& orders) {
   std::vector<int64_t> updated;
   for (const CartOrder& placed : orders) {
