@@ -9,8 +9,7 @@
 #include "auth/operator_account.h"
 #include "auth_migrations.h"
 #include "common/core/process.h"
-#include "common/kafka/consumer.h"
-#include "common/kafka/relay.h"
+#include "common/kafka/messaging.h"
 #include "common/telemetry/log.h"
 #include "messaging_migrations.h"
 
@@ -38,10 +37,9 @@ int main() {
                                  config.server.threads * 3 / 4 - std::max(cores, 1));
   auth::AuthService service(db, users, passwords, signer, config.options);
 
-  const kafka::OutboxRelay relay(config.kafka, db);
-  kafka::Consumer consumer(config.kafka, "auth", {"users"}, db, auth::AuthEventHandlers());
+  kafka::Messaging messaging(config.kafka, db, process);
+  messaging.Consume("auth", {"users"}, auth::AuthEventHandlers());
   const rpc::Server server(config.server, identity, {service.Methods()});
-  process.AddDegradation("the consumer of users", [&] { return consumer.ready(); });
   std::optional<auth::OperatorAccount> operator_account;
   if (config.operator_account) {
     operator_account.emplace(service, *config.operator_account);

@@ -7,17 +7,18 @@
 #include "common/rpc/server.h"
 
 int main() {
-  shop::Process process("cart");
-  const auto config = shop::cart::Config::Read(process.env());
+  using namespace shop;
+  Process process("cart");
+  const cart::Config config = cart::Config::Read(process.env());
   process.Start();
 
-  shop::cart::CartStore store(config.mongo);
+  cart::CartStore store(config.mongo);
   process.WaitFor("MongoDB", [&] { store.Ping(); });
   const auto watch = process.WatchReadiness("MongoDB", [&] { store.Ping(); });
 
-  shop::rpc::Identity identity(config.identity);
-  const shop::rpc::Channel products(config.products_address, &identity);
-  shop::cart::CartService service(store, products, config.currency);
-  const shop::rpc::Server server(config.server, identity, {service.Methods()});
+  rpc::Identity identity(config.identity);
+  const rpc::Channel products(config.products_address, &identity);
+  cart::CartService service(store, products, config.currency);
+  const rpc::Server server(config.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -3,8 +3,7 @@
 #include <vector>
 
 #include "common/core/process.h"
-#include "common/kafka/consumer.h"
-#include "common/kafka/relay.h"
+#include "common/kafka/messaging.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
@@ -37,27 +36,26 @@ int Operate(const std::vector<std::string>& words) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  using namespace shop;
   if (argc > 1) return Operate({argv + 1, argv + argc});
-  shop::Process process("notification");
-  const auto config = shop::notification::Config::Read(process.env());
+  Process process("notification");
+  const notification::Config config = notification::Config::Read(process.env());
   process.Start();
 
-  shop::postgres::Pool db(config.postgres);
+  postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] {
-    shop::postgres::Migrate(db, {shop::kMessagingMigrations, shop::kNotificationMigrations});
+    postgres::Migrate(db, {kMessagingMigrations, kNotificationMigrations});
   });
-  const auto watch = process.WatchReadiness("PostgreSQL", [&] { shop::postgres::Ping(db); });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  shop::rpc::Identity identity(config.identity);
-  const shop::rpc::Channel users(config.users_address, &identity);
+  rpc::Identity identity(config.identity);
+  const rpc::Channel users(config.users_address, &identity);
 
-  const shop::notification::MailSender sender(db, users, config.smtp, config.mail_from);
-  // They end in the reverse order.
-  const shop::kafka::OutboxRelay relay(config.kafka, db);  // publishes what the consumer parks
-  const shop::kafka::Consumer consumer(config.kafka, "notification", {"orders"}, db,
-                                       shop::notification::OrderHandlers());
-  const shop::rpc::Server server(config.server, identity, {});  // health and reflection
-  process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
+  const notification::MailSender sender(db, users, config.smtp, config.mail_from);
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });
+
+  kafka::Messaging messaging(config.kafka, db, process);
+  messaging.Consume("notification", {"orders"}, notification::OrderHandlers(), {.required = true});
+  const rpc::Server server(config.server, identity, {});  // health and reflection
   return process.RunUntilStopped();
 }

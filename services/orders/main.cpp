@@ -1,6 +1,5 @@
 #include "common/core/process.h"
-#include "common/kafka/consumer.h"
-#include "common/kafka/relay.h"
+#include "common/kafka/messaging.h"
 #include "messaging_migrations.h"
 #include "orders/config.h"
 #include "orders/order_events.h"
@@ -31,16 +30,14 @@ int main() {
   const rpc::Channel products(config.products_address, &identity);
   const rpc::Channel cart(config.cart_address, &identity);
 
-  // They end in the reverse order: the rpcs are answered first, and the relay publishes last.
-  const kafka::OutboxRelay relay(config.kafka, db);
   orders::OrdersService service(db, products, cart, config.currency);
-  const kafka::Consumer consumer(config.kafka, "orders", {"stock"}, db, orders::EventHandlers());
-  // Apart from the above, so that a cart service that is away holds up no order.
-  const kafka::Consumer carts(config.kafka, "cart", {"orders"}, db, orders::CartHandlers(cart, db),
-                              {.batch = kCartBatch});
+
+  // Orders are placed without these two all the same: they stay PENDING, and carts keep what was
+  // ordered.
+  kafka::Messaging messaging(config.kafka, db, process);
+  messaging.Consume("orders", {"stock"}, orders::EventHandlers());
+  // A group of its own, so that a cart service that is away delays no order.
+  messaging.Consume("cart", {"orders"}, orders::CartHandlers(cart, db), {.batch = kCartBatch});
   const rpc::Server server(config.server, identity, {service.Methods()});
-  // Orders are taken all the same: they stay PENDING, and carts keep what was ordered.
-  process.AddDegradation("the consumer of stock", [&] { return consumer.ready(); });
-  process.AddDegradation("the consumer of orders for carts", [&] { return carts.ready(); });
   return process.RunUntilStopped();
 }

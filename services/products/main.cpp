@@ -1,4 +1,3 @@
-// The products service: catalogue, search, prices, stock on hand and reservations.
 #include "common/core/process.h"
 #include "common/postgres/migrations.h"
 #include "products/config.h"
@@ -9,7 +8,6 @@
 
 int main() {
   using namespace shop;
-
   Process process("products");
   const products::Config config = products::Config::Read(process.env());
   process.Start();
@@ -18,13 +16,13 @@ int main() {
   process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kProductsMigrations}); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
+  rpc::Identity identity(config.identity);
   products::ProductStore store(db, config.currency);
   // Not waited for: without Redis every answer comes from PostgreSQL.
   products::ProductCache cache(config.cache, [&](const products::ProductCache::Invalidate& remove) {
     store.DrainInvalidations(remove);
   });
   products::ProductsService service(db, store, cache);
-  rpc::Identity identity(config.identity);
-  rpc::Server server(config.server, identity, {service.Methods()});
+  const rpc::Server server(config.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -1,6 +1,5 @@
 #include "common/core/process.h"
-#include "common/kafka/consumer.h"
-#include "common/kafka/relay.h"
+#include "common/kafka/messaging.h"
 #include "messaging_migrations.h"
 #include "stock/config.h"
 #include "stock/stock_events.h"
@@ -26,12 +25,10 @@ int main() {
   rpc::Identity identity(config.identity);
   const rpc::Channel products(config.products_address, &identity);
 
-  // They end in the reverse order.
-  const kafka::OutboxRelay relay(config.kafka, db);
-  const kafka::Consumer consumer(config.kafka, "stock", {"orders"}, db,
-                                 stock::EventHandlers(products), {.batch = kBatch});
+  kafka::Messaging messaging(config.kafka, db, process);
+  messaging.Consume("stock", {"orders"}, stock::EventHandlers(products),
+                    {.batch = kBatch, .required = true});
   // No rpcs of its own; the port has health and reflection.
   const rpc::Server server(config.server, identity, {});
-  process.AddReadiness("the consumer of orders", [&] { return consumer.ready(); });
   return process.RunUntilStopped();
 }

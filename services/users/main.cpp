@@ -1,5 +1,5 @@
 #include "common/core/process.h"
-#include "common/kafka/relay.h"
+#include "common/kafka/messaging.h"
 #include "messaging_migrations.h"
 #include "users/config.h"
 #include "users/users_service.h"
@@ -16,9 +16,11 @@ int main() {
     postgres::Migrate(db, {kMessagingMigrations, kUsersMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
-  const kafka::OutboxRelay relay(config.kafka, db);
+
   rpc::Identity identity(config.identity);
   users::UsersService service(db);
+
+  const kafka::Messaging messaging(config.kafka, db, process);
   const rpc::Server server(config.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }
