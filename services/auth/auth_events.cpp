@@ -16,7 +16,9 @@ Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& even
 }  // namespace
 
 messaging::Handlers AuthEventHandlers() {
-  return messaging::Handlers().On<events::v1::UserDeleted>(OnUserDeleted).Ignore("USER_REGISTERED");
+  return messaging::Handlers()
+      .On<events::v1::UserDeleted>(OnUserDeleted)
+      .Ignore<events::v1::UserRegistered>();
 }
 
 }  // namespace shop::auth

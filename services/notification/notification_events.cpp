@@ -26,10 +26,8 @@ Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& or
 messaging::Handlers OrderHandlers() {
   return messaging::Handlers()
       .On<events::v1::OrderCreated>(OnOrderCreated)
-      .Ignore("ORDER_CONFIRMED")
-      .Ignore("ORDER_CANCELLED")
-      .Ignore("ORDER_SHIPPED")
-      .Ignore("ORDER_DELIVERED");
+      .Ignore<events::v1::OrderConfirmed, events::v1::OrderCancelled, events::v1::OrderShipped,
+              events::v1::OrderDelivered>();
 }
 
 }  // namespace shop::notification

@@ -126,7 +126,7 @@ messaging::Handlers EventHandlers() {
   return messaging::Handlers()
       .OnBatch<events::v1::StockReserved>(OnFacts<events::v1::StockReserved>)
       .OnBatch<events::v1::StockRejected>(OnFacts<events::v1::StockRejected>)
-      .Ignore("STOCK_RELEASED");
+      .Ignore<events::v1::StockReleased>();
 }
 
 messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {
@@ -148,9 +148,7 @@ messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {
             });
           },
           RecordUpdates<OrderCancelledEvent>)
-      .Ignore("ORDER_CONFIRMED")
-      .Ignore("ORDER_SHIPPED")
-      .Ignore("ORDER_DELIVERED");
+      .Ignore<events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered>();
 }
 
 }  // namespace shop::orders

@@ -148,9 +148,7 @@ messaging::Handlers EventHandlers(const rpc::Channel& products) {
           [release](const Cancelled& received) { return ReleaseFor(release, received); },
           PublishReleases)
       // An order that goes on keeps what it holds.
-      .Ignore("ORDER_CONFIRMED")
-      .Ignore("ORDER_SHIPPED")
-      .Ignore("ORDER_DELIVERED");
+      .Ignore<events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered>();
 }
 
 }  // namespace shop::stock

@@ -30,6 +30,18 @@ TEST(EventTest, ATypeIsTheMessagesNameInUpperSnakeCase) {
   EXPECT_EQ(TypeName(*events::v1::UserDeleted::descriptor()), "USER_DELETED");
 }
 
+// A handler for anything else, or Ignore of it, does not compile.
+static_assert(EventMessage<OrderCreated>);
+static_assert(!EventMessage<orders::v1::OrderItem>);
+static_assert(!EventMessage<google::protobuf::Message>);
+
+TEST(EventTest, WhatIsIgnoredIsKnownByItsType) {
+  const Handlers handlers = Handlers().Ignore<OrderCreated, events::v1::UserDeleted>();
+  EXPECT_TRUE(handlers.Ignores("ORDER_CREATED"));
+  EXPECT_TRUE(handlers.Ignores("USER_DELETED"));
+  EXPECT_FALSE(handlers.Ignores("ORDER_CANCELLED"));
+}
+
 TEST(EventTest, TopicAndKeyComeFromTheOption) {
   const Envelope event =
       MakeEvent(Cancelled(42), {.source = "orders", .trace = TraceContext::New()});

@@ -6,11 +6,6 @@ namespace shop::messaging {
 
 using google::protobuf::Message;
 
-Handlers& Handlers::Ignore(std::string type) {
-  ignored_.insert(std::move(type));
-  return *this;
-}
-
 Handlers& Handlers::Add(const Message& prototype, Handler handle) {
   handlers_[TypeName(*prototype.GetDescriptor())] = {.prototype = &prototype,
                                                      .handle = std::move(handle)};

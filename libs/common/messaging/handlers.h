@@ -14,9 +14,20 @@
 #include "common/messaging/event.h"
 #include "common/postgres/pool.h"
 
+namespace shop::events::v1 {
+// Is found for the messages of this namespace alone: which of them are events.
+void IsEvent(const google::protobuf::Message&);
+}  // namespace shop::events::v1
+
 namespace shop::messaging {
 
-// An event that was heard, and what it says.
+// A message of package shop.events.v1.
+template <typename T>
+concept EventMessage = requires(const T& message) {
+  IsEvent(message);
+};
+
+// An event that was consumed, and what it says.
 template <typename Message>
 struct Received {
   const Message& message;
@@ -28,7 +39,7 @@ struct Received {
 //   Handlers()
 //       .On<OrderCreated>([&](postgres::Tx& tx, const OrderCreated& order, const Envelope& event)
 //                             -> Result<void> { … })
-//       .Ignore("ORDER_CANCELLED")
+//       .Ignore<OrderShipped, OrderDelivered>()
 class Handlers {
  public:
   // `handle(tx, message, event)`: the effect, in the transaction that also records the event as
@@ -36,11 +47,11 @@ class Handlers {
   // of it may be rolled back and run again. It has a connection and the locks of its keys, so it
   // calls nobody else: a handler that has to is given to OnAsked.
   // kUnavailable, and a shop::Unavailable thrown, mean that a dependency is away: the consumer
-  // waits and tries this event again. Any other refusal, or exception, holds the event's key and
-  // tries again from the database, a limited number of times.
+  // waits and tries this event again. Any other refusal, or exception, sends the event to the retry
+  // queue, from where it is tried again a limited number of times; later ones of its key follow it.
   // It runs within the scope of the consumer's stop (DeadlineScope): SQL, and calls of rpc::ClientMethod,
   // end soon after it. A handler that waits for anything else looks at DeadlineScope::Stop().
-  template <typename Message>
+  template <EventMessage Message>
   Handlers& On(std::function<Result<void>(postgres::Tx&, const Message&, const Envelope&)> handle) {
     return Add(Message::default_instance(),
                [handle = std::move(handle)](postgres::Tx& tx, const AnyReceived& received,
@@ -55,7 +66,7 @@ class Handlers {
   // The same for a handler that does several at once, such as by one statement for all of them:
   // events of this type that come one after another, in their order; at least one. What it refuses
   // is tried again one by one.
-  template <typename Message>
+  template <EventMessage Message>
   Handlers& OnBatch(
       std::function<Result<void>(postgres::Tx&, const std::vector<Received<Message>>&)> handle) {
     return Add(Message::default_instance(),
@@ -66,7 +77,7 @@ class Handlers {
   }
   // For a handler that needs another service's answer, or its effect, for its own: first
   //   ask(events) -> Result<Answer>
-  // outside of any transaction, with no connection and no lock held, then, in the transaction that
+  // outside of any transaction, without a connection or a lock, then, in the transaction that
   // also records the events as seen,
   //   apply(tx, events, answer) -> Result<void>
   // Both get the same events: of this type, one after another, in their order, at least one.
@@ -84,7 +95,7 @@ class Handlers {
   //
   // Refusals and exceptions of both mean what they mean in On. What is refused in company is tried
   // again one by one. Done is the answer of an `ask` that has nothing to tell.
-  template <typename Message, typename Answer>
+  template <EventMessage Message, typename Answer>
   Handlers& OnAsked(std::function<Result<Answer>(const std::vector<Received<Message>>&)> ask,
                     std::function<Result<void>(postgres::Tx&, const std::vector<Received<Message>>&,
                                                const Answer&)>
@@ -101,8 +112,13 @@ class Handlers {
                     return AnyAnswer(std::make_shared<const Answer>(*std::move(answer)));
                   });
   }
-  // A type this group knows of and does not need. What is neither handled nor ignored is held.
-  Handlers& Ignore(std::string type);
+  // Types that this group knows of and does not need. What is neither handled nor ignored becomes a
+  // dead letter.
+  template <EventMessage... Messages>
+  Handlers& Ignore() {
+    (ignored_.insert(TypeName(*Messages::descriptor())), ...);
+    return *this;
+  }
 
   bool Handles(const std::string& type) const { return handlers_.contains(type); }
   bool Ignores(const std::string& type) const { return ignored_.contains(type); }

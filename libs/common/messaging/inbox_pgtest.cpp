@@ -51,7 +51,7 @@ class InboxTest : public ::testing::Test {
                        if (order.reason() == "away") return Refusal{Code::kUnavailable, "away"};
                        return kDone;
                      })
-                     .Ignore("ORDER_CONFIRMED"),
+                     .Ignore<events::v1::OrderConfirmed>(),
                  options);
   }
   static RetryPolicy Impatient() {
@@ -397,7 +397,7 @@ TEST_F(InboxTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
                 calls.push_back(event.key + " shipped");
                 return kDone;
               })
-          .Ignore("ORDER_CONFIRMED");
+          .Ignore<events::v1::OrderConfirmed>();
   events::v1::OrderShipped shipped;
   shipped.set_order_id(1);
   Envelope confirmed = Cancelled(5, "").event;
@@ -523,7 +523,7 @@ class AskingTest : public InboxTest {
                        tx.Exec(kTell, event.key, "shipped");
                        return kDone;
                      })
-                     .Ignore("ORDER_CONFIRMED"),
+                     .Ignore<events::v1::OrderConfirmed>(),
                  Impatient());
   }
   Record Shipped(int64_t key) {
