@@ -81,10 +81,10 @@ grpc: ## a grpcurl example a service; SERVICE=orders
 
 ##@ Messages that went wrong; APPLY=1 does what the others only show
 .PHONY: dead redrive discard gaps republish resume
-dead: ## dead events, and what waits to be tried again; GROUP=stock
+dead: ## dead letters, and what waits to be tried again; GROUP=stock
 	@$(stack) dead $(GROUP)
 
-redrive: ## have a dead event tried again; ID=stock-17, APPLY=1
+redrive: ## have a dead letter tried again; ID=stock-17, APPLY=1
 	@$(stack) redrive $(ID) $(if $(APPLY),--apply)
 
 discard: ## drop an event for good; ID=stock-17, APPLY=1

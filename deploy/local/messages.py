@@ -1,4 +1,4 @@
-"""Dead events, retry queues, gaps and republishing: runs bin/messages for the services concerned."""
+"""Dead letters, retry queues, gaps and republishing: runs bin/messages for the services concerned."""
 
 import os
 import subprocess
@@ -91,9 +91,9 @@ def resume(args):
 
 
 def add_commands(command):
-    command("dead", dead, "events that are dead or wait to be tried again").add_argument("group", nargs="?")
+    command("dead", dead, "dead letters, and events that wait to be tried again").add_argument("group", nargs="?")
     command("gaps", gaps, "groups that stopped, as the events they need are gone")
-    for name, summary in (("redrive", "have a dead event tried again"), ("discard", "drop an event for good")):
+    for name, summary in (("redrive", "have a dead letter tried again"), ("discard", "drop an event for good")):
         added = command(name, one_event, summary)
         added.set_defaults(command=name)
         added.add_argument("id", nargs="?")

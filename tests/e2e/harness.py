@@ -204,15 +204,15 @@ class Stack:
         return topics.lag(self.bootstrap, {group: consumed for process in PROCESSES.values()
                                            for group, consumed in process.groups.items()})
 
-    def failed_events(self, process):
-        """How many events of a process's groups are in its retry queue or dead."""
-        found = self.script("psql", process, "--sql", "SELECT count(*) || ' failed' FROM held", quiet=True)
-        return int(re.search(r"(\d+) failed", found)[1])
+    def queued(self, process):
+        """How many events are in the retry queues of a process's groups, dead letters among them."""
+        found = self.script("psql", process, "--sql", "SELECT count(*) || ' queued' FROM retry_queue", quiet=True)
+        return int(re.search(r"(\d+) queued", found)[1])
 
     def wait_until_consumed(self, limit=60):
         """Until every group has handled everything on its topics, and none of it failed."""
         wait_for("all consumers to have handled what is on their topics",
-                 lambda: self.lag() == 0 and not any(map(self.failed_events, set(GROUPS.values()))), limit)
+                 lambda: self.lag() == 0 and not any(map(self.queued, set(GROUPS.values()))), limit)
 
     # --- mails ---
 

@@ -83,7 +83,6 @@ class TheWalkthrough(Case):
             "partition": re.compile(r"[0-5]"),
             "type": re.compile(r"[A-Z_]+|unknown"),
             "outcome": re.compile(r"[a-z_]+"),
-            "state": {"waiting", "dead"},
             "limit": {"connections", "client_connections", "bytes", "client_bytes"},
             "le": re.compile(r"[\d.e+-]+|\+Inf")}
         verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}

@@ -39,8 +39,8 @@ constexpr Statement kUnpublished{
     "SELECT id, topic, key, event_id, type, source, time, traceparent, headers::text, value,"
     "       refusal IS NOT NULL"
     " FROM outbox WHERE published_at IS NULL AND topic <> ALL ($1::text[])"
-    "   AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS aside (topic, key)"
-    "     WHERE aside.topic = outbox.topic AND aside.key = outbox.key)"
+    "   AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS paused (topic, key)"
+    "     WHERE paused.topic = outbox.topic AND paused.key = outbox.key)"
     " ORDER BY id LIMIT $4"};
 constexpr Statement kMark{
     "UPDATE outbox SET published_at = clock_timestamp(), refusal = NULL"
@@ -114,8 +114,8 @@ struct OutboxRelay::State {
   void KeepHouse();
   std::vector<Row> Unpublished();
   // Keeps what is refused out of the next rounds for a while.
-  void PutAside(const std::vector<Row>& rows, const std::vector<messaging::Envelope>& events,
-                const std::vector<Outcome>& outcomes);
+  void PauseRefused(const std::vector<Row>& rows, const std::vector<messaging::Envelope>& events,
+                    const std::vector<Outcome>& outcomes);
   void NoteRefusal(const Row& row, const messaging::Envelope& event, const std::string& why);
   void Mark(const std::vector<int64_t>& acknowledged);
   // Waits for a wake, the time or the end.
@@ -131,8 +131,8 @@ struct OutboxRelay::State {
   steady_clock::time_point kept_house{};
   // Until when: topics that refuse, and keys whose first event is refused or whose partition has no
   // leader.
-  std::map<std::string, steady_clock::time_point> topics_aside;
-  std::map<Key, steady_clock::time_point> keys_aside;
+  std::map<std::string, steady_clock::time_point> paused_topics;
+  std::map<Key, steady_clock::time_point> paused_keys;
   std::set<int64_t> suspects;  // of a batch that was refused for one of its events
   bool away = false;
 
@@ -223,23 +223,23 @@ bool OutboxRelay::State::MayGoOn() {
 bool OutboxRelay::State::HoldLease() {
   const auto now = steady_clock::now();
   if (now + options.lease * 2 / 3 < lease_until) return true;
-  const bool held = InTransaction(
+  const bool ours = InTransaction(
       db, [&](Tx& tx) { return !tx.Exec(kTakeLease, holder, options.lease.count()).empty(); });
-  lease_until = held ? now + options.lease : steady_clock::time_point{};
-  return held;
+  lease_until = ours ? now + options.lease : steady_clock::time_point{};
+  return ours;
 }
 
 std::vector<Row> OutboxRelay::State::Unpublished() {
-  const auto is_over = [now = steady_clock::now()](const auto& aside) {
-    return aside.second < now;
+  const auto is_over = [now = steady_clock::now()](const auto& paused) {
+    return paused.second < now;
   };
-  std::erase_if(topics_aside, is_over);
-  std::erase_if(keys_aside, is_over);
+  std::erase_if(paused_topics, is_over);
+  std::erase_if(paused_keys, is_over);
   std::vector<std::string> topics;
-  for (const auto& [topic, until] : topics_aside) topics.push_back(topic);
+  for (const auto& [topic, until] : paused_topics) topics.push_back(topic);
   std::vector<std::string> topics_of_keys;
   std::vector<std::string> keys;
-  for (const auto& [key, until] : keys_aside) {
+  for (const auto& [key, until] : paused_keys) {
     topics_of_keys.push_back(key.first);
     keys.push_back(key.second);
   }
@@ -288,7 +288,7 @@ bool OutboxRelay::State::PublishSome() {
   }
   errors.Increment(static_cast<double>(rows.size() - acknowledged.size()));
   Mark(acknowledged);
-  PutAside(rows, events, outcomes);
+  PauseRefused(rows, events, outcomes);
   return more || acknowledged.size() < rows.size();
 }
 
@@ -302,9 +302,9 @@ void OutboxRelay::State::Mark(const std::vector<int64_t>& acknowledged) {
   published.Increment(static_cast<double>(acknowledged.size()));
 }
 
-void OutboxRelay::State::PutAside(const std::vector<Row>& rows,
-                                  const std::vector<messaging::Envelope>& events,
-                                  const std::vector<Outcome>& outcomes) {
+void OutboxRelay::State::PauseRefused(const std::vector<Row>& rows,
+                                      const std::vector<messaging::Envelope>& events,
+                                      const std::vector<Outcome>& outcomes) {
   const auto until = steady_clock::now() + options.pause;
   std::map<std::string, std::string> topics;  // why
   std::map<std::string, size_t> leaderless;   // topics, and how many keys
@@ -316,14 +316,14 @@ void OutboxRelay::State::PutAside(const std::vector<Row>& rows,
       case Outcome::Fault::kNone:
         break;
       case Outcome::Fault::kEvent:
-        keys_aside[{event.topic, event.key}] = until;
+        paused_keys[{event.topic, event.key}] = until;
         NoteRefusal(rows[i], event, why);
         break;
       case Outcome::Fault::kBatch:
         suspects.insert(rows[i].id);
         break;
       case Outcome::Fault::kPartition:
-        keys_aside[{event.topic, event.key}] = until;
+        paused_keys[{event.topic, event.key}] = until;
         ++leaderless[event.topic];
         break;
       case Outcome::Fault::kTopic:
@@ -337,7 +337,7 @@ void OutboxRelay::State::PutAside(const std::vector<Row>& rows,
   }
   for (const auto& [topic, why] : topics) {
     log::Error("events cannot be published", {{"topic", topic}, {"error", why}});
-    topics_aside[topic] = until;
+    paused_topics[topic] = until;
   }
 }
 

@@ -111,7 +111,7 @@ class RelayTest : public ::testing::Test {
     return event;
   }
   // Events 0 to `count` - 1, spread over five keys, each in a transaction of its own.
-  void AnnounceMany(int count) {
+  void PublishMany(int count) {
     for (int i = 0; i < count; ++i) {
       InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(topic_, i % 5, i)); });
     }
@@ -177,7 +177,7 @@ TEST_F(RelayTest, WhatIsRolledBackIsNeverPublished) {
 
 // What a process leaves behind that is killed between commit and publish.
 TEST_F(RelayTest, WhatWasCommittedBeforeTheRelayLivedIsPublished) {
-  AnnounceMany(20);
+  PublishMany(20);
   const OutboxRelay relay(Brokers(), db_);
   EXPECT_EQ(FirstTold(ReadTopic(topic_, 20)), AllInOrder(20));
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
@@ -187,7 +187,7 @@ TEST_F(RelayTest, EventsOfAKeyKeepTheirOrder) {
   RelayOptions small;
   small.batch = 7;
   const OutboxRelay relay(Brokers(), db_, small);
-  AnnounceMany(300);
+  PublishMany(300);
   const std::vector<TopicRecord> records = ReadTopic(topic_, 300);
   EXPECT_EQ(records.size(), 300u);
   EXPECT_EQ(FirstTold(records), AllInOrder(300));
@@ -198,7 +198,7 @@ TEST_F(RelayTest, ACommitWakesTheRelayBeforeItsPoll) {
   sleepy.poll = std::chrono::minutes(10);
   const OutboxRelay relay(Brokers(), db_, sleepy);
   for (int i = 0; i < 3; ++i) {
-    AnnounceMany(1);
+    PublishMany(1);
     EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
   }
 }
@@ -206,7 +206,7 @@ TEST_F(RelayTest, ACommitWakesTheRelayBeforeItsPoll) {
 TEST_F(RelayTest, EverythingArrivesOnceTheBrokersAreBack) {
   Door door;
   const OutboxRelay relay(door.settings(), db_);
-  AnnounceMany(50);
+  PublishMany(50);
   EXPECT_EQ(Unpublished(), 50);
   door.Open();
   EXPECT_EQ(FirstTold(ReadTopic(topic_, 50, std::chrono::seconds(30))), AllInOrder(50));
@@ -215,7 +215,7 @@ TEST_F(RelayTest, EverythingArrivesOnceTheBrokersAreBack) {
 
 TEST_F(RelayTest, StopsPromptlyWhileTheBrokersAreAway) {
   Door door;
-  AnnounceMany(5);
+  PublishMany(5);
   auto relay = std::make_unique<OutboxRelay>(door.settings(), db_);
   ASSERT_TRUE(Eventually([&] {
     return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
@@ -227,7 +227,7 @@ TEST_F(RelayTest, StopsPromptlyWhileTheBrokersAreAway) {
 }
 
 TEST_F(RelayTest, EverythingArrivesOnceTheDatabaseIsBack) {
-  AnnounceMany(1);
+  PublishMany(1);
   const OutboxRelay relay(Brokers(), db_);
   ASSERT_EQ(ReadTopic(topic_, 1).size(), 1u);
   postgres::Settings elsewhere = database_.settings();
@@ -244,9 +244,9 @@ TEST_F(RelayTest, EverythingArrivesOnceTheDatabaseIsBack) {
     return tx.Run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" +
                   database_.settings().database + "'");
   });
-  EXPECT_THROW(AnnounceMany(1), Unavailable);
+  EXPECT_THROW(PublishMany(1), Unavailable);
   allow("true");
-  AnnounceMany(1);
+  PublishMany(1);
   EXPECT_EQ(ReadTopic(topic_, 2).size(), 2u);
 }
 
@@ -265,7 +265,7 @@ TEST_F(RelayTest, TwoRelaysOnlyRepeat) {
   {
     const OutboxRelay one(Brokers(), db_, small);
     const OutboxRelay other(Brokers(), db_, small);
-    AnnounceMany(300);
+    PublishMany(300);
     EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
   }
   stop = true;
@@ -281,11 +281,11 @@ TEST_F(RelayTest, AnotherRelayGoesOnWhenTheHolderIsGone) {
   RelayOptions quick;
   quick.lease = std::chrono::milliseconds(500);
   auto one = std::make_unique<OutboxRelay>(Brokers(), db_, quick);
-  AnnounceMany(5);
+  PublishMany(5);
   ASSERT_TRUE(Eventually([&] { return Unpublished() == 0; }));
   const OutboxRelay other(Brokers(), db_, quick);
   one.reset();
-  AnnounceMany(5);
+  PublishMany(5);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
 }
 
@@ -293,12 +293,12 @@ TEST_F(RelayTest, ATopicThatIsMissingHoldsUpNoOther) {
   const std::string missing = UniqueName();
   InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(missing, 1, 1)); });
   const OutboxRelay relay(Brokers(), db_);
-  AnnounceMany(10);
+  PublishMany(10);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
   const auto& errors =
       prometheus::BuildCounter().Name("outbox_errors_total").Register(Metrics()).Add({});
   const double before = errors.Value();
-  AnnounceMany(10);
+  PublishMany(10);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
   EXPECT_EQ(errors.Value(), before) << "was tried again in the way of the others";
   MakeTopic(missing, 1);
@@ -306,7 +306,7 @@ TEST_F(RelayTest, ATopicThatIsMissingHoldsUpNoOther) {
 }
 
 TEST_F(RelayTest, PublishedRowsAreKeptOnlyForAWhile) {
-  AnnounceMany(3);
+  PublishMany(3);
   InTransaction(db_, [](Tx& tx) {
     tx.Run(
         "UPDATE outbox SET published_at = now() - interval '25 hours' WHERE id = 1;"
@@ -343,12 +343,12 @@ TEST_F(RelayTest, ATransactionThatBeganEarlierAndWroteLaterIsPublishedLater) {
   EXPECT_EQ(FirstTold(ReadTopic(topic_, 2))["1"], (std::vector{1, 2}));
 }
 
-TEST_F(RelayTest, ALeaseThatIsHeldIsNotTakenBeforeItHasRunOut) {
+TEST_F(RelayTest, ALeaseOfAnotherIsNotTakenBeforeItHasRunOut) {
   InTransaction(db_, [](Tx& tx) {
     tx.Run(
         "INSERT INTO relay_lease VALUES ('outbox', 'another', clock_timestamp() + interval '2 s')");
   });
-  AnnounceMany(1);
+  PublishMany(1);
   RelayOptions quick;
   quick.poll = std::chrono::milliseconds(5);
   const OutboxRelay relay(Brokers(), db_, quick);
@@ -366,7 +366,7 @@ TEST_F(RelayTest, TheSweepKeepsWhatIsNotPublished) {
   InTransaction(db_, [&](Tx& tx) {
     messaging::Publish(tx, Cancelled(UniqueName(), 1, 1));
   });  // no such topic
-  AnnounceMany(2);
+  PublishMany(2);
   InTransaction(db_, [](Tx& tx) {
     tx.Run(
         "UPDATE outbox SET created_at = now() - interval '60 days';"
@@ -472,7 +472,7 @@ TEST_F(RelayTest, WhatWasCommittedBeforeTheStopIsPublishedByIt) {
     ASSERT_TRUE(Eventually([&] {
       return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
     }));
-    AnnounceMany(20);
+    PublishMany(20);
   }
   EXPECT_EQ(Unpublished(), 0);
   EXPECT_TRUE(Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty())
@@ -490,9 +490,9 @@ class LeaderlessTest : public RelayTest {
   std::vector<TopicRecord> ReadMock(size_t at_least) {
     return ReadTopic(topic_, at_least, std::chrono::seconds(20), kafka_.addresses());
   }
-  // How many of what AnnounceMany(count) publishes are on each partition.
+  // How many of what PublishMany(count) publishes are on each partition.
   std::vector<int> Spread(int count) {
-    AnnounceMany(count);
+    PublishMany(count);
     std::vector<int> spread(3);
     const OutboxRelay relay(Mock(), db_);
     EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
@@ -517,7 +517,7 @@ TEST_F(LeaderlessTest, APartitionWithoutALeaderHoldsBackItsKeysAlone) {
   quick.pause = std::chrono::milliseconds(300);
   quick.batch = 7;  // so that what waits fills more than one
   const OutboxRelay relay(Mock(), db_, quick);
-  AnnounceMany(50);
+  PublishMany(50);
   InTransaction(db_, [&](Tx& tx) { messaging::Publish(tx, Cancelled(other_, 1, 1)); });
   EXPECT_TRUE(Eventually([&] { return Unpublished() == waiting; }));
   kafka_.GiveLeader(topic_, lost);
@@ -536,7 +536,7 @@ TEST_F(LeaderlessTest, APartitionThatLosesItsLeaderUnderWayStopsNoOther) {
   const OutboxRelay relay(Mock(), db_);
   // Nothing is acknowledged any more, so that the events are on their way.
   kafka_.Down();
-  AnnounceMany(50);
+  PublishMany(50);
   ASSERT_TRUE(Eventually([&] {
     return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
   }));

@@ -39,9 +39,9 @@ struct EventContext {
   std::string cause_id = {};  // ce_id of the event being handled, if any
 };
 
-// The event that tells `message`. Topic and key come from its option shop.api.v1.event; a message
-// without is a std::logic_error. With a cause the id is derived from the cause's id, the type and
-// the key (UUID version 5), so that handling the cause again announces the same event; without one
+// The event that says `message`. Topic and key come from its option shop.api.v1.event; a message
+// without it is a std::logic_error. With a cause the id is derived from the cause's id, the type and
+// the key (UUID version 5), so that handling the cause again publishes the same event; without one
 // it is random.
 Envelope MakeEvent(const google::protobuf::Message& message, const EventContext& context);
 

@@ -13,7 +13,7 @@ using Headers = std::map<std::string, std::string>;
 
 // The headers an event is published with; attributes it lacks are left out.
 Headers ToHeaders(const Envelope& event);
-// The event a record tells; attributes it lacks are empty.
+// The event that a record has; attributes it lacks are empty.
 Envelope FromRecord(std::string topic, std::string key, Headers headers, std::string value);
 
 // A JSON object of strings, and back.

@@ -1,61 +1,62 @@
-// What a consumer group does with records, whoever brings them: the part of a Consumer that knows
-// PostgreSQL and not Kafka. Thread-safe.
+// How a consumer group takes events in, whoever delivers them: the part of a Consumer that knows
+// PostgreSQL and not Kafka.
+//
+// An event's effect and its row in the table `inbox` are one transaction, so that an event that is
+// delivered again changes nothing.
 #pragma once
 
-#include <chrono>
-#include <memory>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
 
-#include "common/messaging/event.h"
-#include "common/messaging/handlers.h"
+#include "common/messaging/consumer_group.h"
 
 namespace shop::messaging {
 
-struct Record {
-  Envelope event;
-  int partition = 0;
-  int64_t position = 0;
-};
-
-// How often an event that a handler refuses is tried, and when.
-struct RetryPolicy {
-  int attempts = 10;
-  // The pause after the first refusal; it doubles with each further one up to the longest.
-  std::chrono::milliseconds first_pause{1'000};
-  std::chrono::milliseconds longest_pause{300'000};
-};
-
+// Thread-safe.
 class Inbox {
  public:
-  Inbox(postgres::Pool& db, std::string group, Handlers handlers, const RetryPolicy& retry = {});
-  ~Inbox();
-  Inbox(const Inbox&) = delete;
-  Inbox& operator=(const Inbox&) = delete;
+  // `group` must outlive this.
+  explicit Inbox(ConsumerGroup& group) : group_(group) {}
 
   // Handles the first of the records, in their order in one transaction, and answers how many these
-  // are: all, or those up to an event that has to be asked for (Handlers::OnAsked) after what comes
-  // before it is committed. What is malformed or unknown is held dead, and what belongs to a key
-  // with held events is appended to them. A refusal or an exception of any handler comes back, and
-  // nothing was kept.
+  // are: all, or those before an event whose handler asks others (Handlers::OnAsked) and that needs
+  // the earlier ones to be committed first. What is malformed or unknown becomes a dead letter, and
+  // an event whose key has others in the retry queue is appended to them. A refusal or an exception
+  // of any handler is answered, and nothing was kept.
   Result<size_t> Take(const std::vector<const Record*>& records);
 
-  // Keeps a record whose handler refused, for a later try.
-  void Hold(const Record& record, const std::string& reason);
+  // Puts a record that its handler refused into the retry queue.
+  void Enqueue(const Record& record, const std::string& reason);
 
-  // Tries the held events that are due and first of their key, until told to stop. Whether there
-  // were any.
-  bool RetryDue(const std::stop_token& stop = {});
-
-  // Forgets what has been seen long ago.
+  // Forgets the ids of events that were seen long ago (retention.h).
   void ForgetOld(const std::stop_token& stop = {});
-  // Sets the gauges of what is held.
-  void CountHeld();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  // What becomes of an event that is not ignored.
+  enum class Fate { kHandled, kRepeated, kQueued, kDeadLetter };
+  struct Batch {
+    std::vector<ReadRecord> events;
+    std::vector<const Record*> ignored;
+    std::set<Key> keys;
+  };
+  // What others were asked before a transaction, and their answer.
+  struct Asked {
+    std::vector<size_t> events = {};  // their places in the batch
+    Handlers::AnyAnswer answer = nullptr;
+  };
+
+  size_t ShareTransaction(const std::vector<const Record*>& records) const;
+  Batch ReadFirst(const std::vector<const Record*>& records, size_t count) const;
+  Result<std::vector<Fate>> HandleBatch(const Batch& batch);
+  std::vector<Fate> DecideFates(postgres::Tx& tx, const Batch& batch, bool mark_seen);
+  std::vector<size_t> ToBeAsked(const Batch& batch, const std::vector<Fate>& fates) const;
+  Result<Asked> AskFor(const Batch& batch);
+  Result<void> Apply(postgres::Tx& tx, const Batch& batch, const std::vector<Fate>& fates,
+                     const Handlers::AnyAnswer& answer);
+
+  ConsumerGroup& group_;
 };
 
 }  // namespace shop::messaging

@@ -10,6 +10,7 @@
 #include "common/messaging/retry_queue.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
+#include "common/testing/published_events.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/orders.pb.h"
@@ -23,6 +24,7 @@ using ::testing::ElementsAre;
 using testing::Eventually;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 
 constexpr postgres::Statement kTell{"INSERT INTO told (key, reason) VALUES ($1, $2)"};
 
@@ -37,22 +39,23 @@ class InboxTest : public ::testing::Test {
     });
   }
 
-  Inbox Group(RetryPolicy options = Impatient()) {
-    return Inbox(db_, "group",
-                 Handlers()
-                     .On<OrderCancelled>([this](Tx& tx, const OrderCancelled& order,
-                                                const Envelope& event) -> Result<void> {
-                       tx.Exec(kTell, event.key, order.reason());
-                       if (mended_) return kDone;
-                       if (order.reason() == "refuse") {
-                         return Refusal{Code::kFailedPrecondition, "not now"};
-                       }
-                       if (order.reason() == "throw") throw std::runtime_error("broken");
-                       if (order.reason() == "away") return Refusal{Code::kUnavailable, "away"};
-                       return kDone;
-                     })
-                     .Ignore<events::v1::OrderConfirmed>(),
-                 options);
+  testing::TestGroup Group(RetryPolicy options = Impatient()) {
+    return testing::TestGroup(
+        db_, "group",
+        Handlers()
+            .On<OrderCancelled>(
+                [this](Tx& tx, const OrderCancelled& order, const Envelope& event) -> Result<void> {
+                  tx.Exec(kTell, event.key, order.reason());
+                  if (mended_) return kDone;
+                  if (order.reason() == "refuse") {
+                    return Refusal{Code::kFailedPrecondition, "not now"};
+                  }
+                  if (order.reason() == "throw") throw std::runtime_error("broken");
+                  if (order.reason() == "away") return Refusal{Code::kUnavailable, "away"};
+                  return kDone;
+                })
+            .Ignore<events::v1::OrderConfirmed>(),
+        options);
   }
   static RetryPolicy Impatient() {
     return {.attempts = 3,
@@ -74,18 +77,18 @@ class InboxTest : public ::testing::Test {
     return record;
   }
 
-  // One after the other, holding what is refused, as a consumer does.
-  static void Receive(Inbox& group, const std::vector<Record>& records) {
+  // One after the other, what is refused to the retry queue, as a consumer does.
+  static void Receive(testing::TestGroup& group, const std::vector<Record>& records) {
     for (const Record& record : records) {
       std::string reason;
       try {
-        const auto taken = group.Take({&record});
+        const auto taken = group.inbox.Take({&record});
         if (taken) continue;
         reason = taken.refusal().message;
       } catch (const std::exception& error) {
         reason = error.what();
       }
-      group.Hold(record, reason);
+      group.inbox.Enqueue(record, reason);
     }
   }
   void Mend() { mended_ = true; }
@@ -99,23 +102,21 @@ class InboxTest : public ::testing::Test {
     }
     return told;
   }
-  std::vector<std::string> Held() {
-    std::vector<std::string> held;
+  std::vector<std::string> Queue() {
+    std::vector<std::string> events;
     for (const QueuedEvent& event : ListRetryQueue(db_)) {
-      held.push_back(event.key + (event.dead ? " dead: " : " held: ") + event.reason);
+      events.push_back(event.key + (event.dead ? " dead: " : " queued: ") + event.reason);
     }
-    return held;
+    return events;
   }
   // Retries until nothing more is due.
-  bool RetriesUntil(Inbox& group, const std::function<bool()>& condition) {
+  bool RetriesUntil(testing::TestGroup& group, const std::function<bool()>& condition) {
     return Eventually([&] {
-      group.RetryDue();
+      group.retrier.RetryDue();
       return condition();
     });
   }
-  int OutboxRows() {
-    return Read(db_, [](Tx& tx) { return tx.Run("SELECT count(*) FROM outbox")[0][0].as<int>(); });
-  }
+  size_t OutboxRows() { return testing::PublishedEvents(db_).size(); }
 
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
@@ -125,153 +126,152 @@ class InboxTest : public ::testing::Test {
 };
 
 TEST_F(InboxTest, EventsAreHandledInTheirOrder) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record first = Cancelled(1, "a");
   const Record second = Cancelled(2, "b");
   const Record third = Cancelled(1, "c");
-  EXPECT_TRUE(group.Take({&first, &second, &third}));
+  EXPECT_TRUE(group.inbox.Take({&first, &second, &third}));
   EXPECT_THAT(Told(), ElementsAre("1 a", "2 b", "1 c"));
 }
 
 TEST_F(InboxTest, ASecondDeliveryChangesNothing) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record record = Cancelled(1, "a");
-  EXPECT_TRUE(group.Take({&record, &record}));
-  EXPECT_TRUE(group.Take({&record}));
+  EXPECT_TRUE(group.inbox.Take({&record, &record}));
+  EXPECT_TRUE(group.inbox.Take({&record}));
   EXPECT_THAT(Told(), ElementsAre("1 a"));
 }
 
 TEST_F(InboxTest, ARefusalKeepsNothingOfItsTransaction) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record good = Cancelled(1, "a");
   const Record bad = Cancelled(2, "refuse");
-  const auto taken = group.Take({&good, &bad});
+  const auto taken = group.inbox.Take({&good, &bad});
   ASSERT_FALSE(taken);
   EXPECT_EQ(taken.refusal().code, Code::kFailedPrecondition);
   EXPECT_THAT(Told(), IsEmpty());
-  EXPECT_TRUE(group.Take({&good})) << "was taken for seen";
+  EXPECT_TRUE(group.inbox.Take({&good})) << "was taken for seen";
   EXPECT_THAT(Told(), ElementsAre("1 a"));
 }
 
 TEST_F(InboxTest, ARefusedEventHoldsBackItsKeyAlone) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   Receive(group, {Cancelled(1, "refuse"), Cancelled(1, "later"), Cancelled(2, "other")});
   EXPECT_THAT(Told(), ElementsAre("2 other"));
-  EXPECT_THAT(Held(),
-              ElementsAre("1 held: not now", "1 held: waits for an earlier event of its key"));
+  EXPECT_THAT(Queue(),
+              ElementsAre("1 queued: not now", "1 queued: waits for an earlier event of its key"));
 }
 
-TEST_F(InboxTest, AHeldKeyIsHandledInOrderOnceItCanBe) {
-  Inbox group = Group();
+TEST_F(InboxTest, AQueuedKeyIsHandledInOrderOnceItCanBe) {
+  testing::TestGroup group = Group();
   Receive(group, {Cancelled(1, "throw"), Cancelled(1, "b")});
   Mend();
   Receive(group, {Cancelled(1, "c")});
-  EXPECT_THAT(Told(), IsEmpty()) << "overtook what is held";
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_THAT(Told(), IsEmpty()) << "overtook what is queued";
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   Receive(group, {Cancelled(1, "d")});
   EXPECT_THAT(Told(), ElementsAre("1 throw", "1 b", "1 c", "1 d"));
 }
 
-TEST_F(InboxTest, AHeldEventThatIsDeliveredAgainIsHeldOnce) {
-  Inbox group = Group();
+TEST_F(InboxTest, AQueuedEventThatIsDeliveredAgainIsQueuedOnce) {
+  testing::TestGroup group = Group();
   const Record record = Cancelled(1, "refuse");
   Receive(group, {record, record});
-  EXPECT_THAT(Held(), ElementsAre("1 held: not now"));
+  EXPECT_THAT(Queue(), ElementsAre("1 queued: not now"));
 }
 
-TEST_F(InboxTest, AnEventThatWasHandledAfterBeingHeldIsKnownWhenItComesAgain) {
-  Inbox group = Group();
+TEST_F(InboxTest, AnEventThatWasHandledFromTheRetryQueueIsKnownWhenItComesAgain) {
+  testing::TestGroup group = Group();
   const Record record = Cancelled(1, "refuse");
   Receive(group, {record});
   Mend();
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   Receive(group, {record});
   EXPECT_THAT(Told(), ElementsAre("1 refuse"));
 }
 
-TEST_F(InboxTest, AfterItsLastAttemptAnEventIsDead) {
-  Inbox group = Group();
+TEST_F(InboxTest, AfterItsLastAttemptAnEventIsADeadLetter) {
+  testing::TestGroup group = Group();
   Receive(group, {Cancelled(1, "refuse"), Cancelled(1, "later")});
   EXPECT_TRUE(RetriesUntil(group, [&] { return ListRetryQueue(db_)[0].dead; }));
   EXPECT_EQ(ListRetryQueue(db_)[0].attempts, 3);
   EXPECT_FALSE(ListRetryQueue(db_)[1].dead);
-  EXPECT_FALSE(group.RetryDue()) << "what stands behind a dead event is not due";
+  EXPECT_FALSE(group.retrier.RetryDue()) << "what stands behind a dead letter is not due";
   EXPECT_THAT(Told(), IsEmpty());
 }
 
-TEST_F(InboxTest, ADeadEventIsAnnouncedWithTheReason) {
-  Inbox group = Group();
+TEST_F(InboxTest, ADeadLetterIsPublishedWithTheReason) {
+  testing::TestGroup group = Group();
   const Record record = Cancelled(7, "refuse");
   Receive(group, {record});
   EXPECT_TRUE(RetriesUntil(group, [&] { return ListRetryQueue(db_)[0].dead; }));
-  const pqxx::row row = Read(db_, [](Tx& tx) {
-    return tx.Run(
-        "SELECT topic, key, event_id, headers->>'dead_reason', headers->>'dead_topic',"
-        " headers->>'dead_attempts', value FROM outbox")[0];
-  });
-  EXPECT_EQ(row[0].as<std::string>(), "group.dead");
-  EXPECT_EQ(row[1].as<std::string>(), "7");
-  EXPECT_EQ(row[2].as<std::string>(), record.event.id);
-  EXPECT_THAT(row[3].as<std::string>(), HasSubstr("not now"));
-  EXPECT_EQ(row[4].as<std::string>(), "orders");
-  EXPECT_EQ(row[5].as<std::string>(), "3");
-  EXPECT_EQ(row[6].as<std::string>(), record.event.value);
+  const std::vector<Envelope> published = testing::PublishedEvents(db_);
+  ASSERT_THAT(published, SizeIs(1));
+  EXPECT_EQ(published[0].topic, "group.dead");
+  EXPECT_EQ(published[0].key, "7");
+  EXPECT_EQ(published[0].id, record.event.id);
+  EXPECT_EQ(published[0].value, record.event.value);
+  const std::map<std::string, std::string>& headers = published[0].headers;
+  EXPECT_THAT(headers.at("dead_reason"), HasSubstr("not now"));
+  EXPECT_EQ(headers.at("dead_topic"), "orders");
+  EXPECT_EQ(headers.at("dead_attempts"), "3");
+  EXPECT_EQ(headers.at("dead_letter_id"), std::to_string(ListRetryQueue(db_)[0].id));
 }
 
-TEST_F(InboxTest, ADeadEventThatIsSentBackIsHandledBeforeThoseBehindIt) {
-  Inbox group = Group();
+TEST_F(InboxTest, ADeadLetterThatIsRedrivenIsHandledBeforeThoseBehindIt) {
+  testing::TestGroup group = Group();
   Receive(group, {Cancelled(1, "refuse"), Cancelled(1, "later")});
   EXPECT_TRUE(RetriesUntil(group, [&] { return ListRetryQueue(db_)[0].dead; }));
   Mend();
-  EXPECT_FALSE(group.RetryDue());
+  EXPECT_FALSE(group.retrier.RetryDue());
   EXPECT_TRUE(Redrive(db_, ListRetryQueue(db_)[0].id));
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_THAT(Told(), ElementsAre("1 refuse", "1 later"));
 }
 
 TEST_F(InboxTest, ADiscardedEventLetsTheNextOnesGo) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record record = Cancelled(1, "refuse");
   Receive(group, {record, Cancelled(1, "later")});
   EXPECT_TRUE(Discard(db_, ListRetryQueue(db_)[0].id));
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   Mend();
   Receive(group, {record});
   EXPECT_THAT(Told(), ElementsAre("1 later"));
 }
 
-TEST_F(InboxTest, OnlyADeadEventCanBeSentBack) {
-  Inbox group = Group();
+TEST_F(InboxTest, OnlyADeadLetterCanBeRedriven) {
+  testing::TestGroup group = Group();
   Receive(group, {Cancelled(1, "refuse")});
   EXPECT_FALSE(Redrive(db_, ListRetryQueue(db_)[0].id));
   EXPECT_FALSE(Redrive(db_, 12345));
   EXPECT_FALSE(Discard(db_, 12345));
 }
 
-TEST_F(InboxTest, AnUnknownTypeIsDeadAtOnce) {
-  Inbox group = Group();
+TEST_F(InboxTest, AnUnknownTypeIsADeadLetterAtOnce) {
+  testing::TestGroup group = Group();
   const Record unknown = Unknown(1);
   const Record other = Cancelled(2, "other");
   const Record later = Cancelled(1, "later");
-  EXPECT_TRUE(group.Take({&unknown, &other, &later}));
+  EXPECT_TRUE(group.inbox.Take({&unknown, &other, &later}));
   EXPECT_THAT(Told(), ElementsAre("2 other"));
-  EXPECT_THAT(Held(), ElementsAre(HasSubstr("1 dead: is of a type that is neither"),
-                                  "1 held: waits for an earlier event of its key"));
+  EXPECT_THAT(Queue(), ElementsAre(HasSubstr("1 dead: is of a type that is neither"),
+                                   "1 queued: waits for an earlier event of its key"));
   EXPECT_EQ(OutboxRows(), 1);
 }
 
 TEST_F(InboxTest, AnUnknownTypeThatWasDiscardedStaysGoneWhenItComesAgain) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record unknown = Unknown(1);
   Receive(group, {unknown});
   ASSERT_TRUE(Discard(db_, ListRetryQueue(db_)[0].id));
   Receive(group, {unknown, Cancelled(1, "a")});
-  EXPECT_THAT(Held(), IsEmpty());
+  EXPECT_THAT(Queue(), IsEmpty());
   EXPECT_THAT(Told(), ElementsAre("1 a"));
 }
 
-TEST_F(InboxTest, MalformedEventsAreDeadAtOnce) {
-  Inbox group = Group();
+TEST_F(InboxTest, MalformedEventsAreDeadLettersAtOnce) {
+  testing::TestGroup group = Group();
   Record no_json = Cancelled(1, "a");
   no_json.event.value = "{";
   Record empty = Cancelled(2, "a");
@@ -280,42 +280,42 @@ TEST_F(InboxTest, MalformedEventsAreDeadAtOnce) {
   no_id.event.id = "";
   Record no_type = Cancelled(4, "a");
   no_type.event.type = "";
-  EXPECT_TRUE(group.Take({&no_json, &empty, &no_id, &no_type}));
-  EXPECT_TRUE(group.Take({&no_id}));
+  EXPECT_TRUE(group.inbox.Take({&no_json, &empty, &no_id, &no_type}));
+  EXPECT_TRUE(group.inbox.Take({&no_id}));
   EXPECT_THAT(Told(), IsEmpty());
-  EXPECT_THAT(Held(),
+  EXPECT_THAT(Queue(),
               ElementsAre(HasSubstr("1 dead: is malformed"), HasSubstr("2 dead: is malformed"),
                           "3 dead: has no ce_id", "4 dead: has no ce_type"));
 }
 
 TEST_F(InboxTest, AnIgnoredTypeLeavesNothing) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   Record record = Cancelled(1, "a");
   record.event.type = "ORDER_CONFIRMED";
-  EXPECT_TRUE(group.Take({&record}));
+  EXPECT_TRUE(group.inbox.Take({&record}));
   EXPECT_THAT(Told(), IsEmpty());
-  EXPECT_THAT(Held(), IsEmpty());
+  EXPECT_THAT(Queue(), IsEmpty());
 }
 
 TEST_F(InboxTest, ADependencyThatIsAwayCostsNoAttempt) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record blocker = Cancelled(1, "refuse");
   Receive(group, {blocker, Cancelled(1, "away")});
   EXPECT_TRUE(Discard(db_, ListRetryQueue(db_)[0].id));
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(Eventually([&] { return group.RetryDue(); }));
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(Eventually([&] { return group.retrier.RetryDue(); }));
   EXPECT_EQ(ListRetryQueue(db_)[0].attempts, 0);
   Mend();
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_THAT(Told(), ElementsAre("1 away"));
 }
 
 TEST_F(InboxTest, LivePathAndRetriesOfAKeyNeverOvertakeEachOther) {
   RetryPolicy options = Impatient();
   options.attempts = 1'000'000;
-  Inbox group = Group(options);
+  testing::TestGroup group = Group(options);
   std::atomic<bool> stop = false;
   std::thread retrying([&] {
-    while (!stop) group.RetryDue();
+    while (!stop) group.retrier.RetryDue();
   });
   std::vector<std::string> expected;
   for (int i = 0; i < 60; ++i) {
@@ -326,21 +326,21 @@ TEST_F(InboxTest, LivePathAndRetriesOfAKeyNeverOvertakeEachOther) {
     Receive(group, {Cancelled(1, reason)});
     expected.push_back("1 " + reason);
   }
-  EXPECT_TRUE(Eventually([&] { return Held().empty(); }));
+  EXPECT_TRUE(Eventually([&] { return Queue().empty(); }));
   stop = true;
   retrying.join();
   EXPECT_EQ(Told(), expected);
 }
 
 TEST_F(InboxTest, TwoConsumersOfTheSameEventsHaveOneEffect) {
-  Inbox one = Group();
-  Inbox other = Group();
+  testing::TestGroup one = Group();
+  testing::TestGroup other = Group();
   std::vector<Record> records;
   for (int i = 0; i < 50; ++i) records.push_back(Cancelled(i % 5, std::to_string(i)));
   std::vector<const Record*> all;
   for (const Record& record : records) all.push_back(&record);
-  std::thread zombie([&] { EXPECT_TRUE(other.Take(all)); });
-  EXPECT_TRUE(one.Take(all));
+  std::thread zombie([&] { EXPECT_TRUE(other.inbox.Take(all)); });
+  EXPECT_TRUE(one.inbox.Take(all));
   zombie.join();
   EXPECT_EQ(Told().size(), 50u);
 }
@@ -348,32 +348,33 @@ TEST_F(InboxTest, TwoConsumersOfTheSameEventsHaveOneEffect) {
 TEST_F(InboxTest, EventsOfOneKeyAreHandledOneAtATime) {
   std::atomic<int> inside = 0;
   std::atomic<int> most = 0;
-  Inbox group(db_, "group",
-              Handlers().On<OrderCancelled>(
-                  [&](Tx&, const OrderCancelled&, const Envelope&) -> Result<void> {
-                    most = std::max<int>(most, ++inside);
-                    // Gives the other one time to come in as well, should it be able to.
-                    if (Eventually([&] { return inside > 1; }, std::chrono::milliseconds(200))) {
-                      most = 2;
-                    }
-                    --inside;
-                    return kDone;
-                  }),
-              Impatient());
+  testing::TestGroup group(
+      db_, "group",
+      Handlers().On<OrderCancelled>(
+          [&](Tx&, const OrderCancelled&, const Envelope&) -> Result<void> {
+            most = std::max<int>(most, ++inside);
+            // Gives the other one time to come in as well, should it be able to.
+            if (Eventually([&] { return inside > 1; }, std::chrono::milliseconds(200))) {
+              most = 2;
+            }
+            --inside;
+            return kDone;
+          }),
+      Impatient());
   const Record one = Cancelled(1, "a");
   const Record other = Cancelled(1, "b");
-  std::thread second([&] { EXPECT_TRUE(group.Take({&other})); });
-  EXPECT_TRUE(group.Take({&one}));
+  std::thread second([&] { EXPECT_TRUE(group.inbox.Take({&other})); });
+  EXPECT_TRUE(group.inbox.Take({&one}));
   second.join();
   EXPECT_EQ(most, 1);
 }
 
 TEST_F(InboxTest, AReasonInAnyBytesIsKept) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record record = Cancelled(1, "refuse");
   std::string reason(999, 'x');
-  group.Hold(record, reason + "ä\xff");
-  EXPECT_THAT(Held(), ElementsAre(HasSubstr("xxx")));
+  group.inbox.Enqueue(record, reason + "ä\xff");
+  EXPECT_THAT(Queue(), ElementsAre(HasSubstr("xxx")));
 }
 
 TEST_F(InboxTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
@@ -383,13 +384,13 @@ TEST_F(InboxTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
           .OnBatch<OrderCancelled>(
               [&](Tx& tx, const std::vector<Received<OrderCancelled>>& received) {
                 std::string keys;
-                std::vector<Envelope> announced;
+                std::vector<Envelope> published;
                 for (const auto& [order, event] : received) {
                   keys += event.key + order.reason() + " ";
-                  announced.push_back(MakeEvent(order, {.source = "test", .trace = event.trace}));
+                  published.push_back(MakeEvent(order, {.source = "test", .trace = event.trace}));
                 }
                 calls.push_back(keys);
-                Publish(tx, announced);
+                Publish(tx, published);
                 return Result<void>(kDone);
               })
           .On<events::v1::OrderShipped>(
@@ -409,62 +410,63 @@ TEST_F(InboxTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
                         MakeEvent(shipped, {.source = "test", .trace = TraceContext::New()}),
                         Cancelled(3, "c").event}));
   EXPECT_THAT(calls, ElementsAre(R"(1a 2"b\ )", "1 shipped", "3c "));
-  const pqxx::result announced = Read(db_, [](Tx& tx) {
+  const pqxx::result published = Read(db_, [](Tx& tx) {
     return tx.Run(
         "SELECT string_agg(key || (value::json ->> 'reason'), ' ' ORDER BY id) FROM outbox");
   });
-  EXPECT_EQ(announced[0][0].as<std::string>(), R"(1a 2"b\ 3c)");
+  EXPECT_EQ(published[0][0].as<std::string>(), R"(1a 2"b\ 3c)");
 }
 
-// Of one key alone: the others' retries go on beside a dead event and beside one that never works.
-TEST_F(InboxTest, ADeadEventStopsNoRetryOfAnotherKey) {
-  Inbox group = Group();
+// Of one key alone: the others' retries go on beside a dead letter and beside one that never works.
+TEST_F(InboxTest, ADeadLetterStopsNoRetryOfAnotherKey) {
+  testing::TestGroup group = Group();
   Receive(group, {Unknown(1), Cancelled(2, "refuse")});
   Mend();
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().size() == 1; }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().size() == 1; }));
   EXPECT_THAT(Told(), ElementsAre("2 refuse"));
 }
 
-TEST_F(InboxTest, TheHeadOfAHeldKeyStopsNoRetryOfAnotherKey) {
+TEST_F(InboxTest, TheHeadOfAQueuedKeyStopsNoRetryOfAnotherKey) {
   RetryPolicy patient = Impatient();
   patient.attempts = 1'000'000;
   std::atomic<bool> mended = false;
-  Inbox group(db_, "group",
-              Handlers().On<OrderCancelled>(
-                  [&](Tx& tx, const OrderCancelled& order, const Envelope& event) -> Result<void> {
-                    tx.Exec(kTell, event.key, order.reason());
-                    if (order.reason() == "never" || !mended) {
-                      return Refusal{Code::kFailedPrecondition, "not now"};
-                    }
-                    return kDone;
-                  }),
-              patient);
+  testing::TestGroup group(
+      db_, "group",
+      Handlers().On<OrderCancelled>(
+          [&](Tx& tx, const OrderCancelled& order, const Envelope& event) -> Result<void> {
+            tx.Exec(kTell, event.key, order.reason());
+            if (order.reason() == "never" || !mended) {
+              return Refusal{Code::kFailedPrecondition, "not now"};
+            }
+            return kDone;
+          }),
+      patient);
   Receive(group,
           {Cancelled(1, "never"), Cancelled(1, "b"), Cancelled(2, "soon"), Cancelled(2, "d")});
   mended = true;
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().size() == 2; }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().size() == 2; }));
   EXPECT_THAT(Told(), ElementsAre("2 soon", "2 d"));
 }
 
 // The relay repeats: the same event stands at two places of the topic.
 TEST_F(InboxTest, ARetryOfAnEventThatWasHandledMeanwhileChangesNothing) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record record = Cancelled(1, "refuse");
   Record repeat = record;
   repeat.position = next_position_++;
   Receive(group, {record, repeat});
-  ASSERT_EQ(Held().size(), 2u);
+  ASSERT_EQ(Queue().size(), 2u);
   Mend();
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_THAT(Told(), ElementsAre("1 refuse"));
 }
 
 TEST_F(InboxTest, TheInboxForgetsOnlyWhatIsOlderThanItsRetention) {
-  Inbox group = Group();
+  testing::TestGroup group = Group();
   const Record old = Cancelled(1, "old");
   const Record young = Cancelled(2, "young");
   const Record fresh = Cancelled(3, "fresh");
-  ASSERT_TRUE(group.Take({&old, &young, &fresh}));
+  ASSERT_TRUE(group.inbox.Take({&old, &young, &fresh}));
   const auto age = [&](const Record& record, const char* by) {
     InTransaction(db_, [&](Tx& tx) {
       tx.ExecOnce("UPDATE inbox SET seen_at = now() - $2::interval WHERE event_id = $1",
@@ -473,23 +475,23 @@ TEST_F(InboxTest, TheInboxForgetsOnlyWhatIsOlderThanItsRetention) {
   };
   age(old, "1 year");
   age(young, "29 days");
-  group.ForgetOld();
+  group.inbox.ForgetOld();
   Receive(group, {young, fresh, old});
   EXPECT_THAT(Told(), ElementsAre("1 old", "2 young", "3 fresh", "1 old"));
 }
 
 TEST_F(InboxTest, AStopEndsARoundOfRetries) {
   std::atomic<int> calls = 0;
-  Inbox group(db_, "group",
-              Handlers().On<OrderCancelled>(
-                  [&](Tx&, const OrderCancelled&, const Envelope&) -> Result<void> {
-                    if (++calls > 3) stop_.request_stop();
-                    return Refusal{Code::kFailedPrecondition, "not now"};
-                  }),
-              Impatient());
+  testing::TestGroup group(db_, "group",
+                           Handlers().On<OrderCancelled>(
+                               [&](Tx&, const OrderCancelled&, const Envelope&) -> Result<void> {
+                                 if (++calls > 3) stop_.request_stop();
+                                 return Refusal{Code::kFailedPrecondition, "not now"};
+                               }),
+                           Impatient());
   Receive(group, {Cancelled(1, "a"), Cancelled(2, "b"), Cancelled(3, "c")});
   ASSERT_TRUE(Eventually([&] {
-    group.RetryDue(stop_.get_token());
+    group.retrier.RetryDue(stop_.get_token());
     return calls > 3;
   }));
   EXPECT_EQ(calls, 4);
@@ -500,31 +502,32 @@ class AskingTest : public InboxTest {
  protected:
   using Cancellations = std::vector<Received<OrderCancelled>>;
 
-  Inbox Asking() {
-    return Inbox(db_, "group",
-                 Handlers()
-                     .OnAsked<OrderCancelled, std::string>(
-                         [this](const Cancellations& received) -> Result<std::string> {
-                           std::string keys;
-                           for (const auto& [order, event] : received) {
-                             keys += event.key + order.reason();
-                           }
-                           asked_.push_back(keys);
-                           return ask_(received);
-                         },
-                         [this](Tx& tx, const Cancellations& received, const std::string& answer) {
-                           for (const auto& [order, event] : received) {
-                             tx.Exec(kTell, event.key, order.reason() + answer);
-                           }
-                           return apply_(tx);
-                         })
-                     .On<events::v1::OrderShipped>([](Tx& tx, const events::v1::OrderShipped&,
-                                                      const Envelope& event) -> Result<void> {
-                       tx.Exec(kTell, event.key, "shipped");
-                       return kDone;
-                     })
-                     .Ignore<events::v1::OrderConfirmed>(),
-                 Impatient());
+  testing::TestGroup Asking() {
+    return testing::TestGroup(
+        db_, "group",
+        Handlers()
+            .OnAsked<OrderCancelled, std::string>(
+                [this](const Cancellations& received) -> Result<std::string> {
+                  std::string keys;
+                  for (const auto& [order, event] : received) {
+                    keys += event.key + order.reason();
+                  }
+                  asked_.push_back(keys);
+                  return ask_(received);
+                },
+                [this](Tx& tx, const Cancellations& received, const std::string& answer) {
+                  for (const auto& [order, event] : received) {
+                    tx.Exec(kTell, event.key, order.reason() + answer);
+                  }
+                  return apply_(tx);
+                })
+            .On<events::v1::OrderShipped>(
+                [](Tx& tx, const events::v1::OrderShipped&, const Envelope& event) -> Result<void> {
+                  tx.Exec(kTell, event.key, "shipped");
+                  return kDone;
+                })
+            .Ignore<events::v1::OrderConfirmed>(),
+        Impatient());
   }
   Record Shipped(int64_t key) {
     events::v1::OrderShipped message;
@@ -533,8 +536,8 @@ class AskingTest : public InboxTest {
             .partition = 1,
             .position = next_position_++};
   }
-  static size_t Taken(Inbox& group, const std::vector<const Record*>& records) {
-    const Result<size_t> taken = group.Take(records);
+  static size_t Taken(testing::TestGroup& group, const std::vector<const Record*>& records) {
+    const Result<size_t> taken = group.inbox.Take(records);
     EXPECT_TRUE(taken) << taken.refusal().message;
     return taken ? *taken : 0;
   }
@@ -546,7 +549,7 @@ class AskingTest : public InboxTest {
 };
 
 TEST_F(AskingTest, EventsInARowAreAskedForTogetherAndAppliedWithTheAnswer) {
-  Inbox group = Asking();
+  testing::TestGroup group = Asking();
   Record ignored = Cancelled(5, "");
   ignored.event.type = "ORDER_CONFIRMED";
   const Record a = Cancelled(1, "a");
@@ -556,53 +559,54 @@ TEST_F(AskingTest, EventsInARowAreAskedForTogetherAndAppliedWithTheAnswer) {
   EXPECT_THAT(Told(), ElementsAre("1 a!", "2 b!"));
 }
 
-TEST_F(AskingTest, NoConnectionAndNoLockIsHeldWhileOthersAreAsked) {
+TEST_F(AskingTest, NoConnectionAndNoLockIsKeptWhileOthersAreAsked) {
   postgres::Settings one = database_.settings();
   one.connections = 1;
   one.application = "asker";
   one.acquire_timeout = std::chrono::milliseconds(100);
   postgres::Pool only(one);
   int locks = -1;
-  Inbox group(only, "group",
-              Handlers().OnAsked<OrderCancelled, Done>(
-                  [&](const Cancellations&) -> Result<Done> {
-                    locks = Read(only, [](Tx& tx) {
-                      return tx
-                          .Run(
-                              "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-                              " AND database = (SELECT oid FROM pg_database"
-                              "                 WHERE datname = current_database())")[0][0]
-                          .as<int>();
-                    });
-                    EXPECT_EQ(Read(db_,
-                                   [](Tx& tx) {
-                                     return tx
-                                         .Run(
-                                             "SELECT count(*) FROM pg_stat_activity WHERE"
-                                             " application_name = 'asker' AND datname ="
-                                             " current_database() AND state <> 'idle'")[0][0]
-                                         .as<int>();
-                                   }),
-                              0);
-                    return kDone;
-                  },
-                  [](Tx& tx, const Cancellations& received, const Done&) -> Result<void> {
-                    tx.Exec(kTell, received.front().event.key, "done");
-                    return kDone;
-                  }),
-              Impatient());
+  testing::TestGroup group(
+      only, "group",
+      Handlers().OnAsked<OrderCancelled, Done>(
+          [&](const Cancellations&) -> Result<Done> {
+            locks = Read(only, [](Tx& tx) {
+              return tx
+                  .Run(
+                      "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+                      " AND database = (SELECT oid FROM pg_database"
+                      "                 WHERE datname = current_database())")[0][0]
+                  .as<int>();
+            });
+            EXPECT_EQ(Read(db_,
+                           [](Tx& tx) {
+                             return tx
+                                 .Run(
+                                     "SELECT count(*) FROM pg_stat_activity WHERE"
+                                     " application_name = 'asker' AND datname ="
+                                     " current_database() AND state <> 'idle'")[0][0]
+                                 .as<int>();
+                           }),
+                      0);
+            return kDone;
+          },
+          [](Tx& tx, const Cancellations& received, const Done&) -> Result<void> {
+            tx.Exec(kTell, received.front().event.key, "done");
+            return kDone;
+          }),
+      Impatient());
   const Record live = Cancelled(1, "a");
   EXPECT_EQ(Taken(group, {&live}), 1u);
   EXPECT_EQ(locks, 0);
   locks = -1;
-  group.Hold(Cancelled(2, "b"), "not now");
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  group.inbox.Enqueue(Cancelled(2, "b"), "not now");
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_EQ(locks, 0);
   EXPECT_THAT(Told(), ElementsAre("1 done", "2 done"));
 }
 
 TEST_F(AskingTest, ATransactionThatIsRepeatedDoesNotAskAgain) {
-  Inbox group = Asking();
+  testing::TestGroup group = Asking();
   std::atomic<int> runs = 0;
   apply_ = [&](Tx& tx) -> Result<void> {
     if (++runs == 1) {
@@ -614,39 +618,39 @@ TEST_F(AskingTest, ATransactionThatIsRepeatedDoesNotAskAgain) {
   EXPECT_EQ(Taken(group, {&live}), 1u);
   EXPECT_EQ(runs, 2);
   runs = 0;
-  group.Hold(Cancelled(2, "b"), "not now");
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  group.inbox.Enqueue(Cancelled(2, "b"), "not now");
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_EQ(runs, 2);
   EXPECT_THAT(asked_, ElementsAre("1a", "2b"));
   EXPECT_THAT(Told(), ElementsAre("1 a!", "2 b!"));
 }
 
 TEST_F(AskingTest, WhatWasHandledIsNotAskedForAgain) {
-  Inbox group = Asking();
+  testing::TestGroup group = Asking();
   const Record a = Cancelled(1, "a");
   const Record b = Cancelled(2, "b");
   Taken(group, {&a});
   Taken(group, {&a, &b});
   Taken(group, {&a, &b});
-  group.Hold(a, "seems to be new");
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  group.inbox.Enqueue(a, "seems to be new");
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_THAT(asked_, ElementsAre("1a", "2b"));
   EXPECT_THAT(Told(), ElementsAre("1 a!", "2 b!"));
 }
 
 TEST_F(AskingTest, WhatWaitsForAnEarlierEventIsAskedForAfterIt) {
-  Inbox group = Asking();
-  group.Hold(Cancelled(1, "a"), "not now");
+  testing::TestGroup group = Asking();
+  group.inbox.Enqueue(Cancelled(1, "a"), "not now");
   const Record b = Cancelled(1, "b");
   const Record other = Cancelled(2, "c");
   EXPECT_EQ(Taken(group, {&b, &other}), 2u);
-  EXPECT_TRUE(RetriesUntil(group, [&] { return Held().empty(); }));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_THAT(asked_, ElementsAre("2c", "1a", "1b"));
   EXPECT_THAT(Told(), ElementsAre("2 c!", "1 a!", "1 b!"));
 }
 
 TEST_F(AskingTest, WhatComesBeforeAQuestionIsCommittedByThen) {
-  Inbox group = Asking();
+  testing::TestGroup group = Asking();
   ask_ = [&](const Cancellations&) -> Result<std::string> { return std::to_string(Told().size()); };
   const Record a = Cancelled(1, "a");
   const Record shipped = Shipped(1);
@@ -658,8 +662,8 @@ TEST_F(AskingTest, WhatComesBeforeAQuestionIsCommittedByThen) {
 }
 
 TEST_F(AskingTest, WhatAnotherConsumerHandledMeanwhileIsAskedForAnewWithoutIt) {
-  Inbox group = Asking();
-  Inbox other = Asking();
+  testing::TestGroup group = Asking();
+  testing::TestGroup other = Asking();
   const Record a = Cancelled(1, "a");
   const Record b = Cancelled(2, "b");
   ask_ = [&](const Cancellations&) -> Result<std::string> {
@@ -672,13 +676,13 @@ TEST_F(AskingTest, WhatAnotherConsumerHandledMeanwhileIsAskedForAnewWithoutIt) {
 }
 
 TEST_F(AskingTest, ARefusedQuestionKeepsNothingAndIsAskedAgain) {
-  Inbox group = Asking();
+  testing::TestGroup group = Asking();
   ask_ = [&](const Cancellations&) -> Result<std::string> {
     if (asked_.size() == 1) return Refusal{Code::kNotFound, "not yet"};
     return std::string("!");
   };
   const Record a = Cancelled(1, "a");
-  EXPECT_FALSE(group.Take({&a}));
+  EXPECT_FALSE(group.inbox.Take({&a}));
   EXPECT_THAT(Told(), IsEmpty());
   EXPECT_EQ(Taken(group, {&a}), 1u);
   EXPECT_THAT(Told(), ElementsAre("1 a!"));
@@ -693,7 +697,7 @@ TEST_F(InboxTest, DeliverAnswersTheRefusal) {
   ASSERT_FALSE(outcome);
   EXPECT_EQ(outcome.refusal().code, Code::kNotFound);
   EXPECT_FALSE(testing::Deliver(db_, handlers, "group", Unknown(1).event));
-  EXPECT_THAT(Held(), IsEmpty());
+  EXPECT_THAT(Queue(), IsEmpty());
 }
 
 }  // namespace

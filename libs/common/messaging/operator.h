@@ -1,5 +1,5 @@
-// The commands an operator has for the messages of one service, over held.h, refused.h, positions.h
-// and republish.h. `make dead`, `make redrive` and the others run them for the services concerned.
+// The commands an operator has for the messages of one service, over retry_queue.h, refused.h,
+// positions.h and republish.h. `make dead`, `make redrive` and the others run them for the services concerned.
 #pragma once
 
 #include <ostream>
@@ -13,9 +13,9 @@ namespace shop::messaging {
 // Runs one command on the database of `service`, writes what it says to `out`, and answers the exit
 // code: 0 when it was done, 1 when it could not be, 2 when the words are not understood.
 //
-//   dead [GROUP]                  what is dead, and what waits to be tried again; without a group
+//   dead [GROUP]                  dead letters, and what waits to be tried again; without a group
 //                                 also the events that Kafka refuses
-//   redrive ID [--apply]          has a dead event tried again; ID as dead lists it, SERVICE-NUMBER
+//   redrive ID [--apply]          has a dead letter tried again; ID as dead lists it, SERVICE-NUMBER
 //   discard ID [--apply]          drops an event for good; also SERVICE-outbox-NUMBER, an event
 //                                 that Kafka refuses
 //   gaps                          partitions on which a group stopped, as the next events are gone

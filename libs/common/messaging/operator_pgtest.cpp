@@ -6,13 +6,14 @@
 #include <sstream>
 
 #include "common/messaging/event.h"
-#include "common/messaging/inbox.h"
+#include "common/messaging/handlers.h"
 #include "common/messaging/outbox.h"
 #include "common/messaging/positions.h"
 #include "common/messaging/refused.h"
 #include "common/messaging/retention.h"
 #include "common/messaging/retry_queue.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/orders.pb.h"
 
@@ -39,18 +40,19 @@ class OperatorTest : public ::testing::Test {
     Record record{.event = MakeEvent(message, {.source = "orders", .trace = {}})};
     record.event.id = id;
     record.position = ++position_;
-    Inbox inbox = Group(group);
-    if (!inbox.Take({&record})) inbox.Hold(record, "INTERNAL: not now");
+    testing::TestGroup consumer = Group(group);
+    if (!consumer.inbox.Take({&record})) consumer.inbox.Enqueue(record, "INTERNAL: not now");
   }
-  Inbox Group(const std::string& group) {
-    return Inbox(db_, group,
-                 Handlers().On<OrderCancelled>(
-                     [this](Tx&, const OrderCancelled&, const Envelope& event) -> Result<void> {
-                       if (!mended_) return Refusal{Code::kInternal, "not now"};
-                       handled_.push_back(event.id);
-                       return kDone;
-                     }),
-                 {.attempts = 1});
+  testing::TestGroup Group(const std::string& group) {
+    return testing::TestGroup(
+        db_, group,
+        Handlers().On<OrderCancelled>(
+            [this](Tx&, const OrderCancelled&, const Envelope& event) -> Result<void> {
+              if (!mended_) return Refusal{Code::kInternal, "not now"};
+              handled_.push_back(event.id);
+              return kDone;
+            }),
+        {.attempts = 1});
   }
   int Run(const std::vector<std::string>& words) {
     std::ostringstream out;
@@ -89,7 +91,7 @@ TEST_F(OperatorTest, WhatKafkaRefusesIsListedAndDiscarded) {
   EXPECT_EQ(Run({"discard", "orders-outbox-2", "--apply"}), 1) << "it waits to be published";
 }
 
-TEST_F(OperatorTest, DeadListsWhatIsDeadAndWhatWaitsBehindIt) {
+TEST_F(OperatorTest, DeadListsDeadLettersAndWhatWaitsBehindThem) {
   Take("orders", 1, "e1");
   Take("orders", 1, "e2");
   Take("cart", 1, "e1");
@@ -118,8 +120,8 @@ TEST_F(OperatorTest, ARedrivenEventKeepsItsIdAndItsPlaceInItsKey) {
   Take("orders", 1, "e2");
   mended_ = true;
   EXPECT_EQ(Run({"redrive", IdOf(0), "--apply"}), 0) << told_;
-  Inbox group = Group("orders");
-  while (group.RetryDue()) {
+  testing::TestGroup group = Group("orders");
+  while (group.retrier.RetryDue()) {
   }
   EXPECT_THAT(handled_, ElementsAre("e1", "e2"));
   EXPECT_THAT(ListRetryQueue(db_), IsEmpty());
@@ -131,13 +133,13 @@ TEST_F(OperatorTest, ADiscardedEventIsNeverHandledAndThoseBehindItAre) {
   mended_ = true;
   EXPECT_EQ(Run({"discard", IdOf(0), "--apply"}), 0) << told_;
   Take("orders", 1, "e1");  // delivered once more
-  Inbox group = Group("orders");
-  while (group.RetryDue()) {
+  testing::TestGroup group = Group("orders");
+  while (group.retrier.RetryDue()) {
   }
   EXPECT_THAT(handled_, ElementsAre("e2"));
 }
 
-TEST_F(OperatorTest, WhatIsNotDeadIsNotRedriven) {
+TEST_F(OperatorTest, WhatIsNoDeadLetterIsNotRedriven) {
   Take("orders", 1, "e1");
   Take("orders", 1, "e2");
   EXPECT_EQ(Run({"redrive", IdOf(1), "--apply"}), 1);
@@ -246,7 +248,7 @@ TEST_F(OperatorTest, AnIdIsKnownForAsLongAsItsEventCanBeRepublished) {
       tx.Exec(kConsumed, "old" + std::to_string(i), kInboxRetention.count() + 1);
     }
   });
-  Group("orders").ForgetOld();
+  Group("orders").inbox.ForgetOld();
   EXPECT_EQ(
       Read(db_,
            [](Tx& tx) {

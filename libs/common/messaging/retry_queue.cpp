@@ -7,18 +7,18 @@ using postgres::Read;
 using postgres::Statement;
 using postgres::Tx;
 
-constexpr char kSelect[] =
-    "SELECT id, consumer, topic, key, event_id, type, value, reason, attempts, dead, partition,"
-    " position, date_trunc('second', created_at)::text, date_trunc('second', next_at)::text,"
-    " (SELECT count(*) FROM held AS later WHERE later.consumer = held.consumer"
-    "   AND later.topic = held.topic AND later.key = held.key AND later.id > held.id),"
-    " NOT EXISTS (SELECT FROM held AS earlier WHERE earlier.consumer = held.consumer"
-    "   AND earlier.topic = held.topic AND earlier.key = held.key AND earlier.id < held.id)"
-    " FROM held ";
+constexpr char kSelect[] = R"(
+    SELECT id, consumer, topic, key, event_id, type, value, reason, attempts, dead, partition,
+      position, date_trunc('second', created_at)::text, date_trunc('second', next_at)::text,
+      (SELECT count(*) FROM retry_queue AS later WHERE later.consumer = queued.consumer
+        AND later.topic = queued.topic AND later.key = queued.key AND later.id > queued.id),
+      NOT EXISTS (SELECT FROM retry_queue AS earlier WHERE earlier.consumer = queued.consumer
+        AND earlier.topic = queued.topic AND earlier.key = queued.key AND earlier.id < queued.id)
+    FROM retry_queue AS queued )";
 constexpr Statement kRedrive{
-    "UPDATE held SET dead = false, attempts = 0, next_at = now() WHERE id = $1 AND dead"};
+    "UPDATE retry_queue SET dead = false, attempts = 0, next_at = now() WHERE id = $1 AND dead"};
 // A retry under way has locked the row, and this waits for it.
-constexpr Statement kDiscard{"DELETE FROM held WHERE id = $1 RETURNING consumer, event_id"};
+constexpr Statement kDiscard{"DELETE FROM retry_queue WHERE id = $1 RETURNING consumer, event_id"};
 constexpr Statement kSeen{
     "INSERT INTO inbox (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"};
 

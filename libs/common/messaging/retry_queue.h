@@ -21,13 +21,13 @@ struct QueuedEvent {
   std::string value;
   std::string reason;  // why it was refused last
   int attempts = 0;
-  bool dead = false;  // is not tried again by itself
+  bool dead = false;  // a dead letter: is not tried again by itself
   int partition = 0;  // where on the topic it stood
   int64_t position = 0;
   std::string came_at;   // for people
-  std::string retry_at;  // when it is due, unless dead or behind another; for people
+  std::string retry_at;  // when it is due, unless it is dead or waits for another; for people
   int64_t later = 0;     // how many later events of its key wait for it
-  bool first = true;     // no earlier event of its key waits
+  bool first = true;     // no earlier event of its key is queued
 };
 
 // The oldest first; of one group, or of all that keep their events in this database.
@@ -35,8 +35,8 @@ std::vector<QueuedEvent> ListRetryQueue(postgres::Pool& db, int limit = 100,
                                         const std::string& group = "");
 std::optional<QueuedEvent> FindQueued(postgres::Pool& db, int64_t id);
 
-// Redrives a dead event: it is tried again soon, with the same id, in its place among those of its
-// key. False when there is no dead event of that id.
+// Has a dead letter tried again soon, with the same id, in its place among those of its key. False
+// when there is no dead letter of that id.
 bool Redrive(postgres::Pool& db, int64_t id);
 
 // Drops an event for good: it counts as seen, and the later ones of its key go on. False when there

@@ -1,8 +1,5 @@
 #include "common/testing/deliver.h"
 
-#include "common/messaging/handlers.h"
-#include "common/messaging/inbox.h"
-
 namespace shop::testing {
 
 Result<void> Deliver(postgres::Pool& db, const messaging::Handlers& handlers,
@@ -19,9 +16,9 @@ Result<void> Deliver(postgres::Pool& db, const messaging::Handlers& handlers,
   }
   std::vector<const messaging::Record*> left;
   for (const messaging::Record& record : records) left.push_back(&record);
-  messaging::Inbox inbox(db, group, handlers, {});
+  TestGroup consumer(db, group, handlers);
   while (!left.empty()) {
-    const Result<size_t> taken = inbox.Take(left);
+    const Result<size_t> taken = consumer.inbox.Take(left);
     if (!taken) return taken.refusal();
     left.erase(left.begin(), left.begin() + static_cast<ptrdiff_t>(*taken));
   }

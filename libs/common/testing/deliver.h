@@ -1,12 +1,25 @@
-// Hands events to a consumer group's handlers without a broker.
+// Hands events to a consumer group without a broker.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "common/messaging/handlers.h"
+#include "common/messaging/inbox.h"
+#include "common/messaging/retrier.h"
 
 namespace shop::testing {
+
+// A consumer group and what works for it.
+struct TestGroup {
+  TestGroup(postgres::Pool& db, const std::string& name, const messaging::Handlers& handlers,
+            const messaging::RetryPolicy& retry = {})
+      : group(db, name, handlers, retry) {}
+
+  messaging::ConsumerGroup group;
+  messaging::Inbox inbox{group};
+  messaging::Retrier retrier{group};
+};
 
 // Does with the events exactly what a Consumer of `group` does that received them together, inbox
 // rows included, but answers a refusal in the place of putting an event into the retry queue.
