@@ -10,17 +10,12 @@
 
 #include "common/core/deadline.h"
 #include "common/kafka/client.h"
-#include "common/kafka/producer.h"
 #include "common/kafka/relay.h"
 #include "common/messaging/handlers.h"
 #include "common/messaging/retry_queue.h"
 #include "common/telemetry/metrics.h"
-#include "common/testing/database.h"
+#include "common/testing/kafka_test.h"
 #include "common/testing/mock_kafka.h"
-#include "common/testing/servers.h"
-#include "common/testing/topics.h"
-#include "messaging_migrations.h"
-#include "shop/events/v1/orders.pb.h"
 
 namespace shop::kafka {
 namespace {
@@ -34,32 +29,20 @@ using ::testing::IsEmpty;
 using testing::MakeTopic;
 using testing::UniqueName;
 
-constexpr postgres::Statement kTell{"INSERT INTO told (key, reason) VALUES ($1, $2)"};
-
-KafkaSettings Brokers() {
-  return {.brokers = testing::Server("KAFKA_BOOTSTRAP_SERVERS")};
-}
-
 // A group that writes down what it is told, in order. A reason of "refuse" is refused, and "away"
 // finds a dependency away, until Mend is called.
-class ConsumerTest : public ::testing::Test {
+class ConsumerTest : public testing::KafkaTest {
  protected:
-  ConsumerTest() {
-    postgres::Migrate(db_, {kMessagingMigrations});
-    InTransaction(db_, [](Tx& tx) {
-      tx.Run("CREATE TABLE told (id bigserial PRIMARY KEY, key text, reason text)");
-    });
-    MakeTopic(topic_, 6);
-  }
+  ConsumerTest() : KafkaTest(6) {}
 
   std::unique_ptr<Consumer> StartConsumer(std::atomic<int>* calls = nullptr) {
     return std::make_unique<Consumer>(
-        Brokers(), group_, std::vector{topic_}, db_,
+        brokers_, group_, std::vector{topic_}, db_,
         messaging::Handlers().On<OrderCancelled>(
             [this, calls](Tx& tx, const OrderCancelled& order,
                           const messaging::Envelope& event) -> Result<void> {
               ++(calls ? *calls : calls_);
-              tx.Exec(kTell, event.key, order.reason());
+              (void)Tell(tx, order, event);
               if (mended_) return kDone;
               if (order.reason() == "refuse") return Refusal{Code::kInternal, "not now"};
               if (order.reason() == "throw") throw std::runtime_error("broken");
@@ -72,40 +55,17 @@ class ConsumerTest : public ::testing::Test {
                                   .longest_pause = std::chrono::milliseconds(20)},
                         .poll = std::chrono::milliseconds(20)});
   }
-  messaging::Envelope Cancelled(int64_t key, const std::string& reason) {
-    OrderCancelled message;
-    message.set_order_id(key);
-    message.set_reason(reason);
-    messaging::Envelope event =
-        messaging::MakeEvent(message, {.source = "orders", .trace = TraceContext::New()});
-    event.topic = topic_;
-    return event;
-  }
-  void Publish(const std::vector<messaging::Envelope>& events) {
-    for (const Outcome& outcome : producer_.Publish(events, [] { return true; })) {
-      ASSERT_TRUE(outcome.acknowledged) << outcome.refusal;
-    }
-  }
   void Mend() { mended_ = true; }
 
-  // What was told, in order; of one key, or of all.
-  std::vector<std::string> Told(const std::string& key = "") {
-    std::vector<std::string> told;
-    for (const auto& row :
-         Read(db_, [](Tx& tx) { return tx.Run("SELECT key, reason FROM told ORDER BY id"); })) {
-      if (key.empty() || row[0].as<std::string>() == key) told.push_back(row[1].as<std::string>());
-    }
-    return told;
-  }
   size_t CountTold() { return Told().size(); }
-  std::vector<messaging::QueuedEvent> Held() { return messaging::ListRetryQueue(db_); }
+  std::vector<messaging::QueuedEvent> Queue() { return messaging::ListRetryQueue(db_); }
 
   // The sum of the group's offsets.
   int64_t CountCommitted() {
     ClientLog log;
     std::string error;
     const std::unique_ptr<RdKafka::KafkaConsumer> observer(RdKafka::KafkaConsumer::create(
-        MakeConf(Brokers(), &log, {{"group.id", group_}}).get(), error));
+        MakeConf(brokers_, &log, {{"group.id", group_}}).get(), error));
     std::vector<RdKafka::TopicPartition*> places;
     for (int i = 0; i < 6; ++i) places.push_back(RdKafka::TopicPartition::create(topic_, i));
     int64_t sum = 0;
@@ -119,16 +79,11 @@ class ConsumerTest : public ::testing::Test {
     return sum;
   }
 
-  const std::string topic_ = UniqueName();
-  const std::string group_ = UniqueName();
-  testing::TestDatabase database_;
-  postgres::Pool db_{database_.settings()};
-  Producer producer_{Brokers(), "test"};
   std::atomic<bool> mended_ = false;
   std::atomic<int> calls_ = 0;
 };
 
-TEST_F(ConsumerTest, EventsFromBeforeTheGroupLivedAreHeard) {
+TEST_F(ConsumerTest, EventsFromBeforeTheGroupLivedAreConsumed) {
   Publish({Cancelled(1, "a"), Cancelled(1, "b")});
   const auto consumer = StartConsumer();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 2; }));
@@ -165,9 +120,9 @@ TEST_F(ConsumerTest, OffsetsAreCommittedAsEventsAreHandled) {
 TEST_F(ConsumerTest, ARefusedEventBlocksItsKeyAlone) {
   const auto consumer = StartConsumer();
   Publish({Cancelled(1, "refuse"), Cancelled(1, "b"), Cancelled(2, "x"), Cancelled(3, "y")});
-  EXPECT_TRUE(Eventually([&] { return CountTold() == 2 && Held().size() == 2; }));
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 2 && Queue().size() == 2; }));
   Publish({Cancelled(1, "c"), Cancelled(2, "z")});
-  EXPECT_TRUE(Eventually([&] { return CountTold() == 3 && Held().size() == 3; }));
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 3 && Queue().size() == 3; }));
   EXPECT_THAT(Told("1"), IsEmpty());
   EXPECT_THAT(Told("2"), ElementsAre("x", "z"));
 }
@@ -175,12 +130,12 @@ TEST_F(ConsumerTest, ARefusedEventBlocksItsKeyAlone) {
 TEST_F(ConsumerTest, ABlockedKeyIsHandledInOrderAfterwards) {
   const auto consumer = StartConsumer();
   Publish({Cancelled(1, "throw"), Cancelled(1, "b")});
-  ASSERT_TRUE(Eventually([&] { return Held().size() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return Queue().size() == 2; }));
   Mend();
   Publish({Cancelled(1, "c")});
   // It may have died meanwhile, and is then a person's to send back.
   EXPECT_TRUE(Eventually([&] {
-    for (const messaging::QueuedEvent& event : Held()) messaging::Redrive(db_, event.id);
+    for (const messaging::QueuedEvent& event : Queue()) messaging::Redrive(db_, event.id);
     return CountTold() == 3;
   }));
   EXPECT_THAT(Told("1"), ElementsAre("throw", "b", "c"));
@@ -194,7 +149,7 @@ TEST_F(ConsumerTest, ADependencyThatIsAwayPausesEverythingAndLosesNothing) {
   Publish({Cancelled(1, "away"), Cancelled(1, "c")});
   ASSERT_TRUE(Eventually([&] { return !consumer->ready() && calls_ >= 5; }));
   EXPECT_THAT(Told(), ElementsAre("a"));
-  EXPECT_THAT(Held(), IsEmpty());
+  EXPECT_THAT(Queue(), IsEmpty());
   Mend();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 3 && consumer->ready(); }));
   Publish({Cancelled(1, "d")});
@@ -212,7 +167,7 @@ TEST_F(ConsumerTest, AnUnavailableThatIsThrownPausesToo) {
   }
   Publish(events);
   ASSERT_TRUE(Eventually([&] { return calls_ >= 4; }));
-  EXPECT_THAT(Held(), IsEmpty());
+  EXPECT_THAT(Queue(), IsEmpty());
   Mend();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 301; }));
   EXPECT_EQ(Told(), reasons);
@@ -240,34 +195,34 @@ TEST_F(ConsumerTest, ADatabaseThatIsAwayLosesNothing) {
   EXPECT_TRUE(Eventually([&] { return !consumer->ready(); }));
   allow("true");
   EXPECT_TRUE(Eventually([&] { return CountTold() == 3; }));
-  EXPECT_THAT(Held(), IsEmpty());
+  EXPECT_THAT(Queue(), IsEmpty());
 }
 
-TEST_F(ConsumerTest, AnUnknownTypeIsHeldAndNotSkipped) {
+TEST_F(ConsumerTest, AnUnknownTypeIsADeadLetterAndNotSkipped) {
   const auto consumer = StartConsumer();
   messaging::Envelope unknown = Cancelled(1, "a");
   unknown.type = "ORDER_FORGOTTEN";
   Publish({unknown, Cancelled(1, "b"), Cancelled(2, "c")});
-  EXPECT_TRUE(Eventually([&] { return Held().size() == 2 && CountTold() == 1; }));
-  EXPECT_TRUE(Held()[0].dead);
-  EXPECT_THAT(Held()[0].reason, HasSubstr("ORDER_FORGOTTEN"));
+  EXPECT_TRUE(Eventually([&] { return Queue().size() == 2 && CountTold() == 1; }));
+  EXPECT_TRUE(Queue()[0].dead);
+  EXPECT_THAT(Queue()[0].reason, HasSubstr("ORDER_FORGOTTEN"));
   EXPECT_THAT(Told(), ElementsAre("c"));
 }
 
-TEST_F(ConsumerTest, BytesThatAreNoEventAreHeld) {
+TEST_F(ConsumerTest, BytesThatAreNoEventAreADeadLetter) {
   const auto consumer = StartConsumer();
   messaging::Envelope noise;
   noise.topic = topic_;
   noise.key = "\xff";
   noise.value = std::string("\0\xfe", 2);
   Publish({noise, Cancelled(2, "c")});
-  EXPECT_TRUE(Eventually([&] { return Held().size() == 1 && CountTold() == 1; }));
-  EXPECT_EQ(Held()[0].value, "\\x00fe");
+  EXPECT_TRUE(Eventually([&] { return Queue().size() == 1 && CountTold() == 1; }));
+  EXPECT_EQ(Queue()[0].value, "\\x00fe");
 }
 
-TEST_F(ConsumerTest, ADeadEventGoesToTheDeadTopic) {
+TEST_F(ConsumerTest, ADeadLetterGoesToTheDeadTopic) {
   MakeTopic(group_ + ".dead", 1);
-  const OutboxRelay relay(Brokers(), db_);
+  const OutboxRelay relay(brokers_, db_);
   const auto consumer = StartConsumer();
   const messaging::Envelope event = Cancelled(1, "refuse");
   Publish({event});
@@ -279,13 +234,13 @@ TEST_F(ConsumerTest, ADeadEventGoesToTheDeadTopic) {
   EXPECT_EQ(dead[0].headers.at("dead_topic"), topic_);
 }
 
-TEST_F(ConsumerTest, ADeadEventThatIsSentBackIsHandled) {
+TEST_F(ConsumerTest, ADeadLetterThatIsRedrivenIsHandled) {
   const auto consumer = StartConsumer();
   Publish({Cancelled(1, "refuse"), Cancelled(1, "b")});
-  ASSERT_TRUE(Eventually([&] { return Held().size() == 2 && Held()[0].dead; }));
+  ASSERT_TRUE(Eventually([&] { return Queue().size() == 2 && Queue()[0].dead; }));
   Mend();
-  EXPECT_TRUE(messaging::Redrive(db_, Held()[0].id));
-  EXPECT_TRUE(Eventually([&] { return Held().empty(); }));
+  EXPECT_TRUE(messaging::Redrive(db_, Queue()[0].id));
+  EXPECT_TRUE(Eventually([&] { return Queue().empty(); }));
   EXPECT_THAT(Told(), ElementsAre("refuse", "b"));
 }
 
@@ -331,15 +286,15 @@ TEST_F(ConsumerTest, RebalancesLoseAndRepeatNothing) {
   }
 }
 
-TEST_F(ConsumerTest, OneBadEventAmongManyIsHeldAlone) {
+TEST_F(ConsumerTest, OneBadEventAmongManyIsQueuedAlone) {
   std::vector<messaging::Envelope> events;
   for (int i = 0; i < 60; ++i) events.push_back(Cancelled(i, i == 30 ? "refuse" : "good"));
   Publish(events);
   const auto consumer = StartConsumer();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 59; }));
-  ASSERT_EQ(Held().size(), 1u);
-  EXPECT_EQ(Held()[0].key, "30");
-  EXPECT_EQ(Held()[0].id, 1) << "others were held meanwhile";
+  ASSERT_EQ(Queue().size(), 1u);
+  EXPECT_EQ(Queue()[0].key, "30");
+  EXPECT_EQ(Queue()[0].id, 1) << "others were queued meanwhile";
 }
 
 TEST_F(ConsumerTest, AWaitingConsumerLetsGoOfWhatItHasNotFinished) {
@@ -379,7 +334,7 @@ TEST_F(ConsumerTest, AStopBeginsNoFurtherRetry) {
   std::atomic<int> calls = 0;
   const auto group = [&] {
     return std::make_unique<Consumer>(
-        Brokers(), group_, std::vector{topic_}, db_,
+        brokers_, group_, std::vector{topic_}, db_,
         messaging::Handlers().On<OrderCancelled>(
             [&](Tx&, const OrderCancelled&, const messaging::Envelope&) {
               // The first time into the retry queue; there it takes as long as it likes.
@@ -405,7 +360,7 @@ TEST_F(ConsumerTest, AStopBeginsNoFurtherRetry) {
 
 TEST_F(ConsumerTest, AStopEndsWhatAHandlerWaitsFor) {
   std::atomic<int> inside = 0;
-  Consumer consumer(Brokers(), group_, {topic_}, db_,
+  Consumer consumer(brokers_, group_, {topic_}, db_,
                     messaging::Handlers().On<OrderCancelled>(
                         [&](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) {
                           if (order.reason() == "refuse" && !mended_) {
@@ -420,15 +375,15 @@ TEST_F(ConsumerTest, AStopEndsWhatAHandlerWaitsFor) {
                                .longest_pause = std::chrono::milliseconds(2)},
                      .poll = std::chrono::milliseconds(5)});
   Publish({Cancelled(1, "refuse")});
-  ASSERT_TRUE(Eventually([&] { return Held().size() == 1; }));
+  ASSERT_TRUE(Eventually([&] { return Queue().size() == 1; }));
   Mend();
   Publish({Cancelled(2, "live")});
   ASSERT_TRUE(Eventually([&] { return inside == 2; })) << "one live, one in the retry queue";
   const auto begin = std::chrono::steady_clock::now();
   consumer.Stop();
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
-  EXPECT_EQ(Held().size(), 1u) << "the stop was taken for the event's fault";
-  EXPECT_FALSE(Held()[0].dead);
+  EXPECT_EQ(Queue().size(), 1u) << "the stop was taken for the event's fault";
+  EXPECT_FALSE(Queue()[0].dead);
 }
 
 TEST_F(ConsumerTest, StopsWithinSecondsWhileTheBrokersAreAway) {
@@ -436,12 +391,7 @@ TEST_F(ConsumerTest, StopsWithinSecondsWhileTheBrokersAreAway) {
   kafka.MakeTopic(topic_, 6);
   Producer producer({.brokers = kafka.addresses()}, "test");
   Consumer consumer({.brokers = kafka.addresses()}, group_, {topic_}, db_,
-                    messaging::Handlers().On<OrderCancelled>(
-                        [&](Tx& tx, const OrderCancelled& order, const messaging::Envelope& event) {
-                          tx.Exec(kTell, event.key, order.reason());
-                          return Result<void>(kDone);
-                        }),
-                    {});
+                    messaging::Handlers().On<OrderCancelled>(Tell), {});
   ASSERT_TRUE(producer.Publish({Cancelled(1, "a")}, [] { return true; })[0].acknowledged);
   ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
   kafka.Down();

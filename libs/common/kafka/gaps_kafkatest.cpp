@@ -6,17 +6,12 @@
 #include <thread>
 
 #include "common/kafka/consumer.h"
-#include "common/kafka/producer.h"
 #include "common/messaging/handlers.h"
 #include "common/messaging/positions.h"
 #include "common/messaging/retry_queue.h"
 #include "common/telemetry/metrics.h"
-#include "common/testing/database.h"
+#include "common/testing/kafka_test.h"
 #include "common/testing/mock_kafka.h"
-#include "common/testing/servers.h"
-#include "common/testing/topics.h"
-#include "messaging_migrations.h"
-#include "shop/events/v1/orders.pb.h"
 
 namespace shop::kafka {
 namespace {
@@ -30,55 +25,26 @@ using testing::MakeTopic;
 using ::testing::SizeIs;
 using testing::UniqueName;
 
-constexpr postgres::Statement kTell{"INSERT INTO told (reason) VALUES ($1)"};
-
-KafkaSettings Brokers() {
-  return {.brokers = testing::Server("KAFKA_BOOTSTRAP_SERVERS")};
-}
-
-class GapsTest : public ::testing::Test {
+class GapsTest : public testing::KafkaTest {
  protected:
-  GapsTest() {
-    postgres::Migrate(db_, {kMessagingMigrations});
-    InTransaction(
-        db_, [](Tx& tx) { tx.Run("CREATE TABLE told (id bigserial PRIMARY KEY, reason text)"); });
-    MakeTopic(topic_, 1);
-  }
+  GapsTest() : KafkaTest(1) {}
 
   std::unique_ptr<Consumer> Consume() {
-    return std::make_unique<Consumer>(
-        Brokers(), group_, std::vector{topic_}, db_,
-        messaging::Handlers().On<OrderCancelled>(
-            [](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
-              tx.Exec(kTell, order.reason());
-              return kDone;
-            }));
+    return std::make_unique<Consumer>(brokers_, group_, std::vector{topic_}, db_,
+                                      messaging::Handlers().On<OrderCancelled>(Tell));
   }
   void Publish(const std::vector<std::string>& reasons, const std::string& topic = "") {
     std::vector<messaging::Envelope> events;
     for (const std::string& reason : reasons) {
-      OrderCancelled message;
-      message.set_order_id(1);
-      message.set_reason(reason);
-      events.push_back(messaging::MakeEvent(message, {.source = "orders", .trace = {}}));
-      events.back().topic = topic.empty() ? topic_ : topic;
+      events.push_back(Cancelled(1, reason));
+      if (!topic.empty()) events.back().topic = topic;
     }
-    for (const Outcome& outcome : producer_.Publish(events, [] { return true; })) {
-      ASSERT_TRUE(outcome.acknowledged) << outcome.refusal;
-    }
+    KafkaTest::Publish(events);
   }
   // Consumes what is there, and stops.
   void ConsumeAll(size_t count) {
     const auto consumer = Consume();
     ASSERT_TRUE(Eventually([&] { return Told().size() == count; }));
-  }
-  std::vector<std::string> Told() {
-    std::vector<std::string> told;
-    for (const auto& row :
-         Read(db_, [](Tx& tx) { return tx.Run("SELECT reason FROM told ORDER BY id"); })) {
-      told.push_back(row[0].as<std::string>());
-    }
-    return told;
   }
   bool Noted() {
     return Eventually([&] { return !messaging::ListGaps(db_).empty(); });
@@ -103,12 +69,6 @@ class GapsTest : public ::testing::Test {
         .Add({{"group", group_}, {"topic", topic_}, {"partition", "0"}})
         .Value();
   }
-
-  const std::string topic_ = UniqueName();
-  std::string group_ = UniqueName();
-  testing::TestDatabase database_;
-  postgres::Pool db_{database_.settings()};
-  Producer producer_{Brokers(), "test"};
 };
 
 TEST_F(GapsTest, AConsumerWhoseNextEventIsGoneSaysSoAndSkipsNothing) {
@@ -320,21 +280,21 @@ TEST_F(GapsTest, WhatWasReceivedBeforeAGapIsConsumedBeforeItIsLeft) {
   std::atomic<bool> a_works = false;
   std::atomic<bool> b_works = false;
   Publish({"a", "b"});
-  const Consumer consumer(
-      Brokers(), group_, {topic_}, db_,
-      messaging::Handlers().On<OrderCancelled>(
-          [&](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
-            ++calls;
-            if (!a_works) throw Unavailable("away");
-            if (order.reason() == "b" && !b_works) {
-              // The first time for as long as the next fetch takes to find the gap.
-              if (++calls_of_b == 1) std::this_thread::sleep_for(std::chrono::seconds(2));
-              throw Unavailable("away");
-            }
-            tx.Exec(kTell, order.reason());
-            return kDone;
-          }),
-      {.batch = 2});
+  const Consumer consumer(brokers_, group_, {topic_}, db_,
+                          messaging::Handlers().On<OrderCancelled>(
+                              [&](Tx& tx, const OrderCancelled& order,
+                                  const messaging::Envelope& event) -> Result<void> {
+                                ++calls;
+                                if (!a_works) throw Unavailable("away");
+                                if (order.reason() == "b" && !b_works) {
+                                  // The first time for as long as the next fetch takes to find the gap.
+                                  if (++calls_of_b == 1)
+                                    std::this_thread::sleep_for(std::chrono::seconds(2));
+                                  throw Unavailable("away");
+                                }
+                                return Tell(tx, order, event);
+                              }),
+                          {.batch = 2});
   ASSERT_TRUE(Eventually([&] { return calls >= 2; }));
   Publish({"c", "d"});
   testing::DeleteRecords(topic_, 0, 4);
@@ -377,13 +337,8 @@ TEST_F(GapsTest, OtherTopicsGoOn) {
   Publish({"a", "b"});
   testing::DeleteRecords(topic_, 0, 1);
   messaging::SavePositions(db_, group_, {{{topic_, 0}, 0}});
-  const Consumer consumer(
-      Brokers(), group_, {topic_, other}, db_,
-      messaging::Handlers().On<OrderCancelled>(
-          [](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
-            tx.Exec(kTell, order.reason());
-            return kDone;
-          }));
+  const Consumer consumer(brokers_, group_, {topic_, other}, db_,
+                          messaging::Handlers().On<OrderCancelled>(Tell));
   ASSERT_TRUE(Noted());
   Publish({"x"}, other);
   EXPECT_TRUE(Eventually([&] { return Told().size() == 1; }));

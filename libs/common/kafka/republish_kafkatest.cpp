@@ -8,11 +8,7 @@
 #include "common/kafka/relay.h"
 #include "common/messaging/handlers.h"
 #include "common/messaging/positions.h"
-#include "common/testing/database.h"
-#include "common/testing/servers.h"
-#include "common/testing/topics.h"
-#include "messaging_migrations.h"
-#include "shop/events/v1/orders.pb.h"
+#include "common/testing/kafka_test.h"
 
 namespace shop::kafka {
 namespace {
@@ -25,28 +21,13 @@ using ::testing::SizeIs;
 using testing::TopicRecord;
 using testing::UniqueName;
 
-constexpr postgres::Statement kTell{"INSERT INTO told (reason) VALUES ($1)"};
-
-class RepublishTest : public ::testing::Test {
+class RepublishTest : public testing::KafkaTest {
  protected:
-  RepublishTest() {
-    postgres::Migrate(db_, {kMessagingMigrations});
-    InTransaction(
-        db_, [](Tx& tx) { tx.Run("CREATE TABLE told (id bigserial PRIMARY KEY, reason text)"); });
-    testing::MakeTopic(topic_, 1);
-  }
+  RepublishTest() : KafkaTest(1) {}
 
   void Write(const std::vector<std::string>& reasons) {
     InTransaction(db_, [&](Tx& tx) {
-      for (const std::string& reason : reasons) {
-        OrderCancelled message;
-        message.set_order_id(1);
-        message.set_reason(reason);
-        messaging::Envelope event =
-            messaging::MakeEvent(message, {.source = "orders", .trace = {}});
-        event.topic = topic_;
-        messaging::Publish(tx, event);
-      }
+      for (const std::string& reason : reasons) messaging::Publish(tx, Cancelled(1, reason));
     });
   }
   bool AllPublished() {
@@ -64,20 +45,6 @@ class RepublishTest : public ::testing::Test {
     }
     return ids;
   }
-  std::vector<std::string> Told() {
-    std::vector<std::string> told;
-    for (const auto& row :
-         Read(db_, [](Tx& tx) { return tx.Run("SELECT reason FROM told ORDER BY id"); })) {
-      told.push_back(row[0].as<std::string>());
-    }
-    return told;
-  }
-
-  const KafkaSettings brokers_{.brokers = testing::Server("KAFKA_BOOTSTRAP_SERVERS")};
-  const std::string topic_ = UniqueName();
-  const std::string group_ = UniqueName();
-  testing::TestDatabase database_;
-  postgres::Pool db_{database_.settings()};
 };
 
 TEST_F(RepublishTest, WhatWasPublishedComesAgainInItsOrderWithTheSameIds) {
@@ -96,13 +63,8 @@ TEST_F(RepublishTest, AGroupThatMissedEventsConsumesThemInOrderAfterwards) {
   const OutboxRelay relay(brokers_, db_);
   Write({"a"});
   const auto consume = [&] {
-    return std::make_unique<Consumer>(
-        brokers_, group_, std::vector{topic_}, db_,
-        messaging::Handlers().On<OrderCancelled>(
-            [](Tx& tx, const OrderCancelled& order, const messaging::Envelope&) -> Result<void> {
-              tx.Exec(kTell, order.reason());
-              return kDone;
-            }));
+    return std::make_unique<Consumer>(brokers_, group_, std::vector{topic_}, db_,
+                                      messaging::Handlers().On<OrderCancelled>(Tell));
   };
   auto consumer = consume();
   ASSERT_TRUE(Eventually([&] { return Told().size() == 1; }));
