@@ -4,12 +4,14 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-#include <openssl/rand.h>
 
 #include <algorithm>
 #include <array>
 #include <memory>
 #include <stdexcept>
+
+#include "common/crypto/base64.h"
+#include "common/crypto/random.h"
 
 namespace shop::auth {
 namespace {
@@ -30,9 +32,7 @@ std::string Digest(std::string_view password) {
            &length) == nullptr) {
     throw std::runtime_error("OpenSSL: HMAC failed");
   }
-  std::array<unsigned char, 65> text;
-  EVP_EncodeBlock(text.data(), mac.data(), static_cast<int>(length));
-  return reinterpret_cast<const char*>(text.data());
+  return EncodeBase64({reinterpret_cast<const char*>(mac.data()), length});
 }
 
 std::string Bcrypt(std::string_view password, const std::string& setting) {
@@ -43,8 +43,7 @@ std::string Bcrypt(std::string_view password, const std::string& setting) {
 }
 
 std::string NewSetting(int cost) {
-  std::array<unsigned char, 16> salt;
-  if (RAND_bytes(salt.data(), salt.size()) != 1) throw std::runtime_error("RAND_bytes failed");
+  const auto salt = RandomBytes<16>();
   std::array<char, CRYPT_GENSALT_OUTPUT_SIZE> setting;
   if (crypt_gensalt_rn("$2b$", static_cast<unsigned long>(cost),
                        reinterpret_cast<const char*>(salt.data()), salt.size(), setting.data(),

@@ -6,6 +6,8 @@
 #include <ctime>
 #include <stdexcept>
 
+#include "common/crypto/base64.h"
+
 namespace shop::notification {
 namespace {
 
@@ -17,24 +19,6 @@ bool IsVisible(char c) {
   return c > ' ' && c < 0x7f;
 }
 
-std::string Base64(std::string_view bytes) {
-  constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      const size_t at = i + j;
-      group = group << 8 | (at < bytes.size() ? static_cast<unsigned char>(bytes[at]) : 0u);
-    }
-    const size_t left = bytes.size() - i;
-    out += kAlphabet[group >> 18 & 63];
-    out += kAlphabet[group >> 12 & 63];
-    out += left > 1 ? kAlphabet[group >> 6 & 63] : '=';
-    out += left > 2 ? kAlphabet[group & 63] : '=';
-  }
-  return out;
-}
-
 // As RFC 2047 encoded words, a line each; a character is never split between two.
 std::string EncodedWords(std::string_view text) {
   std::string out;
@@ -42,7 +26,7 @@ std::string EncodedWords(std::string_view text) {
     size_t length = std::min(kWordBytes, text.size());
     while (length > 1 && length < text.size() && (text[length] & 0xc0) == 0x80) --length;
     if (!out.empty()) out += "\r\n ";
-    out += "=?UTF-8?B?" + Base64(text.substr(0, length)) + "?=";
+    out += "=?UTF-8?B?" + EncodeBase64(text.substr(0, length)) + "?=";
     text.remove_prefix(length);
   }
   return out;

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "common/core/sha256.h"
+#include "common/crypto/sha256.h"
 #include "common/messaging/outbox.h"
 #include "orders/order_events.h"
 

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <random>
-
 #include "common/core/result.h"
+#include "common/crypto/random.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -28,8 +27,7 @@ constexpr char kDeleteScript[] =
 
 // No two processes' leases are ever the same.
 std::string RandomPrefix() {
-  std::random_device random;
-  return fmt::format("{:08x}{:08x}-", random(), random());
+  return fmt::format("{:016x}-", ThreadRandom()());
 }
 
 prometheus::Counter& Requests(const std::string& outcome) {

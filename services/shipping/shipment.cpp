@@ -1,11 +1,8 @@
 #include "shipping/shipment.h"
 
-#include <openssl/rand.h>
-
-#include <array>
-#include <stdexcept>
 #include <utility>
 
+#include "common/crypto/random.h"
 #include "common/json/codec.h"
 
 namespace shop::shipping {
@@ -15,12 +12,8 @@ namespace {
 // numbers are ever the same, the unique index refuses the second and its event is tried again.
 std::string NewTrackingNumber() {
   constexpr char kAlphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-  std::array<unsigned char, 12> bytes;
-  if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1) {
-    throw std::runtime_error("no random bytes");
-  }
   std::string number = "TRK";
-  for (const unsigned char byte : bytes) number += kAlphabet[byte % 32];
+  for (const unsigned char byte : RandomBytes<12>()) number += kAlphabet[byte % 32];
   return number;
 }
 

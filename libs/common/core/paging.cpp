@@ -1,10 +1,9 @@
 #include "common/core/paging.h"
 
-#include <absl/strings/escaping.h>
-
 #include <charconv>
 
-#include "common/core/sha256.h"
+#include "common/crypto/base64.h"
+#include "common/crypto/sha256.h"
 
 namespace shop {
 namespace {
@@ -45,14 +44,12 @@ Result<Page> MakePage(std::optional<int32_t> number, std::optional<int32_t> limi
   }
   if (number) return InvalidField("page", "cannot be given together with a cursor");
 
-  std::string text;
-  if (!absl::WebSafeBase64Unescape(cursor, &text) || !text.starts_with(page.fingerprint)) {
-    return InvalidCursor();
-  }
-  for (size_t at = page.fingerprint.size(); at < text.size();) {
-    if (text[at] != kSeparator) return InvalidCursor();
-    const size_t end = std::min(text.find(kSeparator, at + 1), text.size());
-    page.after.push_back(text.substr(at + 1, end - at - 1));
+  const std::optional<std::string> text = DecodeBase64(cursor);
+  if (!text || !text->starts_with(page.fingerprint)) return InvalidCursor();
+  for (size_t at = page.fingerprint.size(); at < text->size();) {
+    if ((*text)[at] != kSeparator) return InvalidCursor();
+    const size_t end = std::min(text->find(kSeparator, at + 1), text->size());
+    page.after.push_back(text->substr(at + 1, end - at - 1));
     at = end;
   }
   if (page.after.size() != values) return InvalidCursor();
@@ -65,7 +62,7 @@ std::string MakeCursor(const Page& page, const std::vector<std::string>& values)
     text += kSeparator;
     text += value;
   }
-  return absl::WebSafeBase64Escape(text);
+  return EncodeBase64Url(text);
 }
 
 }  // namespace shop

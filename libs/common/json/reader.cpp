@@ -10,6 +10,7 @@
 #include <limits>
 #include <optional>
 
+#include "common/crypto/base64.h"
 #include "common/json/codec.h"
 #include "common/json/plan.h"
 
@@ -246,36 +247,6 @@ Complaint StoreEnumNumber(const FieldPlan& plan, std::string_view text, Target t
   return {};
 }
 
-// Standard or URL-safe alphabet, with or without padding.
-bool DecodeBase64(std::string_view text, std::string* bytes) {
-  while (!text.empty() && text.back() == '=') text.remove_suffix(1);
-  if (text.size() % 4 == 1) return false;
-  uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    uint32_t digit = 0;
-    if (c >= 'A' && c <= 'Z') {
-      digit = static_cast<uint32_t>(c - 'A');
-    } else if (c >= 'a' && c <= 'z') {
-      digit = static_cast<uint32_t>(c - 'a') + 26;
-    } else if (IsDigit(c)) {
-      digit = static_cast<uint32_t>(c - '0') + 52;
-    } else if (c == '+' || c == '-') {
-      digit = 62;
-    } else if (c == '/' || c == '_') {
-      digit = 63;
-    } else {
-      return false;
-    }
-    bits = bits << 6 | digit;
-    count += 6;
-    if (count < 8) continue;
-    count -= 8;
-    *bytes += static_cast<char>(bits >> count & 255);
-  }
-  return true;
-}
-
 // Exactly `count` digits.
 bool TakeNumber(std::string_view* text, size_t count, unsigned* number) {
   if (text->size() < count) return false;
@@ -331,9 +302,9 @@ Complaint StoreText(const FieldPlan& plan, std::string_view text, Target target)
       target.Text(std::string(text));
       return {};
     case Kind::kBytes: {
-      std::string bytes;
-      if (!DecodeBase64(text, &bytes)) return WrongType(plan);
-      target.Text(std::move(bytes));
+      std::optional<std::string> bytes = DecodeBase64(text);
+      if (!bytes) return WrongType(plan);
+      target.Text(*std::move(bytes));
       return {};
     }
     case Kind::kEnum: {

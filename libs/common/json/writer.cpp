@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "common/crypto/base64.h"
 #include "common/json/codec.h"
 #include "common/json/plan.h"
 
@@ -41,23 +42,6 @@ void WriteMoney(int64_t minor, std::string* out) {
   *out += '.';
   *out += static_cast<char>('0' + amount % 100 / 10);
   *out += static_cast<char>('0' + amount % 10);
-}
-
-void WriteBase64(std::string_view bytes, std::string* out) {
-  static constexpr char kDigits[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  *out += '"';
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t count = std::min<size_t>(3, bytes.size() - i);
-    uint32_t group = 0;
-    for (size_t j = 0; j < 3; ++j) {
-      group = group << 8 | (j < count ? static_cast<unsigned char>(bytes[i + j]) : 0);
-    }
-    for (size_t j = 0; j < 4; ++j) {
-      *out += j <= count ? kDigits[group >> (18 - 6 * j) & 63] : '=';
-    }
-  }
-  *out += '"';
 }
 
 void WriteDigits(unsigned number, int width, std::string* out) {
@@ -218,7 +202,10 @@ void WriteValue(const Message& message, const Reflection& reflection, const Fiel
     }
     case Kind::kBytes: {
       std::string scratch;
-      return WriteBase64(text(&scratch), out);
+      *out += '"';
+      *out += EncodeBase64(text(&scratch));
+      *out += '"';
+      return;
     }
     case Kind::kEnum: {
       const int number = element ? reflection.GetRepeatedEnumValue(message, field, index)

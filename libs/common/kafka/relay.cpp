@@ -4,12 +4,12 @@
 #include <condition_variable>
 #include <map>
 #include <mutex>
-#include <random>
 #include <set>
 #include <stop_token>
 #include <thread>
 
 #include "common/core/deadline.h"
+#include "common/crypto/random.h"
 #include "common/kafka/producer.h"
 #include "common/messaging/headers.h"
 #include "common/messaging/outbox.h"
@@ -72,8 +72,7 @@ struct Row {
 };
 
 std::string RandomHolder() {
-  std::random_device random;
-  return std::to_string(random()) + "-" + std::to_string(random());
+  return std::to_string(ThreadRandom()());
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "common/messaging/event.h"
 
 #include <openssl/evp.h>
-#include <openssl/rand.h>
 
 #include <array>
 #include <chrono>
@@ -9,6 +8,7 @@
 #include <ctime>
 #include <stdexcept>
 
+#include "common/crypto/random.h"
 #include "common/json/codec.h"
 #include "common/messaging/headers.h"
 #include "shop/api/v1/options.pb.h"
@@ -36,9 +36,7 @@ std::string Format(Uuid uuid, unsigned char version) {
 }
 
 std::string RandomId() {
-  Uuid uuid;
-  if (RAND_bytes(uuid.data(), uuid.size()) != 1) throw std::runtime_error("no random bytes");
-  return Format(uuid, 4);
+  return Format(RandomBytes<std::tuple_size_v<Uuid>>(), 4);
 }
 
 std::string DerivedId(const std::string& cause_id, const std::string& type,

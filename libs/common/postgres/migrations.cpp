@@ -5,7 +5,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "common/core/sha256.h"
+#include "common/crypto/sha256.h"
 #include "common/postgres/pool.h"
 #include "common/telemetry/log.h"
 

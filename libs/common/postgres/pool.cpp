@@ -13,6 +13,7 @@
 #include <unordered_map>
 
 #include "common/core/deadline.h"
+#include "common/crypto/random.h"
 #include "common/telemetry/log.h"
 
 namespace shop::postgres {
@@ -62,10 +63,9 @@ bool IsStalePlan(const std::exception& error) {
 }
 
 void PauseBeforeAttempt(int attempt) {
-  thread_local std::minstd_rand random{std::random_device{}()};
   const int longest = 5 << std::min(attempt, 6);
   std::this_thread::sleep_for(
-      milliseconds(std::uniform_int_distribution(longest / 2, longest)(random)));
+      milliseconds(std::uniform_int_distribution(longest / 2, longest)(ThreadRandom())));
 }
 
 }  // namespace

@@ -1,20 +1,16 @@
 #include "common/telemetry/trace.h"
 
-#include <random>
+#include "common/crypto/random.h"
 
 namespace shop {
 namespace {
 
 std::string RandomHex(size_t digits) {
   static constexpr char kHex[] = "0123456789abcdef";
-  thread_local std::mt19937_64 random{[] {
-    std::random_device device;
-    return (static_cast<uint64_t>(device()) << 32) ^ device();
-  }()};
   std::string text;
   text.reserve(digits);
   while (text.size() < digits) {
-    uint64_t bits = random();
+    uint64_t bits = ThreadRandom()();
     for (int i = 0; i < 16 && text.size() < digits; ++i, bits >>= 4)
       text.push_back(kHex[bits & 15]);
   }

@@ -1,0 +1,53 @@
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <thread>
+
+#include "common/crypto/base64.h"
+#include "common/crypto/random.h"
+#include "common/crypto/sha256.h"
+
+namespace shop {
+namespace {
+
+TEST(Base64, IsWrittenInEitherAlphabet) {
+  EXPECT_EQ(EncodeBase64(""), "");
+  EXPECT_EQ(EncodeBase64("f"), "Zg==");
+  EXPECT_EQ(EncodeBase64("\xff\xfe\xfd"), "//79");
+  EXPECT_EQ(EncodeBase64Url("f"), "Zg");
+  EXPECT_EQ(EncodeBase64Url("\xff\xfe\xfd"), "__79");
+}
+
+TEST(Base64, IsReadInEitherAlphabetWithOrWithoutPadding) {
+  for (const char* text : {"_-8", "_-8=", "/+8", "/+8=", "/-8"}) {
+    EXPECT_EQ(DecodeBase64(text), "\xff\xef") << text;
+  }
+  EXPECT_EQ(DecodeBase64("Zh"), "f");  // bits left over do not count
+  for (const char* text : {"Z", "Zm 8", " Zm8", "Zm8\n", "Zm8.", "Zg=a", "Zm8*", "Zm\xc3\xa4"}) {
+    EXPECT_FALSE(DecodeBase64(text)) << text;
+  }
+}
+
+TEST(Base64, OfTheUrlAlphabetIsReadStrictly) {
+  EXPECT_EQ(DecodeBase64Url(""), "");
+  EXPECT_EQ(DecodeBase64Url("_-8"), "\xff\xef");
+  for (const char* text : {"_-8=", "/+8", "_-9", "_", "_- 8", "_-8.", "_-8\n"}) {
+    EXPECT_FALSE(DecodeBase64Url(text)) << text;
+  }
+}
+
+TEST(Sha256, IsTheStandardsOwnExample) {
+  EXPECT_EQ(Sha256Hex("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Sha256("abc").substr(0, 2), "\xba\x78");
+}
+
+TEST(Random, ThreadsHaveNumbersOfTheirOwn) {
+  std::set<uint64_t> numbers = {ThreadRandom()(), ThreadRandom()()};
+  std::thread([&] { numbers.insert(ThreadRandom()()); }).join();
+  EXPECT_EQ(numbers.size(), 3u);
+  EXPECT_NE(RandomBytes<16>(), RandomBytes<16>());
+}
+
+}  // namespace
+}  // namespace shop
