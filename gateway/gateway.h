@@ -30,7 +30,7 @@
 #include <string_view>
 #include <vector>
 
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 #include "common/core/env.h"
 #include "gateway/http/message.h"
 

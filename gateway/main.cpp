@@ -1,5 +1,5 @@
 // The gateway's process: what is declared is served.
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 #include "common/core/addresses.h"
 #include "common/core/process.h"
 #include "common/rpc/identity.h"

@@ -4,7 +4,7 @@
 #include <chrono>
 
 #include "auth/password.h"
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"

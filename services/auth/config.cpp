@@ -3,7 +3,7 @@
 #include <stdexcept>
 
 #include "auth/password.h"
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 #include "common/core/addresses.h"
 #include "common/rpc/rules.h"
 

@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 #include "common/core/env.h"
 
 namespace shop::rpc {

@@ -12,7 +12,7 @@
 #include <memory>
 #include <string>
 
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 #include "common/core/result.h"
 
 namespace shop::testing {

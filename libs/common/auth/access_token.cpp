@@ -1,6 +1,6 @@
 // JOSE on OpenSSL itself: the packaged libjwt 1.10 writes and accepts no `typ` but JWT, and the
 // type is what keeps an access token and a service token apart (RFC 8725, 3.11).
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 
 #include <fmt/format.h>
 #include <google/protobuf/struct.pb.h>

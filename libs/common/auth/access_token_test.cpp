@@ -1,4 +1,4 @@
-#include "common/auth/tokens.h"
+#include "common/auth/access_token.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
