@@ -3,8 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
-#include <openssl/pem.h>
 
 #include <atomic>
 #include <map>
@@ -12,87 +10,25 @@
 #include <thread>
 #include <vector>
 
+#include "common/auth/service_token.h"
+#include "common/testing/keys.h"
 #include "common/testing/servers.h"
 
 namespace shop::auth {
 namespace {
 
+using shop::testing::Base64Url;
+using shop::testing::Es256;
 using shop::testing::Eventually;
+using shop::testing::Hs256;
+using shop::testing::KeyPair;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using ::testing::HasSubstr;
 
-constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
-
-std::string Pem(EVP_PKEY* key, bool private_part) {
-  BIO* bio = BIO_new(BIO_s_mem());
-  if (private_part) {
-    PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr);
-  } else {
-    PEM_write_bio_PUBKEY(bio, key);
-  }
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  std::string pem(data, static_cast<size_t>(size));
-  BIO_free(bio);
-  return pem;
-}
-
-struct KeyPair {
-  explicit KeyPair(const char* curve = "P-256") {
-    EVP_PKEY* key = EVP_EC_gen(curve);
-    private_pem = Pem(key, true);
-    public_pem = Pem(key, false);
-    EVP_PKEY_free(key);
-  }
-  std::string private_pem;
-  std::string public_pem;
-};
-
 const KeyPair& Pair() {
   static const KeyPair pair;
   return pair;
-}
-
-// Base64url by OpenSSL's own encoder, so that it is not checked against itself.
-std::string Encode(const std::string& bytes) {
-  std::string text(bytes.size() * 2 + 4, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                                     reinterpret_cast<const unsigned char*>(bytes.data()),
-                                     static_cast<int>(bytes.size()));
-  text.resize(static_cast<size_t>(length));
-  while (!text.empty() && text.back() == '=') text.pop_back();
-  for (char& c : text) c = c == '+' ? '-' : c == '/' ? '_' : c;
-  return text;
-}
-
-std::string Hs256(const std::string& key, const std::string& text) {
-  unsigned char mac[32];
-  unsigned length = 0;
-  HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
-       reinterpret_cast<const unsigned char*>(text.data()), text.size(), mac, &length);
-  return Encode(std::string(reinterpret_cast<char*>(mac), length));
-}
-
-// r and s of an ECDSA signature, out of its DER form.
-std::string Es256(const std::string& private_pem, const std::string& text) {
-  BIO* bio = BIO_new_mem_buf(private_pem.data(), static_cast<int>(private_pem.size()));
-  EVP_PKEY* key = PEM_read_bio_PrivateKey(bio, nullptr, nullptr, nullptr);
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  EVP_DigestSignInit(context, nullptr, EVP_sha256(), nullptr, key);
-  unsigned char der[128];
-  size_t length = sizeof der;
-  EVP_DigestSign(context, der, &length, reinterpret_cast<const unsigned char*>(text.data()),
-                 text.size());
-  EVP_MD_CTX_free(context);
-  EVP_PKEY_free(key);
-  BIO_free(bio);
-  const auto integer = [&](size_t at) {
-    std::string bytes(reinterpret_cast<char*>(der) + at + 2, der[at + 1]);
-    while (bytes.size() > 32) bytes.erase(0, 1);
-    return std::string(32 - bytes.size(), '\0') + bytes;
-  };
-  return Encode(integer(2) + integer(4 + der[3]));
 }
 
 std::vector<std::string> Split(const std::string& token) {
@@ -107,9 +43,9 @@ std::vector<std::string> Split(const std::string& token) {
   return parts;
 }
 
-class Tokens : public ::testing::Test {
+class AccessTokenTest : public ::testing::Test {
  protected:
-  ~Tokens() override { auth_is_slow = false; }
+  ~AccessTokenTest() override { auth_is_slow = false; }
 
   Clock clock() {
     return [this] { return now.load(); };
@@ -139,7 +75,7 @@ class Tokens : public ::testing::Test {
   }
   // A token signed with the right key, whatever it says.
   std::string Signed(const std::string& header, const std::string& claims) {
-    const std::string text = Encode(header) + "." + Encode(claims);
+    const std::string text = Base64Url(header) + "." + Base64Url(claims);
     return text + "." + Es256(Pair().private_pem, text);
   }
   void ExpectRefused(const std::string& token, const std::string& why) {
@@ -170,10 +106,9 @@ class Tokens : public ::testing::Test {
                            return published;
                          },
                          clock()};
-  ServiceTokens services{"orders", kServiceKey, clock()};
 };
 
-TEST_F(Tokens, ASignedTokenStandsForItsUser) {
+TEST_F(AccessTokenTest, ASignedTokenStandsForItsUser) {
   const Result<Caller> caller =
       verifier.Verify(signer.Sign(42, api::v1::ROLE_SELLER, seconds(900)));
   ASSERT_TRUE(caller) << caller.refusal().message;
@@ -182,72 +117,74 @@ TEST_F(Tokens, ASignedTokenStandsForItsUser) {
   EXPECT_FALSE(caller->is_service());
 }
 
-TEST_F(Tokens, TheTestsOwnTokensAreGood) {
+TEST_F(AccessTokenTest, TheTestsOwnTokensAreGood) {
   // Without this every refusal below could be due to the test's signing.
   const Result<Caller> caller = verifier.Verify(Signed(Header(), Claims()));
   ASSERT_TRUE(caller) << caller.refusal().message;
   EXPECT_EQ(caller->user_id, 7);
 }
 
-TEST_F(Tokens, AClaimThatStandsTwiceIsRefused) {
+TEST_F(AccessTokenTest, AClaimThatStandsTwiceIsRefused) {
   std::string twice = Claims();
   twice.insert(1, R"("sub":"1",)");
   ExpectRefused(Signed(Header(), twice), "malformed");
 }
 
-TEST_F(Tokens, EveryTokenIsUnique) {
+TEST_F(AccessTokenTest, EveryTokenIsUnique) {
   EXPECT_NE(Split(signer.Sign(1, api::v1::ROLE_USER, seconds(900)))[1],
             Split(signer.Sign(1, api::v1::ROLE_USER, seconds(900)))[1]);
 }
 
-TEST_F(Tokens, TheKeyIdIsTheThumbprint) {
+TEST_F(AccessTokenTest, TheKeyIdIsTheThumbprint) {
   // The example of RFC 7638 is an RSA key; this is its recipe on the published coordinates.
   const PublicKey& key = signer.public_key();
   const std::string text =
       R"({"crv":"P-256","kty":"EC","x":")" + key.x + R"(","y":")" + key.y + "\"}";
   unsigned char digest[32];
   EVP_Digest(text.data(), text.size(), digest, nullptr, EVP_sha256(), nullptr);
-  EXPECT_EQ(key.kid, Encode(std::string(reinterpret_cast<char*>(digest), 32)));
+  EXPECT_EQ(key.kid, Base64Url(std::string(reinterpret_cast<char*>(digest), 32)));
 }
 
-TEST_F(Tokens, AlgorithmNoneIsRefused) {
+TEST_F(AccessTokenTest, AlgorithmNoneIsRefused) {
   const std::string unsigned_text =
-      Encode(R"({"alg":"none","typ":"at+jwt","kid":")" + signer.public_key().kid + "\"}") + "." +
-      Encode(Claims()) + ".";
+      Base64Url(R"({"alg":"none","typ":"at+jwt","kid":")" + signer.public_key().kid + "\"}") + "." +
+      Base64Url(Claims()) + ".";
   ExpectRefused(unsigned_text, "algorithm");
   ExpectRefused(unsigned_text + Split(signer.Sign(7, api::v1::ROLE_USER, seconds(900)))[2],
                 "algorithm");
 }
 
-TEST_F(Tokens, ThePublicKeyIsNoSecret) {
+TEST_F(AccessTokenTest, ThePublicKeyIsNoSecret) {
   const std::string text =
-      Encode(R"({"alg":"HS256","typ":"at+jwt","kid":")" + signer.public_key().kid + "\"}") + "." +
-      Encode(Claims());
+      Base64Url(R"({"alg":"HS256","typ":"at+jwt","kid":")" + signer.public_key().kid + "\"}") +
+      "." + Base64Url(Claims());
   ExpectRefused(text + "." + Hs256(Pair().public_pem, text), "algorithm");
 }
 
-TEST_F(Tokens, AnEmptySignatureIsRefused) {
-  ExpectRefused(Encode(Header()) + "." + Encode(Claims()) + ".", "signature");
+TEST_F(AccessTokenTest, AnEmptySignatureIsRefused) {
+  ExpectRefused(Base64Url(Header()) + "." + Base64Url(Claims()) + ".", "signature");
 }
 
-TEST_F(Tokens, ASignatureOfZeroesIsRefused) {
-  ExpectRefused(Encode(Header()) + "." + Encode(Claims()) + "." + Encode(std::string(64, '\0')),
-                "signature");
+TEST_F(AccessTokenTest, ASignatureOfZeroesIsRefused) {
+  ExpectRefused(
+      Base64Url(Header()) + "." + Base64Url(Claims()) + "." + Base64Url(std::string(64, '\0')),
+      "signature");
 }
 
-TEST_F(Tokens, AnotherKeysSignatureIsRefused) {
+TEST_F(AccessTokenTest, AnotherKeysSignatureIsRefused) {
   const KeyPair other;
-  const std::string text = Encode(Header()) + "." + Encode(Claims());
+  const std::string text = Base64Url(Header()) + "." + Base64Url(Claims());
   ExpectRefused(text + "." + Es256(other.private_pem, text), "signature");
 }
 
-TEST_F(Tokens, AChangedPayloadIsRefused) {
+TEST_F(AccessTokenTest, AChangedPayloadIsRefused) {
   std::vector<std::string> parts = Split(signer.Sign(7, api::v1::ROLE_USER, seconds(900)));
-  ExpectRefused(parts[0] + "." + Encode(Claims({{"roles", R"(["SUPER_ADMIN"])"}})) + "." + parts[2],
-                "signature");
+  ExpectRefused(
+      parts[0] + "." + Base64Url(Claims({{"roles", R"(["SUPER_ADMIN"])"}})) + "." + parts[2],
+      "signature");
 }
 
-TEST_F(Tokens, AnyChangedCharacterIsRefused) {
+TEST_F(AccessTokenTest, AnyChangedCharacterIsRefused) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
   // The neighbour in the alphabet: in the last character of a part that changes only bits that no
   // byte is made of.
@@ -259,53 +196,53 @@ TEST_F(Tokens, AnyChangedCharacterIsRefused) {
   }
 }
 
-TEST_F(Tokens, AnotherTypeIsRefused) {
+TEST_F(AccessTokenTest, AnotherTypeIsRefused) {
   const std::string kid = signer.public_key().kid;
   ExpectRefused(Signed(R"({"alg":"ES256","typ":"JWT","kid":")" + kid + "\"}", Claims()), "type");
   ExpectRefused(Signed(R"({"alg":"ES256","kid":")" + kid + "\"}", Claims()), "type");
 }
 
-TEST_F(Tokens, CriticalExtensionsAreRefused) {
+TEST_F(AccessTokenTest, CriticalExtensionsAreRefused) {
   ExpectRefused(Signed(Header(R"("crit":["b64"],"b64":false)"), Claims()), "malformed");
 }
 
-TEST_F(Tokens, AKeyInTheTokenIsNotUsed) {
+TEST_F(AccessTokenTest, AKeyInTheTokenIsNotUsed) {
   const KeyPair attacker;
   const TokenSigner theirs(attacker.private_pem, clock());
   const std::string header =
       Header(R"("jwk":{"kty":"EC","crv":"P-256","x":")" + theirs.public_key().x + R"(","y":")" +
              theirs.public_key().y + "\"}");
-  const std::string text = Encode(header) + "." + Encode(Claims());
+  const std::string text = Base64Url(header) + "." + Base64Url(Claims());
   ExpectRefused(text + "." + Es256(attacker.private_pem, text), "signature");
 }
 
-TEST_F(Tokens, AnotherIssuerIsRefused) {
+TEST_F(AccessTokenTest, AnotherIssuerIsRefused) {
   ExpectRefused(Signed(Header(), Claims({{"iss", R"("someone")"}})), "issuer");
 }
 
-TEST_F(Tokens, AnotherAudienceIsRefused) {
+TEST_F(AccessTokenTest, AnotherAudienceIsRefused) {
   ExpectRefused(Signed(Header(), Claims({{"aud", R"("bank")"}})), "audience");
 }
 
-TEST_F(Tokens, AnExpiredTokenIsRefused) {
+TEST_F(AccessTokenTest, AnExpiredTokenIsRefused) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
   now = now.load() + seconds(900);
   ExpectRefused(token, "expired");
 }
 
-TEST_F(Tokens, ATokenWithoutExpiryIsRefused) {
+TEST_F(AccessTokenTest, ATokenWithoutExpiryIsRefused) {
   ExpectRefused(Signed(Header(), R"({"iss":"shop-auth","aud":"shop","sub":"7","roles":["USER"]})"),
                 "malformed");
   ExpectRefused(Signed(Header(), Claims({{"exp", R"("9999999999")"}})), "malformed");
 }
 
-TEST_F(Tokens, AMinuteOfClockSkewIsTaken) {
+TEST_F(AccessTokenTest, AMinuteOfClockSkewIsTaken) {
   const std::string skewed = Signed(Header(), Claims({{"iat", std::to_string(Unix() + 60)}}));
   EXPECT_TRUE(verifier.Verify(skewed));
   ExpectRefused(Signed(Header(), Claims({{"iat", std::to_string(Unix() + 61)}})), "future");
 }
 
-TEST_F(Tokens, OnlyPositiveDecimalIdsAreUsers) {
+TEST_F(AccessTokenTest, OnlyPositiveDecimalIdsAreUsers) {
   for (const char* sub :
        {"0", "-1", "+1", "01", "1.0", "1e3", " 1", "1 ", "", "abc", "9223372036854775808"}) {
     ExpectRefused(Signed(Header(), Claims({{"sub", std::string("\"") + sub + "\""}})), "malformed");
@@ -313,34 +250,35 @@ TEST_F(Tokens, OnlyPositiveDecimalIdsAreUsers) {
   ExpectRefused(Signed(Header(), Claims({{"sub", R"(7)"}})), "malformed");
 }
 
-TEST_F(Tokens, TheHighestKnownRoleCounts) {
+TEST_F(AccessTokenTest, TheHighestKnownRoleCounts) {
   const Result<Caller> caller = verifier.Verify(
       Signed(Header(), Claims({{"roles", R"(["USER","ADMIN","SELLER","AUDITOR"])"}})));
   ASSERT_TRUE(caller);
   EXPECT_EQ(caller->role, api::v1::ROLE_ADMIN);
 }
 
-TEST_F(Tokens, ATokenWithoutAKnownRoleIsRefused) {
+TEST_F(AccessTokenTest, ATokenWithoutAKnownRoleIsRefused) {
   for (const char* roles :
        {"[]", R"(["AUDITOR"])", R"(["GUEST"])", R"(["UNSPECIFIED"])", "[5]", R"("ADMIN")"}) {
     ExpectRefused(Signed(Header(), Claims({{"roles", roles}})), "malformed");
   }
 }
 
-TEST_F(Tokens, GarbageIsRefused) {
+TEST_F(AccessTokenTest, GarbageIsRefused) {
   for (const std::string& token :
        {std::string(), std::string("."), std::string(".."), std::string("..."),
         std::string("a.b.c"), std::string("Bearer x"), std::string("\0.\0.\0", 5),
         std::string(100, '.'), std::string("ey\xff.ey\xff.\xff"),
-        Encode("[]") + "." + Encode("[]") + "." + Encode("x"),
-        Encode(R"({"alg":1,"typ":null,"kid":[]})") + "." + Encode("{}") + "." + Encode("x"),
-        Encode(std::string(500, '[')) + ".e30.AAAA"}) {
+        Base64Url("[]") + "." + Base64Url("[]") + "." + Base64Url("x"),
+        Base64Url(R"({"alg":1,"typ":null,"kid":[]})") + "." + Base64Url("{}") + "." +
+            Base64Url("x"),
+        Base64Url(std::string(500, '[')) + ".e30.AAAA"}) {
     ExpectRefused(token, "");
   }
   EXPECT_EQ(fetches, 0);
 }
 
-TEST_F(Tokens, TextAfterAGoodTokenIsRefused) {
+TEST_F(AccessTokenTest, TextAfterAGoodTokenIsRefused) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
   for (const std::string& tail : {std::string("="), std::string("."), std::string(1, '\0'),
                                   std::string(" "), std::string("\n")}) {
@@ -348,23 +286,17 @@ TEST_F(Tokens, TextAfterAGoodTokenIsRefused) {
   }
 }
 
-TEST_F(Tokens, AnOversizedTokenIsRefusedUnread) {
+TEST_F(AccessTokenTest, AnOversizedTokenIsRefusedUnread) {
   ExpectRefused(Signed(Header(), Claims({{"pad", "\"" + std::string(4096, 'x') + "\""}})), "long");
   EXPECT_EQ(fetches, 0);
 }
 
-TEST_F(Tokens, AServiceTokenIsNoAccessToken) {
+TEST_F(AccessTokenTest, AServiceTokenIsNoAccessToken) {
+  ServiceTokens services("orders", std::string(32, 'k'), clock());
   ExpectRefused(services.OwnToken(), "algorithm");
 }
 
-TEST_F(Tokens, AnAccessTokenIsNoServiceToken) {
-  const Result<std::string> name =
-      services.Verify(signer.Sign(7, api::v1::ROLE_SUPER_ADMIN, seconds(900)));
-  ASSERT_FALSE(name);
-  EXPECT_EQ(name.refusal().code, Code::kUnauthenticated);
-}
-
-TEST_F(Tokens, AGoodTokenIsRemembered) {
+TEST_F(AccessTokenTest, AGoodTokenIsCached) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
   EXPECT_FALSE(verifier.FindCached(token));
   ASSERT_TRUE(verifier.Verify(token));
@@ -372,7 +304,7 @@ TEST_F(Tokens, AGoodTokenIsRemembered) {
   EXPECT_EQ(verifier.FindCached(token)->user_id, 7);
 }
 
-TEST_F(Tokens, ARememberedTokenExpiresOnTime) {
+TEST_F(AccessTokenTest, ACachedTokenExpiresOnTime) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(10));
   ASSERT_TRUE(verifier.Verify(token));
   now = now.load() + seconds(9);
@@ -382,7 +314,7 @@ TEST_F(Tokens, ARememberedTokenExpiresOnTime) {
   ExpectRefused(token, "expired");
 }
 
-TEST_F(Tokens, TheMemoryIsBounded) {
+TEST_F(AccessTokenTest, TheCacheIsBounded) {
   TokenVerifier small([this] { return published; }, clock(), 64);
   const std::string first = signer.Sign(1, api::v1::ROLE_USER, seconds(900));
   ASSERT_TRUE(small.Verify(first));
@@ -394,7 +326,7 @@ TEST_F(Tokens, TheMemoryIsBounded) {
   EXPECT_TRUE(small.Verify(first));
 }
 
-TEST_F(Tokens, WhatIsUsedStaysRemembered) {
+TEST_F(AccessTokenTest, WhatIsUsedStaysCached) {
   TokenVerifier small([this] { return published; }, clock(), 64);
   const std::string used = signer.Sign(1, api::v1::ROLE_USER, seconds(900));
   ASSERT_TRUE(small.Verify(used));
@@ -404,7 +336,7 @@ TEST_F(Tokens, WhatIsUsedStaysRemembered) {
   }
 }
 
-TEST_F(Tokens, AnUnknownKeyIsAskedForOnceInFiveSeconds) {
+TEST_F(AccessTokenTest, AnUnknownKeyIsAskedForOnceInFiveSeconds) {
   ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
   ASSERT_EQ(fetches, 1);
   const KeyPair other;
@@ -419,8 +351,8 @@ TEST_F(Tokens, AnUnknownKeyIsAskedForOnceInFiveSeconds) {
   EXPECT_EQ(fetches, 3);
 }
 
-TEST_F(Tokens, ManyThreadsFetchOnce) {
-  verifier.LetWait(16);
+TEST_F(AccessTokenTest, ManyThreadsFetchOnce) {
+  verifier.SetMaxWaiting(16);
   std::vector<std::thread> threads;
   std::atomic<int> good = 0;
   for (int i = 0; i < 16; ++i) {
@@ -433,7 +365,7 @@ TEST_F(Tokens, ManyThreadsFetchOnce) {
   EXPECT_EQ(fetches, 1);
 }
 
-TEST_F(Tokens, ANewKeyIsFoundWithinSeconds) {
+TEST_F(AccessTokenTest, ANewKeyIsFoundWithinSeconds) {
   ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
   const KeyPair next;
   const TokenSigner next_signer(next.private_pem, clock());
@@ -443,7 +375,7 @@ TEST_F(Tokens, ANewKeyIsFoundWithinSeconds) {
   EXPECT_TRUE(verifier.Verify(signer.Sign(8, api::v1::ROLE_USER, seconds(900))));
 }
 
-TEST_F(Tokens, AWithdrawnKeyEndsRememberedTokens) {
+TEST_F(AccessTokenTest, AWithdrawnKeyEndsCachedTokens) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(3600));
   ASSERT_TRUE(verifier.Verify(token));
   const KeyPair next;
@@ -454,7 +386,7 @@ TEST_F(Tokens, AWithdrawnKeyEndsRememberedTokens) {
   ExpectRefused(token, "key is unknown");
 }
 
-TEST_F(Tokens, OldKeysServeWhileAuthIsAway) {
+TEST_F(AccessTokenTest, OldKeysServeWhileAuthIsAway) {
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(7200));
   ASSERT_TRUE(verifier.Verify(token));
   auth_is_away = true;
@@ -464,7 +396,7 @@ TEST_F(Tokens, OldKeysServeWhileAuthIsAway) {
   EXPECT_TRUE(Eventually([&] { return fetches == 2; }));
 }
 
-TEST_F(Tokens, WithoutAnyKeyNobodyCanTell) {
+TEST_F(AccessTokenTest, WithoutAnyKeyNobodyCanTell) {
   auth_is_away = true;
   const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
   for (int i = 0; i < 10; ++i) {
@@ -478,7 +410,7 @@ TEST_F(Tokens, WithoutAnyKeyNobodyCanTell) {
   EXPECT_TRUE(verifier.Verify(token));
 }
 
-TEST_F(Tokens, AKnownKeyNeverWaitsForAnUnknownOne) {
+TEST_F(AccessTokenTest, AKnownKeyNeverWaitsForAnUnknownOne) {
   ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
   now = now.load() + seconds(5);
   auth_is_slow = true;
@@ -497,7 +429,7 @@ TEST_F(Tokens, AKnownKeyNeverWaitsForAnUnknownOne) {
   EXPECT_EQ(decided->refusal().code, Code::kUnauthenticated);
 }
 
-TEST_F(Tokens, WhoNamesAnUnknownKeyWaitsForABoundedTime) {
+TEST_F(AccessTokenTest, WhoNamesAnUnknownKeyWaitsForABoundedTime) {
   ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
   now = now.load() + seconds(5);
   auth_is_slow = true;
@@ -507,8 +439,8 @@ TEST_F(Tokens, WhoNamesAnUnknownKeyWaitsForABoundedTime) {
   EXPECT_EQ(caller.refusal().code, Code::kUnavailable);
 }
 
-TEST_F(Tokens, OnlySoManyMayWait) {
-  verifier.LetWait(0);
+TEST_F(AccessTokenTest, ABoundedNumberMayWait) {
+  verifier.SetMaxWaiting(0);
   auth_is_slow = true;
   const Result<Caller> caller = verifier.Verify(Strangers());
   EXPECT_EQ(caller.refusal().code, Code::kUnavailable);
@@ -518,7 +450,7 @@ TEST_F(Tokens, OnlySoManyMayWait) {
   EXPECT_TRUE(Eventually([&] { return verifier.HasKeys(); }));
 }
 
-TEST_F(Tokens, AnUnknownKeyIsNoForgeryWhileAuthIsAway) {
+TEST_F(AccessTokenTest, AnUnknownKeyIsNoForgeryWhileAuthIsAway) {
   ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
   now = now.load() + seconds(5);
   auth_is_away = true;
@@ -530,7 +462,7 @@ TEST_F(Tokens, AnUnknownKeyIsNoForgeryWhileAuthIsAway) {
   ExpectRefused(Strangers(), "key is unknown");
 }
 
-TEST_F(Tokens, MadeUpKeysAreNoWorkForAuth) {
+TEST_F(AccessTokenTest, MadeUpKeysAreNoWorkForAuth) {
   ASSERT_TRUE(verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900))));
   now = now.load() + seconds(4);
   for (int i = 0; i < 50; ++i) {
@@ -542,7 +474,7 @@ TEST_F(Tokens, MadeUpKeysAreNoWorkForAuth) {
   EXPECT_EQ(fetches, 1);
 }
 
-TEST_F(Tokens, PreparedKeysAreThereBeforeTheFirstToken) {
+TEST_F(AccessTokenTest, PreparedKeysAreThereBeforeTheFirstToken) {
   auth_is_away = true;
   verifier.Prepare();
   ASSERT_TRUE(Eventually([&] { return fetches > 0; }));
@@ -551,74 +483,25 @@ TEST_F(Tokens, PreparedKeysAreThereBeforeTheFirstToken) {
   EXPECT_TRUE(Eventually([&] { return verifier.HasKeys(); }));
 }
 
-TEST_F(Tokens, AnEmptyKeySetIsNone) {
+TEST_F(AccessTokenTest, AnEmptyKeySetIsNone) {
   published.clear();
   const Result<Caller> caller = verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900)));
   ASSERT_FALSE(caller);
   EXPECT_EQ(caller.refusal().code, Code::kUnavailable);
 }
 
-TEST_F(Tokens, APointOffTheCurveIsNoKey) {
+TEST_F(AccessTokenTest, APointOffTheCurveIsNoKey) {
   published[0].y = published[0].x;
   const Result<Caller> caller = verifier.Verify(signer.Sign(7, api::v1::ROLE_USER, seconds(900)));
   ASSERT_FALSE(caller);
   EXPECT_EQ(caller.refusal().code, Code::kUnavailable);
 }
 
-TEST_F(Tokens, OnlyP256PrivateKeysSign) {
+TEST_F(AccessTokenTest, OnlyP256PrivateKeysSign) {
   EXPECT_THROW(TokenSigner(KeyPair("P-384").private_pem), std::invalid_argument);
   EXPECT_THROW(TokenSigner(Pair().public_pem), std::invalid_argument);
   EXPECT_THROW(TokenSigner("not a key"), std::invalid_argument);
   EXPECT_THROW(TokenSigner(""), std::invalid_argument);
-}
-
-TEST_F(Tokens, AServiceTokenNamesItsService) {
-  ServiceTokens receiver("products", kServiceKey, clock());
-  const std::string token = services.OwnToken();
-  for (int i = 0; i < 2; ++i) {  // the second answer comes from memory
-    const Result<std::string> name = receiver.Verify(token);
-    ASSERT_TRUE(name) << name.refusal().message;
-    EXPECT_EQ(*name, "orders");
-  }
-}
-
-TEST_F(Tokens, AServiceTokenIsMadeAnewBeforeItExpires) {
-  const std::string first = services.OwnToken();
-  EXPECT_EQ(services.OwnToken(), first);
-  now = now.load() + seconds(300);
-  EXPECT_NE(services.OwnToken(), first);
-  EXPECT_TRUE(services.Verify(first));
-  now = now.load() + seconds(300);
-  EXPECT_FALSE(services.Verify(first));
-}
-
-TEST_F(Tokens, AServiceTokenUnderAnotherKeyIsRefused) {
-  ServiceTokens stranger("orders", std::string(32, 'k'), clock());
-  const Result<std::string> name = services.Verify(stranger.OwnToken());
-  ASSERT_FALSE(name);
-  EXPECT_EQ(name.refusal().code, Code::kUnauthenticated);
-  EXPECT_THAT(name.refusal().message, HasSubstr("signature"));
-}
-
-TEST_F(Tokens, ForgedServiceTokensAreRefused) {
-  const std::string claims =
-      R"({"iss":"shop-services","aud":"shop-internal","sub":"stock","iat":)" +
-      std::to_string(Unix()) + R"(,"exp":)" + std::to_string(Unix() + 60) + "}";
-  const auto token = [&](const std::string& header, const std::string& payload) {
-    const std::string text = Encode(header) + "." + Encode(payload);
-    return text + "." + Hs256(kServiceKey, text);
-  };
-  EXPECT_TRUE(services.Verify(token(R"({"alg":"HS256","typ":"svc+jwt"})", claims)));
-  EXPECT_FALSE(services.Verify(token(R"({"alg":"none","typ":"svc+jwt"})", claims)));
-  EXPECT_FALSE(services.Verify(token(R"({"alg":"HS256","typ":"at+jwt"})", claims)));
-  EXPECT_FALSE(services.Verify(token(R"({"alg":"HS256","typ":"svc+jwt"})", Claims())));
-  EXPECT_FALSE(
-      services.Verify(Encode(R"({"alg":"HS256","typ":"svc+jwt"})") + "." + Encode(claims) + "."));
-  EXPECT_FALSE(services.Verify(""));
-}
-
-TEST_F(Tokens, AShortServiceKeyIsRefused) {
-  EXPECT_THROW(ServiceTokens("orders", std::string(31, 'k')), std::invalid_argument);
 }
 
 }  // namespace

@@ -1,16 +1,16 @@
-// Who may call a method: its option shop.api.v1.access, read the same way in gateway and services.
+// Who may call a method: its option shop.api.v1.access, checked by gateway and services alike.
 #pragma once
 
 #include <google/protobuf/descriptor.h>
 
+#include "common/auth/caller.h"
 #include "common/core/result.h"
-#include "common/rpc/call.h"
 
 namespace shop::rpc {
 
-// Throws std::logic_error naming the method when it has no access option or one that lets nobody
-// in, or has services alone and yet an HTTP binding. Called for every method at the start of a
-// process.
+// Throws std::logic_error naming the method when it has no access option, when that lets nobody in, or
+// when it lets only services in and yet the method has an HTTP binding. Called for every method when a
+// process starts.
 void RequireAccessOption(const google::protobuf::MethodDescriptor& method);
 
 // UNAUTHENTICATED for a guest where a token is needed, PERMISSION_DENIED for the wrong role or

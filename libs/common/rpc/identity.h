@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/auth/access_token.h"
+#include "common/auth/service_token.h"
 #include "common/core/env.h"
 
 namespace shop::rpc {

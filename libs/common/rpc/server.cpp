@@ -315,7 +315,7 @@ struct Server::State {
   State(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services)
       : host(settings.host), pool(settings.threads, static_cast<size_t>(settings.queue)) {
     // Who names a key that has to be fetched waits in a thread; the others are for everybody else.
-    identity.users().LetWait(settings.threads / 2);
+    identity.users().SetMaxWaiting(settings.threads / 2);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
 

@@ -5,34 +5,15 @@
 #include <grpcpp/impl/client_unary_call.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 #include <grpcpp/impl/rpc_method.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 
-#include <stdexcept>
 #include <utility>
 
+#include "common/auth/service_token.h"
 #include "common/rpc/status.h"
+#include "common/testing/keys.h"
 
 namespace shop::testing {
-namespace {
-
-std::string NewKey() {
-  EVP_PKEY* key = EVP_EC_gen("P-256");
-  BIO* bio = BIO_new(BIO_s_mem());
-  if (PEM_write_bio_PrivateKey(bio, key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
-    throw std::runtime_error("OpenSSL cannot write a key");
-  }
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);
-  std::string pem(data, static_cast<size_t>(size));
-  BIO_free(bio);
-  EVP_PKEY_free(key);
-  return pem;
-}
-
-}  // namespace
-
-Callers::Callers() : pem_(NewKey()), signer_(pem_) {}
+Callers::Callers() : pem_(KeyPair().private_pem), signer_(pem_) {}
 
 auth::TokenVerifier::FetchKeys Callers::Keys() const {
   return [key = signer_.public_key()] { return std::vector{key}; };
