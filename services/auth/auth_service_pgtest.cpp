@@ -17,6 +17,7 @@
 #include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
+#include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/users.pb.h"
@@ -166,7 +167,7 @@ class AuthTest : public ::testing::Test {
   FakeUsers users_;
   rpc::Identity users_identity_{{"users", "", testing::kServiceKey}, callers_.Keys()};
   rpc::Server users_server_{
-      {.host = "127.0.0.1", .every_method = false}, users_identity_, {users_.Methods()}};
+      {.host = "127.0.0.1"}, users_identity_, {testing::FakeService(users_.Methods())}};
 
   rpc::Identity identity_{{"auth", "", testing::kServiceKey}, callers_.Keys()};
   rpc::Channel users_channel_{users_server_.address(), &identity_};

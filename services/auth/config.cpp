@@ -46,8 +46,7 @@ std::optional<OperatorCredentials> ReadOperatorAccount(Env& env) {
 
 Config Config::Read(Env& env) {
   Config config{
-      .server = rpc::ServerSettings::Read(env, "auth"),
-      .identity = rpc::Identity::Settings::Read(env, "auth"),
+      .service = rpc::ServiceSettings::Read(env, "auth"),
       .postgres = postgres::Settings::Read(env, "auth"),
       .kafka = kafka::KafkaSettings::Read(env),
       .users_address = ServiceAddress(env, "users"),
@@ -57,7 +56,7 @@ Config Config::Read(Env& env) {
                       std::chrono::seconds(env.Integer("ACCESS_TOKEN_SECONDS", 900, 60, 86400)),
                   .allow_role_at_registration = env.Flag("ALLOW_ROLE_AT_REGISTRATION", false)},
       .operator_account = ReadOperatorAccount(env)};
-  if (!env.Optional("RPC_THREADS")) config.server.threads = 64;
+  if (!env.Optional("RPC_THREADS")) config.service.server.threads = 64;
   return config;
 }
 

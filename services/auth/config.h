@@ -10,15 +10,13 @@
 #include "common/core/env.h"
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
-#include "common/rpc/identity.h"
-#include "common/rpc/server.h"
+#include "common/rpc/service_settings.h"
 
 namespace shop::auth {
 
 struct Config {
   // RPC_THREADS is 64 here unless set: most of them wait for a turn at hashing.
-  rpc::ServerSettings server;
-  rpc::Identity::Settings identity;
+  rpc::ServiceSettings service;
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
   std::string users_address;  // USERS_ADDR

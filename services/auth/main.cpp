@@ -29,17 +29,17 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   const auth::TokenSigner signer(config.signing_key);
-  rpc::Identity identity(config.identity, [&] { return std::vector{signer.public_key()}; });
+  rpc::Identity identity(config.service.identity, [&] { return std::vector{signer.public_key()}; });
   const rpc::Channel users(config.users_address, &identity);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   // A quarter of the threads stays free for what needs no hash.
   auth::PasswordHasher passwords(config.bcrypt_cost, cores,
-                                 config.server.threads * 3 / 4 - std::max(cores, 1));
+                                 config.service.server.threads * 3 / 4 - std::max(cores, 1));
   auth::AuthService service(db, users, passwords, signer, config.options);
 
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("auth", {"users"}, auth::AuthEventHandlers());
-  const rpc::Server server(config.server, identity, {service.Methods()});
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
   std::optional<auth::OperatorAccount> operator_account;
   if (config.operator_account) {
     operator_account.emplace(service, *config.operator_account);

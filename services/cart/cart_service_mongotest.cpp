@@ -8,6 +8,7 @@
 
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
 
 namespace shop::cart {
@@ -26,11 +27,10 @@ class FakeProducts {
   FakeProducts() {
     rpc::ServerSettings settings;
     settings.host = "127.0.0.1";
-    settings.every_method = false;
     server_ = std::make_unique<rpc::Server>(
         settings, identity_,
-        std::vector{rpc::Service("shop.products.v1.ProductsService")
-                        .On("QuoteProducts", this, &FakeProducts::Quote)});
+        std::vector{testing::FakeService(rpc::Service("shop.products.v1.ProductsService")
+                                             .On("QuoteProducts", this, &FakeProducts::Quote))});
     address_ = server_->address();
   }
 

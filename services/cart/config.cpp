@@ -5,8 +5,7 @@
 namespace shop::cart {
 Config Config::Read(Env& env) {
   Config config;
-  config.server = rpc::ServerSettings::Read(env, "cart");
-  config.identity = rpc::Identity::Settings::Read(env, "cart");
+  config.service = rpc::ServiceSettings::Read(env, "cart");
   config.mongo = MongoSettings::Read(env);
   config.products_address = ServiceAddress(env, "products");
   config.currency = env.Currency();

@@ -5,14 +5,12 @@
 
 #include "cart/cart_store.h"
 #include "common/core/env.h"
-#include "common/rpc/identity.h"
-#include "common/rpc/server.h"
+#include "common/rpc/service_settings.h"
 
 namespace shop::cart {
 
 struct Config {
-  rpc::ServerSettings server;
-  rpc::Identity::Settings identity;
+  rpc::ServiceSettings service;
   MongoSettings mongo;
   std::string products_address;
   std::string currency;

@@ -16,9 +16,9 @@ int main() {
   process.WaitFor("MongoDB", [&] { store.Ping(); });
   const auto watch = process.WatchReadiness("MongoDB", [&] { store.Ping(); });
 
-  rpc::Identity identity(config.identity);
+  rpc::Identity identity(config.service.identity);
   const rpc::Channel products(config.products_address, &identity);
   cart::CartService service(store, products, config.currency);
-  const rpc::Server server(config.server, identity, {service.Methods()});
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -25,8 +25,7 @@ Mailbox ReadMailFrom(Env& env) {
 
 Config Config::Read(Env& env) {
   Config config;
-  config.server = rpc::ServerSettings::Read(env, "notification");
-  config.identity = rpc::Identity::Settings::Read(env, "notification");
+  config.service = rpc::ServiceSettings::Read(env, "notification");
   config.postgres = postgres::Settings::Read(env, "notification");
   config.kafka = kafka::KafkaSettings::Read(env);
   config.users_address = ServiceAddress(env, "users");

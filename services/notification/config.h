@@ -6,16 +6,14 @@
 #include "common/core/env.h"
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
-#include "common/rpc/identity.h"
-#include "common/rpc/server.h"
+#include "common/rpc/service_settings.h"
 #include "notification/mail.h"
 #include "notification/smtp.h"
 
 namespace shop::notification {
 
 struct Config {
-  rpc::ServerSettings server;
-  rpc::Identity::Settings identity;
+  rpc::ServiceSettings service;
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
   std::string users_address;

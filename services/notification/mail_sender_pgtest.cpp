@@ -22,6 +22,7 @@
 #include "common/rpc/server.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
+#include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "notification/mail_jobs.h"
@@ -169,9 +170,10 @@ class FakeUsers {
   std::map<int64_t, std::string> names_;
   rpc::Identity identity_{{"users", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
   rpc::Server server_{
-      {.host = "127.0.0.1", .every_method = false},
+      {.host = "127.0.0.1"},
       identity_,
-      {rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser)}};
+      {testing::FakeService(
+          rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser))}};
 };
 
 class MailSenderTest : public ::testing::Test {

@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  rpc::Identity identity(config.identity);
+  rpc::Identity identity(config.service.identity);
   const rpc::Channel users(config.users_address, &identity);
 
   const notification::MailSender sender(db, users, config.smtp, config.mail_from);
@@ -56,6 +56,6 @@ int main(int argc, char** argv) {
 
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("notification", {"orders"}, notification::OrderHandlers(), {.required = true});
-  const rpc::Server server(config.server, identity, {});  // health and reflection
+  const rpc::Server server(config.service.server, identity, {});  // health and reflection
   return process.RunUntilStopped();
 }

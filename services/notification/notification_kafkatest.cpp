@@ -18,6 +18,7 @@
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
+#include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
 #include "common/testing/topics.h"
 #include "messaging_migrations.h"
@@ -45,11 +46,10 @@ class FakeUsers {
   FakeUsers() {
     rpc::ServerSettings settings;
     settings.host = "127.0.0.1";
-    settings.every_method = false;
     server_ = std::make_unique<rpc::Server>(
         settings, identity_,
-        std::vector{
-            rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser)});
+        std::vector{testing::FakeService(
+            rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser))});
   }
 
   void Register(int64_t id, const std::string& name, const std::string& email) {

@@ -8,8 +8,7 @@ Config Config::Read(Env& env) {
   return {
       .postgres = postgres::Settings::Read(env, "orders"),
       .kafka = kafka::KafkaSettings::Read(env),
-      .server = rpc::ServerSettings::Read(env, "orders"),
-      .identity = rpc::Identity::Settings::Read(env, "orders"),
+      .service = rpc::ServiceSettings::Read(env, "orders"),
       .products_address = ServiceAddress(env, "products"),
       .cart_address = ServiceAddress(env, "cart"),
       .currency = env.Currency(),

@@ -4,8 +4,7 @@
 
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
-#include "common/rpc/identity.h"
-#include "common/rpc/server.h"
+#include "common/rpc/service_settings.h"
 
 namespace shop::orders {
 
@@ -13,8 +12,7 @@ namespace shop::orders {
 struct Config {
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
-  rpc::ServerSettings server;
-  rpc::Identity::Settings identity;
+  rpc::ServiceSettings service;
   std::string products_address;
   std::string cart_address;
   std::string currency;  // CURRENCY, ISO 4217: one a deployment

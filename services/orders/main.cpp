@@ -26,7 +26,7 @@ int main() {
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  rpc::Identity identity(config.identity);
+  rpc::Identity identity(config.service.identity);
   const rpc::Channel products(config.products_address, &identity);
   const rpc::Channel cart(config.cart_address, &identity);
 
@@ -38,6 +38,6 @@ int main() {
   messaging.Consume("orders", {"stock"}, orders::EventHandlers());
   // A group of its own, so that a cart service that is away delays no order.
   messaging.Consume("cart", {"orders"}, orders::CartHandlers(cart, db), {.batch = kCartBatch});
-  const rpc::Server server(config.server, identity, {service.Methods()});
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -20,6 +20,7 @@
 #include "common/rpc/server.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
+#include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "orders/order_events.h"
@@ -305,9 +306,9 @@ class OrdersServiceTest : public ::testing::Test {
   FakeCart fake_cart_;
   rpc::Identity products_identity_{IdentityOf("products"), NoKeys};
   rpc::Server products_server_{
-      {.host = "127.0.0.1", .every_method = false}, products_identity_, {fake_products_.Methods()}};
+      {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_products_.Methods())}};
   rpc::Server cart_server_{
-      {.host = "127.0.0.1", .every_method = false}, products_identity_, {fake_cart_.Methods()}};
+      {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_cart_.Methods())}};
   rpc::Identity identity_{IdentityOf("orders"), NoKeys};
   rpc::Channel products_{products_server_.address(), &identity_};
   rpc::Channel cart_{cart_server_.address(), &identity_};

@@ -8,8 +8,7 @@ Config Config::Read(Env& env) {
   Config config;
   config.postgres = postgres::Settings::Read(env, "products");
   config.cache = ProductCache::Settings::Read(env);
-  config.identity = rpc::Identity::Settings::Read(env, "products");
-  config.server = rpc::ServerSettings::Read(env, "products");
+  config.service = rpc::ServiceSettings::Read(env, "products");
   config.currency = env.Currency();
   return config;
 }

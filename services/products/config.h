@@ -5,8 +5,7 @@
 
 #include "common/core/env.h"
 #include "common/postgres/pool.h"
-#include "common/rpc/identity.h"
-#include "common/rpc/server.h"
+#include "common/rpc/service_settings.h"
 #include "products/product_cache.h"
 
 namespace shop::products {
@@ -14,8 +13,7 @@ namespace shop::products {
 struct Config {
   postgres::Settings postgres;
   ProductCache::Settings cache;
-  rpc::Identity::Settings identity;
-  rpc::ServerSettings server;
+  rpc::ServiceSettings service;
   std::string currency;  // CURRENCY: ISO 4217 code of every price
 
   static Config Read(Env& env);

@@ -16,13 +16,13 @@ int main() {
   process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kProductsMigrations}); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  rpc::Identity identity(config.identity);
+  rpc::Identity identity(config.service.identity);
   products::ProductStore store(db, config.currency);
   // Not waited for: without Redis every answer comes from PostgreSQL.
   products::ProductCache cache(config.cache, [&](const products::ProductCache::Invalidate& remove) {
     store.DrainInvalidations(remove);
   });
   products::ProductsService service(db, store, cache);
-  const rpc::Server server(config.server, identity, {service.Methods()});
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -4,8 +4,7 @@ namespace shop::shipping {
 
 Config Config::Read(Env& env) {
   Config config;
-  config.server = rpc::ServerSettings::Read(env, "shipping");
-  config.identity = rpc::Identity::Settings::Read(env, "shipping");
+  config.service = rpc::ServiceSettings::Read(env, "shipping");
   config.postgres = postgres::Settings::Read(env, "shipping");
   config.kafka = kafka::KafkaSettings::Read(env);
   return config;

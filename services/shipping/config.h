@@ -4,14 +4,12 @@
 #include "common/core/env.h"
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
-#include "common/rpc/identity.h"
-#include "common/rpc/server.h"
+#include "common/rpc/service_settings.h"
 
 namespace shop::shipping {
 
 struct Config {
-  rpc::ServerSettings server;
-  rpc::Identity::Settings identity;
+  rpc::ServiceSettings service;
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
 

@@ -21,11 +21,11 @@ int main() {
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  rpc::Identity identity(config.identity);
+  rpc::Identity identity(config.service.identity);
   shipping::ShippingService service(db);
 
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("shipping", {"orders"}, shipping::EventHandlers());
-  const rpc::Server server(config.server, identity, {service.Methods()});
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -8,8 +8,7 @@ Config Config::Read(Env& env) {
   return {
       .postgres = postgres::Settings::Read(env, "stock"),
       .kafka = kafka::KafkaSettings::Read(env),
-      .server = rpc::ServerSettings::Read(env, "stock"),
-      .identity = rpc::Identity::Settings::Read(env, "stock"),
+      .service = rpc::ServiceSettings::Read(env, "stock"),
       .products_address = ServiceAddress(env, "products"),
   };
 }

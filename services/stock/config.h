@@ -4,8 +4,7 @@
 
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
-#include "common/rpc/identity.h"
-#include "common/rpc/server.h"
+#include "common/rpc/service_settings.h"
 
 namespace shop::stock {
 
@@ -13,8 +12,7 @@ namespace shop::stock {
 struct Config {
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
-  rpc::ServerSettings server;
-  rpc::Identity::Settings identity;
+  rpc::ServiceSettings service;
   std::string products_address;
 
   static Config Read(Env& env);

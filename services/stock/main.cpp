@@ -22,13 +22,13 @@ int main() {
   process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kMessagingMigrations}); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  rpc::Identity identity(config.identity);
+  rpc::Identity identity(config.service.identity);
   const rpc::Channel products(config.products_address, &identity);
 
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("stock", {"orders"}, stock::EventHandlers(products),
                     {.batch = kBatch, .required = true});
   // No rpcs of its own; the port has health and reflection.
-  const rpc::Server server(config.server, identity, {});
+  const rpc::Server server(config.service.server, identity, {});
   return process.RunUntilStopped();
 }

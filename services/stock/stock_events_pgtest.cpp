@@ -13,6 +13,7 @@
 #include "common/rpc/server.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
+#include "common/testing/fake_service.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -111,8 +112,8 @@ class StockEventsTest : public ::testing::Test {
   FakeProducts fake_;
   rpc::Identity products_identity_{{"products", "", kServiceKey}, NoKeys};
   std::optional<rpc::Server> server_{
-      std::in_place, rpc::ServerSettings{.host = "127.0.0.1", .every_method = false},
-      products_identity_, std::vector<rpc::Service>{fake_.Methods()}};
+      std::in_place, rpc::ServerSettings{.host = "127.0.0.1"}, products_identity_,
+      std::vector<rpc::Service>{testing::FakeService(fake_.Methods())}};
   rpc::Identity identity_{{"stock", "", kServiceKey}, NoKeys};
   rpc::Channel products_{server_->address(), &identity_};
   messaging::Handlers handlers_ = EventHandlers(products_);

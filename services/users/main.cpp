@@ -17,10 +17,10 @@ int main() {
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  rpc::Identity identity(config.identity);
+  rpc::Identity identity(config.service.identity);
   users::UsersService service(db);
 
   const kafka::Messaging messaging(config.kafka, db, process);
-  const rpc::Server server(config.server, identity, {service.Methods()});
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

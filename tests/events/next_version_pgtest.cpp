@@ -9,6 +9,7 @@
 #include "common/rpc/server.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
+#include "common/testing/fake_service.h"
 #include "messaging_migrations.h"
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
@@ -40,10 +41,10 @@ std::vector<auth::PublicKey> NoKeys() {
 class FakeServices {
  public:
   std::vector<rpc::Service> Methods() {
-    return {rpc::Service("shop.products.v1.ProductsService")
-                .On("BatchReserveStock", this, &FakeServices::Reserve),
-            rpc::Service("shop.cart.v1.CartService")
-                .On("EmptyOrderedCart", this, &FakeServices::EmptyCart)};
+    return {testing::FakeService(rpc::Service("shop.products.v1.ProductsService")
+                                     .On("BatchReserveStock", this, &FakeServices::Reserve)),
+            testing::FakeService(rpc::Service("shop.cart.v1.CartService")
+                                     .On("EmptyOrderedCart", this, &FakeServices::EmptyCart))};
   }
   Result<products::v1::BatchReserveStockResponse> Reserve(
       const Call&, const products::v1::BatchReserveStockRequest& request) {
@@ -83,8 +84,7 @@ class NextVersionTest : public ::testing::Test {
   postgres::Pool db_{database_.settings()};
   FakeServices fake_;
   rpc::Identity fake_identity_{{"fake", "", kKey}, NoKeys};
-  rpc::Server server_{rpc::ServerSettings{.host = "127.0.0.1", .every_method = false},
-                      fake_identity_, fake_.Methods()};
+  rpc::Server server_{rpc::ServerSettings{.host = "127.0.0.1"}, fake_identity_, fake_.Methods()};
   rpc::Identity stock_{{"stock", "", kKey}, NoKeys};
   rpc::Identity orders_{{"orders", "", kKey}, NoKeys};
   messaging::Envelope event_;

@@ -2,9 +2,6 @@
 
 #include <grpcpp/channel.h>
 #include <grpcpp/create_channel.h>
-#include <grpcpp/impl/client_unary_call.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
-#include <grpcpp/impl/rpc_method.h>
 
 #include <functional>
 #include <stdexcept>
@@ -14,22 +11,22 @@
 #include "common/rpc/connection.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/status.h"
+#include "common/rpc/unary_call.h"
 
 namespace shop::rpc {
 
 using google::protobuf::Descriptor;
 using google::protobuf::DescriptorPool;
-using google::protobuf::MessageLite;
 
 struct Channel::State {
-  std::shared_ptr<grpc::Channel> channel;
+  UnaryStub stub;
   Identity* identity;
 };
 
 Channel::Channel(const std::string& address, Identity* identity) {
-  state_ = std::make_unique<State>(State{
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), ConnectionArguments()),
-      identity});
+  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
+                                           ConnectionArguments());
+  state_ = std::make_unique<State>(State{UnaryStub(std::move(channel)), identity});
 }
 
 Channel::~Channel() = default;
@@ -46,10 +43,7 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
   }
   // After the context, so that it is gone before it.
   const std::stop_callback stopped(DeadlineScope::Stop(), [&context] { context.TryCancel(); });
-  const grpc::internal::RpcMethod method(path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC);
-  const grpc::Status status =
-      grpc::internal::BlockingUnaryCall<MessageLite, MessageLite, MessageLite, MessageLite>(
-          state_->channel.get(), method, &context, request, response);
+  const grpc::Status status = CallUnary(state_->stub, path, &context, request, response);
   if (status.ok()) return kDone;
 
   const std::string what = path + ": " + status.error_message();

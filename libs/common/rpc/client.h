@@ -13,8 +13,8 @@
 //                       request's fault: a consumer puts this one event, and its key, into the
 //                       retry queue and goes on with the others
 // After either the call may have had its effect. Nothing is retried here, as only the caller knows
-// what may run twice. Connections are made when first needed, spread over all addresses of a name,
-// and come back by themselves.
+// what may run twice. Connections are made when first needed, to all addresses of a name, and made
+// again after they break.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -33,8 +33,8 @@ class Identity;
 // Connections to one service. Thread-safe.
 class Channel {
  public:
-  // `identity` gives the x-service-token and must outlive the channel; without one calls are a
-  // guest's.
+  // `identity` gives the x-service-token and must outlive the channel; without one the calls are
+  // those of a guest.
   explicit Channel(const std::string& address, Identity* identity = nullptr);
   ~Channel();
 
@@ -75,7 +75,7 @@ class ClientMethod {
   std::string path_;
 };
 
-// A call that no request stands behind, such as a consumer's: this trace, this long.
+// A call made outside of any request, such as a consumer's, with this trace and time limit.
 Call BackgroundCall(const TraceContext& trace, std::chrono::milliseconds limit);
 
 }  // namespace shop::rpc

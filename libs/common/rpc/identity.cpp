@@ -1,18 +1,10 @@
 #include "common/rpc/identity.h"
 
-#include "common/core/addresses.h"
+#include "common/core/deadline.h"
 #include "common/rpc/client.h"
 #include "shop/auth/v1/auth.pb.h"
 
 namespace shop::rpc {
-
-Identity::Settings Identity::Settings::Read(Env& env, const std::string& name) {
-  Settings settings{name, ServiceAddress(env, "auth"), env.RequiredSecret("SERVICE_TOKEN_KEY")};
-  if (!settings.key.empty() && settings.key.size() < 32) {
-    env.Wrong("SERVICE_TOKEN_KEY", "is shorter than 32 bytes");
-  }
-  return settings;
-}
 
 Identity::Identity(const Settings& settings) : Identity(settings, KeysFrom(settings.auth_address)) {
   users_.Prepare();

@@ -6,7 +6,6 @@
 
 #include "common/auth/access_token.h"
 #include "common/auth/service_token.h"
-#include "common/core/env.h"
 
 namespace shop::rpc {
 
@@ -14,15 +13,13 @@ class Identity {
  public:
   struct Settings {
     std::string name;          // this service
-    std::string auth_address;  // where the keys of access tokens are: AUTH_ADDR
-    std::string key;           // SERVICE_TOKEN_KEY, at least 32 bytes
-
-    static Settings Read(Env& env, const std::string& name);
+    std::string auth_address;  // where the keys of access tokens are
+    std::string key;           // of service tokens, at least 32 bytes
   };
 
   // Checks users' tokens with the keys that auth publishes over gRPC, and begins to fetch them.
   explicit Identity(const Settings& settings);
-  // Checks them with keys from elsewhere: auth itself, and tests.
+  // Checks them with keys from elsewhere; auth has its own.
   Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetch);
 
   auth::TokenVerifier& users() { return users_; }

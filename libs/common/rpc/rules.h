@@ -9,7 +9,7 @@
 
 namespace shop::rpc {
 
-// What the rules `email` and `url` ask for, so that others can say it too: an e-mail address as
+// What the rules `email` and `url` require, for others that describe it: an e-mail address as
 // https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address has it, and scheme, host,
 // port and the rest, without credentials, white space or control characters.
 inline constexpr char kEmailPattern[] =
@@ -30,8 +30,8 @@ inline constexpr char kUrlPattern[] =
 // Without any option, a string must not hold the character NUL (PostgreSQL has no way to keep it),
 // and an enum must have one of its declared values.
 //
-// Thread-safe. What a message type asks for is worked out at its first use and kept for the life of
-// the process, and so must its descriptor be. Throws std::logic_error naming the field when a rule
+// Thread-safe. The rules of a message type are read at its first use and kept for the life of the
+// process, as its descriptor must be. Throws std::logic_error naming the field when a rule
 // does not fit its field's type or a pattern is not RE2.
 Result<void> CheckRules(const google::protobuf::Message& message);
 

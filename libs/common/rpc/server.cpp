@@ -2,32 +2,25 @@
 
 #include <google/protobuf/arena.h>
 #include <google/protobuf/descriptor.h>
-#include <google/protobuf/dynamic_message.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
-#include <grpcpp/impl/codegen/server_callback_handlers.h>
-#include <grpcpp/impl/rpc_service_method.h>
-#include <grpcpp/impl/service_type.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <algorithm>
 #include <array>
-#include <atomic>
-#include <condition_variable>
-#include <deque>
-#include <mutex>
 #include <stdexcept>
 #include <stop_token>
-#include <thread>
 
-#include "common/core/addresses.h"
 #include "common/core/deadline.h"
 #include "common/rpc/access.h"
+#include "common/rpc/descriptor_service.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/rules.h"
 #include "common/rpc/status.h"
+#include "common/rpc/worker_pool.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -42,64 +35,6 @@ constexpr std::chrono::seconds kDefaultDeadline{10};
 constexpr std::chrono::seconds kDrainLimit{5};
 constexpr int kMaxRequestBytes = 4 << 20;
 constexpr int kConnectionAgeMs = 30'000;
-
-// Threads that run what they are given, in order, with a bounded queue.
-class WorkerPool {
- public:
-  WorkerPool(int threads, size_t limit)
-      : limit_(limit),
-        length_(prometheus::BuildGauge()
-                    .Name("rpc_queue_length")
-                    .Help("Calls that wait for a thread")
-                    .Register(Metrics())
-                    .Add({})) {
-    for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { Run(); });
-  }
-
-  ~WorkerPool() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
-
-  // False when the queue is full.
-  bool Post(std::function<void()> work) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (queue_.size() >= limit_) return false;
-      queue_.push_back(std::move(work));
-      length_.Set(static_cast<double>(queue_.size()));
-    }
-    wake_.notify_one();
-    return true;
-  }
-
- private:
-  void Run() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-      if (queue_.empty()) return;
-      const std::function<void()> work = std::move(queue_.front());
-      queue_.pop_front();
-      length_.Set(static_cast<double>(queue_.size()));
-      lock.unlock();
-      work();
-      lock.lock();
-    }
-  }
-
-  const size_t limit_;
-  prometheus::Gauge& length_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::function<void()>> queue_;
-  bool stopping_ = false;
-  std::vector<std::thread> threads_;
-};
 
 // What is counted of one method.
 class MethodMetrics {
@@ -244,53 +179,24 @@ grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& conte
   }
 }
 
-// A grpc::Service made from descriptors at run time. It registers what generated code would
-// register, by the same calls, with messages left as bytes.
-class DescriptorService final : public grpc::Service {
- public:
-  // Once `cut` is stopped, what handlers wait for ends.
-  DescriptorService(const rpc::Service& service, WorkerPool& pool, Identity& identity,
-                    const std::stop_token& cut) {
-    for (const Method& method : service.methods()) {
-      const std::string path =
-          "/" + service.descriptor()->full_name() + "/" + method.descriptor->name();
-      BoundMethod& bound = *bound_.emplace_back(std::make_unique<BoundMethod>(method, path));
-      const int index = static_cast<int>(bound_.size()) - 1;
-      AddMethod(new grpc::internal::RpcServiceMethod(
-          bound.path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
-      MarkMethodCallback(
-          index, new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
-                     [&bound, &pool, &identity, cut](grpc::CallbackServerContext* context,
-                                                     const grpc::ByteBuffer* request,
-                                                     grpc::ByteBuffer* response) {
-                       return Start(bound, pool, identity, cut, context, request, response);
-                     }));
-    }
+// Runs a call on the pool and counts it.
+grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& identity,
+                                const std::stop_token& cut, grpc::CallbackServerContext* context,
+                                const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
+  const steady_clock::time_point arrived = steady_clock::now();
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const bool accepted = pool.Post([=, &bound, &identity] {
+    if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
+    const grpc::Status status = Answer(bound, *context, *request, response, identity, cut);
+    bound.metrics.Count(status.error_code(), steady_clock::now() - arrived);
+    reactor->Finish(status);
+  });
+  if (!accepted) {
+    bound.metrics.Count(grpc::StatusCode::UNAVAILABLE, steady_clock::now() - arrived);
+    reactor->Finish({grpc::StatusCode::UNAVAILABLE, "too busy, try again"});
   }
-
- private:
-  static grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& identity,
-                                         const std::stop_token& cut,
-                                         grpc::CallbackServerContext* context,
-                                         const grpc::ByteBuffer* request,
-                                         grpc::ByteBuffer* response) {
-    const steady_clock::time_point arrived = steady_clock::now();
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const bool taken = pool.Post([=, &bound, &identity] {
-      if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
-      const grpc::Status status = Answer(bound, *context, *request, response, identity, cut);
-      bound.metrics.Count(status.error_code(), steady_clock::now() - arrived);
-      reactor->Finish(status);
-    });
-    if (!taken) {
-      bound.metrics.Count(grpc::StatusCode::UNAVAILABLE, steady_clock::now() - arrived);
-      reactor->Finish({grpc::StatusCode::UNAVAILABLE, "too busy, try again"});
-    }
-    return reactor;
-  }
-
-  std::vector<std::unique_ptr<BoundMethod>> bound_;
-};
+  return reactor;
+}
 
 void RequireEveryHandler(const Service& service) {
   for (int i = 0; i < service.descriptor()->method_count(); ++i) {
@@ -304,17 +210,10 @@ void RequireEveryHandler(const Service& service) {
 
 }  // namespace
 
-ServerSettings ServerSettings::Read(Env& env, const std::string& service) {
-  return {.host = env.Text("BIND_HOST", "127.0.0.1"),
-          .port = ServicePort(env, service),
-          .threads = static_cast<int>(env.Integer("RPC_THREADS", 8, 1, 256)),
-          .queue = static_cast<int>(env.Integer("RPC_QUEUE", 512, 1, 1000000))};
-}
-
 struct Server::State {
   State(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services)
       : host(settings.host), pool(settings.threads, static_cast<size_t>(settings.queue)) {
-    // Who names a key that has to be fetched waits in a thread; the others are for everybody else.
+    // A call whose token names an unknown key waits in its thread; half of them stay free of those.
     identity.users().SetMaxWaiting(settings.threads / 2);
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
@@ -328,10 +227,18 @@ struct Server::State {
     builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),
                              grpc::InsecureServerCredentials(), &port);
     for (const Service& service : services) {
-      if (settings.every_method) RequireEveryHandler(service);
-      registered.push_back(
-          std::make_unique<DescriptorService>(service, pool, identity, cut.get_token()));
-      builder.RegisterService(registered.back().get());
+      RequireEveryHandler(service);
+      DescriptorService& added = *registered.emplace_back(std::make_unique<DescriptorService>());
+      for (const Method& method : service.methods()) {
+        BoundMethod& bound = *bound_methods.emplace_back(std::make_unique<BoundMethod>(
+            method, "/" + service.descriptor()->full_name() + "/" + method.descriptor->name()));
+        added.Add(bound.path, [this, &bound, &identity](grpc::CallbackServerContext* context,
+                                                        const grpc::ByteBuffer* request,
+                                                        grpc::ByteBuffer* response) {
+          return Start(bound, pool, identity, cut.get_token(), context, request, response);
+        });
+      }
+      builder.RegisterService(&added);
     }
     server = builder.BuildAndStart();
     if (server == nullptr || port == 0) {
@@ -354,6 +261,7 @@ struct Server::State {
   int port = 0;
   std::stop_source cut;
   WorkerPool pool;
+  std::vector<std::unique_ptr<BoundMethod>> bound_methods;
   std::vector<std::unique_ptr<DescriptorService>> registered;
   std::unique_ptr<grpc::Server> server;
 };

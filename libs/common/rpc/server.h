@@ -1,8 +1,8 @@
 // The gRPC port of a process: health, reflection, and the wrapper around every handler.
 //
-// For each call, in this order: who calls (authorization, x-service-token), may they (the method's
-// access option), is the request well formed (the fields' rules), the handler, and one mapping of
-// refusals and exceptions to a status with details:
+// For each call, in this order: authenticate the caller (authorization, x-service-token), check its
+// access (the method's option) and the request (the fields' rules), run the handler, and map its
+// refusal or exception to a status with details:
 //   Refusal          its code; google.rpc.BadRequest for field violations, ErrorInfo for its reason
 //   Unavailable      UNAVAILABLE (DEADLINE_EXCEEDED once the deadline has passed), logged
 //   other exception  INTERNAL without details, logged
@@ -17,7 +17,6 @@
 #include <string>
 #include <vector>
 
-#include "common/core/env.h"
 #include "common/rpc/service.h"
 
 namespace shop::rpc {
@@ -26,24 +25,19 @@ class Identity;
 
 struct ServerSettings {
   std::string host;
-  uint16_t port = 0;  // 0 takes a free one (tests)
-  int threads = 8;    // RPC_THREADS: handlers at once
-  int queue = 512;    // RPC_QUEUE: calls that may wait for a thread
-  // Whether a declared method without a handler stops the start. Off only for fakes in tests.
-  bool every_method = true;
-
-  // BIND_HOST, <SERVICE>_PORT, RPC_THREADS, RPC_QUEUE.
-  static ServerSettings Read(Env& env, const std::string& service);
+  uint16_t port = 0;  // 0: any free one
+  int threads = 8;    // handlers that run at the same time
+  int queue = 512;    // calls that may wait for a thread
 };
 
 class Server {
  public:
   // Serves at once. Throws std::logic_error when a declared method has no handler,
-  // std::runtime_error when the port cannot be had. `identity` and what the handlers refer to must
-  // outlive the server.
+  // std::runtime_error when it cannot listen on the port. `identity` and what the handlers refer to
+  // must outlive the server.
   Server(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services);
-  // Refuses new calls and lets running ones finish for up to five seconds; then what their handlers
-  // wait for ends (DeadlineScope), and with it the calls.
+  // Refuses new calls and lets running ones finish for up to five seconds; then it stops what their
+  // handlers wait for (DeadlineScope).
   ~Server();
 
   uint16_t port() const;

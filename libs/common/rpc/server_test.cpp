@@ -17,6 +17,7 @@
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
 #include "common/testing/callers.h"
+#include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
 #include "common/testing/wire.h"
 #include "shop/orders/v1/orders.pb.h"
@@ -33,6 +34,7 @@ using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
 using ::testing::ElementsAre;
 using testing::Eventually;
+using testing::FakeService;
 using ::testing::Field;
 
 constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
@@ -86,9 +88,8 @@ class ServerTest : public ::testing::Test {
 
   FakeProducts fake_;
   Identity identity_{{"products", "", kKey}, NoKeys};
-  Server server_{{.host = "127.0.0.1", .threads = 2, .queue = 2, .every_method = false},
-                 identity_,
-                 {fake_.Methods()}};
+  Server server_{
+      {.host = "127.0.0.1", .threads = 2, .queue = 2}, identity_, {FakeService(fake_.Methods())}};
   Identity stock_identity_{{"stock", "", kKey}, NoKeys};
   Identity cart_identity_{{"cart", "", kKey}, NoKeys};
   Channel guest_{server_.address()};
@@ -286,8 +287,8 @@ TEST_F(ServerTest, UnknownKeysLeaveThreadsForOthers) {
     while (slow) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return {};
   });
-  const Server server({.host = "127.0.0.1", .threads = 2, .every_method = false}, identity,
-                      {fake_.Methods()});
+  const Server server({.host = "127.0.0.1", .threads = 2}, identity,
+                      {FakeService(fake_.Methods())});
   // Whatever its signature: the key it names has to be fetched first.
   // {"alg":"ES256","typ":"at+jwt","kid":"made-up"}, {}
   const std::string token =
@@ -345,9 +346,8 @@ TEST_F(ServerTest, AStopEndsACallUnderWay) {
 
 TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
   Identity identity({"products", "", kKey}, NoKeys);
-  std::optional<Server> server(std::in_place,
-                               ServerSettings{.host = "127.0.0.1", .every_method = false}, identity,
-                               std::vector{fake_.Methods()});
+  std::optional<Server> server(std::in_place, ServerSettings{.host = "127.0.0.1"}, identity,
+                               std::vector{FakeService(fake_.Methods())});
   const Channel channel(server->address());
   const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
   std::atomic<bool> inside = false;
@@ -378,9 +378,8 @@ TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
 
 TEST_F(ServerTest, WhatAHandlerWaitsForEndsWhenAStopHasTakenTooLong) {
   Identity identity({"products", "", kKey}, NoKeys);
-  std::optional<Server> server(std::in_place,
-                               ServerSettings{.host = "127.0.0.1", .every_method = false}, identity,
-                               std::vector{fake_.Methods()});
+  std::optional<Server> server(std::in_place, ServerSettings{.host = "127.0.0.1"}, identity,
+                               std::vector{FakeService(fake_.Methods())});
   const Channel channel(server->address());
   const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
   std::atomic<bool> inside = false;

@@ -8,24 +8,31 @@ namespace shop::rpc {
 
 using google::protobuf::Descriptor;
 using google::protobuf::DescriptorPool;
+using google::protobuf::MessageFactory;
+using google::protobuf::MethodDescriptor;
 
 Service::Service(const std::string& name)
     : descriptor_(DescriptorPool::generated_pool()->FindServiceByName(name)) {
   if (descriptor_ == nullptr) throw std::logic_error("no service " + name + " is declared");
 }
 
-Service& Service::Add(const char* name, const Descriptor* request, const Descriptor* response,
-                      Method method) {
-  method.descriptor = descriptor_->FindMethodByName(name);
-  if (method.descriptor == nullptr) {
+Service& Service::On(const MethodDescriptor& method, Method::Handler handler) {
+  RequireAccessOption(method);
+  const auto* request = MessageFactory::generated_factory()->GetPrototype(method.input_type());
+  methods_.push_back({&method, request, std::move(handler)});
+  return *this;
+}
+
+const MethodDescriptor& Service::Declared(const char* name, const Descriptor* request,
+                                          const Descriptor* response) const {
+  const MethodDescriptor* method = descriptor_->FindMethodByName(name);
+  if (method == nullptr) {
     throw std::logic_error(descriptor_->full_name() + " declares no method " + name);
   }
-  if (method.descriptor->input_type() != request || method.descriptor->output_type() != response) {
-    throw std::logic_error(method.descriptor->full_name() + " is declared with other types");
+  if (method->input_type() != request || method->output_type() != response) {
+    throw std::logic_error(method->full_name() + " is declared with other types");
   }
-  RequireAccessOption(*method.descriptor);
-  methods_.push_back(std::move(method));
-  return *this;
+  return *method;
 }
 
 }  // namespace shop::rpc

@@ -26,11 +26,13 @@ namespace shop::rpc {
 // One method: its descriptor and the function behind it with its types erased.
 struct Method {
   using Reply = std::function<void(const google::protobuf::Message&)>;
+  // Calls `reply` once with the answer, or refuses.
+  using Handler =
+      std::function<Result<void>(const Call&, const google::protobuf::Message&, const Reply&)>;
 
   const google::protobuf::MethodDescriptor* descriptor = nullptr;
   const google::protobuf::Message* request_type = nullptr;
-  // Calls `reply` once with the answer, or refuses.
-  std::function<Result<void>(const Call&, const google::protobuf::Message&, const Reply&)> handle;
+  Handler handle;
 };
 
 class Service {
@@ -43,24 +45,26 @@ class Service {
   template <typename Owner, typename Request, typename Response>
   Service& On(const char* method, Owner* owner,
               Result<Response> (Owner::*handler)(const Call&, const Request&)) {
-    return Add(method, Request::descriptor(), Response::descriptor(),
-               {nullptr, &Request::default_instance(),
-                [owner, handler](const Call& call, const google::protobuf::Message& request,
-                                 const Method::Reply& reply) -> Result<void> {
-                  const Result<Response> answer =
-                      (owner->*handler)(call, static_cast<const Request&>(request));
-                  if (!answer) return answer.refusal();
-                  reply(*answer);
-                  return kDone;
-                }});
+    return On(Declared(method, Request::descriptor(), Response::descriptor()),
+              [owner, handler](const Call& call, const google::protobuf::Message& request,
+                               const Method::Reply& reply) -> Result<void> {
+                const Result<Response> answer =
+                    (owner->*handler)(call, static_cast<const Request&>(request));
+                if (!answer) return answer.refusal();
+                reply(*answer);
+                return kDone;
+              });
   }
+  // The same for a handler that takes its messages as Message.
+  Service& On(const google::protobuf::MethodDescriptor& method, Method::Handler handler);
 
   const google::protobuf::ServiceDescriptor* descriptor() const { return descriptor_; }
   const std::vector<Method>& methods() const { return methods_; }
 
  private:
-  Service& Add(const char* name, const google::protobuf::Descriptor* request,
-               const google::protobuf::Descriptor* response, Method method);
+  const google::protobuf::MethodDescriptor& Declared(
+      const char* name, const google::protobuf::Descriptor* request,
+      const google::protobuf::Descriptor* response) const;
 
   const google::protobuf::ServiceDescriptor* descriptor_;
   std::vector<Method> methods_;

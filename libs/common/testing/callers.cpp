@@ -2,14 +2,12 @@
 
 #include <grpcpp/channel.h>
 #include <grpcpp/create_channel.h>
-#include <grpcpp/impl/client_unary_call.h>
-#include <grpcpp/impl/codegen/proto_utils.h>
-#include <grpcpp/impl/rpc_method.h>
 
 #include <utility>
 
 #include "common/auth/service_token.h"
 #include "common/rpc/status.h"
+#include "common/rpc/unary_call.h"
 #include "common/testing/keys.h"
 
 namespace shop::testing {
@@ -28,29 +26,25 @@ Credentials Callers::Service(const std::string& name) {
 }
 
 struct Client::State {
-  std::shared_ptr<grpc::Channel> channel;
+  rpc::UnaryStub stub;
   Credentials credentials;
 };
 
 Client::Client(const std::string& address, Credentials credentials)
     : state_(std::make_unique<State>(
-          State{grpc::CreateChannel(address, grpc::InsecureChannelCredentials()),
+          State{rpc::UnaryStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials())),
                 std::move(credentials)})) {}
 
 Client::~Client() = default;
 
 Result<void> Client::Invoke(const std::string& path, const google::protobuf::Message& request,
                             google::protobuf::Message* response) const {
-  using google::protobuf::MessageLite;
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
   if (!state_->credentials.header.empty()) {
     context.AddMetadata(state_->credentials.header, state_->credentials.token);
   }
-  const grpc::internal::RpcMethod method(path.c_str(), grpc::internal::RpcMethod::NORMAL_RPC);
-  const grpc::Status status =
-      grpc::internal::BlockingUnaryCall<MessageLite, MessageLite, MessageLite, MessageLite>(
-          state_->channel.get(), method, &context, request, response);
+  const grpc::Status status = rpc::CallUnary(state_->stub, path, &context, request, response);
   if (status.ok()) return kDone;
   return rpc::FromStatus(status);
 }

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <string>
+
+#include "common/core/env.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+
+namespace shop::rpc {
+
+// What every service needs to answer and to make calls.
+struct ServiceSettings {
+  ServerSettings server;
+  Identity::Settings identity;
+
+  // Of the service `name`: BIND_HOST, <NAME>_PORT, RPC_THREADS, RPC_QUEUE; AUTH_ADDR and
+  // SERVICE_TOKEN_KEY(_FILE).
+  static ServiceSettings Read(Env& env, const std::string& name);
+};
+
+}  // namespace shop::rpc
