@@ -6,7 +6,7 @@ import subprocess
 from decimal import Decimal
 
 from case import Case
-from harness import REPO, Person, fetch, tool, wait_for
+from harness import PASSWORD, REPO, Person, fetch, tool, wait_for
 from settings import GROUPS, PROCESSES, SERVICES
 
 # Services that clients call; stock and notification only consume topics.
@@ -73,6 +73,16 @@ class EveryService(Case):
                                   body={"id": product})
         self.assertEqual(0, code, text)
         self.assertEqual("2000", json.loads(text)["price"])
+
+    def test_takes_an_order_from_the_example_client(self):
+        buyer = Person(self.shop)
+        product = self.boss.make_product("Mirror", Decimal("60.00"), 5)
+        done = subprocess.run([self.shop.binaries / "place_order", f"127.0.0.1:{self.shop.port('auth')}",
+                               f"127.0.0.1:{self.shop.port('orders')}", buyer.email, PASSWORD, str(product)],
+                              capture_output=True, text=True, check=False, timeout=30)
+        self.assertEqual((0, ""), (done.returncode, done.stderr))
+        order = buyer.call("GET", f"/orders/{done.stdout.strip()}").data
+        self.assertEqual([product], [item["productId"] for item in order["items"]])
 
     def test_refuses_a_caller_without_a_token(self):
         for service, method, body in (("orders", "orders.v1.OrdersService/ListOrders", {}),
