@@ -1,7 +1,8 @@
-// Until when the work of this thread is wanted: to a deadline, to a stop, or to what comes first.
-// An rpc's handler runs within its deadline's scope, a consumer's within the scope of the
-// consumer's stop, and what it waits for (a connection to PostgreSQL, a statement, another
-// service's answer) ends with the scope without being told, as shop::Unavailable.
+// How long the work of this thread may take: until a deadline, a stop, or whichever comes first.
+//
+// An rpc's handler runs within a scope of the call's deadline, a consumer's within a scope of the
+// consumer's stop. What it waits for meanwhile (a connection to PostgreSQL, a statement, another
+// service's answer) looks at the scope by itself and throws shop::Unavailable when it ends.
 #pragma once
 
 #include <algorithm>
@@ -33,7 +34,7 @@ class DeadlineScope {
 
   // TimePoint::max() outside of any.
   static TimePoint Current() { return current_; }
-  // One that nothing stops outside of any.
+  // Outside of any: a token that is never stopped.
   static const std::stop_token& Stop() { return stop_; }
   // Whether the deadline has passed or the stop was asked for.
   static bool HasPassed() {
@@ -49,8 +50,8 @@ class DeadlineScope {
   std::stop_token outer_stop_;
 };
 
-// Calls `end`, which waits until work has finished, and asks `cut` to stop once that has taken
-// longer than `grace`: what the work waits for within a scope of `cut` ends then.
+// Calls `end`, which waits until work has finished. When that takes longer than `grace`, stops `cut`,
+// which ends what the work waits for within a scope of it.
 void EndWithin(std::chrono::milliseconds grace, std::stop_source& cut,
                const std::function<void()>& end);
 

@@ -1,6 +1,6 @@
 // Settings from the environment, read once at the start.
 //
-// Every reader notes what is wrong and goes on, so that one start names every wrong variable.
+// Every reader records what is wrong and goes on, so that one start names every wrong variable.
 // Values of secrets are never part of a message.
 #pragma once
 
@@ -15,7 +15,7 @@ namespace shop {
 
 class Env {
  public:
-  // Answers a variable's value; the default asks the process's environment.
+  // Returns a variable's value; by default that of the process's environment.
   using Lookup = std::function<std::optional<std::string>(const std::string&)>;
 
   Env();
@@ -29,13 +29,13 @@ class Env {
   int64_t Integer(const std::string& name, int64_t fallback, int64_t min, int64_t max);
   uint16_t Port(const std::string& name, uint16_t fallback);
   bool Flag(const std::string& name, bool fallback);  // true/false, 1/0, on/off, yes/no
-  // CURRENCY, the ISO 4217 code of this deployment: USD unless told.
+  // CURRENCY, the ISO 4217 code of this deployment; the default is USD.
   std::string Currency();
   // NAME, or the content of the file that NAME_FILE names; both is an error.
   std::optional<std::string> Secret(const std::string& name);
   std::string RequiredSecret(const std::string& name);
 
-  // Notes that a value is wrong for a reason only the caller knows.
+  // Records that a value is wrong, for a reason that only the caller knows.
   void Wrong(const std::string& name, const std::string& why);
   const std::vector<std::string>& problems() const { return problems_; }
 

@@ -1,6 +1,6 @@
-// healthcheck [PATH]: asks the admin port of the process that SHOP_PROCESS names for PATH, /healthz
-// unless told, and exits 0 when that is answered 200, 1 when not, 2 when it cannot know whom to
-// ask.
+// healthcheck [PATH]: asks the admin port of the process that SHOP_PROCESS names for PATH
+// (default: /healthz). Exits 0 when the answer is 200, 1 when it is not, 2 when the settings name no
+// process.
 //
 // For container health checks. A program of its own, linked to nothing of the platform, so that a
 // check every few seconds costs a millisecond. It reads the same settings as the process it asks.

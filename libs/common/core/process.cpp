@@ -140,7 +140,7 @@ void Process::AddDegradation(std::string what, std::function<bool()> check) {
 std::shared_ptr<const BackgroundCheck> Process::WatchReadiness(const std::string& what,
                                                                std::function<void()> attempt) {
   auto check = std::make_shared<BackgroundCheck>(what, std::move(attempt));
-  AddReadiness(what, [check] { return check->holds(); });
+  AddReadiness(what, [check] { return check->ok(); });
   state_->watched.push_back(check);
   return check;
 }

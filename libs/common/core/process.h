@@ -11,8 +11,8 @@
 //     return process.RunUntilStopped();      // then the parts are destroyed in reverse order
 //   }
 //
-// SIGTERM and SIGINT make the process not ready, end RunUntilStopped and every wait below, and a
-// watchdog ends the process should its parts need more than ten seconds to close.
+// SIGTERM and SIGINT make the process not ready and end RunUntilStopped and every wait below. A
+// watchdog ends the process when its parts need more than ten seconds to close.
 #pragma once
 
 #include <chrono>
@@ -44,28 +44,28 @@ class Process {
   // /metrics.
   void Start();
 
-  // Calls `attempt` until it does not throw, with backoff from 0.1 s to 5 s, logging why. Ends the
-  // process with code 0 when it is told to stop meanwhile.
+  // Calls `attempt` until it does not throw, with a backoff from 0.1 s to 5 s, and logs why it failed.
+  // Ends the process with code 0 on SIGTERM or SIGINT.
   void WaitFor(std::string_view what, const std::function<void()>& attempt);
 
-  // What /readyz says (telemetry/admin_server.h). The rule: a process is ready when it can answer
-  // calls, or do the one thing it is for where nobody calls it. What it does besides, in its own
-  // time, makes it degraded while it cannot: nobody else would do that work sooner if it got no
-  // calls. docs/decisions/0022 has the reasons, docs/runbook.md what each process looks at.
+  // What /readyz says (telemetry/admin_server.h). A process is ready when it can answer calls or, if
+  // it has none, do its one task. Background work that it cannot do makes it degraded: taking its
+  // calls away would not get that work done sooner. docs/decisions/0022 has the reasons,
+  // docs/runbook.md what each process checks.
   //
-  // `check` is called from the admin thread and must answer at once.
+  // `check` is called from the admin thread and must not block.
   void AddReadiness(std::string what, std::function<bool()> check);
   void AddDegradation(std::string what, std::function<bool()> check);
-  // For what may take its time, such as asking a database: `attempt` throws while `what` is away. A
-  // thread of its own calls it every second, within the scope of a stop (DeadlineScope), and remembers
-  // how that went. RunUntilStopped tells that thread to stop, and the destructor of the answer waits
-  // for it. So declare the answer after what `attempt` asks and before the server and the consumers:
-  // those close first then, and an attempt that hangs takes none of their time. It should give up by
-  // itself within a second or two.
+  // The same for a check that may block, such as a query: `attempt` throws while `what` is away. A
+  // thread of its own calls it every second, within a DeadlineScope, and keeps the outcome.
+  // RunUntilStopped stops that thread, and the destructor of the result waits for it. So declare the
+  // result after what `attempt` uses and before the server and the consumers: those close first then,
+  // and an attempt that hangs takes none of their time. It should give up by itself within a second
+  // or two.
   [[nodiscard]] std::shared_ptr<const BackgroundCheck> WatchReadiness(
       const std::string& what, std::function<void()> attempt);
 
-  // Ready from here on; returns the exit code after SIGTERM or SIGINT, once not ready.
+  // Ready from here on. After SIGTERM or SIGINT no longer ready, and returns the exit code.
   int RunUntilStopped();
 
   bool stopping() const;

@@ -72,20 +72,20 @@ void BackgroundCheck::Stop() {
   state_->thread.request_stop();
 }
 
-bool BackgroundCheck::holds() const {
+bool BackgroundCheck::ok() const {
   const std::lock_guard lock(state_->mutex);
   return state_->worked && state_->failed < state_->options.failures &&
          steady_clock::now() - state_->answered < state_->options.patience;
 }
 
-void Readiness::Require(std::string what, Check holds) {
+void Readiness::Require(std::string what, Check check) {
   const std::lock_guard lock(mutex_);
-  required_.push_back({std::move(what), std::move(holds)});
+  required_.push_back({std::move(what), std::move(check)});
 }
 
-void Readiness::Prefer(std::string what, Check holds) {
+void Readiness::Prefer(std::string what, Check check) {
   const std::lock_guard lock(mutex_);
-  preferred_.push_back({std::move(what), std::move(holds)});
+  preferred_.push_back({std::move(what), std::move(check)});
 }
 
 void Readiness::Clear() {
@@ -103,7 +103,7 @@ ReadinessReport Readiness::Report() const {
 std::string Readiness::Failing(const std::vector<Named>& checks) {
   std::string failing;
   for (const Named& check : checks) {
-    if (!check.holds()) failing += (failing.empty() ? "" : ", ") + check.what;
+    if (!check.check()) failing += (failing.empty() ? "" : ", ") + check.what;
   }
   return failing;
 }

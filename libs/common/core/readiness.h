@@ -1,4 +1,5 @@
-// What a process needs in order to get work, and what it can do without for a while.
+// The checks behind /readyz: what a process needs in order to get work, and what it can do without
+// for a while.
 #pragma once
 
 #include <chrono>
@@ -12,14 +13,14 @@
 
 namespace shop {
 
-// Looks in a thread of its own whether something is there that may keep who asks waiting, such as a
-// database, so that whoever wants to know gets the answer at once.
+// Checks something that may block, such as a database, in a thread of its own, so that the latest
+// outcome can be read at once.
 class BackgroundCheck {
  public:
   struct Options {
     std::chrono::milliseconds every{1'000};
-    // How many attempts in a row must fail before it is taken for away. One alone may be due to a
-    // server that was restarted, or to a moment of much work.
+    // How many attempts in a row must fail before it counts as away. One alone may be due to a restart
+    // of the server or to a moment of high load.
     int failures = 2;
     // An attempt that takes longer than this counts as failed before it has ended.
     std::chrono::milliseconds patience{5'000};
@@ -35,11 +36,11 @@ class BackgroundCheck {
   BackgroundCheck(const BackgroundCheck&) = delete;
   BackgroundCheck& operator=(const BackgroundCheck&) = delete;
 
-  // Makes no further attempt and tells the one under way to stop, without waiting for it.
+  // Makes no further attempt and stops the one under way, without waiting for it.
   void Stop();
 
-  // Whether it is there. Never waits. False until the first attempt has worked.
-  bool holds() const;
+  // Never blocks. False until the first attempt has succeeded.
+  bool ok() const;
 
  private:
   struct State;
@@ -49,20 +50,20 @@ class BackgroundCheck {
 // The checks of a process, put together. Thread-safe.
 class Readiness {
  public:
-  using Check = std::function<bool()>;  // called often, and must answer at once
+  using Check = std::function<bool()>;  // called often, and must not block
 
-  void Require(std::string what, Check holds);
-  void Prefer(std::string what, Check holds);
+  void Require(std::string what, Check check);
+  void Prefer(std::string what, Check check);
   // Drops every check, and with it what the checks refer to.
   void Clear();
 
-  // Names what was required and is missing, and what was preferred and is.
+  // Names the required and the preferred checks that fail.
   ReadinessReport Report() const;
 
  private:
   struct Named {
     std::string what;
-    Check holds;
+    Check check;
   };
   static std::string Failing(const std::vector<Named>& checks);
 

@@ -36,11 +36,11 @@ BackgroundCheck::Options Often() {
 TEST(BackgroundCheck, HoldsWhileTheAttemptsWork) {
   Dependency dependency;
   const BackgroundCheck check("it", dependency.attempt, Often());
-  ASSERT_TRUE(Eventually([&] { return check.holds(); }));
+  ASSERT_TRUE(Eventually([&] { return check.ok(); }));
   dependency.away = true;
-  ASSERT_TRUE(Eventually([&] { return !check.holds(); }));
+  ASSERT_TRUE(Eventually([&] { return !check.ok(); }));
   dependency.away = false;
-  EXPECT_TRUE(Eventually([&] { return check.holds(); }));
+  EXPECT_TRUE(Eventually([&] { return check.ok(); }));
 }
 
 TEST(BackgroundCheck, BeforeTheFirstAttemptHasWorkedNothingIsKnown) {
@@ -49,7 +49,7 @@ TEST(BackgroundCheck, BeforeTheFirstAttemptHasWorkedNothingIsKnown) {
   const BackgroundCheck check("it", dependency.attempt,
                               {.every = milliseconds(5), .failures = 1'000'000});
   ASSERT_TRUE(Eventually([&] { return dependency.asked > 3; }));
-  EXPECT_FALSE(check.holds());
+  EXPECT_FALSE(check.ok());
 }
 
 TEST(BackgroundCheck, OneFailureAloneIsForgiven) {
@@ -60,8 +60,8 @@ TEST(BackgroundCheck, OneFailureAloneIsForgiven) {
         if (++asked % 2 == 0) throw std::runtime_error("once in a while");
       },
       Often());
-  ASSERT_TRUE(Eventually([&] { return check.holds(); }));
-  while (asked < 50) ASSERT_TRUE(check.holds());
+  ASSERT_TRUE(Eventually([&] { return check.ok(); }));
+  while (asked < 50) ASSERT_TRUE(check.ok());
 }
 
 TEST(BackgroundCheck, WhoAsksNeverWaitsForAnAttemptThatHangs) {
@@ -73,10 +73,10 @@ TEST(BackgroundCheck, WhoAsksNeverWaitsForAnAttemptThatHangs) {
                               },
                               {.every = milliseconds(5), .failures = 2, .patience = seconds(2)});
   ASSERT_TRUE(Eventually([&] { return asked == 2; }));
-  EXPECT_TRUE(Eventually([&] { return !check.holds(); }));
+  EXPECT_TRUE(Eventually([&] { return !check.ok(); }));
   EXPECT_EQ(asked, 2);
   release.set_value();
-  EXPECT_TRUE(Eventually([&] { return check.holds(); }));
+  EXPECT_TRUE(Eventually([&] { return check.ok(); }));
 }
 
 TEST(BackgroundCheck, TheAttemptUnderWayIsToldToStop) {

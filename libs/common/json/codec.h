@@ -18,8 +18,8 @@
 // no database keeps, and nesting deeper than 32. Text that is not JSON, or not UTF-8, or goes on
 // after its end is refused saying where. No binary float is used on the way of an amount.
 //
-// Thread-safe. What a message type needs is worked out at its first use and kept, so descriptors
-// have to live as long as the process. Throws std::logic_error for a type that JSON has no rule for
+// Thread-safe. The plan of a message type is made at its first use and kept, so descriptors have to
+// live as long as the process. Throws std::logic_error for a type that JSON has no rule for
 // here: a map whose keys are not strings, money that is not an int64, more than 256 fields.
 #pragma once
 

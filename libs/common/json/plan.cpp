@@ -85,8 +85,8 @@ class Plans {
   }
 
  private:
-  // A type can hold itself, so the plan is in the map before it is filled. Nobody sees it half
-  // made: the lock is held until all that it refers to is.
+  // A type can contain itself, so the plan is in the map before it is filled. No other thread sees it
+  // half made: the lock lasts until all that it refers to is complete.
   const MessagePlan& Make(const Descriptor* descriptor) {
     if (const auto found = messages_.find(descriptor); found != messages_.end()) {
       return *found->second;

@@ -1,5 +1,5 @@
-// What the codec has to know of a message type, worked out once from its descriptor. Of concern to
-// the codec's own files alone.
+// What the codec needs to know of a message type, derived once from its descriptor. For the codec's
+// own files alone.
 #pragma once
 
 #include <google/protobuf/descriptor.h>

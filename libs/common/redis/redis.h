@@ -1,8 +1,8 @@
-// One Redis server: commands over connections that are kept open, and what is published on it.
+// One Redis server: commands over connections that are kept open, and subscriptions.
 //
-// Connecting and answering are each waited for 100 ms: whoever asks Redis can also do without, and
-// should soon know that it must. A Client is thread-safe: each caller has a connection to itself
-// for a command, so there are at most as many as there are callers at once.
+// Connecting and each command may take 100 ms: whoever asks Redis can do without it, and should soon
+// know that it must. A Client is thread-safe: each command has a connection to itself, so there are at
+// most as many connections as commands that run at the same time.
 #pragma once
 
 #include <cstdint>
@@ -44,9 +44,9 @@ class Client {
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // The reply as text, nothing for nil. A connection that was found dead is replaced and the
-  // command sent again, so only send what may run twice. Throws Unavailable when Redis is away or
-  // late, or answers an error.
+  // The reply as text, nothing for nil. When an idle connection turns out to be dead, the command is
+  // sent again over a new one, so send only what may run twice. Throws Unavailable when Redis is
+  // away, late, or replies with an error.
   std::optional<std::string> Command(const std::vector<std::string>& words);
 
  private:
@@ -57,12 +57,12 @@ class Client {
   std::vector<Connection> idle_;
 };
 
-// Hears what is published on some channels, in a thread of its own, for as long as it lives.
+// Subscribes to some channels, in a thread of its own, for as long as it lives.
 //
-// What is published while Redis is away is lost (https://redis.io/docs/latest/develop/pubsub/), so
-// the listener is told when that may be: `connected` comes before the first message of a
-// connection, `lost` once that connection may miss one. A connection that says nothing for two
-// seconds, to a PING either, is lost.
+// Messages that are published while Redis is away are lost
+// (https://redis.io/docs/latest/develop/pubsub/). The listener learns when that may have happened:
+// `connected` comes before the first message of a connection, `lost` as soon as the connection may
+// miss one. A connection that sends nothing for two seconds, not even the reply to a PING, is lost.
 class Subscription {
  public:
   struct Listener {

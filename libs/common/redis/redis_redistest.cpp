@@ -48,7 +48,7 @@ TEST_F(RedisTest, ConnectionsThatBrokeWhileIdleAreReplaced) {
   EXPECT_FALSE(client.Command({"GET", key}));
 }
 
-// Writes down what a subscription hears.
+// Records what a subscription receives.
 class Notes {
  public:
   Subscription::Listener Listener() {
@@ -72,7 +72,7 @@ class Notes {
   std::vector<std::string> received_;
 };
 
-TEST_F(RedisTest, WhatIsPublishedIsHeardInOrderFromTheConnectionOn) {
+TEST_F(RedisTest, MessagesArriveInOrderFromTheConnectionOn) {
   const std::string one = UniqueName();
   const std::string other = UniqueName();
   Notes notes;

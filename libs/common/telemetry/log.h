@@ -2,8 +2,8 @@
 //
 //   log::Info("order placed", {{"orderId", id}, {"total", total}});
 //
-// The level comes from LOG_LEVEL (debug, info, warning, error). What a Scope holds is added to
-// every line of its thread. Never pass a password, a token or a card number.
+// The level comes from LOG_LEVEL (debug, info, warning, error). The fields of a Scope are added
+// to every line of its thread. Never pass a password, a token or a card number.
 #pragma once
 
 #include <cstdint>
