@@ -44,7 +44,7 @@ std::string RoleName(api::v1::Role role) {
   return api::v1::Role_Name(role).substr(std::string_view("ROLE_").size());
 }
 
-// The highest role in `roles` that is known here; a newer issuer may name more.
+// The highest role in `roles` that this version knows; a newer issuer may name others too.
 std::optional<api::v1::Role> HighestRole(const Struct& claims) {
   const Value* roles = jose::Find(claims, "roles", Value::kListValue);
   if (roles == nullptr) return std::nullopt;
@@ -172,7 +172,7 @@ struct TokenVerifier::State {
 
   // Needs the lock.
   void Store(std::shared_ptr<const Keys> fetched) {
-    // After the fetch, so that those who waited for it do not ask for the next one at once.
+    // The time after the fetch, so that callers who waited for it do not ask for the next one at once.
     last_attempt = clock();
     worked = fetched != nullptr;
     if (!worked) return;
@@ -199,11 +199,11 @@ struct TokenVerifier::State {
   const FetchKeys fetch;
   const Clock clock;
 
-  mutable std::mutex mutex;  // all of these
+  mutable std::mutex mutex;  // of everything up to max_waiting
   std::condition_variable changed;
   std::shared_ptr<const Keys> keys;  // null until the first fetch has worked
   TimePoint last_attempt = TimePoint::min() + kRefreshAfter;
-  bool worked = false;  // the last attempt
+  bool worked = false;  // whether the last fetch did
   bool wanted = false;
   bool fetching = false;
   bool prepared = false;

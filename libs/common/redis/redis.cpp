@@ -26,7 +26,7 @@ struct FreeReply {
 };
 using Reply = std::unique_ptr<redisReply, FreeReply>;
 
-// Null when the connection is of no more use.
+// Null when the connection cannot be used any more.
 Reply Send(redisContext* connection, const std::vector<std::string>& words) {
   std::vector<const char*> texts;
   std::vector<size_t> lengths;
@@ -128,8 +128,8 @@ std::optional<std::string> Client::Command(const std::vector<std::string>& words
   const bool reused = connection != nullptr;
   if (!reused) connection = Connect(settings_);
   Reply reply = Send(connection.get(), words);
-  // A server that restarted has closed what stood here idle; one that is late has not, and is not
-  // asked twice.
+  // A server that restarted has closed the idle connections; then the command is sent once more. A
+  // server that is late is not asked twice.
   const bool closed = connection->err == REDIS_ERR_EOF ||
                       (connection->err == REDIS_ERR_IO && (errno == EPIPE || errno == ECONNRESET));
   if (!reply && reused && closed) {

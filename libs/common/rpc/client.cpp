@@ -41,7 +41,7 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
   if (state_->identity != nullptr) {
     context.AddMetadata("x-service-token", state_->identity->services().OwnToken());
   }
-  // After the context, so that it is gone before it.
+  // Declared after the context, so that it is destroyed first.
   const std::stop_callback stopped(DeadlineScope::Stop(), [&context] { context.TryCancel(); });
   const grpc::Status status = CallUnary(state_->stub, path, &context, request, response);
   if (status.ok()) return kDone;
@@ -52,7 +52,7 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
     case grpc::StatusCode::DEADLINE_EXCEEDED:
     case grpc::StatusCode::CANCELLED:
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
-    // Another version, or this process's own identity, is at fault: no request would do better.
+    // The other side's version or this process's identity is at fault: any request would fail.
     case grpc::StatusCode::UNIMPLEMENTED:
     case grpc::StatusCode::UNAUTHENTICATED:
     case grpc::StatusCode::PERMISSION_DENIED:

@@ -30,7 +30,7 @@ constexpr int kMostViolations = 32;
 
 struct Plan;
 
-// What is checked of one field.
+// The rules of one field.
 struct FieldPlan {
   const FieldDescriptor* field;
   FieldRules rules;
@@ -77,7 +77,7 @@ class Plans {
       if (found != plans_.end()) return *found->second;
     }
     const std::unique_lock lock(mutex_);
-    // Only whole plans may be seen by others: a rule that throws leaves nothing behind.
+    // Others see complete plans only: a rule that throws leaves nothing behind.
     std::unordered_map<const Descriptor*, std::unique_ptr<Plan>> made;
     Make(type, made);
     plans_.merge(made);
@@ -90,7 +90,7 @@ class Plans {
   const Plan* Make(const Descriptor* type, Map& made) {
     if (const auto found = plans_.find(type); found != plans_.end()) return found->second.get();
     if (const auto found = made.find(type); found != made.end()) return found->second.get();
-    // Entered before its fields are looked at, as a message may hold its own type.
+    // Entered before its fields are read, as a message may contain its own type.
     Plan* plan = made.emplace(type, std::make_unique<Plan>()).first->second.get();
     for (int i = 0; i < type->field_count(); ++i) {
       const FieldDescriptor& field = *type->field(i);
@@ -178,7 +178,7 @@ class Check {
   std::vector<FieldViolation> TakeViolations() { return std::move(violations_); }
 
  private:
-  // Where a value is, put together only when it is needed.
+  // Where a value is; its text is made only when needed.
   struct Place {
     const std::string& prefix;
     const FieldDescriptor* field;

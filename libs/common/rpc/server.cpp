@@ -36,7 +36,7 @@ constexpr std::chrono::seconds kDrainLimit{5};
 constexpr int kMaxRequestBytes = 4 << 20;
 constexpr int kConnectionAgeMs = 30'000;
 
-// What is counted of one method.
+// The metrics of one method.
 class MethodMetrics {
  public:
   explicit MethodMetrics(const std::string& path) {
@@ -222,7 +222,7 @@ struct Server::State {
     // Without this a second process could take the same port and half of the calls.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
-    // Clients connect anew, and look the name up again: so a new replica gets its share.
+    // Makes clients reconnect and resolve the name again, so that a new replica gets its share.
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kConnectionAgeMs);
     builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),
                              grpc::InsecureServerCredentials(), &port);

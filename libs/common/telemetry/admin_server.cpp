@@ -35,9 +35,9 @@ using Request = http::request<http::empty_body>;
 using Response = http::response<http::string_body>;
 using Stream = std::shared_ptr<beast::tcp_stream>;
 
-// For a whole request, and for each step in which a client takes some of its answer.
+// The limit for a whole request, and for each write of a part of the answer.
 constexpr std::chrono::seconds kPatience{2};
-// Who opens more loses the oldest.
+// Beyond these the oldest is closed.
 constexpr size_t kMostConnections = 128;
 constexpr uint32_t kLongestHeader = 8192;
 // After a failure to accept, which is most likely a lack of file descriptors.
@@ -97,7 +97,7 @@ asio::awaitable<void> Converse(beast::tcp_stream& stream, const AdminServer::Rea
   stream.expires_after(kPatience);
   error_code error;
   co_await http::async_read_header(stream, buffer, parser, Into(error));
-  // When it is the connection that has failed, so does sending the answer.
+  // If the connection has failed, sending the answer fails too.
   const Response response = !error ? Respond(parser.get(), ready)
                             : error == http::error::header_limit
                                 ? Answer(status::request_header_fields_too_large, "too long\n")
@@ -108,8 +108,8 @@ asio::awaitable<void> Converse(beast::tcp_stream& stream, const AdminServer::Rea
     stream.expires_after(kPatience);
     co_await http::async_write_some(stream, serializer, asio::use_awaitable);
   }
-  // What the client has sent besides is read before the socket is closed: closing it earlier would
-  // take the answer back.
+  // Reads the rest of what the client has sent before closing the socket: with unread data a close
+  // resets the connection, and the client may lose the answer.
   stream.socket().shutdown(tcp::socket::shutdown_send);
   stream.expires_after(kPatience);
   for (;;) {
@@ -150,7 +150,7 @@ struct AdminServer::State {
     try {
       co_await Converse(*stream, ready);
     } catch (const boost::system::system_error&) {
-      // The client has gone, was too slow, or has lost its place.
+      // The client has gone, was too slow, or was closed as the oldest.
     } catch (const std::exception& error) {
       log::Error("a connection to the admin port ended with an error", {{"error", error.what()}});
     }
