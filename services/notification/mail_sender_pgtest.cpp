@@ -2,10 +2,8 @@
 // played in this process.
 #include "notification/mail_sender.h"
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,6 +21,7 @@
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/fake_service.h"
+#include "common/testing/loopback_listener.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "notification/mail_jobs.h"
@@ -47,17 +46,8 @@ constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
 class MailServer {
  public:
   MailServer() {
-    listener_ = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    (void)bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address);
-    socklen_t length = sizeof address;
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
-    port_ = ntohs(address.sin_port);
-    listen(listener_, 64);
     accepting_ = std::thread([this] {
-      for (int client; (client = accept(listener_, nullptr, nullptr)) >= 0;) {
+      for (int client; (client = listener_.Accept()) >= 0;) {
         const std::lock_guard lock(mutex_);
         clients_.push_back(client);
         talking_.emplace_back([this, client] { Talk(client); });
@@ -65,12 +55,11 @@ class MailServer {
     });
   }
   ~MailServer() {
-    shutdown(listener_, SHUT_RDWR);
+    listener_.Shutdown();
     accepting_.join();
     for (const int client : clients_) shutdown(client, SHUT_RDWR);
     for (std::thread& thread : talking_) thread.join();
     for (const int client : clients_) close(client);
-    close(listener_);
   }
 
   // Answers `verb` (MAIL, EHLO) with this from now on; nothing answers it as usual.
@@ -93,7 +82,7 @@ class MailServer {
     const auto found = asked_.find(verb);
     return found == asked_.end() ? 0 : found->second;
   }
-  std::string url() const { return "smtp://127.0.0.1:" + std::to_string(port_); }
+  std::string url() const { return "smtp://127.0.0.1:" + std::to_string(listener_.port()); }
 
  private:
   void Talk(int client) {
@@ -132,8 +121,7 @@ class MailServer {
     (void)!send(client, line.data(), line.size(), MSG_NOSIGNAL);
   }
 
-  int listener_;
-  uint16_t port_ = 0;
+  shop::testing::LoopbackListener listener_;
   mutable std::mutex mutex_;
   std::map<std::string, std::string> answers_;
   std::set<std::string> willing_;

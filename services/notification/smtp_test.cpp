@@ -1,10 +1,8 @@
 // What Smtp makes of a server's answers, with a server that follows a script.
 #include "notification/smtp.h"
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +11,8 @@
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "common/testing/loopback_listener.h"
 
 namespace shop::notification {
 namespace {
@@ -32,26 +32,16 @@ class ScriptedServer {
   // From the second mail of a connection on it follows `then`, where that is given.
   explicit ScriptedServer(Script script, Script then = {})
       : script_(std::move(script)), then_(std::move(then)) {
-    listener_ = socket(AF_INET, SOCK_STREAM, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    (void)bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address);
-    socklen_t length = sizeof address;
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
-    port_ = ntohs(address.sin_port);
-    listen(listener_, 4);
     thread_ = std::thread([this] { Serve(); });
   }
   ~ScriptedServer() {
-    shutdown(listener_, SHUT_RDWR);
+    listener_.Shutdown();
     thread_.join();
-    close(listener_);
   }
 
   SmtpSettings settings() const {
     SmtpSettings settings;
-    settings.url = "smtp://127.0.0.1:" + std::to_string(port_);
+    settings.url = "smtp://127.0.0.1:" + std::to_string(listener_.port());
     settings.timeout = std::chrono::seconds(2);
     return settings;
   }
@@ -63,7 +53,7 @@ class ScriptedServer {
  private:
   void Serve() {
     for (;;) {
-      const int client = accept(listener_, nullptr, nullptr);
+      const int client = listener_.Accept();
       if (client < 0) return;
       Talk(client);
       close(client);
@@ -108,8 +98,7 @@ class ScriptedServer {
   const Script script_;
   const Script then_;
   int mails_ = 0;  // of this connection; the serving thread's alone
-  int listener_;
-  uint16_t port_ = 0;
+  shop::testing::LoopbackListener listener_;
   mutable std::mutex mutex_;
   std::string received_;
   std::thread thread_;

@@ -21,6 +21,7 @@
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
+#include "common/testing/published_events.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "orders/order_events.h"
@@ -245,15 +246,7 @@ class OrdersServiceTest : public ::testing::Test {
     return service_.UpdateOrderStatus(As(1, api::v1::ROLE_ADMIN), request);
   }
 
-  std::vector<std::string> Published() {
-    std::vector<std::string> types;
-    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-      for (const auto& row : tx.Run("SELECT type FROM outbox ORDER BY id")) {
-        types.push_back(row[0].as<std::string>());
-      }
-    });
-    return types;
-  }
+  std::vector<std::string> Published() { return testing::PublishedTypes(db_); }
 
   // A message about an order, as an event with this id.
   template <typename Message>
@@ -276,17 +269,7 @@ class OrdersServiceTest : public ::testing::Test {
 
   // Hands the cart consumer all events that were published, in their sequence.
   Result<void> DeliverToCart(const std::string& group = "cart") {
-    std::vector<messaging::Envelope> events;
-    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-      for (const auto& row : tx.Run(
-               "SELECT topic, key, event_id, type, source, time, value FROM outbox ORDER BY id")) {
-        events.push_back({row[0].as<std::string>(), row[1].as<std::string>(),
-                          row[2].as<std::string>(), row[3].as<std::string>(),
-                          row[4].as<std::string>(), row[5].as<std::string>(), TraceContext::New(),
-                          row[6].as<std::string>()});
-      }
-    });
-    return testing::Deliver(db_, CartHandlers(cart_, db_), group, events);
+    return testing::Deliver(db_, CartHandlers(cart_, db_), group, testing::PublishedEvents(db_));
   }
   // How many statements wait for a lock in this database.
   int Waiting() {

@@ -14,6 +14,7 @@
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
+#include "common/testing/published_events.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -93,19 +94,7 @@ class StockEventsTest : public ::testing::Test {
     return messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
   }
 
-  struct PublishedEvent {
-    std::string type, key, value, id;
-  };
-  std::vector<PublishedEvent> Published() {
-    std::vector<PublishedEvent> all;
-    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-      for (const auto& row : tx.Run("SELECT type, key, value, event_id FROM outbox ORDER BY id")) {
-        all.push_back({row[0].as<std::string>(), row[1].as<std::string>(), row[2].as<std::string>(),
-                       row[3].as<std::string>()});
-      }
-    });
-    return all;
-  }
+  std::vector<messaging::Envelope> Published() { return testing::PublishedEvents(db_); }
 
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};

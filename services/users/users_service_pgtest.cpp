@@ -12,6 +12,7 @@
 #include "common/rpc/server.h"
 #include "common/testing/callers.h"
 #include "common/testing/database.h"
+#include "common/testing/published_events.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "users/user_store.h"
@@ -28,8 +29,6 @@ using api::v1::ROLE_USER;
 using google::protobuf::Empty;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
-
-constexpr postgres::Statement kEvents{"SELECT type || ' ' || key FROM outbox ORDER BY id"};
 
 class UsersTest : public ::testing::Test {
  protected:
@@ -103,8 +102,8 @@ class UsersTest : public ::testing::Test {
   }
   std::vector<std::string> Announced() {
     std::vector<std::string> events;
-    for (const auto& row : postgres::Read(db_, [](postgres::Tx& tx) { return tx.Exec(kEvents); })) {
-      events.push_back(row[0].as<std::string>());
+    for (const messaging::Envelope& event : testing::PublishedEvents(db_)) {
+      events.push_back(event.type + " " + event.key);
     }
     return events;
   }

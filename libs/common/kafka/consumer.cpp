@@ -4,7 +4,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -65,7 +64,6 @@ struct Consumer::State : RdKafka::RebalanceCb {
         group(group),
         topics(std::move(topics)),
         options(options),
-        db(db),
         consumer_group(db, group, std::move(handlers), options.retry),
         assignment(group, db, stop.get_token(), away) {}
 
@@ -102,7 +100,6 @@ struct Consumer::State : RdKafka::RebalanceCb {
   const std::string group;
   const std::vector<std::string> topics;
   const ConsumerOptions options;
-  postgres::Pool& db;
   messaging::ConsumerGroup consumer_group;
   messaging::Inbox inbox{consumer_group};
   messaging::Retrier retrier{consumer_group};

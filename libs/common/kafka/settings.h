@@ -15,7 +15,7 @@ struct KafkaSettings {
   std::string mechanism = {};
   std::string username = {};
   std::string password = {};
-  std::string ca_file = {};  // KAFKA_CA_FILE: whom ssl trusts, the system's list unless told
+  std::string ca_file = {};  // KAFKA_CA_FILE: the authorities ssl trusts; empty: the system's list
 
   static KafkaSettings Read(Env& env);
 };

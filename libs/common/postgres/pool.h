@@ -64,7 +64,7 @@ struct Settings {
   // The server ends a statement that takes longer.
   std::chrono::milliseconds statement_timeout{10'000};
 
-  // POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER (the service's name unless told),
+  // POSTGRES_HOST, POSTGRES_PORT, POSTGRES_USER (by default the service's name),
   // POSTGRES_PASSWORD(_FILE), POSTGRES_CONNECTIONS; the database has the service's name.
   static Settings Read(Env& env, const std::string& service);
 };

@@ -24,8 +24,8 @@ struct TopicRecord {
 void DeleteRecords(const std::string& name, int partition, int64_t offset);
 
 // What a topic holds, from its beginning, in the order of each partition: returns as soon as there
-// are `at_least` records, or what there is once the limit has passed. Of the servers' brokers
-// unless others are named.
+// are `at_least` records, or what there is once the limit has passed. `brokers` are
+// the test servers' ones by default.
 std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
                                    std::chrono::milliseconds limit = std::chrono::seconds(20),
                                    const std::string& brokers = "");
