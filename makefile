@@ -1,16 +1,16 @@
 # What one does with the platform. `make` alone lists it.
 #
-# Nothing here holds logic: installing is install-all.sh, building is CMake's presets, the running
+# There is no logic here: installing is install-all.sh, building is CMake's presets, the running
 # stack is deploy/local/stack.py.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
-# Which stack the commands are about: STACK=native or STACK=docker. Unless told, the one that the last make up
-# started, or else containers where an engine answers.
+# Which stack the commands are about: STACK=native or STACK=docker. By default the one that the last make
+# up started, or else containers where an engine answers.
 stack := deploy/local/stack.py
 PRESET ?= release
-# How many compilers at once; the presets say two. TESTS and LABEL choose tests.
+# How many compilers, tests or copies at once; the presets say two compilers. TESTS and LABEL choose tests.
 build_options := $(if $(JOBS),--parallel $(JOBS))
 test_options := $(if $(TESTS),-R "$(TESTS)") $(if $(LABEL),-L "$(LABEL)")
 
@@ -81,16 +81,16 @@ grpc: ## a grpcurl example a service; SERVICE=orders
 
 ##@ Messages that went wrong; APPLY=1 does what the others only show
 .PHONY: dead redrive discard gaps republish resume
-dead: ## dead letters, and what waits to be tried again; GROUP=stock
+dead: ## dead letters, and what is in the retry queues; GROUP=stock
 	@$(stack) dead $(GROUP)
 
-redrive: ## have a dead letter tried again; ID=stock-17, APPLY=1
+redrive: ## handle a dead letter again; ID=stock-17, APPLY=1
 	@$(stack) redrive $(ID) $(if $(APPLY),--apply)
 
-discard: ## drop an event for good; ID=stock-17, APPLY=1
+discard: ## drop a dead letter for good; ID=stock-17, APPLY=1
 	@$(stack) discard $(ID) $(if $(APPLY),--apply)
 
-gaps: ## groups that stopped, as the events they need are gone
+gaps: ## groups that stopped, because the events they need are gone
 	@$(stack) gaps
 
 republish: ## publish a topic's events again; TOPIC=orders, SINCE=2026-11-20, APPLY=1
@@ -120,12 +120,12 @@ install-for-long:
 test: install-for-tests build-dev ## every test but the long ones; TESTS=regex, LABEL=unit
 	ctest --preset dev -LE long $(test_options)
 
-test-repeat: install-for-tests build-dev ## every test N times, shuffled, half of them on busy cores; N=20, MODE=busy, TESTS=, LABEL=, SEED=
+test-repeat: install-for-tests build-dev ## every test N times, shuffled, half of them on busy cores; N=20, MODE=busy, TESTS=, LABEL=, SEED=, JOBS=3
 	tests/repeat.py --rounds $(or $(N),20) --mode $(or $(MODE),mixed) \
-	  $(if $(TESTS),--tests "$(TESTS)") $(if $(LABEL),--label "$(LABEL)") $(if $(SEED),--seed $(SEED))
+	  $(if $(TESTS),--tests "$(TESTS)") $(if $(LABEL),--label "$(LABEL)") $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
-test-faults: install-for-tests ## plant faults in a copy, one by one: is each caught by its test? AREA=orders, FAULTS=regex
-	tests/faults/run.py $(if $(AREA),--area "$(AREA)") $(if $(FAULTS),--faults "$(FAULTS)")
+test-faults: install-for-tests ## plant faults in a copy, one by one: is each caught by its test? AREA=orders, FAULTS=regex, JOBS=2
+	tests/faults/run.py $(if $(AREA),--area "$(AREA)") $(if $(FAULTS),--faults "$(FAULTS)") $(if $(JOBS),--jobs $(JOBS))
 
 test-asan: install-for-tests build/asan/build.ninja ## unit tests with AddressSanitizer and UBSan
 	cmake --build --preset asan --target unit_tests $(build_options)

@@ -2,6 +2,7 @@
 which there are, how one is run and what came of it, and the servers they need.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,7 +11,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[1]
@@ -60,6 +63,7 @@ class Test:
     labels: tuple[str, ...]
     limit: float
     needs_servers: bool
+    runs_alone: bool  # beside no other test
     skip_status: int | None
     is_gtest: bool
 
@@ -74,33 +78,62 @@ class Test:
         """Runs it; after `limit` seconds it is ended, with what it started in its process group."""
         limit = limit or self.limit
         began = time.monotonic()
-        with tempfile.TemporaryFile() as output:
-            process = subprocess.Popen(
-                [*self.command, *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                cwd=self.folder if self.folder and os.path.isdir(self.folder) else None,
-                env={**os.environ, **self.environment, **(environment or {})}, start_new_session=True)
-            hung = False
-            try:
-                process.wait(limit)
-            except subprocess.TimeoutExpired:
-                hung = True
-            finally:
-                if process.poll() is None:
-                    end(process)
-            output.seek(0)
-            text = output.read().decode(errors="replace")
+        status, text = run(
+            [*self.command, *arguments], limit, cwd=self.folder if self.folder and os.path.isdir(self.folder) else None,
+            env={**os.environ, **self.environment, **(environment or {})})
         seconds = time.monotonic() - began
-        if hung:
+        if status is None:
             verdict, how = "hung", f"ended after {limit:.0f} s"
-        elif self.skip_status is not None and process.returncode == self.skip_status:
+        elif self.skip_status is not None and status == self.skip_status:
             verdict, how = "skipped", ""
-        elif process.returncode == 0:
+        elif status == 0:
             verdict, how = "passed", ""
-        elif process.returncode < 0:
-            verdict, how = "failed", f"signal {signal.Signals(-process.returncode).name}"
+        elif status < 0:
+            verdict, how = "failed", f"signal {signal.Signals(-status).name}"
         else:
-            verdict, how = "failed", f"exit status {process.returncode}"
+            verdict, how = "failed", f"exit status {status}"
         return Outcome(verdict, seconds, how, cases_run(text), failed_cases(text), text)
+
+
+# What several threads run; no more is started once it is to end.
+running = set()
+ending = threading.Event()
+
+
+def run(command, limit=None, **options):
+    """Runs a program; answers its exit status, or None when it was ended after `limit` seconds, and its output."""
+    status = None
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                                   start_new_session=True, **options)
+        running.add(process)
+        try:
+            if not ending.is_set():
+                status = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            running.discard(process)
+            if process.poll() is None:
+                end(process)
+        if ending.is_set():
+            raise Stopped("the end of all others")
+        output.seek(0)
+        return status, output.read().decode(errors="replace")
+
+
+@contextlib.contextmanager
+def threads(count):
+    """A pool of threads. When one of them fails, or somebody wants this to end, what all of them run is ended."""
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            yield pool
+        except BaseException:
+            ending.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                end(process)
+            raise
 
 
 def end(process):
@@ -150,6 +183,7 @@ def all_tests(build):
             environment=dict(word.split("=", 1) for word in properties.get("ENVIRONMENT", ())),
             labels=tuple(properties.get("LABELS", ())), limit=float(properties.get("TIMEOUT", 1500)),
             needs_servers="servers" in properties.get("FIXTURES_REQUIRED", ()),
+            runs_alone=properties.get("RUN_SERIAL", False),
             skip_status=None if skip_status is None else int(skip_status),
             is_gtest=command[0].startswith(f"{build}/tests/"))
     return tests
@@ -161,6 +195,7 @@ class Servers:
     def __init__(self, folder):
         self.folder = folder
         self.running = False
+        self.lock = threading.Lock()
 
     @property
     def environment(self):
@@ -168,9 +203,10 @@ class Servers:
         return {"TEST_SERVERS_ENV": f"{self.folder}/env"}
 
     def start(self):
-        if not self.running:
-            self.running = True  # though it may fail half-way: stop() is for then, too
-            self._script("servers-up", "--write-env", f"{self.folder}/env")
+        with self.lock:
+            if not self.running:
+                self.running = True  # though it may fail half-way: stop() is for then, too
+                self._script("servers-up", "--write-env", f"{self.folder}/env")
 
     def stop(self):
         if self.running:

@@ -1,12 +1,13 @@
 #!/usr/bin/python3
 """Runs the tests again and again, in another order every time, and says how often each failed.
 
-  tests/repeat.py --rounds 20 [--mode mixed|quiet|busy] [--tests REGEX] [--label REGEX] [--seed 7]
+  tests/repeat.py --rounds 20 [--mode mixed|quiet|busy] [--tests REGEX] [--label REGEX] [--seed 7] [--jobs 3]
 
 A round runs every test once: the tests in an order that follows from the round's seed, as do the order of the cases
 in each GoogleTest executable and what RapidCheck makes up. In a busy round as many processes as there are cores do
 nothing but use them. `mixed` makes every second round a busy one. Before each round its seed is printed:
---rounds 1 --seed <that> repeats it.
+--rounds 1 --seed <that> repeats it. With --jobs several tests run at the same time; those that run alone under ctest
+(RUN_SERIAL) do so here too, at the end of the round.
 What a failed test printed stays in <build>/repeat. Exit status 1 when anything failed.
 """
 
@@ -17,12 +18,13 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from ctest import REPO, Servers, Stopped, all_tests, end_on_signals, say  # pylint: disable=wrong-import-position
+from ctest import REPO, Servers, Stopped, all_tests, end_on_signals, say, threads  # pylint: disable=wrong-import-position
 
 # GoogleTest takes seeds up to this.
 LARGEST_SEED = 99999
@@ -83,22 +85,37 @@ class Tally:
                 + (f" in {failed} tests" if failed else ""))
 
 
-def run_round(tests, seed, tally, servers, logs):
+def run_round(tests, seed, jobs, tally, servers, logs):
     order = sorted(tests)
     random.Random(seed).shuffle(order)
-    for name in order:
+    together = [name for name in order if jobs == 1 or not tests[name].runs_alone]
+    noting = threading.Lock()
+    hung = []
+
+    def run(name):
         test = tests[name]
         environment = {"GTEST_SHUFFLE": "1", "GTEST_RANDOM_SEED": str(seed), "RC_PARAMS": f"seed={seed}"}
         if test.needs_servers:
             environment |= servers.environment
         outcome = test.run(environment=environment)
-        tally.add(name, outcome)
-        if outcome.verdict in ("failed", "hung"):
-            log = logs / f"{name}-{seed}.log"
-            log.write_text(outcome.output)
-            say(f"{name} {outcome.verdict} ({outcome.how}): {', '.join(outcome.failed)}; see {log}")
+        with noting:
+            tally.add(name, outcome)
+            if outcome.verdict in ("failed", "hung"):
+                log = logs / f"{name}-{seed}.log"
+                log.write_text(outcome.output)
+                say(f"{name} {outcome.verdict} ({outcome.how}): {', '.join(outcome.failed)}; see {log}")
             if test.needs_servers and outcome.verdict == "hung":
-                servers.restart()
+                hung.append(name)
+                if jobs == 1:
+                    servers.restart()
+
+    with threads(jobs) as pool:
+        list(pool.map(run, together))
+    if hung and jobs > 1:  # not while others used them
+        servers.restart()
+    for name in order:
+        if name not in together:
+            run(name)
 
 
 def chosen(tests, name, label):
@@ -115,7 +132,8 @@ def arguments():
     parser.add_argument("--mode", choices=("mixed", "quiet", "busy"), default="mixed")
     parser.add_argument("--tests", metavar="REGEX")
     parser.add_argument("--label", metavar="REGEX")
-    parser.add_argument("--seed", type=int, help=f"of the first round, 1 to {LARGEST_SEED}; a random one unless told")
+    parser.add_argument("--seed", type=int, help=f"of the first round, 1 to {LARGEST_SEED}; random by default")
+    parser.add_argument("--jobs", type=int, default=1, help="tests at the same time")
     return parser.parse_args()
 
 
@@ -138,9 +156,9 @@ def main():
                     f"so far {tally.closing()}")
                 if busy:
                     with BusyCores():
-                        run_round(tests, seed, tally, servers, logs)
+                        run_round(tests, seed, args.jobs, tally, servers, logs)
                 else:
-                    run_round(tests, seed, tally, servers, logs)
+                    run_round(tests, seed, args.jobs, tally, servers, logs)
                 seed = seed % LARGEST_SEED + 1
     except Stopped as stopped:
         say(f"stopped by {stopped}, in round {number}")

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""Plants faults in a copy of the tree, one by one, and says which test caught which.
+"""Plants faults in copies of the tree, one by one in each, and says which test caught which.
 
-  tests/faults/run.py [--area kafka] [--faults REGEX]
+  tests/faults/run.py [--area kafka] [--faults REGEX] [--jobs 2]
   tests/faults/run.py --check        only whether every fault still applies; builds nothing
 
 The faults are the entries of tests/faults/*.toml, one file an area:
@@ -16,12 +16,16 @@ The faults are the entries of tests/faults/*.toml, one file an area:
                               classes or methods, as unittest takes them; of e2e thus "delivery_test" or
                               "delivery_test.TheLastPieces"
 
-The copy is build/faults/tree, with a build folder of its own that the next run goes on from. First every named test
+The copy is build/faults/tree-1, with a build folder of its own that the next run goes on from. First every named test
 has to pass there without a fault, and once more after the last: otherwise its failing says nothing. Exit status 0
 when each fault was caught. A fault that no longer applies or does not build fails the run too.
+
+With --jobs there are several copies (tree-2, …), each with servers of its own. The faults of one file stay in one copy;
+those that the end-to-end tests have to catch come after all others, in the first copy alone.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import fcntl
 import fnmatch
@@ -30,19 +34,24 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import tomllib
+from concurrent.futures import as_completed
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ctest import REPO, Servers, Stopped, all_tests, end_on_signals, say  # pylint: disable=wrong-import-position
+from ctest import REPO, Servers, Stopped, all_tests, end_on_signals, run, say, threads  # pylint: disable=wrong-import-position
 
 FOLDER = REPO / "build/faults"
-TREE = FOLDER / "tree"
-BUILD = TREE / "build/dev"
-# What the copy has that is no copy.
+# What a copy has that is no copy.
 NOT_COPIED = {"build", ".local"}
+
+# As the presets have it.
+COMPILERS = 2
+# One copy after another: ccache then has most of it for the second.
+first_build = threading.Lock()
 
 CAUGHT, SURVIVED, BROKEN = "caught", "SURVIVED", "BROKEN"
 
@@ -147,7 +156,7 @@ def python_names(folder):
 
 
 def check(faults):
-    """Says what no longer holds of the lists."""
+    """Says which faults no longer apply, and why."""
     declared = DeclaredTests()
     problems = [(fault, problem) for fault in faults
                 for problem in (why_not_applicable(fault, REPO), declared.why_not_there(fault)) if problem]
@@ -159,53 +168,68 @@ def check(faults):
 
 # --- the copy -----------------------------------------------------------------------------------
 
-def copy_tree():
-    """Makes the copy equal to the working tree, whatever an earlier run left in it.
+class Copy:
+    """A copy of the tree for one worker, with a build folder and servers of its own."""
 
-    A file is written only where it differs, so that the build has little to do.
-    """
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=REPO,
-                            check=True, capture_output=True, text=True).stdout.split("\0")
-    wanted = {name for name in listed if name and (REPO / name).is_file()}
-    for name in sorted(wanted):
-        source, target = REPO / name, TREE / name
-        if not target.is_file() or target.read_bytes() != source.read_bytes():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-        shutil.copymode(source, target)
-    for folder, folders, files in os.walk(TREE):
-        if folder == str(TREE):
-            folders[:] = [name for name in folders if name not in NOT_COPIED]
-        for name in files:
-            path = Path(folder, name)
-            if str(path.relative_to(TREE)) not in wanted and path.suffix != ".pyc":
-                path.unlink()
-    tools = TREE / ".local/tools"
-    if not tools.exists():
-        tools.parent.mkdir(exist_ok=True)
-        tools.symlink_to(REPO / ".local/tools")
+    def __init__(self, number, jobs):
+        self.tree = FOLDER / f"tree-{number}"
+        self.build = self.tree / "build/dev"
+        self.servers = Servers(FOLDER / f"servers-{number}")
+        self.compilers = max(1, COMPILERS // jobs)
+        self.say = say if jobs == 1 else lambda text: say(f"[{number}] {text}")
 
+    def update(self):
+        """Makes the copy equal to the working tree, whatever an earlier run left in it.
 
-def built(targets):
-    """Builds in the copy; answers what the build printed when it fails, or None."""
-    done = subprocess.run(["cmake", "--build", "--preset", "dev", "--target", *targets], cwd=TREE, check=False,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    return None if done.returncode == 0 else done.stdout
+        A file is written only where it differs, so that the build has little to do.
+        """
+        listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=REPO,
+                                check=True, capture_output=True, text=True).stdout.split("\0")
+        wanted = {name for name in listed if name and (REPO / name).is_file()}
+        for name in sorted(wanted):
+            source, target = REPO / name, self.tree / name
+            if not target.is_file() or target.read_bytes() != source.read_bytes():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(source.read_bytes())
+            shutil.copymode(source, target)
+        for folder, folders, files in os.walk(self.tree):
+            if folder == str(self.tree):
+                folders[:] = [name for name in folders if name not in NOT_COPIED]
+            for name in files:
+                path = Path(folder, name)
+                if str(path.relative_to(self.tree)) not in wanted and path.suffix != ".pyc":
+                    path.unlink()
+        tools = self.tree / ".local/tools"
+        if not tools.exists():
+            tools.parent.mkdir(exist_ok=True)
+            tools.symlink_to(REPO / ".local/tools")
 
+    def built(self, targets, compilers=None):
+        """Builds in the copy; answers what the build printed when it fails, or None."""
+        if not targets:  # of a script; ninja would build all
+            return None
+        # Not by cmake --build, which passes on no signal.
+        status, text = run(["ninja", "-C", self.build, "-j", str(compilers or self.compilers), *targets])
+        return None if status == 0 else text
 
-class Planted:
-    """The fault is in the copy while this lasts."""
+    @contextlib.contextmanager
+    def planted(self, fault):
+        """The fault is in the copy while this lasts."""
+        path = self.tree / fault.file
+        good = path.read_text()
+        path.write_text(fault.in_place(good))
+        try:
+            yield
+        finally:
+            path.write_text(good)
 
-    def __init__(self, fault):
-        self.fault = fault
-        self.path = TREE / fault.file
-
-    def __enter__(self):
-        self.good = self.path.read_text()
-        self.path.write_text(self.fault.in_place(self.good))
-
-    def __exit__(self, *_):
-        self.path.write_text(self.good)
+    def remove_stack(self):
+        """Removes what the end-to-end tests left of theirs."""
+        stack = self.build / "e2e"
+        if (stack / "env").exists():
+            subprocess.run(["/usr/bin/python3", self.tree / "deploy/local/stack.py", "down", "--dir", stack,
+                            "--env", stack / "env", "--bin", self.build / "bin"], check=False,
+                           stdout=subprocess.DEVNULL)
 
 
 # --- one fault ----------------------------------------------------------------------------------
@@ -223,12 +247,12 @@ class Result:
 
 
 class Runner:
-    """Runs the tests that faults name, in the copy."""
+    """Runs the tests that faults name, in a copy."""
 
-    def __init__(self, faults, servers):
-        self.faults = faults
-        self.servers = servers
-        self.tests = all_tests(BUILD)
+    def __init__(self, copy):
+        self.copy = copy
+        self.servers = copy.servers
+        self.tests = all_tests(copy.build)
         self.baseline = {}  # (test, filter) -> seconds it took without a fault
 
     def run(self, fault, limit=None):
@@ -254,16 +278,16 @@ class Runner:
                 self.baseline.setdefault(key, outcome.seconds)
                 if seen[key]:
                     keep_log(fault, "baseline", outcome.output)
-                    say(f"without a fault: {fault.test} {fault.filter}: {seen[key]}")
+                    self.copy.say(f"without a fault: {fault.test} {fault.filter}: {seen[key]}")
             if seen[key]:
                 bad[fault] = seen[key]
         return bad
 
     def try_out(self, fault):
         """Plants a fault, builds, runs its test."""
-        with Planted(fault):
+        with self.copy.planted(fault):
             began = time.monotonic()
-            failure = built(self.tests[fault.test].targets(BUILD))
+            failure = self.copy.built(self.targets(fault))
             build_seconds = time.monotonic() - began
             if failure:
                 return Result(fault, BROKEN, f"does not build: {keep_log(fault, 'build', failure)}", build_seconds)
@@ -274,6 +298,9 @@ class Runner:
                           build_seconds, outcome.seconds)
         how = "hangs" if outcome.verdict == "hung" else ", ".join(outcome.failed) or outcome.how
         return Result(fault, CAUGHT, f"by {fault.test}: {how}", build_seconds, outcome.seconds)
+
+    def targets(self, fault):
+        return self.tests[fault.test].targets(self.copy.build)
 
     def limit(self, fault):
         """After how many seconds a test counts as hanging."""
@@ -291,17 +318,18 @@ def keep_log(fault, kind, text):
 
 # --- the run ------------------------------------------------------------------------------------
 
-def run_all(faults, servers):
+def run_all(faults, copy):
     """Yields a result for each fault, and more when a test does not pass at the end."""
     def broken(fault, why):
-        say(f"{fault.area}: {fault.name}: {why}")
+        copy.say(f"{fault.area}: {fault.name}: {why}")
         return Result(fault, BROKEN, why)
 
-    subprocess.run(["cmake", "--preset", "dev"], cwd=TREE, check=True, stdout=subprocess.DEVNULL)
-    runner = Runner(faults, servers)
+    copy.update()
+    subprocess.run(["cmake", "--preset", "dev"], cwd=copy.tree, check=True, stdout=subprocess.DEVNULL)
+    runner = Runner(copy)
     good = []
     for fault in faults:
-        why = why_not_applicable(fault, TREE)
+        why = why_not_applicable(fault, copy.tree)
         if why is None and fault.test not in runner.tests:
             why = f"there is no test {fault.test}"
         if why:
@@ -313,25 +341,27 @@ def run_all(faults, servers):
     # Those of one file follow each other, and what needs the whole stack comes last.
     good.sort(key=lambda fault: (fault.test == "e2e", fault.file, fault.test))
 
-    targets = sorted({target for fault in good for target in runner.tests[fault.test].targets(BUILD)})
-    say(f"building {len(targets)} executables without a fault")
-    if failure := built(targets):
+    targets = sorted({target for fault in good for target in runner.targets(fault)})
+    with first_build:
+        copy.say(f"building {len(targets)} executables without a fault")
+        failure = copy.built(targets, COMPILERS)
+    if failure:
         sys.exit(f"{failure}\nthe tree does not build")
-    say("running their tests without a fault")
+    copy.say("running their tests without a fault")
     bad = runner.verify(good)
     for fault, why in bad.items():
         yield broken(fault, f"its test does not pass without it: {why}")
     good = [fault for fault in good if fault not in bad]
 
     for number, fault in enumerate(good, 1):
-        say(f"{number} of {len(good)}: {fault.area}: {fault.name}")
+        copy.say(f"{number} of {len(good)}: {fault.area}: {fault.name}")
         result = runner.try_out(fault)
-        say(f"  {result.verdict} {result.detail}"
-            f" (build {result.build_seconds:.0f} s, test {result.test_seconds:.0f} s)")
+        copy.say(f"  {result.verdict} {result.detail}"
+                 f" (build {result.build_seconds:.0f} s, test {result.test_seconds:.0f} s)")
         yield result
 
-    say("running the tests without a fault once more")
-    if failure := built(targets):
+    copy.say("running the tests without a fault once more")
+    if failure := copy.built(targets):
         sys.exit(f"{failure}\nthe tree does not build after the last fault was taken out")
     for fault, why in runner.verify(fault for fault in good if fault.test != "e2e").items():
         yield broken(fault, f"its test does not pass without it, at the end: {why}")
@@ -351,7 +381,18 @@ def report(results, wanted, began):
     return counts[CAUGHT] == wanted == len(results)
 
 
-def plant(faults):
+def hand_out(faults, jobs):
+    """A list of faults for each worker: those of a file together, and each list about as long as the others."""
+    files = {}
+    for fault in faults:
+        files.setdefault(fault.file, []).append(fault)
+    parts = [[] for _ in range(jobs)]
+    for together in sorted(files.values(), key=len, reverse=True):
+        min(parts, key=len).extend(together)
+    return [part for part in parts if part]
+
+
+def plant(faults, jobs):
     """Plants every fault; answers whether each was caught."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     lock = open(FOLDER / "lock", "w")
@@ -361,31 +402,34 @@ def plant(faults):
         sys.exit(f"another run uses {FOLDER}")
     began = time.monotonic()
     results = []
-    copy_tree()
-    try:
-        with Servers(FOLDER / "servers") as servers:
-            for result in run_all(faults, servers):
+    copies = [Copy(number, jobs) for number in range(1, jobs + 1)]
+    whole_stack = [fault for fault in faults if fault.test == "e2e" and jobs > 1]
+
+    def work(copy, part):
+        with copy.servers:
+            for result in run_all(part, copy):
                 results.append(result)
+
+    try:
+        with threads(jobs) as pool:
+            parts = hand_out([fault for fault in faults if fault not in whole_stack], jobs)
+            for done in as_completed([pool.submit(work, *pair) for pair in zip(copies, parts)]):
+                done.result()
+            if whole_stack:
+                pool.submit(work, copies[0], whole_stack).result()
     except Stopped as stopped:
         say(f"stopped by {stopped}")
     finally:
         if any(fault.test == "e2e" for fault in faults):
-            remove_stack()
+            copies[0].remove_stack()
     return report(results, len(faults), began)
-
-
-def remove_stack():
-    """Removes what the end-to-end tests left of theirs."""
-    stack = BUILD / "e2e"
-    if (stack / "env").exists():
-        subprocess.run(["/usr/bin/python3", TREE / "deploy/local/stack.py", "down", "--dir", stack,
-                        "--env", stack / "env", "--bin", BUILD / "bin"], check=False, stdout=subprocess.DEVNULL)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--area", help="the name of a list")
+    parser.add_argument("--jobs", type=int, default=1, help="copies in which faults are planted at the same time")
     parser.add_argument("--faults", metavar="REGEX", help="those whose names match")
     args = parser.parse_args()
     try:
@@ -397,7 +441,7 @@ def main():
     if not faults:
         sys.exit("no such faults")
     end_on_signals()
-    sys.exit(0 if plant(faults) else 1)
+    sys.exit(0 if plant(faults, args.jobs) else 1)
 
 
 if __name__ == "__main__":
