@@ -3,6 +3,11 @@ add_compile_options(-Wall -Wextra -Werror -fno-omit-frame-pointer)
 
 find_program(SHOP_CCACHE ccache)
 if(SHOP_CCACHE)
+  # A copy of the tree, such as those for planted faults, finds what another one has compiled.
+  execute_process(COMMAND ${SHOP_CCACHE} --get-config base_dir OUTPUT_VARIABLE BASE OUTPUT_STRIP_TRAILING_WHITESPACE)
+  if(NOT BASE)
+    set(SHOP_CCACHE env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${SHOP_CCACHE})
+  endif()
   set(CMAKE_C_COMPILER_LAUNCHER ${SHOP_CCACHE})
   set(CMAKE_CXX_COMPILER_LAUNCHER ${SHOP_CCACHE})
 endif()
