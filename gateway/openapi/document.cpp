@@ -1,100 +1,29 @@
 #include "gateway/openapi/document.h"
 
-#include <google/protobuf/descriptor.pb.h>
-
 #include <algorithm>
 #include <boost/json/src.hpp>
 #include <cctype>
-#include <limits>
 #include <map>
-#include <set>
+#include <utility>
 
 #include "common/json/codec.h"
-#include "common/rpc/rules.h"
-#include "gateway/openapi/descriptors.h"
+#include "gateway/openapi/comments.h"
+#include "gateway/openapi/example.h"
+#include "gateway/openapi/schema.h"
 #include "gateway/routing/http_rule.h"
 #include "shop/api/v1/options.pb.h"
 
 namespace shop::gateway {
-namespace {
 
-namespace json = boost::json;
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::MethodDescriptor;
 using google::protobuf::ServiceDescriptor;
 
-constexpr int64_t kMaxInteger = (int64_t{1} << 53) - 1;
+namespace openapi {
+namespace {
 
-// The protos with their comments; the descriptors compiled into a process have none.
-const google::protobuf::DescriptorPool& CommentedPool() {
-  static const auto* const pool = [] {
-    google::protobuf::FileDescriptorSet files;
-    files.ParseFromArray(DescriptorSet().data(), static_cast<int>(DescriptorSet().size()));
-    auto* made = new google::protobuf::DescriptorPool();
-    for (const auto& file : files.file()) made->BuildFile(file);
-    return made;
-  }();
-  return *pool;
-}
-
-// The comment's lines as one.
-std::string OneLine(const std::string& comment) {
-  std::string text;
-  for (const char c : comment) {
-    if (c == '\n') {
-      if (!text.empty() && text.back() != ' ') text += ' ';
-    } else if (c != ' ' || (!text.empty() && text.back() != ' ')) {
-      text += c;
-    }
-  }
-  while (!text.empty() && text.back() == ' ') text.pop_back();
-  return text;
-}
-
-template <typename Element>
-std::string CommentOf(const Element* element) {
-  google::protobuf::SourceLocation location;
-  if (element == nullptr || !element->GetSourceLocation(&location)) return {};
-  return OneLine(location.leading_comments);
-}
-
-// A comment may end with what the thing looks like, as JSON: `Example: "Silent Mouse"`.
-constexpr std::string_view kExampleMark = "Example: ";
-
-std::string Prose(std::string comment) {
-  comment.resize(std::min(comment.find(kExampleMark), comment.size()));
-  while (comment.ends_with(' ')) comment.pop_back();
-  return comment;
-}
-
-std::string Comment(const MethodDescriptor& method) {
-  return CommentOf(CommentedPool().FindMethodByName(method.full_name()));
-}
-std::string Comment(const Descriptor& message) {
-  return CommentOf(CommentedPool().FindMessageTypeByName(message.full_name()));
-}
-std::string Comment(const FieldDescriptor& field) {
-  return Prose(CommentOf(CommentedPool().FindFieldByName(field.full_name())));
-}
-// What stands over the service, or else over its package.
-std::string Comment(const ServiceDescriptor& service) {
-  const ServiceDescriptor* found = CommentedPool().FindServiceByName(service.full_name());
-  std::string comment = CommentOf(found);
-  google::protobuf::SourceLocation location;
-  const std::vector<int> package{google::protobuf::FileDescriptorProto::kPackageFieldNumber};
-  if (comment.empty() && found != nullptr && found->file()->GetSourceLocation(package, &location)) {
-    comment = OneLine(location.leading_comments);
-  }
-  return comment;
-}
-
-// The example in the field's comment, "" without one.
-std::string ExampleText(const FieldDescriptor& field) {
-  const std::string comment = CommentOf(CommentedPool().FindFieldByName(field.full_name()));
-  const size_t mark = comment.find(kExampleMark);
-  return mark == std::string::npos ? "" : comment.substr(mark + kExampleMark.size());
-}
+namespace json = boost::json;
 
 // Replaces `{order_id}` and `{name=…}` by `{orderId}` and names the fields.
 std::string TemplatePath(const std::string& path, const Descriptor& request,
@@ -148,24 +77,7 @@ std::string RoleName(int role) {
   return std::string(shop::json::BareName(api::v1::Role_descriptor()->FindValueByNumber(role)));
 }
 
-const api::v1::FieldRules& RulesOf(const FieldDescriptor& field) {
-  return field.options().GetExtension(api::v1::rules);
-}
-
-json::object Typed(const char* type) {
-  return {{"type", type}};
-}
-
-json::object Reference(const char* kind, const std::string& name) {
-  return {{"$ref", std::string("#/components/") + kind + "/" + name}};
-}
-
-bool IsTimestamp(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE &&
-         field.message_type()->full_name() == "google.protobuf.Timestamp";
-}
-
-// What an answer with this status means to every operation that can have it.
+// A status that operations can have, and what it means for all of them.
 struct ErrorKind {
   int status;
   const char* code;
@@ -225,8 +137,7 @@ class Document {
     document["tags"] = std::move(tags_);
     document["paths"] = std::move(paths_);
     json::object components;
-    AddErrorSchema();
-    components["schemas"] = std::move(schemas_);
+    components["schemas"] = schemas_.Take();
     components["responses"] = ErrorResponses();
     components["headers"] = Headers();
     components["parameters"] = CommonParameters();
@@ -240,25 +151,15 @@ class Document {
   }
 
  private:
-  // Requests and answers have different rules for the same message.
-  enum class In { kRequest, kResponse };
-
   // Notes which messages the service's requests and answers hold, and what its paths' reads answer.
   void Survey(const ServiceDescriptor& service) {
     for (int i = 0; i < service.method_count(); ++i) {
       const MethodDescriptor& method = *service.method(i);
       for (const HttpBinding& http : HttpBindings(method)) {
-        Reach(*method.input_type(), &of_requests_);
-        Reach(*method.output_type(), &of_responses_);
+        schemas_.AddRequest(*method.input_type());
+        schemas_.AddResponse(*method.output_type());
         if (http.method == "GET") reads_[http.path_template] = method.output_type();
       }
-    }
-  }
-
-  static void Reach(const Descriptor& message, std::set<const Descriptor*>* reached) {
-    if (!reached->insert(&message).second) return;
-    for (int i = 0; i < message.field_count(); ++i) {
-      if (const Descriptor* inner = message.field(i)->message_type()) Reach(*inner, reached);
     }
   }
 
@@ -306,17 +207,7 @@ class Document {
     const bool tagged = IsTagged(method, http);
     const bool reads = http.method == "GET";
     operation["parameters"] = Parameters(request, variables, http.body, reads && tagged);
-    if (!http.body.empty()) {
-      const auto in_body = [&](const FieldDescriptor& field) {
-        return IsBodyField(field, variables);
-      };
-      operation["requestBody"] = json::object{
-          {"required", HasRequired(request, variables)},
-          {"content",
-           json::object{{"application/json",
-                         json::object{{"schema", BodySchema(request, in_body, http.body)},
-                                      {"example", BodyExample(request, in_body, http.body)}}}}}};
-    }
+    if (!http.body.empty()) operation["requestBody"] = RequestBody(request, variables, http.body);
     json::object responses;
     const auto [status, success] = Success(method, tagged);
     responses[std::to_string(status)] = success;
@@ -421,7 +312,7 @@ class Document {
     if (const std::string comment = Comment(field); !comment.empty()) {
       parameter["description"] = comment;
     }
-    parameter["schema"] = FieldSchema(field, In::kRequest);
+    parameter["schema"] = schemas_.FieldSchema(field, In::kRequest);
     if (!ExampleText(field).empty()) parameter["example"] = Example(field, In::kRequest);
     return parameter;
   }
@@ -441,27 +332,30 @@ class Document {
     return false;
   }
 
-  template <typename Filter>
-  json::value BodySchema(const Descriptor& request, const Filter& wanted, const std::string& body) {
-    if (body != "*") return FieldSchema(*request.FindFieldByName(body), In::kRequest);
-    schemas_[NameOf(request, In::kRequest)] = ObjectSchema(request, In::kRequest, wanted);
-    return Reference("schemas", NameOf(request, In::kRequest));
-  }
-
-  template <typename Filter>
-  json::value BodyExample(const Descriptor& request, const Filter& wanted,
-                          const std::string& body) {
-    if (body != "*") return Example(*request.FindFieldByName(body), In::kRequest);
-    return ObjectExample(request, In::kRequest, wanted);
+  // `body` is "*" or the field that is the body.
+  json::object RequestBody(const Descriptor& request,
+                           const std::vector<const FieldDescriptor*>& path,
+                           const std::string& body) {
+    json::object content;
+    if (body == "*") {
+      const auto in_body = [&](const FieldDescriptor& field) { return IsBodyField(field, path); };
+      content["schema"] = schemas_.BodySchema(request, in_body);
+      content["example"] = ObjectExample(request, In::kRequest, in_body);
+    } else {
+      const FieldDescriptor& field = *request.FindFieldByName(body);
+      content["schema"] = schemas_.FieldSchema(field, In::kRequest);
+      content["example"] = Example(field, In::kRequest);
+    }
+    return {{"required", HasRequired(request, path)},
+            {"content", json::object{{"application/json", std::move(content)}}}};
   }
 
   // The status of a success, and its response.
   std::pair<int, json::object> Success(const MethodDescriptor& method, bool tagged) {
     const api::v1::Answer& answer = method.options().GetExtension(api::v1::answer);
     const int status = answer.status() == 0 ? 200 : answer.status();
-    json::value schema = MessageSchema(*method.output_type(), In::kResponse);
-    json::value example =
-        ObjectExample(*method.output_type(), In::kResponse, [](const auto&) { return true; });
+    json::value schema = schemas_.MessageSchema(*method.output_type(), In::kResponse);
+    json::value example = ObjectExample(*method.output_type(), In::kResponse, AnyField);
     if (!answer.raw()) {
       schema =
           json::object{{"type", "object"},
@@ -556,252 +450,19 @@ class Document {
                        std::move(seconds))}};
   }
 
-  void AddErrorSchema() {
-    const json::object text = Typed("string");
-    const json::object detail{{"type", "object"},
-                              {"required", json::array{"field", "message"}},
-                              {"properties", json::object{{"field", text}, {"message", text}}}};
-    const json::object error{
-        {"type", "object"},
-        {"required", json::array{"code", "message", "details"}},
-        {"properties",
-         json::object{{"code", text},
-                      {"message", text},
-                      {"details", json::object{{"type", "array"}, {"items", detail}}}}}};
-    schemas_["Error"] = json::object{
-        {"type", "object"},
-        {"required",
-         json::array{"success", "statusCode", "timestamp", "path", "error", "requestId"}},
-        {"properties",
-         json::object{{"success", json::object{{"const", false}}},
-                      {"statusCode", json::object{{"type", "integer"}}},
-                      {"timestamp", json::object{{"type", "string"}, {"format", "date-time"}}},
-                      {"path", text},
-                      {"error", error},
-                      {"requestId", text}}}};
-  }
-
-  // A message that requests and answers both hold is two schemas.
-  std::string NameOf(const Descriptor& message, In in) const {
-    const bool both = of_requests_.contains(&message) && of_responses_.contains(&message);
-    return message.name() + (both && in == In::kRequest ? "Input" : "");
-  }
-
-  json::object MessageSchema(const Descriptor& message, In in) {
-    const std::string name = NameOf(message, in);
-    if (!schemas_.contains(name)) {
-      schemas_[name] = json::object();  // ends the recursion of a message in itself
-      schemas_[name] = ObjectSchema(message, in, [](const FieldDescriptor&) { return true; });
-    }
-    return Reference("schemas", name);
-  }
-
-  template <typename Filter>
-  json::object ObjectSchema(const Descriptor& message, In in, const Filter& wanted) {
-    json::object properties;
-    json::array required;
-    json::array aliases;
-    for (int i = 0; i < message.field_count(); ++i) {
-      const FieldDescriptor& field = *message.field(i);
-      if (!wanted(field)) continue;
-      json::object schema = FieldSchema(field, in);
-      const bool always = in == In::kRequest ? RulesOf(field).required() : !field.has_presence();
-      if (always) required.push_back(json::value(field.json_name()));
-      if (!always && in == In::kRequest) AllowNull(&schema);
-      if (const std::string comment = Comment(field); !comment.empty()) {
-        schema["description"] = comment;
-      }
-      const std::string& alias = field.options().GetExtension(api::v1::alias);
-      if (!alias.empty() && in == In::kRequest) {
-        json::object other = schema;
-        other["description"] = "The same as `" + field.json_name() + "`.";
-        properties[alias] = std::move(other);
-        aliases.push_back(json::object{{"required", json::array{field.json_name(), alias}}});
-      }
-      properties[field.json_name()] = std::move(schema);
-    }
-    json::object schema = Typed("object");
-    if (const std::string comment = Comment(message); !comment.empty()) {
-      schema["description"] = comment;
-    }
-    if (!required.empty()) schema["required"] = std::move(required);
-    schema["properties"] = std::move(properties);
-    if (!aliases.empty()) schema["not"] = json::object{{"anyOf", std::move(aliases)}};
-    return schema;
-  }
-
-  static void AllowNull(json::object* schema) {
-    if (schema->contains("$ref")) {
-      *schema = json::object{{"anyOf", json::array{*schema, Typed("null")}}};
-      return;
-    }
-    (*schema)["type"] = json::array{(*schema)["type"], "null"};
-    if (schema->contains("enum")) (*schema)["enum"].as_array().push_back(nullptr);
-  }
-
-  json::object FieldSchema(const FieldDescriptor& field, In in) {
-    if (field.is_map()) {
-      return {{"type", "object"},
-              {"additionalProperties", ElementSchema(*field.message_type()->map_value(), in)}};
-    }
-    if (!field.is_repeated()) return ElementSchema(field, in);
-    const api::v1::FieldRules& rules = RulesOf(field);
-    json::object schema{{"type", "array"}, {"items", ElementSchema(field, in)}};
-    const uint32_t least = std::max(rules.min_items(), rules.required() ? 1u : 0u);
-    if (least > 0) schema["minItems"] = least;
-    if (rules.max_items() > 0) schema["maxItems"] = rules.max_items();
-    return schema;
-  }
-
-  json::object ElementSchema(const FieldDescriptor& field, In in) {
-    switch (field.cpp_type()) {
-      case FieldDescriptor::CPPTYPE_BOOL:
-        return Typed("boolean");
-      case FieldDescriptor::CPPTYPE_FLOAT:
-      case FieldDescriptor::CPPTYPE_DOUBLE:
-        return Typed("number");
-      case FieldDescriptor::CPPTYPE_ENUM:
-        return EnumSchema(field);
-      case FieldDescriptor::CPPTYPE_STRING:
-        return TextSchema(field, in);
-      case FieldDescriptor::CPPTYPE_MESSAGE:
-        if (IsTimestamp(field)) return {{"type", "string"}, {"format", "date-time"}};
-        return MessageSchema(*field.message_type(), in);
-      default:
-        return IntegerSchema(field);
-    }
-  }
-
-  static json::object EnumSchema(const FieldDescriptor& field) {
-    json::array names;
-    for (int i = 0; i < field.enum_type()->value_count(); ++i) {
-      const auto* value = field.enum_type()->value(i);
-      const api::v1::FieldRules& rules = RulesOf(field);
-      if (value->number() == 0 || (rules.has_min() && value->number() < rules.min())) continue;
-      names.push_back(json::value(std::string(shop::json::BareName(value))));
-    }
-    return {{"type", "string"}, {"enum", std::move(names)}};
-  }
-
-  // Whether the field's default value is the same as none, which its rules do not look at.
-  static bool CanBeUnset(const FieldDescriptor& field) {
-    return !field.is_repeated() && !field.has_presence() && !RulesOf(field).required();
-  }
-
-  static json::object TextSchema(const FieldDescriptor& field, In in) {
-    const api::v1::FieldRules& rules = RulesOf(field);
-    json::object schema = Typed("string");
-    if (field.type() == FieldDescriptor::TYPE_BYTES) {
-      schema["contentEncoding"] = "base64";
-      return schema;
-    }
-    const bool can_be_unset = in == In::kRequest && CanBeUnset(field);
-    const uint32_t least = std::max(rules.min_length(), rules.required() ? 1u : 0u);
-    if (least > 0 && !can_be_unset) schema["minLength"] = least;
-    if (rules.max_length() > 0) schema["maxLength"] = rules.max_length();
-    // What their patterns take is not just what JSON Schema's formats of these names do.
-    if (rules.email()) schema["maxLength"] = rpc::kLongestEmail;
-    if (rules.date()) schema["format"] = "date";
-    const std::string pattern = !rules.pattern().empty() ? rules.pattern()
-                                : rules.email()          ? rpc::kEmailPattern
-                                : rules.url()            ? rpc::kUrlPattern
-                                : rules.date()           ? ""
-                                : in == In::kRequest     ? R"([^\x00]*)"  // no field takes NUL
-                                                         : "";
-    if (!pattern.empty()) schema["pattern"] = "^(?:" + pattern + (can_be_unset ? ")?$" : ")$");
-    return schema;
-  }
-
-  static json::object IntegerSchema(const FieldDescriptor& field) {
-    const api::v1::FieldRules& rules = RulesOf(field);
-    const bool is_32 = field.cpp_type() == FieldDescriptor::CPPTYPE_INT32 ||
-                       field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32;
-    const bool is_unsigned = field.cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ||
-                             field.cpp_type() == FieldDescriptor::CPPTYPE_UINT64;
-    const int64_t bound = !is_32        ? kMaxInteger
-                          : is_unsigned ? std::numeric_limits<uint32_t>::max()
-                                        : std::numeric_limits<int32_t>::max();
-    int64_t least = rules.has_min() ? rules.min() : is_unsigned ? 0 : -bound;
-    if (CanBeUnset(field)) least = std::min<int64_t>(least, 0);
-    const int64_t most = rules.has_max() ? rules.max() : bound;
-    if (field.options().GetExtension(api::v1::money)) {
-      return {{"type", "number"},
-              {"multipleOf", 0.01},
-              {"minimum", static_cast<double>(least) / 100},
-              {"maximum", static_cast<double>(most) / 100}};
-    }
-    return {{"type", "integer"},
-            {"format", is_32 ? "int32" : "int64"},
-            {"minimum", least},
-            {"maximum", most}};
-  }
-
-  // What its comment says, or something that satisfies the field's rules.
-  json::value Example(const FieldDescriptor& field, In in) const {
-    if (const std::string text = ExampleText(field); !text.empty()) return json::parse(text);
-    if (field.is_map()) return json::object();
-    const json::value one = ElementExample(field, in);
-    return field.is_repeated() ? json::value(json::array{one}) : one;
-  }
-
-  json::value ElementExample(const FieldDescriptor& field, In in) const {
-    const api::v1::FieldRules& rules = RulesOf(field);
-    switch (field.cpp_type()) {
-      case FieldDescriptor::CPPTYPE_BOOL:
-        return true;
-      case FieldDescriptor::CPPTYPE_FLOAT:
-      case FieldDescriptor::CPPTYPE_DOUBLE:
-        return 1.5;
-      case FieldDescriptor::CPPTYPE_ENUM:
-        return EnumSchema(field)["enum"].as_array().front();
-      case FieldDescriptor::CPPTYPE_STRING:
-        return json::value(rules.email()  ? "alice@example.com"
-                           : rules.date() ? "1990-12-31"
-                           : rules.url()  ? "https://example.com/"
-                                          : field.json_name());
-      case FieldDescriptor::CPPTYPE_MESSAGE:
-        if (IsTimestamp(field)) return kExampleTime;
-        return ObjectExample(*field.message_type(), in, [](const auto&) { return true; });
-      default:
-        break;
-    }
-    if (field.options().GetExtension(api::v1::money)) return 49.99;
-    return rules.has_min() ? std::max<int64_t>(rules.min(), 1) : 1;
-  }
-
-  // A request has what it must have and what has an example; an answer has what it always has, and
-  // the times and messages in it.
-  template <typename Filter>
-  json::object ObjectExample(const Descriptor& message, In in, const Filter& wanted) const {
-    json::object example;
-    for (int i = 0; i < message.field_count(); ++i) {
-      const FieldDescriptor& field = *message.field(i);
-      const bool shown =
-          !ExampleText(field).empty() ||
-          (in == In::kRequest
-               ? RulesOf(field).required()
-               : !field.has_presence() || field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE);
-      const bool endless = field.message_type() == &message;
-      if (wanted(field) && shown && !endless) example[field.json_name()] = Example(field, in);
-    }
-    return example;
-  }
-
-  static constexpr char kExampleTime[] = "2026-01-31T12:00:00.000Z";
   static constexpr char kExampleRequestId[] = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-  std::set<const Descriptor*> of_requests_;
-  std::set<const Descriptor*> of_responses_;
   std::map<std::string, const Descriptor*> reads_;  // by path template
   json::array tags_;
   json::object paths_;
-  json::object schemas_;
+  Schemas schemas_;
 };
 
 }  // namespace
+}  // namespace openapi
 
 std::string OpenApiDocument(const std::vector<const ServiceDescriptor*>& services) {
-  return Document(services).Text();
+  return openapi::Document(services).Text();
 }
 
 std::string AccessTable(const std::vector<const ServiceDescriptor*>& services) {
@@ -813,8 +474,8 @@ std::string AccessTable(const std::vector<const ServiceDescriptor*>& services) {
       std::string who;
       const api::v1::Access& access = method.options().GetExtension(api::v1::access);
       for (const int role : access.roles()) {
-        who +=
-            (who.empty() ? "" : ", ") + (role == api::v1::ROLE_GUEST ? "anyone" : RoleName(role));
+        who += (who.empty() ? "" : ", ") +
+               (role == api::v1::ROLE_GUEST ? "anyone" : openapi::RoleName(role));
       }
       for (const std::string& name : access.services()) {
         who += (who.empty() ? "" : ", ") + ("the service " + name);

@@ -1,0 +1,92 @@
+#include "gateway/openapi/comments.h"
+
+#include <google/protobuf/descriptor.pb.h>
+
+#include <algorithm>
+#include <string_view>
+#include <vector>
+
+#include "gateway/openapi/descriptors.h"
+
+namespace shop::gateway::openapi {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::MethodDescriptor;
+using google::protobuf::ServiceDescriptor;
+
+// The protos with their comments; the descriptors compiled into a process have none.
+const google::protobuf::DescriptorPool& CommentedPool() {
+  static const auto* const pool = [] {
+    google::protobuf::FileDescriptorSet files;
+    files.ParseFromArray(DescriptorSet().data(), static_cast<int>(DescriptorSet().size()));
+    auto* made = new google::protobuf::DescriptorPool();
+    for (const auto& file : files.file()) made->BuildFile(file);
+    return made;
+  }();
+  return *pool;
+}
+
+// The comment's lines as one.
+std::string OneLine(const std::string& comment) {
+  std::string text;
+  for (const char c : comment) {
+    if (c == '\n') {
+      if (!text.empty() && text.back() != ' ') text += ' ';
+    } else if (c != ' ' || (!text.empty() && text.back() != ' ')) {
+      text += c;
+    }
+  }
+  while (!text.empty() && text.back() == ' ') text.pop_back();
+  return text;
+}
+
+template <typename Element>
+std::string CommentOf(const Element* element) {
+  google::protobuf::SourceLocation location;
+  if (element == nullptr || !element->GetSourceLocation(&location)) return {};
+  return OneLine(location.leading_comments);
+}
+
+// A comment may end with what the thing looks like, as JSON: `Example: "Silent Mouse"`.
+constexpr std::string_view kExampleMark = "Example: ";
+
+std::string Prose(std::string comment) {
+  comment.resize(std::min(comment.find(kExampleMark), comment.size()));
+  while (comment.ends_with(' ')) comment.pop_back();
+  return comment;
+}
+
+}  // namespace
+
+std::string Comment(const MethodDescriptor& method) {
+  return CommentOf(CommentedPool().FindMethodByName(method.full_name()));
+}
+
+std::string Comment(const Descriptor& message) {
+  return CommentOf(CommentedPool().FindMessageTypeByName(message.full_name()));
+}
+
+std::string Comment(const FieldDescriptor& field) {
+  return Prose(CommentOf(CommentedPool().FindFieldByName(field.full_name())));
+}
+
+std::string Comment(const ServiceDescriptor& service) {
+  const ServiceDescriptor* found = CommentedPool().FindServiceByName(service.full_name());
+  std::string comment = CommentOf(found);
+  google::protobuf::SourceLocation location;
+  const std::vector<int> package{google::protobuf::FileDescriptorProto::kPackageFieldNumber};
+  if (comment.empty() && found != nullptr && found->file()->GetSourceLocation(package, &location)) {
+    comment = OneLine(location.leading_comments);
+  }
+  return comment;
+}
+
+std::string ExampleText(const FieldDescriptor& field) {
+  const std::string comment = CommentOf(CommentedPool().FindFieldByName(field.full_name()));
+  const size_t mark = comment.find(kExampleMark);
+  return mark == std::string::npos ? "" : comment.substr(mark + kExampleMark.size());
+}
+
+}  // namespace shop::gateway::openapi
