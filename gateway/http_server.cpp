@@ -1,11 +1,8 @@
 #include "gateway/http_server.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -21,12 +18,9 @@
 #include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/error.hpp>
-#include <boost/beast/http/parser.hpp>
-#include <cstring>
 #include <ctime>
 #include <limits>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <stdexcept>
 #include <thread>
@@ -36,9 +30,10 @@
 
 #include "common/core/addresses.h"
 #include "common/telemetry/log.h"
-#include "gateway/allowance.h"
 #include "gateway/gateway.h"
+#include "gateway/http/client_limits.h"
 #include "gateway/http/message.h"
+#include "gateway/http/request_parser.h"
 
 namespace shop::gateway {
 namespace {
@@ -55,20 +50,14 @@ constexpr milliseconds kSweep{200};
 // How long, and how much, a client may go on sending what was refused before it reads the answer.
 constexpr milliseconds kLinger{2000};
 constexpr size_t kLingerBytes = 16 * 1024 * 1024;
-// How much of a body that nobody wanted is read all the same, so that its connection can go on.
+// How much of a body that is not wanted is read all the same, so that its connection can go on.
 constexpr uint64_t kSkippedBytes = 64 * 1024;
 constexpr uint64_t kEndless = std::numeric_limits<uint64_t>::max();
-// What a connection may hold of a header, while it is not parsed, without asking.
+// What a connection may buffer of an unparsed header without taking it from its client's share.
 constexpr size_t kFirstBytes = 4096;
-// How much is read at once of a body, and how much of one may stay unparsed: the line before a
-// chunk, or the trailer, until its end has come.
+// How much of a body is read at once, and how much of one may stay unparsed: the line before a chunk,
+// or the trailer, until its end arrives.
 constexpr size_t kReadBytes = 8192;
-// Of a header and a trailer together. Browsers send some 20.
-constexpr size_t kMostFields = 100;
-// What a field takes of memory besides its text: Beast's element and HttpRequest's entry.
-constexpr size_t kFieldBytes = 128;
-// From here on a body has memory of its own.
-constexpr size_t kLargeBytes = 16 * 1024;
 
 auto Into(error_code& error) {
   return asio::redirect_error(asio::use_awaitable, error);
@@ -91,8 +80,7 @@ const std::string& DateLine() {
 }
 
 // Status line and header of `response`.
-void ComposeHead(const HttpResponse& response, bool keep_alive, unsigned version,
-                 std::string* head) {
+void WriteHead(const HttpResponse& response, bool keep_alive, unsigned version, std::string* head) {
   const beast::string_view reason =
       http::obsolete_reason(static_cast<http::status>(response.status));
   head->clear();
@@ -112,150 +100,12 @@ void ComposeHead(const HttpResponse& response, bool keep_alive, unsigned version
   head->append("\r\n");
 }
 
-// Whether the share has, or is given, `bytes` in all.
-bool TakeAtLeast(size_t bytes, Allowance::Share& share) {
-  const size_t taken = share.taken();
-  return bytes <= taken || share.Take(bytes - taken) == Allowance::Verdict::kGiven;
-}
-
-// Bytes that the system gets back at once when they are let go: an allocator would keep most of
-// them.
-class Block {
- public:
-  Block() = default;
-  ~Block() {
-    if (data_ != nullptr) munmap(data_, size_);
-  }
-  Block(Block&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  Block& operator=(Block&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-
-  void Resize(size_t size) {
-    void* data = data_ == nullptr ? mmap(nullptr, size, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                                  : mremap(data_, size_, size, MREMAP_MAYMOVE);
-    if (data == MAP_FAILED) throw std::bad_alloc();
-    data_ = static_cast<char*>(data);
-    size_ = size;
-  }
-  char* data() const { return data_; }
-
- private:
-  char* data_ = nullptr;
-  size_t size_ = 0;
-};
-
-// A body as it comes in: thrown away unless it is to be kept, and kept in no more memory than the
-// connection is given for it.
-class IncomingBody {
- public:
-  // Keeps what comes from here on, at most `limit` bytes of it.
-  void Keep(size_t limit, Allowance::Share& share) {
-    limit_ = limit;
-    share_ = &share;
-  }
-
-  // False when there is no room for it.
-  bool Append(const void* data, size_t size) {
-    if (share_ == nullptr || size == 0) return true;
-    if (size > limit_ - size_) return false;
-    if (size_ + size > capacity_ && !Grow(size_ + size)) return false;
-    std::memcpy(bytes() + size_, data, size);
-    size_ += size;
-    return true;
-  }
-
-  std::string_view text() const { return {bytes(), size_}; }
-
- private:
-  char* bytes() const { return large_.data() != nullptr ? large_.data() : small_.get(); }
-
-  // By powers of two, and never to more than the limit.
-  bool Grow(size_t least) {
-    const size_t capacity = std::min(std::bit_ceil(std::max(least, kFirstBytes)), limit_);
-    if (share_->Take(capacity - capacity_) != Allowance::Verdict::kGiven) return false;
-    if (capacity >= kLargeBytes) {
-      large_.Resize(capacity);
-      if (small_) std::memcpy(large_.data(), small_.get(), size_);
-      small_.reset();
-    } else {
-      std::unique_ptr<char[]> larger(new char[capacity]);
-      if (small_) std::memcpy(larger.get(), small_.get(), size_);
-      small_ = std::move(larger);
-    }
-    capacity_ = capacity;
-    return true;
-  }
-
-  size_t limit_ = 0;
-  Allowance::Share* share_ = nullptr;  // null: it is thrown away
-  std::unique_ptr<char[]> small_;      // it is in this or
-  Block large_;                        // in that
-  size_t size_ = 0;
-  size_t capacity_ = 0;
-};
-
-// IncomingBody to Beast.
-struct Body {
-  using value_type = IncomingBody;
-
-  class reader {
-   public:
-    template <bool isRequest, class Fields>
-    reader(http::header<isRequest, Fields>&, IncomingBody& body) : body_(body) {}
-    void init(const boost::optional<uint64_t>&, error_code& error) { error = {}; }
-    template <class Buffers>
-    size_t put(const Buffers& buffers, error_code& error) {
-      size_t total = 0;
-      error = {};
-      for (auto at = asio::buffer_sequence_begin(buffers); at != asio::buffer_sequence_end(buffers);
-           ++at) {
-        const asio::const_buffer part(*at);
-        if (!body_.Append(part.data(), part.size())) error = http::error::body_limit;
-        total += part.size();
-      }
-      return total;
-    }
-    void finish(error_code& error) { error = {}; }
-
-   private:
-    IncomingBody& body_;
-  };
-};
-
-// Counts the fields, and ends with header_limit at one too many: a field may be three bytes on the
-// wire, so that the length of a header does not limit what it takes of memory.
-class Parser final : public http::request_parser<Body> {
- public:
-  bool has_too_many_fields() const { return fields_ > kMostFields; }
-  // The memory that the fields take.
-  size_t field_bytes() const { return field_bytes_; }
-
- private:
-  void on_field_impl(http::field name, beast::string_view text, beast::string_view value,
-                     error_code& error) override {
-    if (++fields_ > kMostFields) {
-      error = http::error::header_limit;
-      return;
-    }
-    field_bytes_ += kFieldBytes + text.size() + value.size();
-    get().insert(name, text, value);
-  }
-
-  size_t fields_ = 0;
-  size_t field_bytes_ = 0;
-};
-
 }  // namespace
 
 struct HttpServer::State {
-  // Of one connection, on its own executor; `deadline` and `idle` are also seen by the sweep.
+  // Used on its own executor, `deadline` and `idle` also by the sweep.
   struct Connection {
-    Connection(tcp::socket socket, size_t max_buffer, std::unique_ptr<Allowance::Share> share)
+    Connection(tcp::socket socket, size_t max_buffer, std::unique_ptr<ClientLimits::Share> share)
         : socket(std::move(socket)), buffer(max_buffer), share(std::move(share)) {}
 
     void Expires(milliseconds after) {
@@ -266,20 +116,20 @@ struct HttpServer::State {
 
     tcp::socket socket;
     beast::flat_buffer buffer;
-    std::optional<Parser> parser;
+    std::optional<RequestParser> parser;
     HttpRequest request;
-    bool wants_leave = false;  // to send its body, and has not got it
+    bool expects_continue = false;  // waits for 100 Continue before it sends its body
     std::string head;
-    std::unique_ptr<Allowance::Share> share;
+    std::unique_ptr<ClientLimits::Share> share;
     asio::cancellation_signal cancel;
     std::atomic<Clock::rep> deadline = std::numeric_limits<Clock::rep>::max();
     std::atomic<bool> idle = true;
   };
 
-  // The body of the request that a connection is at.
-  class BodyOf final : public BodyReader {
+  // The body of a connection's current request.
+  class ConnectionBody final : public BodyReader {
    public:
-    BodyOf(State& state, Connection& connection) : state_(state), connection_(connection) {}
+    ConnectionBody(State& state, Connection& connection) : state_(state), connection_(connection) {}
     bool expected() const override { return !connection_.parser->is_done(); }
     HttpFault Declared() const override;
     asio::awaitable<HttpFault> Read() override;
@@ -292,10 +142,10 @@ struct HttpServer::State {
   State(const Settings& settings, Gateway& gateway)
       : settings(settings),
         gateway(gateway),
-        allowance({.connections = settings.max_connections,
-                   .connections_per_client = settings.max_connections_per_client,
-                   .bytes = settings.max_buffered_bytes,
-                   .bytes_per_client = settings.max_buffered_bytes_per_client}) {}
+        limits({.connections = settings.max_connections,
+                .connections_per_client = settings.max_connections_per_client,
+                .bytes = settings.max_buffered_bytes,
+                .bytes_per_client = settings.max_buffered_bytes_per_client}) {}
 
   void Listen();
   asio::awaitable<void> Accept();
@@ -304,20 +154,20 @@ struct HttpServer::State {
   asio::awaitable<bool> ServeOne(Connection& connection);
   void Begin(Connection& connection) const;
   asio::awaitable<HttpFault> ReadHeader(Connection& connection);
-  asio::awaitable<error_code> Parse(Connection& connection, bool (Parser::*done)() const);
+  asio::awaitable<error_code> Parse(Connection& connection, bool (RequestParser::*done)() const);
   static size_t RoomToRead(Connection& connection);
   HttpFault FaultOf(const Connection& connection, error_code error) const;
   uint64_t Unread(Connection& connection);
   asio::awaitable<void> Linger(Connection& connection);
-  void View(Connection& connection);
-  static void Release(Connection& connection, bool reads_on);
+  void SetRequest(Connection& connection);
+  static void FreeRequest(Connection& connection, bool rest_follows);
 
   const Settings settings;
   Gateway& gateway;
-  Allowance allowance;
+  ClientLimits limits;
   asio::io_context io{settings.threads};
   asio::strand<asio::io_context::executor_type> control = asio::make_strand(io);
-  tcp::acceptor acceptor{control};  // this and the timer are touched on `control` alone
+  tcp::acceptor acceptor{control};  // this and the timer are used on `control` only
   asio::steady_timer timer{control};
   std::mutex mutex;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
@@ -419,7 +269,7 @@ asio::awaitable<void> HttpServer::State::Accept() {
     }
     const tcp::endpoint client = socket.remote_endpoint(error);
     if (error) continue;  // it has gone already
-    auto [share, verdict] = allowance.Connect(client.address());
+    auto [share, verdict] = limits.Connect(client.address());
     if (!share) {
       static constexpr std::string_view kFull =
           "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
@@ -429,7 +279,8 @@ asio::awaitable<void> HttpServer::State::Accept() {
           "Connection: close\r\n\r\n";
       socket.non_blocking(true, error);
       socket.write_some(
-          asio::buffer(verdict == Allowance::Verdict::kNoneLeft ? kFull : kFullForClient), error);
+          asio::buffer(verdict == ClientLimits::Verdict::kLimitOfAll ? kFull : kFullForClient),
+          error);
       continue;
     }
     socket.set_option(tcp::no_delay(true), error);
@@ -485,7 +336,7 @@ asio::awaitable<void> HttpServer::State::Serve(std::shared_ptr<Connection> conne
   connections.erase(connection.get());
 }
 
-// Answers the next request; false when the connection is to end.
+// Answers the next request. False when the connection is to end.
 asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   Begin(connection);
   if (connection.buffer.size() == 0) {
@@ -502,12 +353,12 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
 
   const HttpFault fault = co_await ReadHeader(connection);
   if (fault.status < 0) co_return false;
-  View(connection);
+  SetRequest(connection);
   connection.ExpiresNever();
   HttpResponse response;
   uint64_t unread = 0;
   if (fault.status == 0) {
-    BodyOf body(*this, connection);
+    ConnectionBody body(*this, connection);
     response = co_await gateway.Handle(connection.request, body);
     if (response.status == 0) co_return false;
     if (!response.close) unread = Unread(connection);
@@ -518,22 +369,22 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
 
   const auto& message = connection.parser->get();
   const bool keep_alive = !response.close && !stopping && connection.parser->keep_alive();
-  ComposeHead(response, keep_alive, message.version(), &connection.head);
+  WriteHead(response, keep_alive, message.version(), &connection.head);
   const bool head_only = message.method() == http::verb::head;
-  const bool reads_on = unread > 0 && keep_alive;
+  const bool rest_follows = unread > 0 && keep_alive;
   const std::array<asio::const_buffer, 2> parts{
       asio::buffer(connection.head),
       head_only ? asio::const_buffer() : asio::buffer(response.content())};
-  Release(connection, reads_on);
+  FreeRequest(connection, rest_follows);
   connection.Expires(settings.write_timeout);
   error_code error;
   co_await asio::async_write(connection.socket, parts, Into(error));
   if (error) co_return false;
   if (response.close || (unread > 0 && !keep_alive)) {
     co_await Linger(connection);
-  } else if (reads_on) {
+  } else if (rest_follows) {
     connection.Expires(settings.body_timeout);
-    error = co_await Parse(connection, &Parser::is_done);
+    error = co_await Parse(connection, &RequestParser::is_done);
   }
   co_return keep_alive && !error;
 }
@@ -541,16 +392,16 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
 void HttpServer::State::Begin(Connection& connection) const {
   connection.parser.emplace();
   connection.parser->header_limit(static_cast<uint32_t>(settings.max_header_bytes));
-  connection.parser->body_limit(boost::none);  // BodyOf looks after it
+  connection.parser->body_limit(boost::none);  // ConnectionBody sees to it
   connection.request = {};
-  connection.wants_leave = false;
+  connection.expects_continue = false;
 }
 
 // Reads the header of a request.
 asio::awaitable<HttpFault> HttpServer::State::ReadHeader(Connection& connection) {
-  Parser& parser = *connection.parser;
+  RequestParser& parser = *connection.parser;
   connection.Expires(settings.header_timeout);
-  const error_code error = co_await Parse(connection, &Parser::is_header_done);
+  const error_code error = co_await Parse(connection, &RequestParser::is_header_done);
   if (error) co_return FaultOf(connection, error);
   const auto& message = parser.get();
   if (message.version() >= 11 && message.count(http::field::host) != 1) {
@@ -564,33 +415,33 @@ asio::awaitable<HttpFault> HttpServer::State::ReadHeader(Connection& connection)
     if (!beast::iequals(expect->value(), "100-continue")) {
       co_return HttpFault{417, "EXPECTATION_FAILED", "that expectation cannot be met"};
     }
-    connection.wants_leave = !parser.is_done() && connection.buffer.size() == 0;
+    connection.expects_continue = !parser.is_done() && connection.buffer.size() == 0;
   }
   co_return HttpFault{};
 }
 
-HttpFault HttpServer::State::BodyOf::Declared() const {
+HttpFault HttpServer::State::ConnectionBody::Declared() const {
   if (connection_.parser->content_length().value_or(0) <= state_.settings.max_body_bytes) return {};
   return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
 }
 
-asio::awaitable<HttpFault> HttpServer::State::BodyOf::Read() {
-  Parser& parser = *connection_.parser;
+asio::awaitable<HttpFault> HttpServer::State::ConnectionBody::Read() {
+  RequestParser& parser = *connection_.parser;
   const size_t most = state_.settings.max_body_bytes;
-  // The header stays for as long as the body takes to come.
-  const size_t kept = parser.field_bytes() + (parser.chunked() ? kReadBytes : 0);
-  if (!TakeAtLeast(kept, *connection_.share)) {
+  // The header stays in memory until the body has arrived.
+  const size_t stored = parser.field_bytes() + (parser.chunked() ? kReadBytes : 0);
+  if (!connection_.share->TakeInAll(stored)) {
     co_return state_.FaultOf(connection_, http::error::buffer_overflow);
   }
-  parser.get().body().Keep(std::min<uint64_t>(parser.content_length().value_or(most), most),
-                           *connection_.share);
+  parser.get().body().Store(std::min<uint64_t>(parser.content_length().value_or(most), most),
+                            *connection_.share);
   connection_.Expires(state_.settings.body_timeout);
   error_code error;
-  if (std::exchange(connection_.wants_leave, false)) {
+  if (std::exchange(connection_.expects_continue, false)) {
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     co_await asio::async_write(connection_.socket, asio::buffer(kContinue), Into(error));
   }
-  if (!error) error = co_await state_.Parse(connection_, &Parser::is_done);
+  if (!error) error = co_await state_.Parse(connection_, &RequestParser::is_done);
   if (error) co_return state_.FaultOf(connection_, error);
   connection_.ExpiresNever();
   connection_.request.body = parser.get().body().text();
@@ -598,8 +449,8 @@ asio::awaitable<HttpFault> HttpServer::State::BodyOf::Read() {
 }
 
 asio::awaitable<error_code> HttpServer::State::Parse(Connection& connection,
-                                                     bool (Parser::*done)() const) {
-  Parser& parser = *connection.parser;
+                                                     bool (RequestParser::*done)() const) {
+  RequestParser& parser = *connection.parser;
   while (!(parser.*done)()) {
     if (connection.buffer.size() > 0) {
       error_code error;
@@ -619,31 +470,31 @@ asio::awaitable<error_code> HttpServer::State::Parse(Connection& connection,
   co_return error_code{};
 }
 
-// How much to read next. None when the client has its share of what is kept of headers, and when
-// as much of a body is unparsed as may be.
+// How much to read next. None when the client has used up its share for headers, and when as much of
+// a body is unparsed as may be.
 size_t HttpServer::State::RoomToRead(Connection& connection) {
-  const size_t there = connection.buffer.size();
-  if (connection.parser->is_header_done()) return kReadBytes - std::min(there, kReadBytes);
-  const size_t next = (there / kFirstBytes + 1) * kFirstBytes;
-  const size_t kept =
+  const size_t buffered = connection.buffer.size();
+  if (connection.parser->is_header_done()) return kReadBytes - std::min(buffered, kReadBytes);
+  const size_t next = (buffered / kFirstBytes + 1) * kFirstBytes;
+  const size_t stored =
       connection.parser->field_bytes() + std::max(next, connection.buffer.capacity()) - kFirstBytes;
-  return TakeAtLeast(kept, *connection.share) ? next - there : 0;
+  return connection.share->TakeInAll(stored) ? next - buffered : 0;
 }
 
-// What the client is to be told of what went wrong while its request was read.
+// What to tell the client after reading its request has failed.
 HttpFault HttpServer::State::FaultOf(const Connection& connection, error_code error) const {
   if (error == asio::error::operation_aborted) {
     if (!connection.Expired()) return {-1};
     return {408, "REQUEST_TIMEOUT", "the request took too long to arrive"};
   }
-  // Faults of the connection have nobody to be told.
+  // The connection is broken: there is nobody to tell.
   if (error.category() != make_error_code(http::error::end_of_stream).category()) return {-1};
   switch (connection.share->verdict()) {
-    case Allowance::Verdict::kNoneLeft:
+    case ClientLimits::Verdict::kLimitOfAll:
       return {503, "OVERLOADED", "too much is sent at once, try again later"};
-    case Allowance::Verdict::kClientHasShare:
+    case ClientLimits::Verdict::kLimitOfClient:
       return {429, "RESOURCE_EXHAUSTED", "too much is sent at once from this address"};
-    case Allowance::Verdict::kGiven:
+    case ClientLimits::Verdict::kGiven:
       break;
   }
   if (error == http::error::header_limit) {
@@ -660,10 +511,10 @@ HttpFault HttpServer::State::FaultOf(const Connection& connection, error_code er
   return {400, "INVALID_ARGUMENT", "this is not an HTTP request"};
 }
 
-// How much is still to come of a request that was answered without it; what has come is thrown
-// away.
+// How much is still to come of a request that was answered without its body; throws away what has
+// arrived.
 uint64_t HttpServer::State::Unread(Connection& connection) {
-  Parser& parser = *connection.parser;
+  RequestParser& parser = *connection.parser;
   while (!parser.is_done() && connection.buffer.size() > 0) {
     error_code error;
     const size_t used = parser.put(connection.buffer.data(), error);
@@ -672,14 +523,15 @@ uint64_t HttpServer::State::Unread(Connection& connection) {
     if (used == 0) break;
   }
   if (parser.is_done()) return 0;
-  // Without leave the client may send its body or not.
-  if (connection.wants_leave) return kEndless;
+  // A client that waits for 100 Continue may send its body or not.
+  if (connection.expects_continue) return kEndless;
   return parser.content_length_remaining().value_or(kEndless);
 }
 
-// Lets go of the memory of a request that has its answer; where it is still read, of its body.
-void HttpServer::State::Release(Connection& connection, bool reads_on) {
-  if (reads_on) {
+// Frees the memory of a request that has been answered; where the rest of it is still to be read,
+// that of its body.
+void HttpServer::State::FreeRequest(Connection& connection, bool rest_follows) {
+  if (rest_follows) {
     connection.parser->get().body() = {};
   } else {
     connection.request = {};
@@ -691,8 +543,8 @@ void HttpServer::State::Release(Connection& connection, bool reads_on) {
   }
 }
 
-// Lets the client read the answer although it is still sending: closing at once would reset it
-// away.
+// Lets the client read the response although it is still sending: closing at once would reset the
+// connection, and the response would be lost.
 asio::awaitable<void> HttpServer::State::Linger(Connection& connection) {
   error_code error;
   connection.socket.shutdown(tcp::socket::shutdown_send, error);
@@ -705,8 +557,8 @@ asio::awaitable<void> HttpServer::State::Linger(Connection& connection) {
   }
 }
 
-// Shows what was parsed, be it a part only, as a request.
-void HttpServer::State::View(Connection& connection) {
+// Sets the request to what has been parsed, which may be a part only.
+void HttpServer::State::SetRequest(Connection& connection) {
   const auto& message = connection.parser->get();
   HttpRequest& request = connection.request;
   const auto view = [](beast::string_view text) {
@@ -714,7 +566,7 @@ void HttpServer::State::View(Connection& connection) {
   };
   request.method = view(message.method_string());
   request.target = view(message.target());
-  // A proxy's form of it: http://host/path.
+  // The form for proxies: http://host/path.
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!request.target.starts_with(scheme)) continue;
     const size_t path = std::min(request.target.find('/', scheme.size()), request.target.size());

@@ -1,14 +1,14 @@
 // HTTP/1.1 in front of the gateway: connections, limits and time-outs.
 //
-// One coroutine a connection, requests of a connection one after the other, also when they come
-// pipelined. What cannot be read as a request is answered (400, 408, 413, 417, 429, 431, 503) and
-// ends its connection; an idle connection just ends. Time-outs are looked after five times a
-// second.
+// One coroutine for each connection, which answers its requests one after the other, also when they
+// come pipelined. What cannot be read as a request is answered (400, 408, 413, 417, 429, 431, 503)
+// and ends its connection; an idle connection just ends. Time-outs are checked five times a second.
 //
-// A body is read when the gateway asks for it, which it does once the header has passed; one that
-// nobody asked for is thrown away where that is quick, and otherwise its connection ends with the
-// answer. What is kept in memory of requests, and connections, are limited for all together (503
-// beyond) and for each client (429), which is an address (gateway/allowance.h).
+// A body is read when the gateway asks for it, which it does once it has accepted the header. One
+// that it does not ask for is thrown away where that is quick, and otherwise the connection ends
+// with the response. Connections, and the memory that requests take, are limited for all clients
+// together (503 beyond) and for each client (429), which is an address
+// (gateway/http/client_limits.h).
 #pragma once
 
 #include <chrono>
@@ -32,8 +32,8 @@ class HttpServer {
     size_t max_body_bytes = 1024 * 1024;
     size_t max_connections = 10000;            // more get a 503 at once
     size_t max_connections_per_client = 2000;  // more get a 429 at once
-    // Of requests that are not answered yet: bodies, the fields of headers that have not come whole
-    // or whose bodies have not, and what is unparsed beyond the first 4 KB.
+    // Memory for requests that are not answered yet: bodies, fields while the rest of their header
+    // or the body is awaited, and what is unparsed beyond the first 4 KB.
     size_t max_buffered_bytes = 32 * 1024 * 1024;
     size_t max_buffered_bytes_per_client = 8 * 1024 * 1024;
     std::chrono::milliseconds idle_timeout{60000};    // between requests
@@ -41,8 +41,8 @@ class HttpServer {
     std::chrono::milliseconds body_timeout{30000};
     std::chrono::milliseconds write_timeout{30000};
     std::chrono::milliseconds grace{7000};  // for requests in flight when stopping, all in all
-    // How long, when stopping, everything is still served while /readyz says no already, so that a
-    // load balancer hears it before connections are refused. A part of the grace.
+    // How long, when stopping, everything is still served while /readyz already says no, so that a
+    // load balancer notices before connections are refused. A part of the grace.
     std::chrono::milliseconds drain_delay{0};
 
     // BIND_HOST, GATEWAY_PORT, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_BUFFERED_BYTES,
@@ -52,11 +52,11 @@ class HttpServer {
     static Settings Read(Env& env);
   };
 
-  // Serves at once. Throws std::runtime_error when the port cannot be had.
+  // Serves at once. Throws std::runtime_error when the port is taken.
   HttpServer(const Settings& settings, Gateway& gateway);
-  // Not ready from here on. Once the drain delay is over it accepts nothing more, closes idle
-  // connections, and the others with their next answer; what is not through when the time of grace
-  // is over is cancelled.
+  // Stops the gateway's readiness. After the drain delay it accepts nothing more, closes idle
+  // connections, and the others with their next response; what still runs when the time of grace is
+  // over is cancelled.
   ~HttpServer();
 
   uint16_t port() const;

@@ -24,7 +24,7 @@ MOST = 128 << 20
 REST = 24 << 20
 SENT = 950_000
 # Nearly as many connections as one client may have, and what each of them may take, whatever it sends, while no body is
-# kept. Some 12 KB of it are the connection's own.
+# stored. Some 12 KB of it are the connection's own.
 CONNECTIONS = 1900
 A_CONNECTION = 24 << 10
 

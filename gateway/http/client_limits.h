@@ -1,9 +1,9 @@
-// How much clients may take of the server at once: connections, and bytes of what they send that
-// are kept in memory. There is a limit for all together and one for each of them, so that neither
-// one client nor many can fill the memory.
+// Limits on what clients take of the server at once: connections, and memory for the bytes that
+// they have sent. One limit holds for all clients together and one for each of them, so that
+// neither one client nor many can fill the memory.
 //
-// A client is an IPv4 address, or the first 64 bits of an IPv6 one: who has one of those addresses
-// has them all. Whatever comes through one proxy is one client.
+// A client is an IPv4 address, or the first 64 bits of an IPv6 one: whoever has one address of such
+// a network has them all. Whatever comes through one proxy is one client.
 //
 // Thread-safe. Metrics: http_connections, http_buffered_bytes and
 // http_limit_refusals_total{limit=connections|client_connections|bytes|client_bytes}.
@@ -25,11 +25,11 @@ class Gauge;
 
 namespace shop::gateway {
 
-class Allowance {
+class ClientLimits {
   struct Client;
 
  public:
-  struct Limits {
+  struct Settings {
     size_t connections;
     size_t connections_per_client;
     size_t bytes;
@@ -37,42 +37,46 @@ class Allowance {
   };
   enum class Verdict {
     kGiven,
-    kNoneLeft,        // all together have what there is
-    kClientHasShare,  // the client has as much as one may have
+    kLimitOfAll,     // all clients together have reached theirs
+    kLimitOfClient,  // the client has reached its own
   };
 
-  explicit Allowance(const Limits& limits);
+  explicit ClientLimits(const Settings& settings);
   // No Share may be left.
-  ~Allowance();
-  Allowance(const Allowance&) = delete;
-  Allowance& operator=(const Allowance&) = delete;
+  ~ClientLimits();
+  ClientLimits(const ClientLimits&) = delete;
+  ClientLimits& operator=(const ClientLimits&) = delete;
 
-  // What one connection has: its place, and the bytes it has asked for. Gives all of it back at its
-  // end. For one thread at a time.
+  // What one connection takes: its place, and the bytes that it was given. Its destructor gives all
+  // of it back. For one thread at a time.
   class Share {
    public:
     ~Share();
     Share(const Share&) = delete;
     Share& operator=(const Share&) = delete;
 
-    // Asks for more bytes; unless they are given it has as many as before.
+    // Asks for more bytes. Where they are refused it has as many as before.
     Verdict Take(size_t bytes);
+    // Takes what is missing to `bytes` in all. Whether it has as many.
+    bool TakeInAll(size_t bytes) {
+      return bytes <= taken_ || Take(bytes - taken_) == Verdict::kGiven;
+    }
     void GiveBack();
     size_t taken() const { return taken_; }
-    // What was said to the last Take since the last GiveBack.
+    // The result of the last Take since the last GiveBack.
     Verdict verdict() const { return verdict_; }
 
    private:
-    friend class Allowance;
-    Share(Allowance& allowance, Client& client) : allowance_(allowance), client_(client) {}
+    friend class ClientLimits;
+    Share(ClientLimits& limits, Client& client) : limits_(limits), client_(client) {}
 
-    Allowance& allowance_;
+    ClientLimits& limits_;
     Client& client_;
     size_t taken_ = 0;
     Verdict verdict_ = Verdict::kGiven;
   };
 
-  // A place for one more connection from `address`; null with the reason where there is none.
+  // A place for one more connection from `address`, or null and the limit that forbids it.
   std::pair<std::unique_ptr<Share>, Verdict> Connect(const boost::asio::ip::address& address);
 
  private:
@@ -80,7 +84,7 @@ class Allowance {
 
   static Key KeyOf(const boost::asio::ip::address& address);
 
-  const Limits limits_;
+  const Settings settings_;
   prometheus::Gauge& connections_gauge_;
   prometheus::Gauge& bytes_gauge_;
   prometheus::Counter& refused_connections_;

@@ -1,4 +1,4 @@
-#include "gateway/allowance.h"
+#include "gateway/http/client_limits.h"
 
 #include <string>
 
@@ -30,35 +30,36 @@ bool AddWithin(std::atomic<size_t>& sum, size_t more, size_t limit) {
 
 }  // namespace
 
-struct Allowance::Client {
+struct ClientLimits::Client {
   Key key;
-  size_t connections = 0;  // guarded by the allowance's mutex
+  size_t connections = 0;  // guarded by ClientLimits' mutex
   std::atomic<size_t> bytes = 0;
 };
 
-Allowance::Allowance(const Limits& limits)
-    : limits_(limits),
+ClientLimits::ClientLimits(const Settings& settings)
+    : settings_(settings),
       connections_gauge_(NewGauge("http_connections", "Connections of clients.")),
-      bytes_gauge_(NewGauge("http_buffered_bytes", "Bytes kept of requests that are coming in.")),
+      bytes_gauge_(
+          NewGauge("http_buffered_bytes", "Bytes in memory of requests that are coming in.")),
       refused_connections_(Refusals("connections")),
       refused_client_connections_(Refusals("client_connections")),
       refused_bytes_(Refusals("bytes")),
       refused_client_bytes_(Refusals("client_bytes")) {}
 
-Allowance::~Allowance() = default;
+ClientLimits::~ClientLimits() = default;
 
-std::pair<std::unique_ptr<Allowance::Share>, Allowance::Verdict> Allowance::Connect(
+std::pair<std::unique_ptr<ClientLimits::Share>, ClientLimits::Verdict> ClientLimits::Connect(
     const boost::asio::ip::address& address) {
   const Key key = KeyOf(address);
   const std::lock_guard lock(mutex_);
-  if (connections_ >= limits_.connections) {
+  if (connections_ >= settings_.connections) {
     refused_connections_.Increment();
-    return {nullptr, Verdict::kNoneLeft};
+    return {nullptr, Verdict::kLimitOfAll};
   }
   Client& client = clients_[key];
-  if (client.connections >= limits_.connections_per_client) {
+  if (client.connections >= settings_.connections_per_client) {
     refused_client_connections_.Increment();
-    return {nullptr, Verdict::kClientHasShare};
+    return {nullptr, Verdict::kLimitOfClient};
   }
   client.key = key;
   ++client.connections;
@@ -67,39 +68,39 @@ std::pair<std::unique_ptr<Allowance::Share>, Allowance::Verdict> Allowance::Conn
   return {std::unique_ptr<Share>(new Share(*this, client)), Verdict::kGiven};
 }
 
-Allowance::Share::~Share() {
+ClientLimits::Share::~Share() {
   GiveBack();
-  const std::lock_guard lock(allowance_.mutex_);
-  --allowance_.connections_;
-  allowance_.connections_gauge_.Decrement();
-  if (--client_.connections == 0) allowance_.clients_.erase(Key(client_.key));
+  const std::lock_guard lock(limits_.mutex_);
+  --limits_.connections_;
+  limits_.connections_gauge_.Decrement();
+  if (--client_.connections == 0) limits_.clients_.erase(Key(client_.key));
 }
 
-Allowance::Verdict Allowance::Share::Take(size_t bytes) {
-  if (!AddWithin(client_.bytes, bytes, allowance_.limits_.bytes_per_client)) {
-    allowance_.refused_client_bytes_.Increment();
-    return verdict_ = Verdict::kClientHasShare;
+ClientLimits::Verdict ClientLimits::Share::Take(size_t bytes) {
+  if (!AddWithin(client_.bytes, bytes, limits_.settings_.bytes_per_client)) {
+    limits_.refused_client_bytes_.Increment();
+    return verdict_ = Verdict::kLimitOfClient;
   }
-  if (!AddWithin(allowance_.bytes_, bytes, allowance_.limits_.bytes)) {
+  if (!AddWithin(limits_.bytes_, bytes, limits_.settings_.bytes)) {
     client_.bytes -= bytes;
-    allowance_.refused_bytes_.Increment();
-    return verdict_ = Verdict::kNoneLeft;
+    limits_.refused_bytes_.Increment();
+    return verdict_ = Verdict::kLimitOfAll;
   }
   taken_ += bytes;
-  allowance_.bytes_gauge_.Increment(static_cast<double>(bytes));
+  limits_.bytes_gauge_.Increment(static_cast<double>(bytes));
   return verdict_ = Verdict::kGiven;
 }
 
-void Allowance::Share::GiveBack() {
+void ClientLimits::Share::GiveBack() {
   verdict_ = Verdict::kGiven;
   if (taken_ == 0) return;
   client_.bytes -= taken_;
-  allowance_.bytes_ -= taken_;
-  allowance_.bytes_gauge_.Decrement(static_cast<double>(taken_));
+  limits_.bytes_ -= taken_;
+  limits_.bytes_gauge_.Decrement(static_cast<double>(taken_));
   taken_ = 0;
 }
 
-Allowance::Key Allowance::KeyOf(const boost::asio::ip::address& address) {
+ClientLimits::Key ClientLimits::KeyOf(const boost::asio::ip::address& address) {
   using boost::asio::ip::make_address_v4;
   using boost::asio::ip::v4_mapped;
   if (address.is_v4()) return {false, address.to_v4().to_uint()};
