@@ -1,6 +1,6 @@
 #include "gateway/envelope.h"
 
-#include <google/protobuf/timestamp.pb.h>
+#include <algorithm>
 
 #include "common/json/codec.h"
 
@@ -74,6 +74,52 @@ std::string ErrorBody(const Error& error) {
   json::WriteString(error.request_id, &body);
   body += '}';
   return body;
+}
+
+HttpResponse ErrorResponse(const RequestContext& context, int status, std::string_view code,
+                           std::string_view message, const std::vector<FieldViolation>* details) {
+  return {status,
+          {},
+          ErrorBody({status, code, message, details, context.request.path(), context.request_id})};
+}
+
+HttpResponse RefusalResponse(const RequestContext& context, const Refusal& refusal,
+                             int retry_after) {
+  const int status = StatusOf(refusal);
+  const std::string_view code =
+      refusal.reason.empty() ? std::string_view(Name(refusal.code)) : refusal.reason;
+  if (status == 500) {
+    return ErrorResponse(context, status, Name(Code::kInternal),
+                         "something went wrong on our side");
+  }
+  HttpResponse response =
+      status == 503   ? ErrorResponse(context, status, code, "the service is away for the moment")
+      : status == 504 ? ErrorResponse(context, status, code, "the request took too long")
+      : status == 501 ? ErrorResponse(context, status, code, "this is not served yet")
+                      : ErrorResponse(context, status, code, refusal.message, &refusal.details);
+  if (status == 401) {
+    response.AddHeader("WWW-Authenticate",
+                       context.token_sent ? R"(Bearer error="invalid_token")" : "Bearer");
+  }
+  if (status == 429 || status == 503) {
+    response.AddHeader("Retry-After", std::to_string(std::max(retry_after, 1)));
+  }
+  return response;
+}
+
+HttpResponse FaultResponse(const RequestContext& context, const HttpFault& fault) {
+  HttpResponse response = ErrorResponse(context, fault.status, fault.code, fault.message);
+  if (fault.status == 429 || fault.status == 503) response.AddHeader("Retry-After", "1");
+  response.close = true;
+  return response;
+}
+
+HttpResponse MethodNotAllowed(const RequestContext& context, std::string_view methods,
+                              std::string_view allow) {
+  HttpResponse response = ErrorResponse(context, 405, "METHOD_NOT_ALLOWED",
+                                        "this path takes " + std::string(methods) + " alone");
+  response.AddHeader("Allow", allow);
+  return response;
 }
 
 }  // namespace shop::gateway

@@ -1,25 +1,23 @@
-// From an HTTP request to its answer: route, caller, access, request message, rpc, envelope.
+// The way of an HTTP request to its response: route, caller, access, request message, rpc, envelope.
 //
-// Everything is worked out at the start from the descriptors of the declared services: routes from
-// google.api.http, who may call from shop.api.v1.access, the answer's form from shop.api.v1.answer.
-// Nothing here is about any one service. Besides the routes it answers /healthz, /readyz, what was
-// published, OPTIONS and CORS preflights.
+// Everything follows, at the start, from the descriptors of the declared services: routes from
+// google.api.http, who may call from shop.api.v1.access, the response's form from
+// shop.api.v1.answer. Nothing here is about any one service. Besides the routes it answers
+// /healthz, /readyz, published documents, OPTIONS and CORS preflights.
 //
-// A 200 to GET or HEAD has an entity tag and heeds If-None-Match and If-Match; so has the answer to
-// a PUT or PATCH that shows what GET of the same path would, with the version that a later If-Match
-// means. The service decides about If-Match on changes; a method without a field for it ignores it.
-// Bodies of 1 KB and more are compressed for clients that accept gzip.
+// A 200 to GET or HEAD has an entity tag and obeys If-None-Match and If-Match. The response to a
+// PUT or PATCH that shows what GET of the same path would has one too, with the version that a
+// later If-Match names. About If-Match on changes the service decides; a method without a field for
+// it ignores it. Bodies of 1 KB and more are compressed for clients that accept gzip.
 //
-// Route, method, the body's declared length, token, access and what the header says of the body's
-// form are judged before any of the body is read, so that what is refused costs no memory.
+// Route, method, the body's declared length, token, access, and the body's form as the header has
+// it are checked before any of the body is read, so that a refused request costs no memory.
 //
-// Thread-safe. No thread waits for a service, and none of the caller's threads for a token's check.
+// Thread-safe. No thread waits for a service, and none of the caller's threads checks signatures.
 // Counts http_requests_total{route,method,status}, http_request_duration_seconds{route},
 // http_requests_shed_total and http_requests_in_flight; `route` is a path template or "none", so
 // that clients cannot make up labels.
 #pragma once
-
-#include <google/protobuf/descriptor.h>
 
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
@@ -33,18 +31,11 @@
 #include "common/auth/access_token.h"
 #include "common/core/env.h"
 #include "gateway/http/message.h"
+#include "gateway/services.h"
 
 namespace shop::gateway {
 
 class ResponseCache;
-
-using Services = std::vector<const google::protobuf::ServiceDescriptor*>;
-
-// Every service of a package under shop. that is linked into this process.
-Services DeclaredServices();
-
-// The second part of the service's package: shop.orders.v1 is "orders". It names the address.
-std::string ProcessOf(const google::protobuf::ServiceDescriptor& service);
 
 class Gateway {
  public:
@@ -52,15 +43,15 @@ class Gateway {
     // How long a request may take. Clients may ask for less with Request-Timeout (seconds) or
     // Grpc-Timeout, never for more.
     std::chrono::milliseconds request_timeout{10000};
-    // How long answers that may be kept are given again (ResponseCache); 0 keeps none.
-    std::chrono::milliseconds answer_life{0};
-    // Who may read answers in a browser: origins, or "*" for everybody.
+    // How old a cached response may be (gateway/cache/response_cache.h); 0 caches none.
+    std::chrono::milliseconds cache_max_age{0};
+    // Whose pages may read responses in a browser: origins, or "*" for everybody's.
     std::vector<std::string> cors_origins{"*"};
-    // How many requests may be answered at once. More get a 503 with Retry-After without anything
-    // being done for them, probes apart: late answers to everybody are of no use to anybody. While
-    // its body is on its way a request does not count.
+    // How many requests may be answered at once. More get a 503 with Retry-After at once, except
+    // probes: late answers to everybody are of no use to anybody. A request does not count while
+    // its body is on its way.
     size_t max_in_flight = 1000;
-    // Whether answers are compressed for clients that accept it.
+    // Whether responses are compressed for clients that accept it.
     bool gzip = true;
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
@@ -75,28 +66,29 @@ class Gateway {
   // No request may be running any more.
   ~Gateway();
 
-  // Answers GET of `path` with this from now on. Before the first request alone.
+  // Publishes a document: GET of `path` answers it. Only before the first request.
   void Publish(const std::string& path, std::string content_type, std::string body);
 
-  // Answers `request`, whatever it is; it and `body`, which fills it, have to live until then.
-  // Status 0: the client has gone, and nobody is to be answered.
+  // The response to `request`, whatever that is; it and `body`, which reads its body, have to live
+  // until then. Status 0: the client has gone, and nobody is to be answered.
   boost::asio::awaitable<HttpResponse> Handle(const HttpRequest& request, BodyReader& body);
 
-  // The answer to what could not be read as a request: counted, logged and shaped like any other.
+  // The response to what could not be read as a request: counted, logged and in the same form as
+  // any other.
   HttpResponse Reject(const HttpRequest& request, const HttpFault& fault);
 
-  // What is kept of answers, to be told of changes under these tags.
-  ResponseCache& answers();
+  // The cached responses, and the tags whose changes have to be told to the cache.
+  ResponseCache& cache();
   std::set<std::string> cache_tags() const;
 
-  // Whether it should get requests: it has had the keys that tokens are checked with, and reaches
-  // at least one service. Calls of a service that is away are answered 503, and one absent service
-  // must not take the others from the network. /readyz says the same, and names who is missing.
-  // Until it is told to stop.
+  // Whether it should get requests, which /readyz says too, naming what is missing: the keys that
+  // tokens are checked with have been fetched, at least one service is reachable, and Stop was not
+  // called. One service is enough because calls of any other are answered 503, which is better than
+  // an end of all of them.
   bool Ready() const;
-  // Whether this process, by its name in the settings' addresses, is there.
+  // Whether this process, by its name in the settings' addresses, is reachable.
   bool Reaches(const std::string& process) const;
-  // /readyz says no from here on.
+  // Not ready from here on.
   void Stop();
 
  private:

@@ -83,7 +83,7 @@ TEST_F(GatewayTest, AChunkedBodyBeyondTheLimitIsRefused) {
   EXPECT_EQ(Exchange(request + "0\r\n\r\n").status, 413);
 }
 
-TEST_F(GatewayTest, AClientThatWaitsForLeaveToSendGetsIt) {
+TEST_F(GatewayTest, AClientThatWaitsForContinueGetsIt) {
   Client client(port());
   const std::string body = R"({"title":"abc"})";
   client.Send("POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n" +
@@ -94,7 +94,7 @@ TEST_F(GatewayTest, AClientThatWaitsForLeaveToSendGetsIt) {
   EXPECT_EQ(client.Receive().status, 201);
 }
 
-TEST_F(GatewayTest, NoLeaveIsGivenForWhatIsTooLarge) {
+TEST_F(GatewayTest, ABodyThatIsTooLargeGetsNoContinue) {
   EXPECT_EQ(Exchange("POST /api/v1/books HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\n"
                      "Content-Length: 99999999\r\n\r\n")
                 .status,
@@ -115,7 +115,7 @@ TEST_F(GatewayTest, ACompressedRequestIsRefused) {
   EXPECT_EQ(library_.created, 0);
 }
 
-TEST_F(GatewayTest, WhatTheHeaderIsRefusedForIsAnsweredBeforeTheBodyComes) {
+TEST_F(GatewayTest, AHeaderIsRefusedBeforeItsBodyComes) {
   const std::string length = "Content-Length: 1000\r\n";
   const std::tuple<std::string, std::string, std::string, int> refused[] = {
       {"POST", "/nothing", length, 404},
@@ -129,13 +129,13 @@ TEST_F(GatewayTest, WhatTheHeaderIsRefusedForIsAnsweredBeforeTheBodyComes) {
   };
   for (const auto& [method, target, headers, status] : refused) {
     EXPECT_EQ(Exchange(Head(target, headers, method)).status, status) << method << target;
-    const Response leave = Exchange(Head(target, headers + "Expect: 100-continue\r\n", method));
-    EXPECT_EQ(leave.status, status) << "and no leave is given to send it";
-    EXPECT_EQ(leave.headers.at("connection"), "close") << "it may come or not";
+    const Response expecting = Exchange(Head(target, headers + "Expect: 100-continue\r\n", method));
+    EXPECT_EQ(expecting.status, status) << "and no 100 Continue is sent";
+    EXPECT_EQ(expecting.headers.at("connection"), "close") << "it may come or not";
   }
 }
 
-TEST_F(GatewayTest, AfterAShortBodyThatNobodyWantedTheConnectionGoesOn) {
+TEST_F(GatewayTest, TheConnectionGoesOnAfterAShortUnwantedBody) {
   const std::string chunked =
       Head("/nothing", "Transfer-Encoding: chunked\r\n") + "5\r\nhello\r\n0\r\n\r\n";
   for (const std::string& unwanted :
@@ -149,7 +149,7 @@ TEST_F(GatewayTest, AfterAShortBodyThatNobodyWantedTheConnectionGoesOn) {
   }
 }
 
-TEST_F(GatewayTest, ABodyThatNobodyWantedMayComeAfterItsAnswer) {
+TEST_F(GatewayTest, AnUnwantedBodyMayComeAfterItsResponse) {
   Client client(port());
   client.Send(Head("/nothing", "Content-Length: 10\r\n"));
   EXPECT_EQ(client.Receive().status, 404);
@@ -157,7 +157,7 @@ TEST_F(GatewayTest, ABodyThatNobodyWantedMayComeAfterItsAnswer) {
   EXPECT_EQ(client.Receive().text("/data/id"), "13");
 }
 
-TEST_F(GatewayTest, ALongBodyThatNobodyWantedEndsItsConnectionAfterTheAnswer) {
+TEST_F(GatewayTest, ALongUnwantedBodyEndsItsConnection) {
   for (const std::string& headers :
        {std::string("Content-Length: 900000\r\n"), std::string("Transfer-Encoding: chunked\r\n")}) {
     Client client(port());

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/testing/servers.h"
 #include "gateway/testing/fixture.h"
 
 namespace shop::gateway {
@@ -51,7 +52,7 @@ TEST_F(GatewayTest, ATrailerCountsAmongTheFields) {
   EXPECT_EQ(Exchange(request + "\r\n").status, 431);
 }
 
-TEST_F(GatewayTest, WhatDoesNotEndOfAChunkedBodyIsRefused) {
+TEST_F(GatewayTest, AnEndlessChunkExtensionOrTrailerIsRefused) {
   const std::string head = Head("/api/v1/books", "Transfer-Encoding: chunked\r\n" + User() + kJson);
   for (const std::string start : {"1;", "2\r\n{}\r\n0;", "2\r\n{}\r\n0\r\na: "}) {
     EXPECT_EQ(Exchange(head + start + std::string(4000, 'a') +
@@ -246,7 +247,7 @@ TEST_F(GatewayTest, StoppingWaitsForTheRestOfARequest) {
 
 TEST_F(GatewayTest, StoppingIsToldBeforeConnectionsAreRefused) {
   http_.drain_delay = seconds(2);
-  Client kept(port());
+  Client open(port());
   const uint16_t port = server_->port();
   const auto start = std::chrono::steady_clock::now();
   std::jthread stop([this] { server_.reset(); });
@@ -259,11 +260,11 @@ TEST_F(GatewayTest, StoppingIsToldBeforeConnectionsAreRefused) {
   EXPECT_EQ(ask("/readyz").text("/status"), "stopping");
   EXPECT_EQ(ask("/healthz").status, 200);
   EXPECT_EQ(ask("/api/v1/books/12").status, 200);
-  kept.Send(Get("/api/v1/books/12"));
-  EXPECT_EQ(kept.Receive().status, 200);
+  open.Send(Get("/api/v1/books/12"));
+  EXPECT_EQ(open.Receive().status, 200);
   stop.join();
   EXPECT_GE(std::chrono::steady_clock::now() - start, seconds(2));
-  EXPECT_TRUE(kept.Ended());
+  EXPECT_TRUE(open.Ended());
   EXPECT_FALSE(Client(port).connected());
 }
 

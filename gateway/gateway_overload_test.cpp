@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/testing/servers.h"
 #include "gateway/testing/fixture.h"
 
 namespace shop::gateway {
@@ -49,7 +50,7 @@ TEST_F(GatewayTest, RequestsBeyondTheLimitAreRefusedAtOnce) {
   EXPECT_EQ(client.Receive().status, 200);
 }
 
-TEST_F(GatewayTest, WhatEndsInAnyWayMakesRoomForMore) {
+TEST_F(GatewayTest, EveryRequestThatEndsMakesRoomForAnother) {
   settings_.max_in_flight = 1;
   settings_.request_timeout = milliseconds(100);
   for (const std::string& request :
@@ -81,7 +82,7 @@ class CrowdedGatewayTest : public GatewayTest {
     client.Send(Post("/api/v1/books", "{}" + std::string(size, ' '), User() + kJson));
     return client.Receive();
   }
-  bool NothingIsKept() {
+  bool MemoryIsFree() {
     return Eventually([] { return Gauged("http_buffered_bytes") == 0; });
   }
 };
@@ -93,12 +94,12 @@ TEST_F(CrowdedGatewayTest, AClientWithItsShareOfBytesIsRefusedMoreAndOthersAreSe
   EXPECT_EQ(refused.text("/error/code"), "RESOURCE_EXHAUSTED");
   EXPECT_EQ(refused.headers.at("retry-after"), "1");
   EXPECT_EQ(refused.headers.at("connection"), "close");
-  EXPECT_EQ(Whole(1'000).status, 201) << "what fits is taken";
+  EXPECT_EQ(Whole(1'000).status, 201) << "what fits is accepted";
   EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
   EXPECT_EQ(Whole(100'000, 2).status, 201) << "another client has a share of its own";
   first.reset();
   EXPECT_TRUE(Eventually([&] { return Whole(150'000).status == 201; }));
-  EXPECT_TRUE(NothingIsKept());
+  EXPECT_TRUE(MemoryIsFree());
 }
 
 TEST_F(CrowdedGatewayTest, BeyondTheBytesOfAllTogetherTheAnswerIsToTryAgain) {
@@ -154,10 +155,10 @@ TEST_F(CrowdedGatewayTest, FieldsCountWhileTheirBodyIsAwaited) {
   EXPECT_EQ(second.Receive().status, 429);
   first.Send("{       }");
   EXPECT_EQ(first.Receive().status, 201);
-  EXPECT_TRUE(NothingIsKept());
+  EXPECT_TRUE(MemoryIsFree());
 }
 
-TEST_F(CrowdedGatewayTest, WhatIsKeptIsLetGoWithTheAnswer) {
+TEST_F(CrowdedGatewayTest, MemoryIsFreedWithTheResponse) {
   Client client(port());
   for (int i = 0; i < 20; ++i) {
     client.Send(Post("/api/v1/books", "{}" + std::string(150'000, ' '), User() + kJson));
@@ -165,10 +166,10 @@ TEST_F(CrowdedGatewayTest, WhatIsKeptIsLetGoWithTheAnswer) {
   }
   client.Send(Post("/api/v1/books", "{" + std::string(150'000, ' '), User() + kJson));
   EXPECT_EQ(client.Receive().status, 400);
-  EXPECT_TRUE(NothingIsKept());
+  EXPECT_TRUE(MemoryIsFree());
 }
 
-TEST_F(CrowdedGatewayTest, UnfinishedBodiesKeepNobodyFromBeingAnswered) {
+TEST_F(CrowdedGatewayTest, RequestsWithUnfinishedBodiesAreNotInFlight) {
   settings_.max_in_flight = 1;
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < 5 && !HasFailure(); ++i) clients.push_back(Unfinished(1'000));

@@ -142,7 +142,7 @@ TEST_F(GatewayTest, ABrokenPathEncodingIsRefused) {
   EXPECT_EQ(Exchange(Get("/api/v1/books/%zz")).status, 400);
 }
 
-TEST_F(GatewayTest, AnswersToACallerAreNotToBeKept) {
+TEST_F(GatewayTest, ResponsesToACallerAreNotToBeCached) {
   EXPECT_EQ(Exchange(Get("/api/v1/books/12", User())).headers.at("cache-control"), "no-store");
   EXPECT_EQ(Exchange(Post("/api/v1/books", "{}")).headers.at("cache-control"), "no-store");
   EXPECT_THAT(Exchange(Get("/api/v1/books/12")).headers, Not(Contains(Key("cache-control"))));

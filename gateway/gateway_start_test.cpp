@@ -21,7 +21,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
 
-TEST_F(GatewayTest, AnswersForTheCallerAloneCannotBeKept) {
+TEST_F(GatewayTest, ResponsesForOneCallerCannotBeCached) {
   EXPECT_THROW(Gateway(settings_, Services{Declared("shop.testing.v1.IndiscreetService")}, tokens_),
                std::logic_error);
 }

@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/testing/servers.h"
 #include "gateway/testing/fixture.h"
 
 namespace shop::gateway {
@@ -61,14 +62,14 @@ TEST_F(GatewayTest, ARoleThatIsTooLittleIsForbidden) {
       200);
 }
 
-TEST_F(GatewayTest, WhileNoKeyCanBeHadTheAnswerIsToTryAgain) {
+TEST_F(GatewayTest, WithoutAnyKeyATokenIs503) {
   keys_away_ = true;
   const Response response = Exchange(Get("/api/v1/books/12", User()));
   EXPECT_EQ(response.status, 503);
   EXPECT_EQ(response.headers.at("retry-after"), "1");
 }
 
-TEST_F(GatewayTest, AnUnknownKeyWhileAuthIsSlowHoldsUpNoOtherToken) {
+TEST_F(GatewayTest, AnUnknownKeyWhileAuthIsSlowDelaysNoOtherToken) {
   std::atomic<bool> slow = false;
   std::atomic<int> fetches = 0;
   std::atomic<seconds> passed{seconds(0)};
@@ -79,9 +80,7 @@ TEST_F(GatewayTest, AnUnknownKeyWhileAuthIsSlowHoldsUpNoOtherToken) {
         return {signer_.public_key()};
       },
       [&] { return std::chrono::system_clock::now() + passed.load(); });
-  gateway_ = std::make_unique<Gateway>(
-      settings_, Services{Declared("shop.testing.v1.LibraryService")}, tokens);
-  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  Start(Services{Declared("shop.testing.v1.LibraryService")}, tokens);
   const struct End {
     ~End() { run(); }
     std::function<void()> run;
@@ -127,9 +126,7 @@ class SlowKeysGatewayTest : public GatewayTest {
   }
   // Starts it with the keys of `signer_`; from then on fetching is slow.
   void StartSlow() {
-    gateway_ = std::make_unique<Gateway>(
-        settings_, Services{Declared("shop.testing.v1.LibraryService")}, slow_tokens_);
-    server_ = std::make_unique<HttpServer>(http_, *gateway_);
+    Start(Services{Declared("shop.testing.v1.LibraryService")}, slow_tokens_);
     ASSERT_TRUE(Eventually([&] { return gateway_->Ready(); }));
     slow_ = true;
     passed_ = seconds(6);  // so that the next unknown key is asked for
@@ -152,7 +149,7 @@ class SlowKeysGatewayTest : public GatewayTest {
       [this] { return std::chrono::system_clock::now() + passed_.load(); }};
 };
 
-TEST_F(SlowKeysGatewayTest, WhoHasNoTimeToWaitForAKeyIsAnsweredBeforeWhoHas) {
+TEST_F(SlowKeysGatewayTest, AShortTimeoutEndsTheWaitForAKey) {
   StartSlow();
   // Whoever came first would be answered first, if all waited as long.
   EXPECT_TRUE(Eventually([&] {
@@ -168,7 +165,7 @@ TEST_F(SlowKeysGatewayTest, WhoHasNoTimeToWaitForAKeyIsAnsweredBeforeWhoHas) {
   }));
 }
 
-TEST_F(SlowKeysGatewayTest, TheServiceIsGivenTheTimeThatWaitingForAKeyLeft) {
+TEST_F(SlowKeysGatewayTest, TheServiceGetsTheTimeLeftAfterWaitingForAKey) {
   StartSlow();
   Client client(port());
   client.Send(Get("/echo", NewKeysToken() + "Request-Timeout: 5\r\n"));

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/testing/servers.h"
 #include "gateway/testing/fixture.h"
 
 namespace shop::gateway {
@@ -36,7 +37,7 @@ TEST_F(GatewayTest, PassesOnTokenRequestIdAndTrace) {
   EXPECT_EQ(response.headers.at("x-request-id"), "my-id");
 }
 
-TEST_F(GatewayTest, MakesARequestIdWhereNoneOfUseCame) {
+TEST_F(GatewayTest, MakesARequestIdWithoutAUsableOne) {
   for (const std::string& header : {std::string(), std::string("X-Request-Id: a b\r\n"),
                                     "X-Request-Id: " + std::string(129, 'x') + "\r\n",
                                     std::string("X-Request-Id: \xc3\xbc\r\n")}) {
@@ -84,7 +85,7 @@ TEST_F(GatewayTest, WhatTakesTooLongIs504) {
   EXPECT_TRUE(Eventually([this] { return library_.waiting == 0; }));
 }
 
-TEST_F(GatewayTest, AWaitingRequestHoldsUpNobodyElse) {
+TEST_F(GatewayTest, AWaitingRequestDelaysNobodyElse) {
   std::vector<std::unique_ptr<Client>> clients;
   for (int i = 0; i < 5; ++i) {
     clients.push_back(std::make_unique<Client>(port()));
@@ -99,20 +100,20 @@ TEST_F(GatewayTest, AWaitingRequestHoldsUpNobodyElse) {
 TEST_F(GatewayTest, AServiceThatIsAwayIs503UntilItIsBack) {
   EXPECT_EQ(Exchange(Get("/api/v1/books/12")).status, 200);
   EXPECT_EQ(Exchange(Get("/readyz")).status, 200);
-  StopService();
+  library_.Stop();
   ASSERT_TRUE(Eventually([this] { return Exchange(Get("/api/v1/books/12")).status == 503; }));
   const Response away = Exchange(Get("/readyz"));
   EXPECT_EQ(away.status, 503);
   EXPECT_EQ(away.text("/missing"), "[\"testing\"]");
-  StartService();
+  library_.Start();
   EXPECT_TRUE(Eventually([this] { return Exchange(Get("/api/v1/books/12")).status == 200; }));
   EXPECT_TRUE(Eventually([this] { return Exchange(Get("/readyz")).status == 200; }));
 }
 
 TEST_F(GatewayTest, AnIdleGatewayIsReadyThroughEveryRenewalOfItsConnections) {
-  StopService();
-  connection_age_ = milliseconds(20);
-  StartService();
+  library_.Stop();
+  library_.connection_age = milliseconds(20);
+  library_.Start();
   Client client(port());
   const auto connection = [&] {
     client.Send(Get("/echo"));
@@ -131,11 +132,9 @@ TEST_F(GatewayTest, AnIdleGatewayIsReadyThroughEveryRenewalOfItsConnections) {
 
 TEST_F(GatewayTest, OneAbsentServiceLeavesTheGatewayReadyAndIsNamed) {
   settings_.addresses["orders"] = "127.0.0.1:1";
-  gateway_ = std::make_unique<Gateway>(settings_,
-                                       Services{Declared("shop.testing.v1.LibraryService"),
-                                                Declared("shop.orders.v1.OrdersService")},
-                                       tokens_);
-  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  Start(Services{Declared("shop.testing.v1.LibraryService"),
+                 Declared("shop.orders.v1.OrdersService")},
+        tokens_);
   ASSERT_TRUE(Eventually([this] { return gateway_->Ready(); }));
   const Response response = Exchange(Get("/readyz"));
   EXPECT_EQ(response.status, 200);
@@ -153,15 +152,14 @@ TEST_F(GatewayTest, WithoutTheKeysOfAuthTheGatewayIsNotReady) {
   EXPECT_EQ(waiting.body, R"({"status":"waiting","missing":["keys"]})");
   keys_away_ = false;
   EXPECT_TRUE(Eventually([this] { return Exchange(Get("/readyz")).status == 200; }));
-  // Those it has had stay good.
+  // Keys that were fetched stay valid.
   keys_away_ = true;
   EXPECT_EQ(Exchange(Get("/readyz")).status, 200);
 }
 
 TEST_F(GatewayTest, IsHealthyWhateverElseIsAway) {
-  StopService();
-  gateway_ = std::make_unique<Gateway>(settings_, Services{}, tokens_);
-  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  library_.Stop();
+  Start(Services{}, tokens_);
   EXPECT_EQ(Exchange(Get("/healthz")).status, 200);
   EXPECT_EQ(Exchange(Get("/healthz", "", "POST")).status, 405);
 }

@@ -1,4 +1,4 @@
-// The gateway's process: what is declared is served.
+// The gateway's process: serves every service whose proto is linked in.
 #include "common/auth/access_token.h"
 #include "common/core/addresses.h"
 #include "common/core/process.h"
@@ -23,8 +23,8 @@ int main() {
   gateway::Gateway gateway(settings, services, tokens);
   gateway::PublishDocs(swagger_ui, services, &gateway);
   std::unique_ptr<redis::Subscription> changes;
-  if (settings.answer_life.count() > 0) {
-    changes = gateway::SubscribeInvalidations(redis, gateway.cache_tags(), gateway.answers());
+  if (settings.cache_max_age.count() > 0) {
+    changes = gateway::SubscribeInvalidations(redis, gateway.cache_tags(), gateway.cache());
   }
   const gateway::HttpServer server(http, gateway);
   process.AddReadiness("any service, or the keys of auth", [&] { return gateway.Ready(); });

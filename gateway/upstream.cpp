@@ -31,7 +31,7 @@ namespace asio = boost::asio;
 using google::protobuf::MessageLite;
 using Stub = grpc::TemplatedGenericStub<MessageLite, MessageLite>;
 
-constexpr std::chrono::milliseconds kLookEvery{50};
+constexpr std::chrono::milliseconds kCheckEvery{50};
 
 int RetryAfter(const grpc::Status& status) {
   google::rpc::Status details;
@@ -52,7 +52,7 @@ Refusal RefusalOf(const grpc::Status& status) {
   return refusal;
 }
 
-// One call on its way. Keeps itself alive until gRPC hands it back, whoever else has let go of it.
+// A running call. Keeps itself alive until gRPC hands it back, whoever else has dropped it.
 struct Pending : Upstreams::Reply {
   grpc::ClientContext context;
   grpc::Status status;
@@ -94,37 +94,37 @@ struct Upstreams::State {
   struct Link {
     std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<Stub> stub;
-    bool there = false;
+    bool reachable = false;
   };
 
-  // Notes whether the service is there, and connects where there is no connection. Between two
-  // connections, as services end theirs twice a minute, it counts as what it was: calls wait for
-  // the next one. It is away once connecting has failed.
-  static void Look(Link& link) {
+  // Notes whether the service is reachable, and connects where there is no connection. Between two
+  // connections (services end theirs twice a minute) nothing changes: calls wait for the next one.
+  // It is away once connecting has failed.
+  static void CheckState(Link& link) {
     switch (link.channel->GetState(/*try_to_connect=*/true)) {
       case GRPC_CHANNEL_READY:
-        link.there = true;
+        link.reachable = true;
         return;
       case GRPC_CHANNEL_IDLE:
       case GRPC_CHANNEL_CONNECTING:
         return;
       case GRPC_CHANNEL_TRANSIENT_FAILURE:
       case GRPC_CHANNEL_SHUTDOWN:
-        link.there = false;
+        link.reachable = false;
         return;
     }
   }
 
-  // Looks often enough that no connection comes and goes unseen.
+  // Checks often enough that no connection comes and goes between two checks.
   void Watch(const std::stop_token& stop) {
     std::unique_lock lock(mutex);
     while (!stop.stop_requested()) {
-      for (Link& link : links) Look(link);
-      wake.wait_for(lock, stop, kLookEvery, [] { return false; });
+      for (Link& link : links) CheckState(link);
+      wake.wait_for(lock, stop, kCheckEvery, [] { return false; });
     }
   }
 
-  std::mutex mutex;  // `there` of each link, and their number
+  std::mutex mutex;  // `reachable` of each link, and their number
   std::condition_variable_any wake;
   std::deque<Link> links;
   grpc::CompletionQueue queue;
@@ -151,16 +151,16 @@ size_t Upstreams::Connect(const std::string& address) {
   State::Link link;
   link.channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
   link.stub = std::make_unique<Stub>(link.channel);
-  State::Look(link);
+  State::CheckState(link);
   const std::lock_guard lock(state_->mutex);
   state_->links.push_back(std::move(link));
   return state_->links.size() - 1;
 }
 
-bool Upstreams::IsThere(size_t upstream) const {
+bool Upstreams::IsReachable(size_t upstream) const {
   const std::lock_guard lock(state_->mutex);
-  State::Look(state_->links[upstream]);
-  return state_->links[upstream].there;
+  State::CheckState(state_->links[upstream]);
+  return state_->links[upstream].reachable;
 }
 
 asio::awaitable<std::shared_ptr<const Upstreams::Reply>> Upstreams::Call(Request request) {

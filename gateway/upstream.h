@@ -1,7 +1,7 @@
-// Calls to the services: unary rpcs of any message types, without a thread waiting for any of them.
+// Calls of the services: unary rpcs of any message types. No thread waits for a call.
 //
-// One thread takes completed calls from gRPC's queue, reads their answers and posts the callers
-// back to their own executors. Nothing is retried: only a client knows what may run twice.
+// One thread takes completed calls from gRPC's queue, parses their responses and resumes the
+// callers on their own executors. Nothing is retried: only a client knows what may run twice.
 #pragma once
 
 #include <google/protobuf/arena.h>
@@ -25,13 +25,13 @@ class Upstreams {
   // No call may be running any more.
   ~Upstreams();
 
-  // Opens a channel, spread over all addresses of a name, and answers its number. Connects in the
-  // background, and again whenever the connection is lost. Before the first call alone.
+  // Opens a channel, balanced over all addresses of a name, and returns its number. Connects in the
+  // background, and again whenever the connection is lost. Only before the first call.
   size_t Connect(const std::string& address);
-  // Whether calls to it can be expected to arrive: it was connected to, and connecting anew has not
+  // Whether calls of it can be expected to arrive: it was connected to, and reconnecting has not
   // failed since. Services end their connections now and then; that alone does not make it false.
-  // Answers at once.
-  bool IsThere(size_t upstream) const;
+  // Never blocks.
+  bool IsReachable(size_t upstream) const;
 
   struct Request {
     size_t upstream;

@@ -1,4 +1,4 @@
-// Answers that the gateway caches, and calls that requests share.
+// Responses that the gateway caches, and calls that requests share.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -9,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/testing/servers.h"
 #include "gateway/cache/response_cache.h"
 #include "gateway/http/gzip.h"
 #include "gateway/testing/fixture.h"
@@ -20,13 +21,13 @@ using shop::testing::Eventually;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// A gateway that keeps answers, and hears of changes.
-class KeepingGatewayTest : public GatewayTest {
+// A gateway that caches responses, and is subscribed to changes.
+class CachingGatewayTest : public GatewayTest {
  protected:
-  KeepingGatewayTest() {
-    settings_.answer_life = std::chrono::hours(1);
+  CachingGatewayTest() {
+    settings_.cache_max_age = std::chrono::hours(1);
     Start();
-    gateway_->answers().SetSubscribed(true);
+    gateway_->cache().SetSubscribed(true);
   }
   // How often the service was asked for the answer.
   int Asked(const std::string& request) {
@@ -36,7 +37,7 @@ class KeepingGatewayTest : public GatewayTest {
   }
 };
 
-TEST_F(KeepingGatewayTest, AskedAgainItAnswersTheSameBytesByItself) {
+TEST_F(CachingGatewayTest, ARepeatedReadIsAnsweredFromTheCache) {
   for (const std::string target :
        {"/api/v1/books/12", "/api/v1/books?page=2", "/api/v1/books/5000"}) {
     for (const std::string headers : {"", "Accept-Encoding: gzip\r\n"}) {
@@ -55,23 +56,23 @@ TEST_F(KeepingGatewayTest, AskedAgainItAnswersTheSameBytesByItself) {
   EXPECT_EQ(Exchange(Get("/api/v1/books/12", "If-None-Match: " + etag + "\r\n")).status, 304);
 }
 
-TEST_F(KeepingGatewayTest, AChangeItIsToldOfEndsWhatIsAboutIt) {
+TEST_F(CachingGatewayTest, AChangeEndsResponsesAboutThatThing) {
   EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books/13")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books")), 1);
-  gateway_->answers().Changed("books", {12});
+  gateway_->cache().Changed("books", {12});
   EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books/13")), 0);
   EXPECT_EQ(Asked(Get("/api/v1/books")), 1);
 }
 
-TEST_F(KeepingGatewayTest, AChangeThroughItIsSeenByTheNextRead) {
+TEST_F(CachingGatewayTest, AChangeThroughItIsSeenByTheNextRead) {
   EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
   EXPECT_EQ(Exchange(Get("/api/v1/books/5", Admin(), "DELETE")).status, 200);
   EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
 }
 
-TEST_F(KeepingGatewayTest, WhoMayNotAskIsNotAnswered) {
+TEST_F(CachingGatewayTest, ARequestThatIsRefusedGetsNoCachedResponse) {
   EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
   EXPECT_EQ(Exchange(Get("/api/v1/books/12", "Authorization: Bearer no\r\n")).status, 401);
   EXPECT_EQ(Exchange(Get("/api/v1/books/12", "Request-Timeout: soon\r\n")).status, 400);
@@ -80,23 +81,23 @@ TEST_F(KeepingGatewayTest, WhoMayNotAskIsNotAnswered) {
   EXPECT_EQ(known.headers.at("cache-control"), "no-store");
 }
 
-TEST_F(KeepingGatewayTest, RefusalsAreNotKept) {
+TEST_F(CachingGatewayTest, RefusalsAreNotCached) {
   EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
 }
 
-TEST_F(KeepingGatewayTest, ASaleEndsWhatIsAboutThatThingAndNoList) {
+TEST_F(CachingGatewayTest, ASaleEndsResponsesAboutThatThingAndNoList) {
   EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books/13")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books")), 1);
-  gateway_->answers().Sold("books", {12});
+  gateway_->cache().Sold("books", {12});
   EXPECT_EQ(Asked(Get("/api/v1/books/12")), 1);
   EXPECT_EQ(Asked(Get("/api/v1/books/13")), 0);
   EXPECT_EQ(Asked(Get("/api/v1/books")), 0);
 }
 
-// A gateway in front of a service whose answers come when the test lets them.
-class SharingGatewayTest : public KeepingGatewayTest {
+// A gateway in front of a service whose answers come when the test releases them.
+class SharedCallsTest : public CachingGatewayTest {
  protected:
   // Clients who have asked all this; the service's first answer waits from here on.
   std::vector<std::unique_ptr<Client>> AskAtOnce(const std::vector<std::string>& requests) {
@@ -113,7 +114,7 @@ class SharingGatewayTest : public KeepingGatewayTest {
     client->Send(request);
     return client;
   }
-  // How many have joined another one's question in this test.
+  // How many have joined another one's call in this test.
   double Shared() const { return Counted("answer_cache_shared_total") - before_; }
   const std::string book_ = "/api/v1/books/" + std::to_string(kNumbered);
 
@@ -121,7 +122,7 @@ class SharingGatewayTest : public KeepingGatewayTest {
   const double before_ = Counted("answer_cache_shared_total");
 };
 
-TEST_F(SharingGatewayTest, WhoAsksTheSameAtOnceAsksTheServiceOnce) {
+TEST_F(SharedCallsTest, RequestsForTheSameAtOnceMakeOneCall) {
   const auto clients = AskAtOnce(std::vector<std::string>(20, Get(book_)));
   library_.LetGo(1);
   for (const auto& client : clients) {
@@ -133,7 +134,7 @@ TEST_F(SharingGatewayTest, WhoAsksTheSameAtOnceAsksTheServiceOnce) {
   EXPECT_EQ(Asked(Get(book_)), 0);
 }
 
-TEST_F(SharingGatewayTest, OneQuestionServesEveryMethodAndForm) {
+TEST_F(SharedCallsTest, OneCallServesEveryMethodAndForm) {
   const std::string target = "/api/v1/books/" + std::to_string(kLong);
   const auto clients =
       AskAtOnce({Get(target), Get(target, "Accept-Encoding: gzip\r\n"), Get(target, User()),
@@ -149,7 +150,7 @@ TEST_F(SharingGatewayTest, OneQuestionServesEveryMethodAndForm) {
   EXPECT_EQ(library_.read, 1);
 }
 
-TEST_F(SharingGatewayTest, AnotherTargetIsAnotherQuestion) {
+TEST_F(SharedCallsTest, AnotherTargetIsAnotherCall) {
   library_.Hold({1});
   const auto first = Ask(Get(book_));
   EXPECT_TRUE(Eventually([&] { return library_.read == 1; }));
@@ -159,7 +160,7 @@ TEST_F(SharingGatewayTest, AnotherTargetIsAnotherQuestion) {
   EXPECT_EQ(first->Receive().text("/data/title"), "read 1");
 }
 
-TEST_F(SharingGatewayTest, AFailedQuestionIsAnsweredToAllAndNotKept) {
+TEST_F(SharedCallsTest, ARefusalIsAnsweredToAllAndNotCached) {
   const auto clients = AskAtOnce(std::vector<std::string>(5, Get("/api/v1/books/404")));
   library_.LetGo(1);
   std::set<std::string> ids;
@@ -173,11 +174,11 @@ TEST_F(SharingGatewayTest, AFailedQuestionIsAnsweredToAllAndNotKept) {
   EXPECT_EQ(Asked(Get("/api/v1/books/404")), 1);
 }
 
-TEST_F(SharingGatewayTest, WhoComesAfterAChangeIsNotGivenWhatWasAskedForBefore) {
+TEST_F(SharedCallsTest, ARequestAfterAChangeJoinsNoCallFromBeforeIt) {
   library_.Hold({1, 2});
   const auto before = Ask(Get(book_));
   ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
-  gateway_->answers().Sold("books", {kNumbered});
+  gateway_->cache().Sold("books", {kNumbered});
   const auto after = Ask(Get(book_));
   ASSERT_TRUE(Eventually([&] { return library_.read == 2; }));
   const auto too = Ask(Get(book_));
@@ -187,48 +188,48 @@ TEST_F(SharingGatewayTest, WhoComesAfterAChangeIsNotGivenWhatWasAskedForBefore) 
   EXPECT_EQ(too->Receive().text("/data/title"), "read 2");
   library_.LetGo(1);
   EXPECT_EQ(before->Receive().text("/data/title"), "read 1");
-  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2") << "the newer one was kept";
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2") << "the newer one was cached";
 }
 
-TEST_F(SharingGatewayTest, WhatWasAskedForBeforeAChangeAndCameAfterItIsNotKept) {
+TEST_F(SharedCallsTest, ACallThatBeganBeforeAChangeIsNotCachedAfterIt) {
   library_.Hold({1});
   const auto before = Ask(Get(book_));
   ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
-  gateway_->answers().Changed("books", {kNumbered});
+  gateway_->cache().Changed("books", {kNumbered});
   library_.LetGo(1);
   EXPECT_EQ(before->Receive().status, 200);
   EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
 }
 
-TEST_F(SharingGatewayTest, AListOnItsWayIsSharedThroughASaleAndNotThroughAChange) {
+TEST_F(SharedCallsTest, ACallIsSharedAfterASaleOfAnotherThingAndNotAfterAChange) {
   library_.Hold({1});
-  const auto held = Ask(Get(book_));
+  const auto first = Ask(Get(book_));
   ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
-  gateway_->answers().Sold("books", {12});
+  gateway_->cache().Sold("books", {12});
   const auto other = Ask(Get(book_));
   ASSERT_TRUE(Eventually([&] { return Shared() == 1; })) << "another thing was sold";
-  gateway_->answers().Changed("books");
+  gateway_->cache().Changed("books");
   EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
   library_.LetGo(1);
-  EXPECT_EQ(held->Receive().text("/data/title"), "read 1");
+  EXPECT_EQ(first->Receive().text("/data/title"), "read 1");
   EXPECT_EQ(other->Receive().text("/data/title"), "read 1");
 }
 
-TEST_F(SharingGatewayTest, EachWaitsAsLongAsItSaid) {
+TEST_F(SharedCallsTest, EachWaitsUntilItsOwnDeadline) {
   const auto clients = AskAtOnce(
       {Get(book_, "Request-Timeout: 0.2\r\n"), Get(book_), Get(book_, "Request-Timeout: 0.3\r\n")});
-  EXPECT_EQ(clients[0]->Receive().status, 504) << "it has asked for all";
+  EXPECT_EQ(clients[0]->Receive().status, 504) << "it made the call for all";
   EXPECT_EQ(clients[2]->Receive().status, 504);
   EXPECT_EQ(library_.cancelled, 0);
   library_.LetGo(1);
   EXPECT_EQ(clients[1]->Receive().text("/data/title"), "read 1");
 }
 
-TEST_F(SharingGatewayTest, AQuestionThatNobodyWaitsForIsCancelled) {
+TEST_F(SharedCallsTest, ACallThatNobodyWaitsForIsCancelled) {
   server_.reset();
   settings_.request_timeout = std::chrono::minutes(10);  // its own end is far away
   Start();
-  gateway_->answers().SetSubscribed(true);
+  gateway_->cache().SetSubscribed(true);
   const auto clients =
       AskAtOnce({Get(book_, "Request-Timeout: 0.1\r\n"), Get(book_, "Request-Timeout: 0.2\r\n")});
   for (const auto& client : clients) EXPECT_EQ(client->Receive().status, 504);
@@ -236,24 +237,24 @@ TEST_F(SharingGatewayTest, AQuestionThatNobodyWaitsForIsCancelled) {
   EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
 }
 
-TEST_F(SharingGatewayTest, NothingIsSharedWhileChangesAreNotHeard) {
-  gateway_->answers().SetSubscribed(false);
+TEST_F(SharedCallsTest, NothingIsSharedWithoutASubscription) {
+  gateway_->cache().SetSubscribed(false);
   library_.Hold({1});
   const auto first = Ask(Get(book_));
   ASSERT_TRUE(Eventually([&] { return library_.read == 1; }));
   EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 2");
   library_.LetGo(1);
   EXPECT_EQ(first->Receive().text("/data/title"), "read 1");
-  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 3") << "nor was it kept";
+  EXPECT_EQ(Exchange(Get(book_)).text("/data/title"), "read 3") << "nor was it cached";
 }
 
-TEST_F(SharingGatewayTest, NobodysTokenGoesWithAnAnswerForEverybody) {
+TEST_F(SharedCallsTest, NobodysTokenGoesWithASharedCall) {
   EXPECT_EQ(Exchange(Get(book_, User())).status, 200);
   EXPECT_EQ(library_.read, 1);
   EXPECT_EQ(library_.with_token, 0);
 }
 
-TEST_F(SharingGatewayTest, StoppingDoesNotWaitForASharedQuestion) {
+TEST_F(SharedCallsTest, StoppingDoesNotWaitForASharedCall) {
   server_.reset();
   http_.grace = milliseconds(300);
   server_ = std::make_unique<HttpServer>(http_, *gateway_);
@@ -264,7 +265,7 @@ TEST_F(SharingGatewayTest, StoppingDoesNotWaitForASharedQuestion) {
   EXPECT_TRUE(Eventually([&] { return library_.cancelled == 1; }));
 }
 
-TEST_F(SharingGatewayTest, SeveralThreadsShareToo) {
+TEST_F(SharedCallsTest, SeveralThreadsShareToo) {
   server_.reset();
   http_.threads = 3;
   server_ = std::make_unique<HttpServer>(http_, *gateway_);
@@ -274,7 +275,7 @@ TEST_F(SharingGatewayTest, SeveralThreadsShareToo) {
     clients.emplace_back([&] {
       Client client(port());
       for (int round = 0; round < 100; ++round) {
-        gateway_->answers().Sold("books", {kNumbered});
+        gateway_->cache().Sold("books", {kNumbered});
         const std::string timeout = round % 10 == 0 ? "Request-Timeout: 0.001\r\n" : "";
         client.Send(Get(book_, timeout));
         const int status = client.Receive().status;

@@ -24,14 +24,14 @@ std::vector<int64_t> Ids(std::string_view text) {
   return ids;
 }
 
-void Tell(ResponseCache& answers, std::string_view channel, std::string_view message) {
+void Apply(ResponseCache& cache, std::string_view channel, std::string_view message) {
   const std::vector<int64_t> ids = Ids(message);
   const bool sold = channel.ends_with(kSold);
   channel.remove_suffix(sold ? kSold.size() : kChanged.size());
   if (sold && !ids.empty()) {
-    answers.Sold(std::string(channel), ids);
+    cache.Sold(std::string(channel), ids);
   } else {
-    answers.Changed(std::string(channel), ids);
+    cache.Changed(std::string(channel), ids);
   }
 }
 
@@ -39,7 +39,7 @@ void Tell(ResponseCache& answers, std::string_view channel, std::string_view mes
 
 std::unique_ptr<redis::Subscription> SubscribeInvalidations(const redis::Settings& redis,
                                                             const std::set<std::string>& tags,
-                                                            ResponseCache& answers) {
+                                                            ResponseCache& cache) {
   std::vector<std::string> channels;
   for (const std::string& tag : tags) {
     for (const std::string_view suffix : {kChanged, kSold}) {
@@ -49,10 +49,10 @@ std::unique_ptr<redis::Subscription> SubscribeInvalidations(const redis::Setting
   return std::make_unique<redis::Subscription>(
       redis, channels,
       redis::Subscription::Listener{
-          .connected = [&answers] { answers.SetSubscribed(true); },
-          .received = [&answers](const std::string& channel,
-                                 const std::string& message) { Tell(answers, channel, message); },
-          .lost = [&answers] { answers.SetSubscribed(false); }});
+          .connected = [&cache] { cache.SetSubscribed(true); },
+          .received = [&cache](const std::string& channel,
+                               const std::string& message) { Apply(cache, channel, message); },
+          .lost = [&cache] { cache.SetSubscribed(false); }});
 }
 
 }  // namespace shop::gateway

@@ -1,4 +1,4 @@
-// What is published on Redis, and what becomes of kept answers.
+// What is published on Redis, and what becomes of cached responses.
 #include "gateway/cache/invalidation.h"
 
 #include <gtest/gtest.h>
@@ -20,101 +20,101 @@ redis::Settings Server() {
   return redis::Settings::Read(env);
 }
 
-class ChangesTest : public ::testing::Test {
+class InvalidationTest : public ::testing::Test {
  protected:
-  ChangesTest() {
+  InvalidationTest() {
     signal(SIGPIPE, SIG_IGN);
     redis::Settings settings = Server();
     settings.host = "127.0.0.1";
     settings.port = wire_.port();
-    subscription_ = SubscribeInvalidations(settings, {tag_, other_}, answers_);
+    subscription_ = SubscribeInvalidations(settings, {tag_, other_}, cache_);
   }
 
-  // Keeps one answer about all of each tag, and two about one thing of the first.
-  void KeepAll() {
-    ASSERT_TRUE(Eventually([this] { return answers_.Keeps(); }));
+  // Caches one response about all of each tag, and two about one thing of the first.
+  void CacheAll() {
+    ASSERT_TRUE(Eventually([this] { return cache_.IsEnabled(); }));
     Put("list", {tag_});
     Put("one", {tag_, 1});
     Put("two", {tag_, 2});
     Put("other", {other_});
   }
   void Put(const std::string& target, const ResponseCache::Subject& subject) {
-    HttpResponse answer;
-    answer.kept = std::make_shared<const SharedBody>(SharedBody{target});
-    answers_.Put(target, answer, subject, answers_.Now());
+    HttpResponse response;
+    response.shared_body = std::make_shared<const SharedBody>(SharedBody{target});
+    cache_.Put(target, response, subject, cache_.Now());
   }
-  // The targets whose answers are there.
-  std::string Kept() {
-    std::string kept;
+  // The targets whose responses are there.
+  std::string Cached() {
+    std::string cached;
     for (const char* target : {"list", "one", "two", "other"}) {
-      if (answers_.Find(target)) kept += (kept.empty() ? "" : " ") + std::string(target);
+      if (cache_.Find(target)) cached += (cached.empty() ? "" : " ") + std::string(target);
     }
-    return kept;
+    return cached;
   }
   void Publish(const std::string& channel, const std::string& message) {
     direct_.Command({"PUBLISH", channel, message});
   }
-  bool Becomes(const std::string& kept) {
-    return Eventually([&] { return Kept() == kept; });
+  bool Becomes(const std::string& expected) {
+    return Eventually([&] { return Cached() == expected; });
   }
 
   const std::string tag_ = UniqueName();
   const std::string other_ = UniqueName();
   testing::Wire wire_{Server().port};
   redis::Client direct_{Server()};
-  ResponseCache answers_{std::chrono::hours(1)};
+  ResponseCache cache_{std::chrono::hours(1)};
   std::unique_ptr<redis::Subscription> subscription_;
 };
 
-TEST_F(ChangesTest, AChangeEndsWhatShowsThoseThings) {
-  KeepAll();
-  EXPECT_EQ(Kept(), "list one two other");
+TEST_F(InvalidationTest, AChangeEndsWhatShowsThoseThings) {
+  CacheAll();
+  EXPECT_EQ(Cached(), "list one two other");
   Publish(tag_ + ":changed", "1 7");
-  EXPECT_TRUE(Becomes("two other")) << Kept();
+  EXPECT_TRUE(Becomes("two other")) << Cached();
 }
 
-TEST_F(ChangesTest, ASaleLeavesTheLists) {
-  KeepAll();
+TEST_F(InvalidationTest, ASaleLeavesTheLists) {
+  CacheAll();
   Publish(tag_ + ":sold", "1 7");
-  EXPECT_TRUE(Becomes("list two other")) << Kept();
+  EXPECT_TRUE(Becomes("list two other")) << Cached();
 }
 
-TEST_F(ChangesTest, WhatIsNoListOfIdsIsAChangeOfEverything) {
+TEST_F(InvalidationTest, WhatIsNoListOfIdsIsAChangeOfEverything) {
   for (const std::string& channel : {tag_ + ":changed", tag_ + ":sold"}) {
     for (const char* message : {"", "1,2", "all", "1 x", "99999999999999999999", " 1"}) {
-      KeepAll();
+      CacheAll();
       Publish(channel, message);
-      ASSERT_TRUE(Becomes("other")) << channel << ' ' << message << ": " << Kept();
+      ASSERT_TRUE(Becomes("other")) << channel << ' ' << message << ": " << Cached();
     }
   }
 }
 
-TEST_F(ChangesTest, WithoutASubscriptionNothingIsKept) {
-  KeepAll();
+TEST_F(InvalidationTest, WithoutASubscriptionNothingIsCached) {
+  CacheAll();
   wire_.Cut();
-  EXPECT_TRUE(Becomes("")) << Kept();
+  EXPECT_TRUE(Becomes("")) << Cached();
   Put("one", {tag_, 1});
-  EXPECT_EQ(Kept(), "");
+  EXPECT_EQ(Cached(), "");
   wire_.Mend();
-  KeepAll();
-  EXPECT_EQ(Kept(), "list one two other");
+  CacheAll();
+  EXPECT_EQ(Cached(), "list one two other");
 }
 
-TEST_F(ChangesTest, NothingIsKeptOfThoseWhoCannotHear) {
-  ASSERT_TRUE(Eventually([this] { return answers_.Keeps(); }));
-  const ResponseCache::Asked asked = answers_.Now();
+TEST_F(InvalidationTest, ACallFromBeforeALostConnectionIsNotFreshAfterIt) {
+  ASSERT_TRUE(Eventually([this] { return cache_.IsEnabled(); }));
+  const ResponseCache::Stamp stamp = cache_.Now();
   wire_.Cut();
-  ASSERT_TRUE(Eventually([this] { return !answers_.Keeps(); }));
+  ASSERT_TRUE(Eventually([this] { return !cache_.IsEnabled(); }));
   wire_.Mend();
-  ASSERT_TRUE(Eventually([this] { return answers_.Keeps(); }));
-  EXPECT_FALSE(answers_.Serves({tag_, 1}, asked))
+  ASSERT_TRUE(Eventually([this] { return cache_.IsEnabled(); }));
+  EXPECT_FALSE(cache_.IsFresh({tag_, 1}, stamp))
       << "a change may have been missed while the connection was down";
 }
 
-TEST_F(ChangesTest, NothingIsKeptAfterTheEnd) {
-  KeepAll();
+TEST_F(InvalidationTest, NothingIsCachedAfterTheEnd) {
+  CacheAll();
   subscription_.reset();
-  EXPECT_EQ(Kept(), "");
+  EXPECT_EQ(Cached(), "");
 }
 
 }  // namespace

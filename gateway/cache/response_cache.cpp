@@ -14,7 +14,7 @@ constexpr size_t kMostIds = 10'000;
 prometheus::Counter& Requests(const std::string& outcome) {
   return prometheus::BuildCounter()
       .Name("answer_cache_requests_total")
-      .Help("Reads whose answers may be kept, by whether one was there or none is kept now.")
+      .Help("Reads whose responses may be cached: found, not found, or caching is off.")
       .Register(Metrics())
       .Add({{"outcome", outcome}});
 }
@@ -25,8 +25,8 @@ size_t SizeOf(std::string_view target, const SharedBody& body) {
 
 }  // namespace
 
-ResponseCache::ResponseCache(std::chrono::milliseconds life, size_t max_bytes)
-    : life_(life),
+ResponseCache::ResponseCache(std::chrono::milliseconds max_age, size_t max_bytes)
+    : max_age_(max_age),
       max_bytes_(max_bytes),
       hits_(Requests("hit")),
       misses_(Requests("miss")),
@@ -34,80 +34,80 @@ ResponseCache::ResponseCache(std::chrono::milliseconds life, size_t max_bytes)
 
 std::optional<HttpResponse> ResponseCache::Find(std::string_view target) {
   const std::lock_guard lock(mutex_);
-  if (!subscribed_ || life_.count() == 0) {
+  if (!subscribed_ || max_age_.count() == 0) {
     bypasses_.Increment();
     return std::nullopt;
   }
   const auto found = entries_.find(target);
-  if (found == entries_.end() || !Good(found->second.subject, found->second.asked)) {
+  if (found == entries_.end() || !IsFreshLocked(found->second.subject, found->second.stamp)) {
     misses_.Increment();
     return std::nullopt;
   }
   hits_.Increment();
-  return found->second.answer;
+  return found->second.response;
 }
 
-ResponseCache::Asked ResponseCache::Now() const {
+ResponseCache::Stamp ResponseCache::Now() const {
   const std::lock_guard lock(mutex_);
-  return {moment_, Clock::now()};
+  return {sequence_, Clock::now()};
 }
 
-bool ResponseCache::Serves(const Subject& subject, const Asked& asked) const {
+bool ResponseCache::IsFresh(const Subject& subject, const Stamp& stamp) const {
   const std::lock_guard lock(mutex_);
-  return Good(subject, asked);
+  return IsFreshLocked(subject, stamp);
 }
 
-bool ResponseCache::Keeps() const {
+bool ResponseCache::IsEnabled() const {
   const std::lock_guard lock(mutex_);
-  return subscribed_ && life_.count() > 0;
+  return subscribed_ && max_age_.count() > 0;
 }
 
-void ResponseCache::Put(std::string_view target, const HttpResponse& answer, const Subject& subject,
-                        const Asked& asked) {
-  const size_t size = SizeOf(target, *answer.kept);
+void ResponseCache::Put(std::string_view target, const HttpResponse& response,
+                        const Subject& subject, const Stamp& stamp) {
+  const size_t size = SizeOf(target, *response.shared_body);
   const std::lock_guard lock(mutex_);
-  if (size > max_bytes_ / 16 || !Good(subject, asked)) return;
+  if (size > max_bytes_ / 16 || !IsFreshLocked(subject, stamp)) return;
   if (bytes_ + size > max_bytes_) {
     entries_.clear();
     bytes_ = 0;
   }
   const auto [entry, added] = entries_.try_emplace(std::string(target));
-  if (!added) bytes_ -= SizeOf(target, *entry->second.answer.kept);
+  if (!added) bytes_ -= SizeOf(target, *entry->second.response.shared_body);
   bytes_ += size;
-  entry->second = {answer, subject, asked};
+  entry->second = {response, subject, stamp};
 }
 
 void ResponseCache::Changed(const std::string& tag, const std::vector<int64_t>& ids) {
   const std::lock_guard lock(mutex_);
   Changes& changes = changes_[tag];
-  changes.lists = ++moment_;
+  changes.lists = ++sequence_;
   Note(changes, ids);
 }
 
 void ResponseCache::Sold(const std::string& tag, const std::vector<int64_t>& ids) {
   const std::lock_guard lock(mutex_);
-  ++moment_;
+  ++sequence_;
   Note(changes_[tag], ids);
 }
 
 void ResponseCache::Note(Changes& changes, const std::vector<int64_t>& ids) {
   const bool too_many = changes.by_id.size() + ids.size() > kMostIds;
   if (too_many) changes.by_id.clear();
-  if (ids.empty() || too_many) changes.each = moment_;
-  for (const int64_t id : ids) changes.by_id[id] = moment_;
+  if (ids.empty() || too_many) changes.each = sequence_;
+  for (const int64_t id : ids) changes.by_id[id] = sequence_;
 }
 
 void ResponseCache::SetSubscribed(bool subscribed) {
   const std::lock_guard lock(mutex_);
   subscribed_ = subscribed;
-  forgotten_ = ++moment_;
+  cleared_at_ = ++sequence_;
   entries_.clear();
   bytes_ = 0;
 }
 
-bool ResponseCache::Good(const Subject& subject, const Asked& asked) const {
-  return subscribed_ && asked.moment >= forgotten_ && asked.moment >= LastChange(subject) &&
-         Clock::now() < asked.at + life_;
+bool ResponseCache::IsFreshLocked(const Subject& subject, const Stamp& stamp) const {
+  return subscribed_ && stamp.sequence >= cleared_at_ && stamp.sequence >= LastChange(subject) &&
+         Clock::now() < stamp.time + max_age_;
 }
 
 uint64_t ResponseCache::LastChange(const Subject& subject) const {

@@ -9,7 +9,7 @@ constexpr std::chrono::hours kLong{1};
 
 HttpResponse Saying(const std::string& body) {
   HttpResponse response;
-  response.kept = std::make_shared<const SharedBody>(SharedBody{body});
+  response.shared_body = std::make_shared<const SharedBody>(SharedBody{body});
   return response;
 }
 
@@ -28,14 +28,14 @@ class ResponseCacheTest : public ::testing::Test {
   ResponseCache cache_{kLong, 1 << 20};
 };
 
-TEST_F(ResponseCacheTest, WhatWasKeptIsFoundByItsWholeTarget) {
+TEST_F(ResponseCacheTest, AResponseIsFoundByItsWholeTarget) {
   Put("/a?x=1", {"things"});
   EXPECT_TRUE(Has("/a?x=1"));
   EXPECT_FALSE(Has("/a"));
   EXPECT_FALSE(Has("/a?x=2"));
 }
 
-TEST_F(ResponseCacheTest, AChangeEndsAnswersAboutThatThingAndAboutAll) {
+TEST_F(ResponseCacheTest, AChangeEndsResponsesAboutThatThingAndAboutAll) {
   Put("/things/1", {"things", 1});
   Put("/things/2", {"things", 2});
   Put("/things", {"things"});
@@ -47,7 +47,7 @@ TEST_F(ResponseCacheTest, AChangeEndsAnswersAboutThatThingAndAboutAll) {
   EXPECT_TRUE(Has("/others"));
 }
 
-TEST_F(ResponseCacheTest, AChangeOfUnknownThingsEndsAllAnswersOfTheTag) {
+TEST_F(ResponseCacheTest, AChangeOfUnknownThingsEndsAllResponsesOfTheTag) {
   Put("/things/1", {"things", 1});
   Put("/things", {"things"});
   cache_.Changed("things");
@@ -55,12 +55,12 @@ TEST_F(ResponseCacheTest, AChangeOfUnknownThingsEndsAllAnswersOfTheTag) {
   EXPECT_FALSE(Has("/things"));
 }
 
-TEST_F(ResponseCacheTest, WhatWasAskedForBeforeAChangeIsNotKeptAfterIt) {
-  const ResponseCache::Asked asked = cache_.Now();
+TEST_F(ResponseCacheTest, ACallThatBeganBeforeAChangeIsNotCachedAfterIt) {
+  const ResponseCache::Stamp stamp = cache_.Now();
   cache_.Changed("things", {1});
-  cache_.Put("/things/1", Saying("of /things/1"), {"things", 1}, asked);
-  cache_.Put("/things/2", Saying("of /things/2"), {"things", 2}, asked);
-  cache_.Put("/things", Saying("of /things"), {"things"}, asked);
+  cache_.Put("/things/1", Saying("of /things/1"), {"things", 1}, stamp);
+  cache_.Put("/things/2", Saying("of /things/2"), {"things", 2}, stamp);
+  cache_.Put("/things", Saying("of /things"), {"things"}, stamp);
   EXPECT_FALSE(Has("/things/1"));
   EXPECT_TRUE(Has("/things/2"));
   EXPECT_FALSE(Has("/things"));
@@ -68,18 +68,18 @@ TEST_F(ResponseCacheTest, WhatWasAskedForBeforeAChangeIsNotKeptAfterIt) {
   EXPECT_TRUE(Has("/things/1"));
 }
 
-TEST_F(ResponseCacheTest, ASaleEndsAnswersAboutThatThingAlone) {
+TEST_F(ResponseCacheTest, ASaleEndsResponsesAboutThatThingAlone) {
   Put("/things/1", {"things", 1});
   Put("/things/2", {"things", 2});
   Put("/things", {"things"});
-  const ResponseCache::Asked asked = cache_.Now();
+  const ResponseCache::Stamp stamp = cache_.Now();
   cache_.Sold("things", {1});
   EXPECT_FALSE(Has("/things/1"));
   EXPECT_TRUE(Has("/things/2"));
   EXPECT_TRUE(Has("/things"));
-  EXPECT_FALSE(cache_.Serves({"things", 1}, asked));
-  EXPECT_TRUE(cache_.Serves({"things"}, asked));
-  EXPECT_TRUE(cache_.Serves({"things", 1}, cache_.Now()));
+  EXPECT_FALSE(cache_.IsFresh({"things", 1}, stamp));
+  EXPECT_TRUE(cache_.IsFresh({"things"}, stamp));
+  EXPECT_TRUE(cache_.IsFresh({"things", 1}, cache_.Now()));
 }
 
 TEST_F(ResponseCacheTest, VeryManySalesEndNoList) {
@@ -91,48 +91,49 @@ TEST_F(ResponseCacheTest, VeryManySalesEndNoList) {
   EXPECT_TRUE(Has("/things"));
 }
 
-TEST_F(ResponseCacheTest, AListIsAsOldAsItsQuestion) {
+TEST_F(ResponseCacheTest, AResponseIsAsOldAsItsCall) {
   ResponseCache cache(std::chrono::seconds(1));
   cache.SetSubscribed(true);
-  ResponseCache::Asked asked = cache.Now();
-  asked.at -= std::chrono::milliseconds(1001);
-  cache.Put("/a", Saying("a"), {"things"}, asked);
+  ResponseCache::Stamp stamp = cache.Now();
+  stamp.time -= std::chrono::milliseconds(1001);
+  cache.Put("/a", Saying("a"), {"things"}, stamp);
   EXPECT_FALSE(cache.Find("/a")) << "it was a second old when it came";
-  EXPECT_FALSE(cache.Serves({"things"}, asked));
+  EXPECT_FALSE(cache.IsFresh({"things"}, stamp));
 }
 
-TEST_F(ResponseCacheTest, AnAnswerLivesFromItsQuestion) {
-  ResponseCache::Asked asked = cache_.Now();
-  asked.at -= kLong - std::chrono::seconds(1);  // it took nearly as long as it may be kept
-  cache_.Put("/a", Saying("a"), {"things"}, asked);
+TEST_F(ResponseCacheTest, TheAgeCountsFromTheBeginningOfTheCall) {
+  ResponseCache::Stamp stamp = cache_.Now();
+  stamp.time -=
+      kLong - std::chrono::seconds(1);  // the call took nearly as long as its response is fresh
+  cache_.Put("/a", Saying("a"), {"things"}, stamp);
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (cache_.Find("/a")) ASSERT_LT(std::chrono::steady_clock::now(), until);
 }
 
-TEST(ResponseCache, NothingIsKeptBeforeChangesAreHeard) {
+TEST(ResponseCache, NothingIsCachedBeforeTheFirstSubscription) {
   ResponseCache cache(kLong);
   cache.Put("/a", Saying("a"), {"things"}, cache.Now());
   EXPECT_FALSE(cache.Find("/a"));
-  EXPECT_FALSE(cache.Keeps());
-  EXPECT_FALSE(cache.Serves({"things"}, cache.Now()));
+  EXPECT_FALSE(cache.IsEnabled());
+  EXPECT_FALSE(cache.IsFresh({"things"}, cache.Now()));
 }
 
-TEST_F(ResponseCacheTest, NothingIsKeptWhileChangesAreNotHeard) {
+TEST_F(ResponseCacheTest, NothingIsCachedWithoutASubscription) {
   Put("/things", {"things"});
   cache_.SetSubscribed(false);
   EXPECT_FALSE(Has("/things"));
   Put("/things", {"things"});
   EXPECT_FALSE(Has("/things"));
-  const ResponseCache::Asked asked = cache_.Now();
+  const ResponseCache::Stamp stamp = cache_.Now();
   cache_.SetSubscribed(true);
   EXPECT_FALSE(Has("/things"));
-  cache_.Put("/things", Saying("of /things"), {"things"}, asked);
+  cache_.Put("/things", Saying("of /things"), {"things"}, stamp);
   EXPECT_FALSE(Has("/things")) << "a change since then may not have been received";
   Put("/things", {"things"});
   EXPECT_TRUE(Has("/things"));
 }
 
-TEST_F(ResponseCacheTest, AnAnswerEndsWithItsLife) {
+TEST_F(ResponseCacheTest, AResponseEndsAtItsMaximumAge) {
   ResponseCache brief(std::chrono::milliseconds(1));
   brief.SetSubscribed(true);
   brief.Put("/a", Saying("a"), {"things"}, brief.Now());
@@ -140,7 +141,7 @@ TEST_F(ResponseCacheTest, AnAnswerEndsWithItsLife) {
   while (brief.Find("/a")) ASSERT_LT(std::chrono::steady_clock::now(), until);
 }
 
-TEST_F(ResponseCacheTest, ALifeOfZeroKeepsNothing) {
+TEST_F(ResponseCacheTest, AMaximumAgeOfZeroCachesNothing) {
   ResponseCache none(std::chrono::milliseconds(0));
   none.SetSubscribed(true);
   none.Put("/a", Saying("a"), {"things"}, none.Now());

@@ -40,7 +40,7 @@ struct VersionFields {
 
 // The tag of `body` with its quotes.
 std::string EntityTag(std::string_view body, const TagVersion& version = {});
-// The tag of the gzip form of what `tag` means.
+// The tag of the gzip form of the body with `tag`.
 std::string GzipTag(std::string_view tag);
 
 // Whether If-None-Match names `tag`, compared weakly, or anything: the client has what it asks for.
@@ -52,7 +52,7 @@ bool MatchesIfMatch(const HttpRequest& request, std::string_view tag);
 
 // The versions in the tags of If-Match; empty without that header or where it is `*`. A weak tag
 // and one that is not of ours count as version 0, which nothing has; so does the part of a tag that
-// was given out before its thing had one. INVALID_ARGUMENT naming If-Match where it is no list of
+// was sent before its thing had one. INVALID_ARGUMENT naming If-Match where it is no list of
 // tags.
 Result<std::vector<TagVersion>> VersionsMeant(const HttpRequest& request);
 

@@ -78,7 +78,7 @@ TEST_F(GatewayTest, PublishedDocumentsAreCompressed) {
   EXPECT_EQ(Exchange(Get("/script.js")).body, script);
 }
 
-TEST_F(GatewayTest, ALongAnswerHoldsUpNobodyElseWhileItIsMade) {
+TEST_F(GatewayTest, ALongResponseDelaysNobodyElse) {
   library_.books_in_list = 300'000;
   settings_.request_timeout = seconds(60);
   Client patient(port());
@@ -97,7 +97,7 @@ TEST_F(GatewayTest, ALongAnswerHoldsUpNobodyElseWhileItIsMade) {
     ASSERT_EQ(quick.Receive().status, 200);
     if (before && being_made()) ++meanwhile;
   }
-  // Not one, were it made where everybody is served: it would be there before the next answer.
+  // Made in the thread that serves everybody, it would be there before the next response.
   EXPECT_GE(meanwhile, 3);
 }
 

@@ -37,7 +37,7 @@ TEST_F(GatewayTest, AReadThatTheClientHasIsNotSentAgain) {
   EXPECT_EQ(Exchange(Get("/api/v1/books/12", "", "HEAD")).headers.at("etag"), tag);
 }
 
-TEST_F(GatewayTest, A304ToACallerIsNotToBeKeptEither) {
+TEST_F(GatewayTest, A304ToACallerIsNotToBeCachedEither) {
   const std::string tag = Exchange(Get("/api/v1/books/12", User())).headers.at("etag");
   const Response same = Exchange(Get("/api/v1/books/12", User() + "If-None-Match: *\r\n"));
   EXPECT_EQ(same.status, 304);

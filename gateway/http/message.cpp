@@ -10,6 +10,12 @@ bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
                                             [&](char x, char y) { return lower(x) == lower(y); });
 }
 
+std::string_view Trim(std::string_view text) {
+  text.remove_prefix(std::min(text.find_first_not_of(" \t"), text.size()));
+  const size_t last = text.find_last_not_of(" \t");
+  return text.substr(0, last == std::string_view::npos ? 0 : last + 1);
+}
+
 std::string_view HttpRequest::Header(std::string_view name) const {
   for (const auto& [header, value] : headers) {
     if (EqualsIgnoringCase(header, name)) return value;

@@ -1,4 +1,4 @@
-// An HTTP request and its answer, as the gateway sees them: apart from any HTTP library.
+// An HTTP request and its response, as the gateway sees them, independent of any HTTP library.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -11,6 +11,8 @@
 namespace shop::gateway {
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b);
+// Without the spaces and tabs around it.
+std::string_view Trim(std::string_view text);
 
 struct HttpRequest {
   std::string_view method;
@@ -27,30 +29,30 @@ struct HttpRequest {
   std::string_view Header(std::string_view name) const;
 };
 
-// Why a request cannot be taken, found by who reads it.
+// Why a request could not be read.
 struct HttpFault {
-  int status = 0;  // 0: there is none; negative: the client has gone, nobody is to be answered
+  int status = 0;  // 0: it could; negative: the client has gone, and nobody is to be answered
   std::string_view code = {};
   std::string_view message = {};
 };
 
-// The body of a request, which is read only once somebody wants it: until then it takes no memory.
+// The body of a request. It is read only when it is needed, and takes no memory until then.
 class BodyReader {
  public:
   virtual ~BodyReader() = default;
 
-  // Whether the request says that there is one; it may turn out to be empty.
+  // Whether the header says that there is one; it may turn out to be empty.
   virtual bool expected() const = 0;
-  // What is wrong with it by what its header says: 413 where that is too long.
+  // 413 where the length that the header declares is too long.
   virtual HttpFault Declared() const = 0;
-  // Reads it and shows it as the request's body, which lasts as long as the request. At most once.
+  // Reads it and sets the request's body, which lasts as long as the request. At most once.
   virtual boost::asio::awaitable<HttpFault> Read() = 0;
 };
 
-// A body that many answers share.
+// A body that many responses share.
 struct SharedBody {
   std::string plain;
-  std::string gzip = {};  // "" where it is sent as it is
+  std::string gzip = {};  // "" where it is never compressed
   std::string etag = {};  // of the plain form
 };
 
@@ -58,15 +60,17 @@ struct HttpResponse {
   int status = 200;
   std::string headers = {};  // whole lines; Content-Type and Content-Length come from the server
   std::string body = {};
-  bool close = false;  // the connection is of no use any more
+  bool close = false;  // whether the connection ends with it
 
   std::string_view content_type = "application/json";  // outlives the response
   std::string etag = {};                               // of the body before any coding, "" for none
-  std::shared_ptr<const SharedBody> kept = {};         // in the place of `body`
-  bool gzip = false;                                   // the content is in gzip form
+  std::shared_ptr<const SharedBody> shared_body = {};  // instead of `body`
+  bool gzip = false;                                   // whether the content is compressed
 
-  // What is sent.
-  std::string_view content() const { return !kept ? body : gzip ? kept->gzip : kept->plain; }
+  // The bytes of the body that is sent.
+  std::string_view content() const {
+    return !shared_body ? body : gzip ? shared_body->gzip : shared_body->plain;
+  }
 
   // `value` must hold no line break.
   void AddHeader(std::string_view name, std::string_view value) {

@@ -1,7 +1,7 @@
 // How an HTTP request becomes a method's request message, by google.api.http: variables of the
 // path, the body, the query, and the headers that fields name with shop.api.v1.header.
 //
-// The body is read first and the path last, so that nothing else can say which thing is meant. With
+// The body is read first and the path last, so that the path alone decides which thing it is. With
 // `body: "*"` everything but path and headers comes from the body, and an empty body is {}.
 // Otherwise query parameters fill what is left, by name (JSON name, proto name or alias), nested
 // ones as a.b, lists by repeating the parameter; those that no field has are ignored. A field whose
@@ -28,7 +28,7 @@ class Binding {
   Binding(const google::protobuf::Descriptor* request, const std::vector<std::string>& variables,
           const std::string& body);
 
-  // Whether the body of a request means anything.
+  // Whether the method reads the body of a request.
   bool has_body() const { return whole_body_ || body_field_ != nullptr; }
 
   // Fills `message`; `values` are those of the path's variables, in order.
@@ -40,7 +40,7 @@ class Binding {
 
   Result<void> BindBody(std::string_view body, google::protobuf::Message* message) const;
   Result<void> BindQuery(std::string_view query, google::protobuf::Message* message) const;
-  // The field a parameter means, nothing when there is none or the path or body fills it.
+  // The field of a parameter, empty when there is none or the path or body fills it.
   FieldPath FindParameter(std::string_view name) const;
   bool IsOfPath(const FieldPath& path) const;
 

@@ -46,8 +46,7 @@ TEST_F(GatewayTest, EveryRouteIsCountedUnderLabelsThatNoClientChooses) {
     settings_.addresses.try_emplace(ProcessOf(*service), "127.0.0.1:1");
   }
   settings_.request_timeout = milliseconds(200);
-  gateway_ = std::make_unique<Gateway>(settings_, services, tokens_);
-  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+  Start(services, tokens_);
 
   std::set<std::string> templates{"none"};
   std::set<std::pair<std::string, std::string>> routes;

@@ -1,6 +1,7 @@
 #include "gateway/testing/fixture.h"
 
 #include <arpa/inet.h>
+#include <grpcpp/grpcpp.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/json.hpp>
 #include <cctype>
 #include <cerrno>
 #include <thread>
@@ -15,6 +17,8 @@
 
 #include "common/rpc/status.h"
 #include "common/telemetry/metrics.h"
+#include "common/testing/servers.h"
+#include "gateway/testing/library.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -25,104 +29,154 @@ using std::chrono::milliseconds;
 
 constexpr int64_t kVersion = 3;
 
-grpc::Status Library::GetBook(grpc::ServerContext* context, const api::GetBookRequest* request,
-                              api::Book* response) {
-  const int number = ++read;
-  if (context->client_metadata().contains("authorization")) ++with_token;
-  while (IsHeld(number) && !release) {
-    if (context->IsCancelled()) {
-      ++cancelled;
-      break;
+// Answers for the library.
+class Library::Service final : public api::LibraryService::Service {
+ public:
+  explicit Service(Library& library) : library_(library) {}
+
+  grpc::Status GetBook(grpc::ServerContext* context, const api::GetBookRequest* request,
+                       api::Book* response) override {
+    const int number = ++library_.read;
+    if (context->client_metadata().contains("authorization")) ++library_.with_token;
+    while (library_.IsOnHold(number) && !library_.release) {
+      if (context->IsCancelled()) {
+        ++library_.cancelled;
+        break;
+      }
+      std::this_thread::sleep_for(milliseconds(5));
     }
-    std::this_thread::sleep_for(milliseconds(5));
+    if (request->id() == 404) return {grpc::StatusCode::NOT_FOUND, "no such book"};
+    response->set_id(request->id());
+    response->set_title("Title");
+    response->set_price(4999);
+    response->set_genre(api::GENRE_POETRY);
+    if (!request->shelf().empty()) response->set_shelf(request->shelf());
+    if (request->id() == kVersioned) response->set_version(kVersion);
+    if (request->id() == kNumbered) response->set_title("read " + std::to_string(number));
+    if (request->id() == kLong) response->set_title(std::string(5000, 'x'));
+    return grpc::Status::OK;
   }
-  if (request->id() == 404) return {grpc::StatusCode::NOT_FOUND, "no such book"};
-  response->set_id(request->id());
-  response->set_title("Title");
-  response->set_price(4999);
-  response->set_genre(api::GENRE_POETRY);
-  if (!request->shelf().empty()) response->set_shelf(request->shelf());
-  if (request->id() == kVersioned) response->set_version(kVersion);
-  if (request->id() == kNumbered) response->set_title("read " + std::to_string(number));
-  if (request->id() == kLong) response->set_title(std::string(5000, 'x'));
-  return grpc::Status::OK;
-}
-
-grpc::Status Library::ListBooks(grpc::ServerContext*, const api::ListBooksRequest* request,
-                                api::ListBooksResponse* response) {
-  ++read;
-  response->set_request(request->ShortDebugString());
-  for (int64_t id = 0; id < books_in_list; ++id) {
-    api::Book& book = *response->add_items();
-    book.set_id(id);
-    book.set_title("Title");
-    book.set_price(4999);
-    book.set_genre(api::GENRE_POETRY);
-    book.set_shelf(std::to_string(id * 7919));
+  grpc::Status ListBooks(grpc::ServerContext*, const api::ListBooksRequest* request,
+                         api::ListBooksResponse* response) override {
+    ++library_.read;
+    response->set_request(request->ShortDebugString());
+    for (int64_t id = 0; id < library_.books_in_list; ++id) {
+      api::Book& book = *response->add_items();
+      book.set_id(id);
+      book.set_title("Title");
+      book.set_price(4999);
+      book.set_genre(api::GENRE_POETRY);
+      book.set_shelf(std::to_string(id * 7919));
+    }
+    return grpc::Status::OK;
   }
-  return grpc::Status::OK;
-}
-
-grpc::Status Library::CreateBook(grpc::ServerContext*, const api::CreateBookRequest* request,
-                                 api::Book* response) {
-  ++created;
-  response->set_id(static_cast<int64_t>(request->title().size()));
-  response->set_title(request->title() + request->key());
-  response->set_price(request->price());
-  return grpc::Status::OK;
-}
-
-grpc::Status Library::UpdateBook(grpc::ServerContext*, const api::UpdateBookRequest* request,
-                                 api::Book* response) {
-  const auto& versions = request->if_match();
-  if (!versions.empty() &&
-      std::find(versions.begin(), versions.end(), kVersion) == versions.end()) {
-    return rpc::ToStatus({Code::kAborted, "it has changed", {}, "VERSION_CHANGED"});
+  grpc::Status CreateBook(grpc::ServerContext*, const api::CreateBookRequest* request,
+                          api::Book* response) override {
+    ++library_.created;
+    response->set_id(static_cast<int64_t>(request->title().size()));
+    response->set_title(request->title() + request->key());
+    response->set_price(request->price());
+    return grpc::Status::OK;
   }
-  ++updated;
-  *response = request->book();
-  return grpc::Status::OK;
-}
-
-grpc::Status Library::DeleteBook(grpc::ServerContext*, const api::GetBookRequest*,
-                                 google::protobuf::Empty*) {
-  return grpc::Status::OK;
-}
-
-grpc::Status Library::Fail(grpc::ServerContext*, const api::FailRequest* request,
-                           google::protobuf::Empty*) {
-  Refusal refusal{static_cast<Code>(request->code()), request->message(), {}, request->reason()};
-  for (const std::string& field : request->fields()) refusal.details.push_back({field, "is bad"});
-  const grpc::Status status = rpc::ToStatus(refusal);
-  google::rpc::Status details;
-  details.ParseFromString(status.error_details());
-  if (request->retry_after() > 0) {
-    google::rpc::RetryInfo info;
-    info.mutable_retry_delay()->set_seconds(request->retry_after());
-    details.add_details()->PackFrom(info);
+  grpc::Status UpdateBook(grpc::ServerContext*, const api::UpdateBookRequest* request,
+                          api::Book* response) override {
+    const auto& versions = request->if_match();
+    if (!versions.empty() &&
+        std::find(versions.begin(), versions.end(), kVersion) == versions.end()) {
+      return rpc::ToStatus({Code::kAborted, "it has changed", {}, "VERSION_CHANGED"});
+    }
+    ++library_.updated;
+    *response = request->book();
+    return grpc::Status::OK;
   }
-  return {status.error_code(), status.error_message(), details.SerializeAsString()};
-}
-
-grpc::Status Library::Wait(grpc::ServerContext* context, const google::protobuf::Empty*,
-                           google::protobuf::Empty*) {
-  ++waiting;
-  while (!context->IsCancelled() && !release) std::this_thread::sleep_for(milliseconds(5));
-  --waiting;
-  return grpc::Status::OK;
-}
-
-grpc::Status Library::Echo(grpc::ServerContext* context, const google::protobuf::Empty*,
-                           api::EchoResponse* response) {
-  for (const auto& [name, value] : context->client_metadata()) {
-    (*response->mutable_metadata())[std::string(name.data(), name.size())] =
-        std::string(value.data(), value.size());
+  grpc::Status DeleteBook(grpc::ServerContext*, const api::GetBookRequest*,
+                          google::protobuf::Empty*) override {
+    return grpc::Status::OK;
   }
-  (*response->mutable_metadata())["peer"] = context->peer();
-  response->set_deadline_ms(std::chrono::duration_cast<milliseconds>(
-                                context->deadline() - std::chrono::system_clock::now())
-                                .count());
-  return grpc::Status::OK;
+  grpc::Status Fail(grpc::ServerContext*, const api::FailRequest* request,
+                    google::protobuf::Empty*) override {
+    Refusal refusal{static_cast<Code>(request->code()), request->message(), {}, request->reason()};
+    for (const std::string& field : request->fields()) refusal.details.push_back({field, "is bad"});
+    const grpc::Status status = rpc::ToStatus(refusal);
+    google::rpc::Status details;
+    details.ParseFromString(status.error_details());
+    if (request->retry_after() > 0) {
+      google::rpc::RetryInfo info;
+      info.mutable_retry_delay()->set_seconds(request->retry_after());
+      details.add_details()->PackFrom(info);
+    }
+    return {status.error_code(), status.error_message(), details.SerializeAsString()};
+  }
+  grpc::Status Wait(grpc::ServerContext* context, const google::protobuf::Empty*,
+                    google::protobuf::Empty*) override {
+    ++library_.waiting;
+    while (!context->IsCancelled() && !library_.release)
+      std::this_thread::sleep_for(milliseconds(5));
+    --library_.waiting;
+    return grpc::Status::OK;
+  }
+  grpc::Status Echo(grpc::ServerContext* context, const google::protobuf::Empty*,
+                    api::EchoResponse* response) override {
+    for (const auto& [name, value] : context->client_metadata()) {
+      (*response->mutable_metadata())[std::string(name.data(), name.size())] =
+          std::string(value.data(), value.size());
+    }
+    (*response->mutable_metadata())["peer"] = context->peer();
+    response->set_deadline_ms(std::chrono::duration_cast<milliseconds>(
+                                  context->deadline() - std::chrono::system_clock::now())
+                                  .count());
+    return grpc::Status::OK;
+  }
+
+ private:
+  Library& library_;
+};
+
+Library::Library() : service_(std::make_unique<Service>(*this)) {}
+
+Library::~Library() {
+  release = true;
+  Stop();
+}
+
+void Library::Start() {
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort("127.0.0.1:" + std::to_string(port_), grpc::InsecureServerCredentials(),
+                           &port_);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  if (connection_age.count() > 0) {
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
+                               static_cast<int>(connection_age.count()));
+  }
+  builder.RegisterService(service_.get());
+  server_ = builder.BuildAndStart();
+  ASSERT_NE(server_, nullptr);
+}
+
+void Library::Stop() {
+  if (server_) server_->Shutdown(std::chrono::system_clock::now());
+  server_.reset();
+}
+
+void Library::Hold(std::set<int> numbers) {
+  const std::lock_guard lock(mutex_);
+  on_hold_ = std::move(numbers);
+}
+
+void Library::LetGo(int number) {
+  const std::lock_guard lock(mutex_);
+  on_hold_.erase(number);
+}
+
+bool Library::IsOnHold(int number) {
+  const std::lock_guard lock(mutex_);
+  return on_hold_.contains(number);
+}
+
+std::string Response::text(const char* pointer) const {
+  const boost::json::value json = boost::json::parse(body);
+  const boost::json::value& value = json.at_pointer(pointer);
+  return value.is_string() ? std::string(value.as_string()) : boost::json::serialize(value);
 }
 
 Client::Client(uint16_t port, uint32_t host) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
@@ -227,6 +281,54 @@ double Counted(const std::string& name) {
 
 std::string Head(const std::string& target, const std::string& headers, const std::string& method) {
   return method + " " + target + " HTTP/1.1\r\nHost: shop\r\n" + headers + "\r\n";
+}
+
+GatewayTest::GatewayTest() : signer_(PrivateKey()) {
+  library_.Start();
+  settings_.addresses["testing"] = library_.address();
+}
+
+GatewayTest::~GatewayTest() {
+  library_.release = true;
+  server_.reset();
+  gateway_.reset();
+}
+
+void GatewayTest::Start() {
+  Start({Declared("shop.testing.v1.LibraryService")}, tokens_);
+  ASSERT_TRUE(shop::testing::Eventually(
+      [this] { return gateway_->Reaches("testing") && (keys_away_ || gateway_->Ready()); }));
+}
+
+void GatewayTest::Start(const Services& services, auth::TokenVerifier& tokens) {
+  gateway_ = std::make_unique<Gateway>(settings_, services, tokens);
+  server_ = std::make_unique<HttpServer>(http_, *gateway_);
+}
+
+uint16_t GatewayTest::port() {
+  if (!server_) Start();
+  return server_->port();
+}
+
+Response GatewayTest::Exchange(const std::string& request) {
+  Client client(port());
+  client.Send(request);
+  return client.Receive(!request.starts_with("HEAD"));
+}
+
+std::string GatewayTest::Get(const std::string& target, const std::string& headers,
+                             const std::string& method) {
+  return Head(target, headers, method);
+}
+
+std::string GatewayTest::Post(const std::string& target, const std::string& body,
+                              const std::string& headers, const std::string& method) {
+  return Head(target, headers + "Content-Length: " + std::to_string(body.size()) + "\r\n", method) +
+         body;
+}
+
+std::string GatewayTest::Token(shop::api::v1::Role role, int64_t id) {
+  return "Authorization: Bearer " + signer_.Sign(id, role, std::chrono::seconds(60)) + "\r\n";
 }
 
 }  // namespace shop::gateway

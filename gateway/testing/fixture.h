@@ -1,11 +1,9 @@
 // The whole gateway over real sockets, in front of a service that only tests know. For tests.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
-#include <boost/json.hpp>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -14,12 +12,16 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
-#include "common/auth/tokens.h"
-#include "common/testing/servers.h"
+#include "common/auth/access_token.h"
+#include "common/core/result.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
-#include "gateway/testing/library.grpc.pb.h"
+
+namespace grpc {
+class Server;
+}
 
 namespace shop::gateway {
 
@@ -27,35 +29,20 @@ constexpr int64_t kVersioned = 70;  // the book that has a version
 constexpr int64_t kLong = 5000;     // the book that is worth compressing
 constexpr int64_t kNumbered = 71;   // the book that says how many reads there were
 
-class Library final : public shop::testing::v1::LibraryService::Service {
+// A service that only tests know, and what it is to do. Thread-safe.
+class Library {
  public:
-  grpc::Status GetBook(grpc::ServerContext* context,
-                       const shop::testing::v1::GetBookRequest* request,
-                       shop::testing::v1::Book* response) override;
-  grpc::Status ListBooks(grpc::ServerContext*, const shop::testing::v1::ListBooksRequest* request,
-                         shop::testing::v1::ListBooksResponse* response) override;
-  grpc::Status CreateBook(grpc::ServerContext*, const shop::testing::v1::CreateBookRequest* request,
-                          shop::testing::v1::Book* response) override;
-  grpc::Status UpdateBook(grpc::ServerContext*, const shop::testing::v1::UpdateBookRequest* request,
-                          shop::testing::v1::Book* response) override;
-  grpc::Status DeleteBook(grpc::ServerContext*, const shop::testing::v1::GetBookRequest*,
-                          google::protobuf::Empty*) override;
-  grpc::Status Fail(grpc::ServerContext*, const shop::testing::v1::FailRequest* request,
-                    google::protobuf::Empty*) override;
-  grpc::Status Wait(grpc::ServerContext* context, const google::protobuf::Empty*,
-                    google::protobuf::Empty*) override;
-  grpc::Status Echo(grpc::ServerContext* context, const google::protobuf::Empty*,
-                    shop::testing::v1::EchoResponse* response) override;
+  Library();
+  ~Library();
+
+  // On the same port each time.
+  void Start();
+  void Stop();
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
 
   // The answers to reads with these numbers, counted from 1, wait.
-  void Hold(std::set<int> numbers) {
-    const std::lock_guard lock(mutex_);
-    held_ = std::move(numbers);
-  }
-  void LetGo(int number) {
-    const std::lock_guard lock(mutex_);
-    held_.erase(number);
-  }
+  void Hold(std::set<int> numbers);
+  void LetGo(int number);
 
   std::atomic<int> read = 0;
   std::atomic<int> with_token = 0;
@@ -64,16 +51,19 @@ class Library final : public shop::testing::v1::LibraryService::Service {
   std::atomic<int> created = 0;
   std::atomic<int> updated = 0;
   std::atomic<int> waiting = 0;
-  std::atomic<bool> release = false;
+  std::atomic<bool> release = false;            // whether nothing waits any more
+  std::chrono::milliseconds connection_age{0};  // 0 does not end connections; for Start
 
  private:
-  bool IsHeld(int number) {
-    const std::lock_guard lock(mutex_);
-    return held_.contains(number);
-  }
+  class Service;
+
+  bool IsOnHold(int number);
 
   std::mutex mutex_;
-  std::set<int> held_;
+  std::set<int> on_hold_;
+  int port_ = 0;
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<grpc::Server> server_;
 };
 
 struct Response {
@@ -81,11 +71,8 @@ struct Response {
   std::map<std::string, std::string> headers;  // by lower-case name
   std::string body;
 
-  boost::json::value json() const { return boost::json::parse(body); }
-  std::string text(const char* pointer) const {
-    const boost::json::value value = json().at_pointer(pointer);
-    return value.is_string() ? std::string(value.as_string()) : boost::json::serialize(value);
-  }
+  // The value at `pointer` (RFC 6901) of the body, which is JSON.
+  std::string text(const char* pointer) const;
 };
 
 // A client that sends just the bytes it is given.
@@ -129,78 +116,31 @@ std::string Head(const std::string& target, const std::string& headers,
                  const std::string& method = "POST");
 constexpr char kJson[] = "Content-Type: application/json\r\n";
 
+// A gateway in front of the library, with what `settings_` and `http_` say when it starts.
 class GatewayTest : public ::testing::Test {
  protected:
-  GatewayTest() : signer_(PrivateKey()) {
-    StartService();
-    settings_.addresses["testing"] = "127.0.0.1:" + std::to_string(service_port_);
-  }
-  ~GatewayTest() override {
-    library_.release = true;
-    server_.reset();
-    gateway_.reset();
-    StopService();
-  }
+  GatewayTest();
+  ~GatewayTest() override;
 
-  void StartService() {
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:" + std::to_string(service_port_),
-                             grpc::InsecureServerCredentials(), &port);
-    builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-    if (connection_age_.count() > 0) {
-      builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS,
-                                 static_cast<int>(connection_age_.count()));
-    }
-    builder.RegisterService(&library_);
-    service_ = builder.BuildAndStart();
-    ASSERT_NE(service_, nullptr);
-    service_port_ = port;
-  }
-  void StopService() {
-    if (service_) service_->Shutdown(std::chrono::system_clock::now());
-    service_.reset();
-  }
+  // Starts the gateway, and waits for the service.
+  void Start();
+  // Starts a gateway of these services, and does not wait.
+  void Start(const Services& services, auth::TokenVerifier& tokens);
 
-  // Starts the gateway with what `settings_` and `http_` say by then, and waits for the service.
-  void Start() {
-    gateway_ = std::make_unique<Gateway>(
-        settings_, Services{Declared("shop.testing.v1.LibraryService")}, tokens_);
-    server_ = std::make_unique<HttpServer>(http_, *gateway_);
-    ASSERT_TRUE(shop::testing::Eventually(
-        [this] { return gateway_->Reaches("testing") && (keys_away_ || gateway_->Ready()); }));
-  }
+  // Starts the gateway unless it runs.
+  uint16_t port();
 
-  uint16_t port() {
-    if (!server_) Start();
-    return server_->port();
-  }
-
-  Response Exchange(const std::string& request) {
-    Client client(port());
-    client.Send(request);
-    return client.Receive(!request.starts_with("HEAD"));
-  }
+  Response Exchange(const std::string& request);
   static std::string Get(const std::string& target, const std::string& headers = "",
-                         const std::string& method = "GET") {
-    return method + " " + target + " HTTP/1.1\r\nHost: shop\r\n" + headers + "\r\n";
-  }
+                         const std::string& method = "GET");
   static std::string Post(const std::string& target, const std::string& body,
-                          const std::string& headers = "Content-Type: application/json\r\n",
-                          const std::string& method = "POST") {
-    return method + " " + target + " HTTP/1.1\r\nHost: shop\r\n" + headers +
-           "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
-  }
-  std::string Token(shop::api::v1::Role role, int64_t id = 7) {
-    return "Authorization: Bearer " + signer_.Sign(id, role, std::chrono::seconds(60)) + "\r\n";
-  }
-  std::string User() { return Token(shop::api::v1::ROLE_USER); }
-  std::string Admin() { return Token(shop::api::v1::ROLE_ADMIN); }
+                          const std::string& headers = kJson, const std::string& method = "POST");
+  // The header of a token.
+  std::string Token(api::v1::Role role, int64_t id = 7);
+  std::string User() { return Token(api::v1::ROLE_USER); }
+  std::string Admin() { return Token(api::v1::ROLE_ADMIN); }
 
   Library library_;
-  int service_port_ = 0;
-  std::chrono::milliseconds connection_age_{0};  // 0 keeps connections
-  std::unique_ptr<grpc::Server> service_;
   auth::TokenSigner signer_;
   std::atomic<bool> keys_away_ = false;
   auth::TokenVerifier tokens_{[this]() -> std::vector<auth::PublicKey> {

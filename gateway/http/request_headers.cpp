@@ -1,0 +1,80 @@
+#include "gateway/http/request_headers.h"
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <utility>
+
+namespace shop::gateway {
+
+Result<std::optional<std::string_view>> BearerToken(const HttpRequest& request) {
+  std::optional<std::string_view> token;
+  const Refusal malformed{Code::kUnauthenticated,
+                          "the Authorization header is not of the form: Bearer <token>"};
+  for (const auto& [name, value] : request.headers) {
+    if (!EqualsIgnoringCase(name, "authorization")) continue;
+    if (token || value.size() < 8 || !EqualsIgnoringCase(value.substr(0, 7), "bearer ")) {
+      return malformed;
+    }
+    token = value.substr(std::min(value.find_first_not_of(' ', 7), value.size()));
+    const bool legal = std::all_of(token->begin(), token->end(), [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+             std::string_view("-._~+/=").find(c) != std::string_view::npos;
+    });
+    if (token->empty() || !legal) return malformed;
+  }
+  return token;
+}
+
+Result<std::chrono::milliseconds> RequestTimeout(const HttpRequest& request,
+                                                 std::chrono::milliseconds most) {
+  using std::chrono::milliseconds;
+  double seconds = 0;
+  const auto parse = [&seconds](std::string_view text) {
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
+    return error == std::errc() && end == text.data() + text.size() && seconds >= 0;
+  };
+  const auto limit = [&] {
+    if (seconds >= std::chrono::duration<double>(most).count()) return most;
+    return std::max(milliseconds(static_cast<int64_t>(seconds * 1000)), milliseconds(1));
+  };
+  if (const std::string_view text = request.Header("request-timeout"); !text.empty()) {
+    if (!parse(text)) return InvalidField("Request-Timeout", "must be a number of seconds");
+    return limit();
+  }
+  if (const std::string_view text = request.Header("grpc-timeout"); !text.empty()) {
+    static constexpr std::pair<char, double> kUnits[] = {{'H', 3600}, {'M', 60},   {'S', 1},
+                                                         {'m', 1e-3}, {'u', 1e-6}, {'n', 1e-9}};
+    const auto* unit = std::find_if(std::begin(kUnits), std::end(kUnits),
+                                    [&](const auto& known) { return known.first == text.back(); });
+    const std::string_view digits = text.substr(0, text.size() - 1);
+    if (unit == std::end(kUnits) || digits.size() > 8 ||
+        digits.find_first_not_of("0123456789") != std::string_view::npos || !parse(digits)) {
+      return InvalidField("Grpc-Timeout", "must be digits and one of H, M, S, m, u, n");
+    }
+    seconds *= unit->second;
+    return limit();
+  }
+  return most;
+}
+
+bool IsJson(std::string_view content_type) {
+  const std::string_view type = content_type.substr(0, content_type.find(';'));
+  if (!EqualsIgnoringCase(Trim(type), "application/json")) return false;
+  std::string_view parameters = content_type.substr(type.size());
+  while (!parameters.empty()) {
+    parameters.remove_prefix(1);
+    const std::string_view parameter = Trim(parameters.substr(0, parameters.find(';')));
+    parameters.remove_prefix(std::min(parameters.find(';'), parameters.size()));
+    if (parameter.size() < 8 || !EqualsIgnoringCase(parameter.substr(0, 8), "charset=")) continue;
+    std::string_view charset = parameter.substr(8);
+    if (charset.size() > 1 && charset.front() == '"' && charset.back() == '"') {
+      charset = charset.substr(1, charset.size() - 2);
+    }
+    if (!EqualsIgnoringCase(charset, "utf-8")) return false;
+  }
+  return true;
+}
+
+}  // namespace shop::gateway
