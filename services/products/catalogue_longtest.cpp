@@ -12,6 +12,8 @@
 
 #include "common/postgres/migrations.h"
 #include "common/testing/database.h"
+#include "products/product_list.h"
+#include "products/product_search.h"
 #include "products/product_store.h"
 #include "products_migrations.h"
 
@@ -93,11 +95,17 @@ class MillionTest : public ::testing::Test {
     EXPECT_LE(first, kMostByNumber + most) << what;
   }
 
+  int64_t List(const ProductFilter& filter, const std::vector<SortKey>& sort, const Page& page) {
+    return postgres::Read(*db_, [&](postgres::Tx& tx) {
+      return products::List(tx, filter, sort, page, totals_)->items_size();
+    });
+  }
+
   static Page FirstPage(const std::string& query) { return *MakePage({}, 20, "", query, 0); }
 
   static testing::TestDatabase* database_;
   static postgres::Pool* db_;
-  ProductStore store_{*db_, "EUR"};
+  TotalCache totals_;
 };
 testing::TestDatabase* MillionTest::database_ = nullptr;
 postgres::Pool* MillionTest::db_ = nullptr;
@@ -116,8 +124,7 @@ TEST_F(MillionTest, EveryPageOfAListLooksAtAboutAsManyRowsAsItHas) {
     for (const char* sort : {"", "-id", "price", "-price", "name", "-createdAt"}) {
       const std::vector<SortKey> keys = *ParseSort(sort);
       const std::string what = name + ", sort=" + sort;
-      Bounded(what + ", first page", 150,
-              [&] { return store_.List(filter, keys, FirstPage(what))->items.size(); });
+      Bounded(what + ", first page", 150, [&] { return List(filter, keys, FirstPage(what)); });
       // Far behind: the place of a product in the middle of the list.
       Page deep = FirstPage(what);
       for (const SortKey& key : keys) {
@@ -126,8 +133,7 @@ TEST_F(MillionTest, EveryPageOfAListLooksAtAboutAsManyRowsAsItHas) {
                              : key.field == SortField::kCreatedAt ? "1735000000000000"
                                                                   : "500000");
       }
-      Bounded(what + ", deep cursor", 150,
-              [&] { return store_.List(filter, keys, deep)->items.size(); });
+      Bounded(what + ", deep cursor", 150, [&] { return List(filter, keys, deep); });
     }
   }
 }
@@ -136,7 +142,7 @@ TEST_F(MillionTest, OtherListsLookAtABoundedNumberOfRows) {
   const auto list = [&](const std::string& what, const ProductFilter& filter, const char* sort,
                         int64_t most) {
     Bounded(what + ", sort=" + sort, most,
-            [&] { return store_.List(filter, *ParseSort(sort), FirstPage(what))->items.size(); });
+            [&] { return List(filter, *ParseSort(sort), FirstPage(what)); });
   };
   list("prices 50 to 60", {.min_price = 5000, .max_price = 6000}, "price", 150);
   list("prices 50 to 600", {.min_price = 5000, .max_price = 60'000}, "name", 1000);
@@ -146,9 +152,8 @@ TEST_F(MillionTest, OtherListsLookAtABoundedNumberOfRows) {
   list("category in prices", {.category = "Travel", .min_price = 500, .max_price = 700},
        "createdAt", 20'000);
   list("all", {}, "-price,name", 1000);
-  Bounded("page 499 of 20, sort=name", 20'000, [&] {
-    return store_.List({}, *ParseSort("name"), *MakePage(499, 20, "", "far", 0))->items.size();
-  });
+  Bounded("page 499 of 20, sort=name", 20'000,
+          [&] { return List({}, *ParseSort("name"), *MakePage(499, 20, "", "far", 0)); });
 }
 
 TEST_F(MillionTest, EverySearchLooksAtABoundedNumberOfRows) {
@@ -156,8 +161,10 @@ TEST_F(MillionTest, EverySearchLooksAtABoundedNumberOfRows) {
        {"wireless", "mouse", "wireless mouse", "classic cotton skillet", "daily", "karikari",
         "karikari copper kettle", "desk suitcase", "keybaord", "wireles mose", "keyb", "zzqxw",
         "the", "ten-9381", "wireless or cotton or steel or oak or classic or compact"}) {
-    Bounded(std::string("search: ") + text, 7000,
-            [&] { return store_.Search(text, FirstPage(text))->items.size(); });
+    Bounded(std::string("search: ") + text, 7000, [&] {
+      return postgres::Read(
+          *db_, [&](postgres::Tx& tx) { return Search(tx, text, FirstPage(text))->items_size(); });
+    });
   }
 }
 
@@ -168,11 +175,17 @@ TEST_F(MillionTest, AProductIsAddedAndChangedWithBoundedWork) {
   draft.set_price(4900);
   draft.set_stock(5);
   int64_t id = 0;
-  Bounded("add a product", 1000, [&] { return id = store_.Insert(draft, 17).id(); });
+  Bounded("add a product", 1000, [&] {
+    id =
+        postgres::InTransaction(*db_, [&](postgres::Tx& tx) { return Insert(tx, draft, 17).id(); });
+  });
   v1::UpdateProductRequest change;
   change.set_id(id);
   change.set_price(4800);
-  Bounded("change a price", 1000, [&] { return static_cast<bool>(store_.Update(change, 17)); });
+  Bounded("change a price", 1000, [&] {
+    return postgres::InTransaction(
+        *db_, [&](postgres::Tx& tx) { return static_cast<bool>(Update(tx, change, 17)); });
+  });
 }
 
 }  // namespace

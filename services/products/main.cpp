@@ -17,12 +17,11 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
-  products::ProductStore store(db, config.currency);
   // Not waited for: without Redis every answer comes from PostgreSQL.
   products::ProductCache cache(config.cache, [&](const products::ProductCache::Invalidate& remove) {
-    store.DrainInvalidations(remove);
+    products::DrainInvalidations(db, remove);
   });
-  products::ProductsService service(db, store, cache);
+  products::ProductsService service(db, cache, config.currency);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -95,7 +95,7 @@ ProductCache::Found ProductCache::Find(int64_t id) {
   }
 }
 
-void ProductCache::Keep(int64_t id, const std::string& lease, const std::string& copy) {
+void ProductCache::Put(int64_t id, const std::string& lease, const std::string& copy) {
   if (lease.empty() || !serving()) return;
   try {
     redis_.Command({"EVAL", kKeepScript, "2", CopyKey(id), LeaseKey(id), lease, copy,

@@ -67,7 +67,7 @@ class ProductCache {
   };
   Found Find(int64_t id);
   // Puts in what was read from the database after Find gave this lease.
-  void Keep(int64_t id, const std::string& lease, const std::string& copy);
+  void Put(int64_t id, const std::string& lease, const std::string& copy);
   // After the commit of a change: the copies go, and the ids are published on the channel.
   void Remove(const std::vector<int64_t>& ids);
   // The same where only stock moved, which lists may show a little later: the ids are published on

@@ -67,7 +67,7 @@ class ProductCacheTest : public ::testing::Test {
     return settings;
   }
   std::optional<std::string> Copy(int64_t id) { return cache_.Find(id).copy; }
-  void Put(int64_t id, const std::string& copy) { cache_.Keep(id, cache_.Find(id).lease, copy); }
+  void Put(int64_t id, const std::string& copy) { cache_.Put(id, cache_.Find(id).lease, copy); }
 
   testing::Wire wire_{Server().port};
   redis::Client direct_{Server()};
@@ -87,7 +87,7 @@ TEST_F(ProductCacheTest, WhatWasKeptIsFound) {
   EXPECT_FALSE(miss.copy);
   ASSERT_FALSE(miss.lease.empty());
   const std::string bytes("a\0b\r\n\xff", 6);
-  cache_.Keep(1, miss.lease, bytes);
+  cache_.Put(1, miss.lease, bytes);
   EXPECT_EQ(Copy(1), bytes);
   EXPECT_FALSE(Copy(2));
 }
@@ -100,7 +100,7 @@ TEST_F(ProductCacheTest, OneReaderAtATimeGetsTheLease) {
 TEST_F(ProductCacheTest, WhatWasReadBeforeAnInvalidationIsNotKept) {
   const std::string lease = cache_.Find(1).lease;
   cache_.Remove({1});
-  cache_.Keep(1, lease, "stale");
+  cache_.Put(1, lease, "stale");
   EXPECT_FALSE(Copy(1));
 }
 
@@ -109,14 +109,14 @@ TEST_F(ProductCacheTest, ALeaseOfBeforeAnInvalidationDoesNotPassForTheNextOne) {
   cache_.Remove({1});
   const std::string after = cache_.Find(1).lease;
   ASSERT_FALSE(after.empty());
-  cache_.Keep(1, before, "stale");
-  cache_.Keep(1, after, "fresh");
+  cache_.Put(1, before, "stale");
+  cache_.Put(1, after, "fresh");
   EXPECT_EQ(Copy(1), "fresh");
 }
 
 TEST_F(ProductCacheTest, NothingIsKeptWithoutALease) {
-  cache_.Keep(1, "", "copy");
-  cache_.Keep(1, "made up", "copy");
+  cache_.Put(1, "", "copy");
+  cache_.Put(1, "made up", "copy");
   EXPECT_FALSE(Copy(1));
 }
 
@@ -177,7 +177,7 @@ TEST_F(ProductCacheTest, WithRedisAwayEveryReadIsAMissAtOnce) {
     const ProductCache::Found found = cache_.Find(1);
     EXPECT_FALSE(found.copy);
     EXPECT_THAT(found.lease, IsEmpty());
-    cache_.Keep(1, found.lease, "one");
+    cache_.Put(1, found.lease, "one");
     cache_.Remove({1});
   }
   // Waiting each time would take more than a minute.

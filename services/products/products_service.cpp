@@ -5,23 +5,21 @@
 #include <set>
 #include <utility>
 
+#include "products/product_search.h"
+#include "products/product_store.h"
 #include "products/stock_store.h"
 
 namespace shop::products {
 namespace {
 
+using postgres::InTransaction;
+using postgres::Read;
+using postgres::Tx;
+
 // Whose products the caller may change: nothing means everybody's.
 std::optional<int64_t> OwnerFilter(const Caller& caller) {
   if (caller.is_admin()) return std::nullopt;
   return caller.user_id;
-}
-
-v1::ListProductsResponse ToResponse(ProductPage found, const Page& page) {
-  v1::ListProductsResponse response;
-  response.mutable_items()->Reserve(static_cast<int>(found.items.size()));
-  for (v1::Product& product : found.items) *response.add_items() = std::move(product);
-  Describe(page, found.total, found.next, &response);
-  return response;
 }
 
 // A UUID as PostgreSQL writes it.
@@ -72,9 +70,7 @@ Result<v1::ListProductsResponse> ProductsService::ListProducts(
 
   const Result<Page> page = PageOf(request, sort->size());
   if (!page) return page.refusal();
-  Result<ProductPage> found = store_.List(filter, *sort, *page);
-  if (!found) return found.refusal();
-  return ToResponse(*std::move(found), *page);
+  return WithCurrency(Read(db_, [&](Tx& tx) { return List(tx, filter, *sort, *page, totals_); }));
 }
 
 Result<v1::ListProductsResponse> ProductsService::SearchProducts(
@@ -82,33 +78,33 @@ Result<v1::ListProductsResponse> ProductsService::SearchProducts(
   if (!HasLetterOrDigit(request.q())) return InvalidField("q", "has no letter and no digit");
   const Result<Page> page = PageOf(request, kSearchCursorValues);
   if (!page) return page.refusal();
-  Result<ProductPage> found = store_.Search(request.q(), *page);
-  if (!found) return found.refusal();
-  return ToResponse(*std::move(found), *page);
+  return WithCurrency(Read(db_, [&](Tx& tx) { return Search(tx, request.q(), *page); }));
 }
 
 Result<v1::Product> ProductsService::GetProduct(const Call&, const v1::GetProductRequest& request) {
   const ProductCache::Found cached = cache_.Find(request.id());
   v1::Product copy;
   if (cached.copy) {
-    // Releases before versions of stock put in copies that have none.
+    // Releases that had no stock versions cached copies without one.
     if (copy.ParseFromString(*cached.copy) && copy.stock_version() != 0) return copy;
     cache_.Remove({request.id()});
   }
 
-  std::optional<v1::Product> product = store_.Find(request.id());
-  if (!product) return NoSuchProduct(request.id());
-  cache_.Keep(request.id(), cached.lease, product->SerializeAsString());
-  return *std::move(product);
+  std::optional<v1::Product> found = Read(db_, [&](Tx& tx) { return Find(tx, request.id()); });
+  if (!found) return NoSuchProduct(request.id());
+  v1::Product product = WithCurrency(*std::move(found));
+  cache_.Put(request.id(), cached.lease, product.SerializeAsString());
+  return product;
 }
 
 Result<v1::Product> ProductsService::CreateProduct(const Call& call,
                                                    const v1::CreateProductRequest& request) {
   std::optional<int64_t> seller_id = OwnerFilter(call.caller);
   if (!seller_id && request.has_seller_id()) seller_id = request.seller_id();
-  v1::Product product = store_.Insert(request, seller_id, call.caller.user_id);
-  cache_.Remove({product.id()});  // it has no copy, and lists that were kept lack it
-  return product;
+  v1::Product product = InTransaction(
+      db_, [&](Tx& tx) { return Insert(tx, request, seller_id, call.caller.user_id); });
+  cache_.Remove({product.id()});  // for the lists that gateways have cached without it
+  return WithCurrency(std::move(product));
 }
 
 Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
@@ -117,15 +113,18 @@ Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
       std::ranges::find(request.clear(), "images") != request.clear().end()) {
     return InvalidField("clear", "names images, which are sent too");
   }
-  Result<v1::Product> product =
-      store_.Update(request, OwnerFilter(call.caller), call.caller.user_id);
-  if (product) cache_.Remove({request.id()});
-  return product;
+  Result<v1::Product> product = InTransaction(db_, [&](Tx& tx) {
+    return Update(tx, request, OwnerFilter(call.caller), call.caller.user_id);
+  });
+  if (!product) return product;
+  cache_.Remove({request.id()});
+  return WithCurrency(*std::move(product));
 }
 
 Result<google::protobuf::Empty> ProductsService::DeleteProduct(
     const Call& call, const v1::DeleteProductRequest& request) {
-  const Result<void> deleted = store_.Delete(request, OwnerFilter(call.caller));
+  const Result<void> deleted =
+      InTransaction(db_, [&](Tx& tx) { return Delete(tx, request, OwnerFilter(call.caller)); });
   if (!deleted) return deleted.refusal();
   cache_.Remove({request.id()});
   return google::protobuf::Empty();
@@ -133,7 +132,7 @@ Result<google::protobuf::Empty> ProductsService::DeleteProduct(
 
 Result<v1::AdjustStockResponse> ProductsService::AdjustStock(
     const Call& call, const v1::AdjustStockRequest& request) {
-  Result<v1::AdjustStockResponse> adjusted = postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+  Result<v1::AdjustStockResponse> adjusted = InTransaction(db_, [&](Tx& tx) {
     return Adjust(tx, request, OwnerFilter(call.caller), call.caller.user_id);
   });
   if (adjusted) cache_.RemoveSold({request.id()});
@@ -144,18 +143,13 @@ Result<v1::ListStockMovementsResponse> ProductsService::ListStockMovements(
     const Call& call, const v1::ListStockMovementsRequest& request) {
   const Result<Page> page = PageOf(request, kMovementCursorValues);
   if (!page) return page.refusal();
-  return postgres::Read(db_, [&](postgres::Tx& tx) {
-    return Movements(tx, request.id(), OwnerFilter(call.caller), *page);
-  });
+  return Read(db_,
+              [&](Tx& tx) { return Movements(tx, request.id(), OwnerFilter(call.caller), *page); });
 }
 
 Result<v1::QuoteProductsResponse> ProductsService::QuoteProducts(
     const Call&, const v1::QuoteProductsRequest& request) {
-  v1::QuoteProductsResponse response;
-  for (v1::Quote& quote : store_.Quote({request.ids().begin(), request.ids().end()})) {
-    *response.add_items() = std::move(quote);
-  }
-  return response;
+  return Read(db_, [&](Tx& tx) { return Quote(tx, {request.ids().begin(), request.ids().end()}); });
 }
 
 Result<v1::ReserveStockResponse> ProductsService::ReserveStock(
@@ -183,7 +177,7 @@ Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
     }
   }
   const std::vector<StockDecision> decisions =
-      postgres::InTransaction(db_, [&](postgres::Tx& tx) { return Reserve(tx, orders); });
+      InTransaction(db_, [&](Tx& tx) { return Reserve(tx, orders); });
 
   v1::BatchReserveStockResponse response;
   std::set<int64_t> sold;
@@ -200,12 +194,24 @@ Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
 
 Result<v1::ReleaseStockResponse> ProductsService::ReleaseStock(
     const Call&, const v1::ReleaseStockRequest& request) {
-  const ReleaseOutcome outcome = postgres::InTransaction(
-      db_, [&](postgres::Tx& tx) { return Release(tx, request.order_uuid(), request.order_id()); });
+  const ReleaseOutcome outcome = InTransaction(
+      db_, [&](Tx& tx) { return Release(tx, request.order_uuid(), request.order_id()); });
   if (!outcome.products.empty()) cache_.RemoveSold(outcome.products);
   v1::ReleaseStockResponse response;
   response.set_released(outcome.released);
   return response;
+}
+
+v1::Product ProductsService::WithCurrency(v1::Product product) const {
+  product.set_currency(currency_);
+  return product;
+}
+
+Result<v1::ListProductsResponse> ProductsService::WithCurrency(
+    Result<v1::ListProductsResponse> list) const {
+  if (!list) return list;
+  for (v1::Product& product : *list->mutable_items()) product.set_currency(currency_);
+  return list;
 }
 
 }  // namespace shop::products

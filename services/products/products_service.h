@@ -1,21 +1,25 @@
-// The gRPC edge of products: shop.products.v1.ProductsService, one method an rpc.
+// The gRPC edge of products: shop.products.v1.ProductsService, one method an rpc. Thread-safe.
 #pragma once
 
 #include <google/protobuf/empty.pb.h>
+
+#include <string>
+#include <utility>
 
 #include "common/core/result.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service.h"
 #include "products/product_cache.h"
-#include "products/product_store.h"
+#include "products/product_list.h"
 #include "shop/products/v1/products.pb.h"
 
 namespace shop::products {
 
 class ProductsService {
  public:
-  ProductsService(postgres::Pool& db, ProductStore& store, ProductCache& cache)
-      : db_(db), store_(store), cache_(cache) {}
+  // `currency` is that of every price. The pool and the cache must outlive the service.
+  ProductsService(postgres::Pool& db, ProductCache& cache, std::string currency)
+      : db_(db), cache_(cache), currency_(std::move(currency)) {}
 
   rpc::Service Methods();
 
@@ -42,9 +46,13 @@ class ProductsService {
                                                 const v1::ReleaseStockRequest& request);
 
  private:
+  v1::Product WithCurrency(v1::Product product) const;
+  Result<v1::ListProductsResponse> WithCurrency(Result<v1::ListProductsResponse> list) const;
+
   postgres::Pool& db_;
-  ProductStore& store_;
   ProductCache& cache_;
+  TotalCache totals_;
+  const std::string currency_;
 };
 
 }  // namespace shop::products

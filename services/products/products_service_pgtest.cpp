@@ -11,6 +11,7 @@
 #include "common/testing/database.h"
 #include "common/testing/listener.h"
 #include "common/testing/servers.h"
+#include "products/product_store.h"
 #include "products_migrations.h"
 
 namespace shop::products {
@@ -31,10 +32,10 @@ class ProductsServiceTest : public ::testing::Test {
  protected:
   explicit ProductsServiceTest(ProductCache::Settings cache = WithRedis(std::chrono::hours(1)))
       : redis_(cache), cache_(std::move(cache), [this](const ProductCache::Invalidate& remove) {
-          store_.DrainInvalidations(remove);
+          DrainInvalidations(db_, remove);
         }) {}
 
-  // Pending invalidations are drained at the start alone, unless told otherwise: what a case sees
+  // Pending invalidations are drained at the start alone, unless a case says otherwise: what a case sees
   // is then the handler's own work.
   static ProductCache::Settings WithRedis(std::chrono::milliseconds drain_every) {
     Env env([](const std::string& name) {
@@ -158,10 +159,9 @@ class ProductsServiceTest : public ::testing::Test {
   testing::Callers callers_;
   postgres::Pool db_{database_.settings()};
   const bool migrated_ = (postgres::Migrate(db_, {kProductsMigrations}), true);
-  ProductStore store_{db_, "EUR"};
   const ProductCache::Settings redis_;
   ProductCache cache_;
-  ProductsService service_{db_, store_, cache_};
+  ProductsService service_{db_, cache_, "EUR"};
   rpc::Identity identity_{{"products", "", testing::kServiceKey}, callers_.Keys()};
   rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
 };
@@ -226,13 +226,25 @@ TEST_F(ProductsServiceTest, ACachedProductIsTheSameAsOneFromTheDatabase) {
   EXPECT_EQ(Get(made->id())->SerializeAsString(), first);
 }
 
+TEST_F(ProductsServiceTest, EveryProductCarriesTheCurrency) {
+  CacheIsServing();
+  const Result<v1::Product> made = Create(Seller(), Draft());
+  ASSERT_TRUE(made);
+  EXPECT_EQ(made->currency(), "EUR");
+  EXPECT_EQ(Get(made->id())->currency(), "EUR") << "from the database";
+  EXPECT_EQ(Get(made->id())->currency(), "EUR") << "from the cache";
+  EXPECT_EQ(Reprice(Seller(), made->id(), 1)->currency(), "EUR");
+  EXPECT_EQ(List("-id", 1, 1)->items(0).currency(), "EUR");
+  EXPECT_EQ(Search("lamp")->items(0).currency(), "EUR");
+}
+
 TEST_F(ProductsServiceTest, ACopyOfAReleaseWithoutVersionsOfStockIsNotTaken) {
   CacheIsServing();
   const int64_t id = Made();
   v1::Product old = *Get(id);
   old.clear_stock_version();
   cache_.Remove({id});
-  cache_.Keep(id, cache_.Find(id).lease, old.SerializeAsString());
+  cache_.Put(id, cache_.Find(id).lease, old.SerializeAsString());
   ASSERT_EQ(cache_.Find(id).copy, old.SerializeAsString());
   EXPECT_EQ(Get(id)->stock_version(), 1);
   EXPECT_EQ(Get(id)->stock_version(), 1);
@@ -456,7 +468,8 @@ TEST_F(DrainedOftenTest, AChangeWhoseProcessDiedBeforeTheInvalidationIsSeenSoon)
   v1::UpdateProductRequest change;
   change.set_id(id);
   change.set_price(100);
-  EXPECT_TRUE(store_.Update(change, std::nullopt));
+  EXPECT_TRUE(postgres::InTransaction(
+      db_, [&](postgres::Tx& tx) { return Update(tx, change, std::nullopt); }));
   EXPECT_TRUE(testing::Eventually([&] { return Get(id)->price() == 100; }));
 }
 

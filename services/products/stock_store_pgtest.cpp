@@ -59,18 +59,21 @@ class StockStoreTest : public ::testing::Test {
     draft.set_name("Lamp");
     draft.set_price(100);
     draft.set_stock(stock);
-    return store_.Insert(draft, std::nullopt).id();
+    return postgres::InTransaction(
+        db_, [&](postgres::Tx& tx) { return Insert(tx, draft, std::nullopt).id(); });
   }
   void SetStock(int64_t id, int64_t stock) {
     v1::UpdateProductRequest change;
     change.set_id(id);
     change.set_stock(stock);
-    ASSERT_TRUE(store_.Update(change, std::nullopt));
+    ASSERT_TRUE(postgres::InTransaction(
+        db_, [&](postgres::Tx& tx) { return Update(tx, change, std::nullopt); }));
   }
   void Drop(int64_t id) {
     v1::DeleteProductRequest request;
     request.set_id(id);
-    ASSERT_TRUE(store_.Delete(request, std::nullopt));
+    ASSERT_TRUE(postgres::InTransaction(
+        db_, [&](postgres::Tx& tx) { return Delete(tx, request, std::nullopt); }));
   }
   StockDecision Ask(int64_t order, const std::map<int64_t, int64_t>& quantities) {
     return AskAtOnce({{Uuid(order), order, quantities}})[0];
@@ -118,17 +121,20 @@ class StockStoreTest : public ::testing::Test {
   // Drained: what has changed, and what was sold alone.
   std::pair<std::vector<int64_t>, std::vector<int64_t>> Stale() {
     std::pair<std::vector<int64_t>, std::vector<int64_t>> stale;
-    store_.DrainInvalidations([&](const auto& changed, const auto& sold) {
+    DrainInvalidations(db_, [&](const auto& changed, const auto& sold) {
       stale = {changed, sold};
     });
     return stale;
   }
   // Version and stock version.
   std::pair<int64_t, int64_t> Versions(int64_t id) {
-    const v1::Product product = *store_.Find(id);
+    const v1::Product product = Product(id);
     return {product.version(), product.stock_version()};
   }
-  int64_t Available(int64_t id) { return store_.Find(id)->stock(); }
+  v1::Product Product(int64_t id) {
+    return postgres::Read(db_, [&](postgres::Tx& tx) { return *Find(tx, id); });
+  }
+  int64_t Available(int64_t id) { return Product(id).stock(); }
   int64_t Value(const std::string& sql) {
     return postgres::Read(db_, [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<int64_t>(); });
   }
@@ -142,7 +148,6 @@ class StockStoreTest : public ::testing::Test {
 
   testing::TestDatabase database_;
   postgres::Pool db_{Settings()};
-  ProductStore store_{db_, "EUR"};
   std::atomic<int64_t> calls_ = 0;
   std::atomic<int64_t> runs_ = 0;
 };
@@ -407,8 +412,11 @@ TEST_F(StockStoreTest, AStockThatIsReservedWhileItIsSetConditionallyIsNotPutBack
   std::thread seller;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     ASSERT_TRUE(Reserve(tx, {{Uuid(1), 1, {{lamp, 1}}}})[0].reserved);
-    seller = std::thread(
-        [&] { EXPECT_EQ(store_.Update(stale, std::nullopt).refusal().reason, "VERSION_CHANGED"); });
+    seller = std::thread([&] {
+      const Result<v1::Product> refused = postgres::InTransaction(
+          db_, [&](postgres::Tx& tx) { return Update(tx, stale, std::nullopt); });
+      EXPECT_EQ(refused.refusal().reason, "VERSION_CHANGED");
+    });
     EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
   });
   seller.join();
@@ -477,7 +485,8 @@ TEST_F(StockStoreTest, OnlyWhatIsOnesOwnIsAdjusted) {
   v1::CreateProductRequest draft;
   draft.set_name("Lamp");
   draft.set_price(100);
-  const int64_t lamp = store_.Insert(draft, 12).id();
+  const int64_t lamp =
+      postgres::InTransaction(db_, [&](postgres::Tx& tx) { return Insert(tx, draft, 12).id(); });
   EXPECT_EQ(Move(Delivery(lamp, 1), 13, 13).refusal().code, Code::kNotFound);
   EXPECT_TRUE(Move(Delivery(lamp, 1), 12, 12));
   EXPECT_EQ(Ledger(lamp, PageOfTwo(), 13).refusal().code, Code::kNotFound);
@@ -655,13 +664,12 @@ TEST(StockMigration, LeavesWhatThereIsAsItWas) {
         "INSERT INTO cache_invalidations (product_id) SELECT id FROM products");
   });
   postgres::Migrate(db, {kProductsMigrations});
-  ProductStore store(db, "EUR");
-  const v1::Product lamp = *store.Find(1);
+  const v1::Product lamp = postgres::Read(db, [](postgres::Tx& tx) { return *Find(tx, 1); });
   EXPECT_EQ(lamp.version(), 9);
   EXPECT_EQ(lamp.stock_version(), 1);
   EXPECT_EQ(lamp.stock(), 5);
   std::vector<int64_t> stale;
-  store.DrainInvalidations([&](const auto& changed, const auto&) { stale = changed; });
+  DrainInvalidations(db, [&](const auto& changed, const auto&) { stale = changed; });
   EXPECT_THAT(stale, ElementsAre(1));
 }
 

@@ -1,4 +1,4 @@
-#include "products/listing.h"
+#include "products/product_sort.h"
 
 #include <algorithm>
 #include <optional>

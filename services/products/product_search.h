@@ -1,0 +1,23 @@
+// Full-text search of the catalogue, with its SQL.
+#pragma once
+
+#include <string>
+
+#include "common/core/paging.h"
+#include "common/core/result.h"
+#include "common/postgres/pool.h"
+#include "shop/products/v1/products.pb.h"
+
+namespace shop::products {
+
+// How many values the cursor of a search has.
+inline constexpr size_t kSearchCursorValues = 3;
+
+// Best match first: words in the name count more than in the category, and those more than in the
+// description. Where no product has all of the words, the known words of names that are most like
+// them are searched for, all of them and then any. Ranks at most a thousand matches by name and a
+// thousand by all words; the total counts those. Refuses a cursor that no search has given out.
+Result<v1::ListProductsResponse> Search(postgres::Tx& tx, const std::string& text,
+                                        const Page& page);
+
+}  // namespace shop::products
