@@ -1,15 +1,18 @@
 #include "users/user_store.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <stdexcept>
 #include <string_view>
 
 namespace shop::users {
 namespace {
 
+using google::protobuf::util::TimeUtil;
 using postgres::Statement;
 using postgres::Tx;
 
-// What UserFrom reads.
+// What ToUser reads.
 #define SHOP_USER_COLUMNS                                     \
   "id, name, email, role, to_char(birthdate, 'YYYY-MM-DD'), " \
   "(extract(epoch FROM created_at) * 1000000)::bigint, "      \
@@ -21,18 +24,22 @@ constexpr Statement kLockSuperAdmins{
 constexpr Statement kFind{"SELECT " SHOP_USER_COLUMNS " FROM profiles WHERE id = $1"};
 constexpr Statement kIsDeleted{"SELECT FROM deleted_profiles WHERE id = $1"};
 constexpr Statement kFindAttempt{"SELECT attempt FROM profiles WHERE id = $1"};
-constexpr Statement kInsert{
-    "INSERT INTO profiles (id, name, email, role, birthdate, attempt)"
-    " VALUES ($1, $2, $3, $4, $5::date, $6) RETURNING " SHOP_USER_COLUMNS};
-constexpr Statement kOverwrite{
-    "UPDATE profiles SET name = $2, email = $3, role = $4, birthdate = $5::date, attempt = $6,"
-    " version = version + 1, updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
-constexpr Statement kUpdate{
-    "UPDATE profiles SET name = coalesce($2, name), birthdate = coalesce($3::date, birthdate),"
-    " version = version + 1, updated_at = now() WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
-constexpr Statement kUpdateRole{
-    "UPDATE profiles SET role = $2, version = version + 1, updated_at = now()"
-    " WHERE id = $1 RETURNING " SHOP_USER_COLUMNS};
+constexpr Statement kInsert{R"sql(
+    INSERT INTO profiles (id, name, email, role, birthdate, attempt)
+    VALUES ($1, $2, $3, $4, $5::date, $6) RETURNING )sql" SHOP_USER_COLUMNS};
+constexpr Statement kOverwrite{R"sql(
+    UPDATE profiles
+    SET name = $2, email = $3, role = $4, birthdate = $5::date, attempt = $6,
+        version = version + 1, updated_at = now()
+    WHERE id = $1 RETURNING )sql" SHOP_USER_COLUMNS};
+constexpr Statement kUpdate{R"sql(
+    UPDATE profiles
+    SET name = coalesce($2, name), birthdate = coalesce($3::date, birthdate),
+        version = version + 1, updated_at = now()
+    WHERE id = $1 RETURNING )sql" SHOP_USER_COLUMNS};
+constexpr Statement kUpdateRole{R"sql(
+    UPDATE profiles SET role = $2, version = version + 1, updated_at = now()
+    WHERE id = $1 RETURNING )sql" SHOP_USER_COLUMNS};
 constexpr Statement kDelete{"DELETE FROM profiles WHERE id = $1"};
 constexpr Statement kLockVersion{"SELECT version FROM profiles WHERE id = $1 FOR UPDATE"};
 constexpr Statement kInsertDeleted{"INSERT INTO deleted_profiles (id) VALUES ($1)"};
@@ -47,32 +54,31 @@ std::string RoleText(api::v1::Role role) {
   return api::v1::Role_Name(role).substr(kRolePrefix.size());
 }
 
-void SetTime(int64_t microseconds, google::protobuf::Timestamp* time) {
-  time->set_seconds(microseconds / 1'000'000);
-  time->set_nanos(static_cast<int32_t>(microseconds % 1'000'000) * 1'000);
-}
-
-template <typename Row>
-v1::User UserFrom(const Row& row) {
+v1::User ToUser(const pqxx::row& row) {
   v1::User user;
-  user.set_id(row[0].template as<int64_t>());
-  user.set_name(row[1].template as<std::string>());
-  user.set_email(row[2].template as<std::string>());
+  user.set_id(row[0].as<int64_t>());
+  user.set_name(row[1].as<std::string>());
+  user.set_email(row[2].as<std::string>());
   api::v1::Role role = api::v1::ROLE_UNSPECIFIED;
   if (!api::v1::Role_Parse(std::string(kRolePrefix) + row[3].c_str(), &role)) {
     throw std::runtime_error("profile " + std::to_string(user.id()) + " has an unknown role");
   }
   user.set_role(role);
-  if (!row[4].is_null()) user.set_birthdate(row[4].template as<std::string>());
-  SetTime(row[5].template as<int64_t>(), user.mutable_created_at());
-  SetTime(row[6].template as<int64_t>(), user.mutable_updated_at());
-  user.set_version(row[7].template as<int64_t>());
+  if (!row[4].is_null()) user.set_birthdate(row[4].as<std::string>());
+  *user.mutable_created_at() = TimeUtil::MicrosecondsToTimestamp(row[5].as<int64_t>());
+  *user.mutable_updated_at() = TimeUtil::MicrosecondsToTimestamp(row[6].as<int64_t>());
+  user.set_version(row[7].as<int64_t>());
   return user;
 }
 
 std::optional<v1::User> First(const pqxx::result& rows) {
   if (rows.empty()) return std::nullopt;
-  return UserFrom(rows[0]);
+  return ToUser(rows[0]);
+}
+
+std::optional<int64_t> FirstNumber(const pqxx::result& rows) {
+  if (rows.empty()) return std::nullopt;
+  return rows[0][0].as<int64_t>();
 }
 
 template <typename Request>
@@ -81,7 +87,7 @@ std::optional<std::string> Birthdate(const Request& request) {
   return request.birthdate();
 }
 
-// The pattern of ILIKE for texts that contain `part` as it stands.
+// The ILIKE pattern for texts that contain `part` literally.
 std::string Containing(const std::string& part) {
   std::string pattern = "%";
   for (const char c : part) {
@@ -103,9 +109,7 @@ bool LockSuperAdminsAndIsLast(Tx& tx, int64_t id) {
 }
 
 std::optional<int64_t> LockVersion(Tx& tx, int64_t id) {
-  const pqxx::result rows = tx.Exec(kLockVersion, id);
-  if (rows.empty()) return std::nullopt;
-  return rows[0][0].as<int64_t>();
+  return FirstNumber(tx.Exec(kLockVersion, id));
 }
 
 std::optional<v1::User> Find(Tx& tx, int64_t id) {
@@ -117,19 +121,17 @@ bool IsDeleted(Tx& tx, int64_t id) {
 }
 
 std::optional<int64_t> FindAttempt(Tx& tx, int64_t id) {
-  const pqxx::result rows = tx.Exec(kFindAttempt, id);
-  if (rows.empty()) return std::nullopt;
-  return rows[0][0].as<int64_t>();
+  return FirstNumber(tx.Exec(kFindAttempt, id));
 }
 
 v1::User Insert(Tx& tx, const v1::CreateUserRequest& user) {
-  return UserFrom(tx.Exec(kInsert, user.id(), user.name(), user.email(), RoleText(user.role()),
-                          Birthdate(user), user.attempt())[0]);
+  return ToUser(tx.Exec(kInsert, user.id(), user.name(), user.email(), RoleText(user.role()),
+                        Birthdate(user), user.attempt())[0]);
 }
 
 v1::User Overwrite(Tx& tx, const v1::CreateUserRequest& user) {
-  return UserFrom(tx.Exec(kOverwrite, user.id(), user.name(), user.email(), RoleText(user.role()),
-                          Birthdate(user), user.attempt())[0]);
+  return ToUser(tx.Exec(kOverwrite, user.id(), user.name(), user.email(), RoleText(user.role()),
+                        Birthdate(user), user.attempt())[0]);
 }
 
 std::optional<v1::User> Update(Tx& tx, const v1::UpdateUserRequest& changes) {
@@ -152,8 +154,8 @@ v1::ListUsersResponse List(Tx& tx, const std::string& q, int64_t before, const P
   const std::string pattern = Containing(q);
   v1::ListUsersResponse list;
   const pqxx::result rows = tx.Exec(kList, pattern, before, page.limit + 1, page.offset());
-  for (const auto& row : rows) {
-    if (list.items_size() < page.limit) *list.add_items() = UserFrom(row);
+  for (const pqxx::row& row : rows) {
+    if (list.items_size() < page.limit) *list.add_items() = ToUser(row);
   }
   std::vector<std::string> next;
   if (std::ssize(rows) > page.limit) next.push_back(std::to_string(list.items().rbegin()->id()));

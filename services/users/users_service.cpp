@@ -32,12 +32,12 @@ Result<v1::User> FoundOrRefused(std::optional<v1::User> user) {
   return *std::move(user);
 }
 
-// Others are told that there is nobody: whether an id exists is not theirs to know.
+// Everybody else gets NOT_FOUND, so that nobody learns which ids exist.
 bool MaySee(const Caller& caller, int64_t id) {
   return caller.user_id == id || caller.is_admin() || caller.is_service();
 }
 
-// Locks the profile and holds its version against those that the change is for, if any are named.
+// If the request names versions: locks the profile and refuses it at any other version.
 template <typename Request>
 Result<void> CheckVersion(Tx& tx, const Request& request) {
   const auto& wanted = request.if_versions();
@@ -48,7 +48,7 @@ Result<void> CheckVersion(Tx& tx, const Request& request) {
   return kDone;
 }
 
-messaging::EventContext OriginOf(const Call& call) {
+messaging::EventContext ContextOf(const Call& call) {
   return {.source = "users", .trace = call.trace};
 }
 
@@ -113,7 +113,7 @@ Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
     if (!Delete(tx, request.id())) return NoSuchUser();
     events::v1::UserDeleted event;
     event.set_user_id(request.id());
-    messaging::Publish(tx, event, OriginOf(call));
+    messaging::Publish(tx, event, ContextOf(call));
     return kDone;
   });
   if (!deleted) return deleted.refusal();
@@ -137,7 +137,7 @@ Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUser
     events::v1::UserRegistered event;
     event.set_user_id(request.id());
     event.set_role(request.role());
-    messaging::Publish(tx, event, OriginOf(call));
+    messaging::Publish(tx, event, ContextOf(call));
     return made;
   });
 }
