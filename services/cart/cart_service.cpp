@@ -11,7 +11,7 @@ namespace {
 
 using google::protobuf::util::TimeUtil;
 
-// How often AddItem decides anew when the cart changes under it in a way that matters.
+// How often AddItem starts again because the cart has changed.
 constexpr int kAttempts = 10;
 
 Refusal NoSuchProduct() {
@@ -33,15 +33,15 @@ Refusal TooMany(const std::string& field, const std::string& why) {
   return refusal;
 }
 
-// Whether the cart may hold `line.quantity` more of the product.
+// Whether `line.quantity` more of the product may be added.
 Result<void> CheckAdding(const StoredCart& cart, const Line& line, int64_t stock) {
-  const Line* held = cart.Find(line.product_id);
-  const int64_t total = line.quantity + (held != nullptr ? held->quantity : 0);
+  const Line* present = cart.Find(line.product_id);
+  const int64_t total = line.quantity + (present != nullptr ? present->quantity : 0);
   if (total > stock) return OutOfStock(stock);
   if (total > kMaxQuantity) {
     return TooMany("quantity", "at most " + std::to_string(kMaxQuantity) + " of a product");
   }
-  if (held == nullptr && std::ssize(cart.lines) >= kMaxLines) {
+  if (present == nullptr && std::ssize(cart.lines) >= kMaxLines) {
     return TooMany("productId", "at most " + std::to_string(kMaxLines) + " different products");
   }
   return kDone;
@@ -91,14 +91,14 @@ Result<v1::Cart> CartService::AddItem(const Call& call, const v1::AddItemRequest
   StoredCart cart = quoted;
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     if (Result<void> allowed = CheckAdding(cart, line, stock); !allowed) return allowed.refusal();
-    // The check looked at what may be old by now; the guards of these updates look again.
+    // The cart may have changed since the check; the filters of these updates check again.
     const std::optional<StoredCart> changed =
         cart.Find(line.product_id) != nullptr
             ? store_.Increase(user_id, line, std::min(stock, kMaxQuantity))
             : store_.Insert(user_id, line, kMaxLines);
     if (changed) {
-      // What another call added since the quotes were asked: what it stored is as new as they are,
-      // and asking again could fail after the change.
+      // Lines that another call has added since the quotes were fetched: the stored name and price
+      // are just as new, and a second call of products could fail after the change.
       for (const Line& other : changed->lines) {
         if (quoted.Find(other.product_id) != nullptr) continue;
         products::v1::Quote stored;
@@ -176,8 +176,8 @@ CartService::Quotes CartService::Quote(const Call& call, const StoredCart& cart,
   if (request.ids().empty()) return quotes;
 
   const Result<products::v1::QuoteProductsResponse> answer = quote_products_(call, request);
-  // Our own request or token was wrong, not the caller's.
-  if (!answer) throw std::runtime_error("products gives no quotes: " + answer.refusal().message);
+  // The fault is in this service's request or token, not in the caller's.
+  if (!answer) throw std::runtime_error("products refused the quotes: " + answer.refusal().message);
   for (const products::v1::Quote& quote : answer->items()) {
     quotes.emplace(quote.product_id(), quote);
   }
@@ -206,7 +206,7 @@ v1::Cart CartService::ToProto(const StoredCart& cart, const Quotes& quotes) cons
     item.set_total_price(item.unit_price() * line.quantity);
     item.set_available(sold && quote->second.stock() >= line.quantity);
     if (item.unit_price() != line.unit_price) item.set_previous_unit_price(line.unit_price);
-    if (!sold) continue;  // shown, so that one can take it out, but nobody can buy it
+    if (!sold) continue;  // shown, so that it can be removed, but nobody can buy it
     total_price += item.total_price();
     total_items += line.quantity;
   }

@@ -1,8 +1,8 @@
 // The rpcs of shop.cart.v1.CartService. Names, prices and stock always come from products, in one
 // call an rpc; when products or MongoDB is away an rpc throws Unavailable.
 //
-// AddItem is not idempotent: who got no answer reads the cart before adding again. Everything that
-// can fail is asked before the change, so an answered failure has changed nothing.
+// AddItem is not idempotent: a client that got no answer reads the cart before it adds again.
+// Everything that can fail comes before the change, so a failure that was answered changed nothing.
 #pragma once
 
 #include <map>
@@ -39,10 +39,10 @@ class CartService {
       const Call& call, const v1::PutBackOrderedCartRequest& request);
 
  private:
-  // What products says now; what is not in its catalogue is missing.
+  // By product; products that are not in the catalogue have none.
   using Quotes = std::map<int64_t, products::v1::Quote>;
 
-  // Quotes of all that the cart holds and of `another` (0 is none).
+  // Quotes for the products in the cart and for `another` (0 is none).
   Quotes Quote(const Call& call, const StoredCart& cart, int64_t another = 0) const;
   v1::Cart ToProto(const StoredCart& cart, const Quotes& quotes) const;
 

@@ -18,19 +18,19 @@ namespace shop::cart {
 namespace {
 
 constexpr char kCollection[] = "carts";
-// How often a change that reads first is decided anew.
+// How often a change that reads first starts again.
 constexpr int kAttempts = 20;
 constexpr size_t kMostTaken = 50;
 constexpr int64_t kTakenMs = 30LL * 24 * 60 * 60 * 1000;
 
-// How long a connection waits for what, in milliseconds.
+// Time-outs of a connection, in milliseconds.
 struct Limits {
   int32_t server_selection;
   int32_t connect;
   int32_t socket;
 };
 constexpr Limits kOfCalls{.server_selection = 2000, .connect = 2000, .socket = 5000};
-// A stop waits for the ping under way, and a ping has nothing to do but to be answered.
+// Shorter, as a stopping process waits for the ping in progress.
 constexpr Limits kOfPings{.server_selection = 1000, .connect = 1000, .socket = 2000};
 
 struct Destroy {
@@ -81,7 +81,7 @@ void InitDriver() {
   });
 }
 
-// Whether trying again later can help: no server, no connection, or one that is changing its role.
+// Whether a later retry can succeed: no server, no connection, or a server that changes its role.
 bool IsAway(const bson_error_t& error) {
   switch (error.domain) {
     case MONGOC_ERROR_STREAM:
@@ -210,7 +210,7 @@ StoredCart ReadCart(bson_iter_t& fields) {
   return cart;
 }
 
-// Random enough never to come again, also where `version` does.
+// Unique also after a restore from a backup, which may repeat a `version`.
 std::string NewChangeId() {
   bson_oid_t id;
   bson_oid_init(&id, nullptr);
@@ -235,7 +235,7 @@ void AppendLines(bson_t* document, const std::vector<Line>& lines) {
   bson_append_document_end(document, &items);
 }
 
-// The update that makes the document hold `cart`, one version later.
+// The update that writes `cart` to the document, as its next version.
 Bson Replacing(const StoredCart& cart) {
   Bson update(bson_new());
   bson_t set;
@@ -318,9 +318,8 @@ struct CartStore::State {
     return Collection(mongoc_client_get_collection(client.get(), database.c_str(), kCollection));
   }
 
-  // Applies `update` to the one document that `filter` finds; answers it as it is after that, or
-  // nothing when the filter finds none (with `upsert`: when the document is there and the filter
-  // does not find it).
+  // Applies `update` to the one document that matches `filter`; returns the document after that, or
+  // nothing if none matches. With `upsert` it is created if it does not exist.
   std::optional<StoredCart> Update(const Bson& filter, const Bson& update, bool upsert = false) {
     const Client client(pool.get());
     const Collection carts = Carts(client);
@@ -348,7 +347,7 @@ struct CartStore::State {
 
   const std::string database;
   const ClientPool pool;
-  const ClientPool pings;  // the driver takes a limit for a pool, not for a call
+  const ClientPool pings;  // as the driver has time-outs for a pool, not for a call
 };
 
 CartStore::CartStore(const MongoSettings& settings) : state_(std::make_unique<State>(settings)) {}
@@ -411,8 +410,7 @@ std::optional<StoredCart> CartStore::Insert(int64_t user_id, const Line& line, i
                              "addedAt", BCON_DATE_TIME(now), "}",  //
                              "updatedAt", BCON_DATE_TIME(now), "changeId",
                              BCON_UTF8(NewChangeId().c_str()), "}"));
-  // When the document is there but the filter does not find it, the upsert runs into the unique
-  // _id.
+  // If the document exists but does not match the filter, the upsert fails on the unique _id.
   return state_->Update(filter, update, /*upsert=*/true);
 }
 
@@ -454,7 +452,7 @@ bool CartStore::TakeOut(int64_t user_id, const Ordered& ordered) {
   return Rewrite(user_id, [&](StoredCart* cart) {
     const auto known =
         std::find_if(cart->taken.begin(), cart->taken.end(), [&](const Taken& taken) {
-          // A caller of the first release names the version alone.
+          // A caller of the first release sends only the version.
           return taken.order_uuid.empty() ? taken.version == ordered.version
                                           : taken.order_uuid == ordered.order_uuid;
         });
@@ -487,12 +485,12 @@ bool CartStore::PutBack(int64_t user_id, const std::string& order_uuid, int64_t 
     }
     if (taken->put_back) return false;
     for (Line& line : taken->lines) {
-      const auto held =
+      const auto present =
           std::find_if(cart->lines.begin(), cart->lines.end(),
                        [&](const Line& other) { return other.product_id == line.product_id; });
-      if (held != cart->lines.end()) {
-        held->quantity =
-            std::max(held->quantity, std::min(max_quantity, held->quantity + line.quantity));
+      if (present != cart->lines.end()) {
+        present->quantity =
+            std::max(present->quantity, std::min(max_quantity, present->quantity + line.quantity));
       } else if (std::ssize(cart->lines) < max_lines) {
         cart->lines.push_back(std::move(line));
       } else {
@@ -521,8 +519,7 @@ bool CartStore::Rewrite(int64_t user_id, const std::function<bool(StoredCart*)>&
     StoredCart cart = Find(user_id);
     if (!change(&cart)) return false;
     const Bson filter(BCON_NEW("_id", BCON_INT64(user_id), "version", BCON_INT64(cart.version)));
-    // Without a document there is nothing that another one could have changed: it is made, unless
-    // somebody else was quicker.
+    // At version 0 there is no document yet: the upsert creates it, unless another change has.
     if (state_->Update(filter, Replacing(cart), /*upsert=*/cart.version == 0)) return true;
   }
   throw Unavailable("the cart kept changing");
