@@ -59,7 +59,7 @@ class MillionTest : public ::testing::Test {
   }
   static int64_t Number(const std::string& sql) { return Run(sql)[0][0].as<int64_t>(); }
 
-  // Pages of tables and indexes that were looked at so far, in memory or not.
+  // Pages of tables and indexes read so far, in memory or not.
   static int64_t Pages() {
     Run("SELECT pg_stat_force_next_flush()");
     return Number(

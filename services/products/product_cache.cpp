@@ -10,7 +10,7 @@
 namespace shop::products {
 namespace {
 
-// Longer than a read of the database takes; a holder that is later keeps nothing.
+// Longer than a read of the database takes; the copy of a slower reader is not stored.
 constexpr char kLeaseMilliseconds[] = "3000";
 
 constexpr char kKeepScript[] =
@@ -19,7 +19,7 @@ constexpr char kKeepScript[] =
     "redis.call('DEL', KEYS[2]) "
     "return 1";
 
-// Who hears of the change finds no stale copy any more.
+// Deletes first: a subscriber that is notified of the change must find no stale copy.
 constexpr char kDeleteScript[] =
     "redis.call('DEL', unpack(KEYS)) "
     "redis.call('PUBLISH', ARGV[1], ARGV[2]) "
@@ -33,7 +33,7 @@ std::string RandomPrefix() {
 prometheus::Counter& Requests(const std::string& outcome) {
   return prometheus::BuildCounter()
       .Name("cache_requests_total")
-      .Help("Products asked of the cache, by whether it had them or was left out")
+      .Help("Reads of products, by whether the cache had a copy or was bypassed")
       .Register(Metrics())
       .Add({{"outcome", outcome}});
 }
@@ -114,7 +114,7 @@ void ProductCache::RemoveSold(const std::vector<int64_t>& ids) {
 }
 
 void ProductCache::RemoveNow(const std::vector<int64_t>& ids, const std::string& channel) {
-  if (!reachable_) return;  // the next drain begins later than this commit, and does it
+  if (!reachable_) return;  // the next drain begins after this commit, and includes it
   try {
     Delete(ids, channel);
   } catch (const Unavailable& error) {
@@ -140,7 +140,7 @@ void ProductCache::Failed(const std::exception& error) {
   const bool served = serving();
   reachable_ = false;
   ++failures_;
-  if (served) log::Warning("the cache is left out", {{"error", error.what()}});
+  if (served) log::Warning("the cache is bypassed", {{"error", error.what()}});
 }
 
 void ProductCache::DrainOnce() {
@@ -163,8 +163,8 @@ void ProductCache::DrainOnce() {
       }
     });
   } catch (const std::exception& error) {
-    // A database that is away changes nothing, so copies that are served go on being right.
-    log::Debug("pending invalidations are left for later", {{"error", error.what()}});
+    // While the database is away nothing changes, so the copies that are served stay valid.
+    log::Debug("pending invalidations are retried later", {{"error", error.what()}});
     return;
   }
   if (healed_.exchange(failures) != failures) log::Info("the cache is in use");

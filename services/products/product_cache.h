@@ -1,20 +1,20 @@
 // Copies of products in Redis, and what keeps a stale one from being served.
 //
 // A reader that misses takes a lease: a random token under the product's lease key, one holder at a
-// time. It reads the database and hands the copy over with the token; Redis takes it only while the
-// token is still there. An invalidation, after the commit of a change, deletes copy and lease
-// together. So what was read before a change cannot be put in after it. Who misses and gets no
-// lease uses what the database says and puts nothing in.
+// time. It reads the database and writes the copy together with the token; Redis accepts it only if
+// the token is still there. An invalidation, after the commit of a change, deletes copy and lease
+// together. So what was read before a change cannot be written after it. A reader that misses and
+// gets no lease returns what it read from the database and writes no copy.
 //
-// An invalidation that could not be made (Redis away, process killed after the commit) is made
-// later: a thread drains, once a second, the list that the database keeps of them. From the first
-// failure of any command until Redis answers and that list has been drained, nothing is read from
-// Redis: a copy that outlived an outage is deleted before it could be served, and no request waits
-// for a Redis that is away. Another process that still reaches Redis drains the same list, and so
-// serves a stale copy for about a second at the longest. What no rule catches (a Redis that comes
-// back with old contents) ends with the copy's time to live.
+// An invalidation that failed (Redis away, process killed after the commit) is made later: once a
+// second a thread drains the list of them in the database. From the first failure of any command
+// until Redis answers and the list has been drained, nothing is read from Redis: a copy that outlived
+// an outage is deleted before it could be served, and no request waits for a Redis that is away.
+// Another process that still reaches Redis drains the same list, and so serves a stale copy for about
+// a second at most. The time to live limits what these rules do not cover, such as a Redis that comes
+// back with old contents.
 //
-// Thread-safe; nothing here throws for a Redis that is away. Metric:
+// Thread-safe; no method throws when Redis is away. Metric:
 // cache_requests_total{outcome=hit|miss|bypass}.
 #pragma once
 
@@ -50,31 +50,29 @@ class ProductCache {
     static Settings Read(Env& env);
   };
 
-  // Calls `invalidate` with every product whose pending invalidation the database knows of, and
-  // forgets those for which it returned: those that have changed, and those of which only stock
-  // moved.
+  // Calls `invalidate` with all products whose invalidation is pending in the database, those that
+  // have changed and those of which only stock moved, and forgets them once it has returned.
   using Invalidate =
       std::function<void(const std::vector<int64_t>& changed, const std::vector<int64_t>& sold)>;
   using Drain = std::function<void(const Invalidate& invalidate)>;
 
-  // `drain` is called from a thread of this object's own, and may throw.
+  // `drain` is called from a thread of this object, and may throw.
   ProductCache(Settings settings, Drain drain);
   ~ProductCache();
 
   struct Found {
     std::optional<std::string> copy;
-    std::string lease;  // of a miss; empty when somebody else has it
+    std::string lease;  // after a miss; empty if another reader has it
   };
   Found Find(int64_t id);
-  // Puts in what was read from the database after Find gave this lease.
+  // Stores what was read from the database after Find returned this lease.
   void Put(int64_t id, const std::string& lease, const std::string& copy);
-  // After the commit of a change: the copies go, and the ids are published on the channel.
+  // After the commit of a change: deletes the copies and publishes the ids on the channel.
   void Remove(const std::vector<int64_t>& ids);
-  // The same where only stock moved, which lists may show a little later: the ids are published on
-  // a channel of their own.
+  // The same if only stock moved, which lists may show a little later: publishes on another channel.
   void RemoveSold(const std::vector<int64_t>& ids);
 
-  // Whether copies are read now.
+  // Whether copies are read at present.
   bool serving() const { return healed_ == failures_; }
 
  private:
@@ -95,11 +93,12 @@ class ProductCache {
   prometheus::Counter& misses_;
   prometheus::Counter& bypasses_;
 
-  // Copies are read while no failure is newer than the last drain. At the start one is pending, for
-  // the process that ran before this one.
+  // Copies are read unless there was a failure since the last drain. Begins as after a failure, in
+  // case the process before this one crashed.
   std::atomic<uint64_t> failures_ = 1;
   std::atomic<uint64_t> healed_ = 0;
-  // Since the last failure Redis has answered, and a drain that may find less has begun.
+  // Whether Redis has answered since the last failure: then a drain may have begun that does not
+  // include later invalidations.
   std::atomic<bool> reachable_ = false;
 
   std::mutex mutex_;

@@ -1,6 +1,7 @@
 #include "products/product_list.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/time_util.h>
 #include <simdjson.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 namespace shop::products {
 namespace {
 
+using google::protobuf::util::TimeUtil;
 using postgres::Statement;
 using postgres::Tx;
 
@@ -39,7 +41,7 @@ bool OneDirection(const std::vector<SortKey>& sort) {
       sort, [&](const SortKey& key) { return key.descending == sort[0].descending; });
 }
 
-// The text of a list's statements. Its values are all in $1, as one array.
+// The SQL of a list. All of its values are in $1, as one array.
 class ListSql {
  public:
   ListSql(const ProductFilter& filter, const std::vector<SortKey>& sort, const Page& page) {
@@ -54,12 +56,12 @@ class ListSql {
     if (filter.category) Within("category", Value(*filter.category, "text"), &columns, &values);
     if (filter.seller_id) Within("seller_id", Value(*filter.seller_id), &columns, &values);
     if (filter.min_price) {
-      Add(" AND " + Row(columns, "price") + " >= " + Row(values, Value(*filter.min_price)));
+      where_ += " AND " + Row(columns, "price") + " >= " + Row(values, Value(*filter.min_price));
     }
     if (filter.max_price) {
-      Add(" AND " + Row(columns, "price") + " <= " + Row(values, Value(*filter.max_price)));
+      where_ += " AND " + Row(columns, "price") + " <= " + Row(values, Value(*filter.max_price));
     }
-    if (filter.in_stock) Add(" AND on_hand > reserved");
+    if (filter.in_stock) where_ += " AND on_hand > reserved";
 
     for (const std::string& column : columns) {
       order_ += column + (sort[0].descending ? " DESC, " : ", ");
@@ -72,7 +74,7 @@ class ListSql {
     if (page.by_cursor()) after_ = " AND " + After(sort, page.after, columns, values);
   }
 
-  // The first $2 rows, which are planned for as ROWS_READ at the most.
+  // The first $2 rows; the plan expects ROWS_READ at the most.
   std::string Rows() const {
     return kTyped + "SELECT * FROM (" + Select() + " LIMIT " ROWS_READ ") AS page LIMIT $2";
   }
@@ -85,12 +87,12 @@ class ListSql {
   std::string RowsFarOff() const { return kTyped + Select() + " LIMIT $2 OFFSET $3"; }
   std::string Count() const { return kTyped + Counted(); }
   std::string values() const { return postgres::Array(values_); }
-  // Whether one plan is good for whatever values, as an index leads to the rows in their order.
-  // There are less than two hundred such lists; the others are planned for each call.
+  // Whether one plan fits all values, because an index has the rows in the list's order. There are
+  // fewer than two hundred such lists; the others are planned for each call.
   bool prepared() const { return prepared_; }
 
  private:
-  // What $1 is, also for a list without values. Nothing is done for it.
+  // Gives $1 its type, also in a list that has no values. Costs nothing.
   static inline const std::string kTyped = "WITH given AS (SELECT $1::text[]) ";
 
   std::string Counted() const {
@@ -104,15 +106,16 @@ class ListSql {
   }
   std::string Value(int64_t value) { return Value(std::to_string(value), "bigint"); }
 
-  void Add(const std::string& condition) { where_ += condition; }
-
-  // One value of a column. A plan that is good for any value must not take it for granted that many
-  // rows have it and look for them along another index: as bounds, and at the head of the order,
-  // only an index that begins with the column will do.
+  // Only rows with this value. A plan that is made for any value must not assume that many rows have
+  // it and look for them along another index: with the column as bounds and first in the order, only
+  // an index that begins with it fits.
   void Within(const std::string& column, const std::string& value,
               std::vector<std::string>* columns, std::vector<std::string>* values) {
-    if (!prepared_) return Add(" AND " + column + " = " + value);
-    Add(" AND " + column + " >= " + value + " AND " + column + " <= " + value);
+    if (!prepared_) {
+      where_ += " AND " + column + " = " + value;
+      return;
+    }
+    where_ += " AND " + column + " >= " + value + " AND " + column + " <= " + value;
     columns->push_back(column);
     values->push_back(value);
   }
@@ -121,20 +124,15 @@ class ListSql {
   }
 
   std::string SortValue(SortField field, const std::string& value) {
-    switch (field) {
-      case SortField::kName:
-        return Value(value, "text");
-      case SortField::kCreatedAt:
-        return "timestamptz 'epoch' + " + Value(value, "bigint") + " * interval '1 microsecond'";
-      case SortField::kPrice:
-      case SortField::kId:
-        break;
-    }
-    return Value(value, "bigint");
+    if (field == SortField::kName) return Value(value, "text");
+    const std::string number = Value(value, "bigint");
+    if (field != SortField::kCreatedAt) return number;
+    return "timestamptz 'epoch' + " + number + " * interval '1 microsecond'";
   }
 
-  // What comes behind a row of these values: greater as a row, where all keys go one way. Otherwise
-  // greater in the first key that differs, with a bound of the first key beside it for an index.
+  // The condition for rows after one with these values: a comparison of rows if all keys have one
+  // direction. Otherwise a comparison by the first key that differs, with a bound of the first key
+  // beside it, for an index.
   std::string After(const std::vector<SortKey>& sort, const std::vector<std::string>& after,
                     const std::vector<std::string>& head, const std::vector<std::string>& of_head) {
     std::vector<std::string> columns = head;
@@ -169,9 +167,9 @@ class ListSql {
   bool prepared_ = false;
 };
 
-// Whether a cursor's values can be those of a row: they come from outside.
+// Whether a cursor's values, which the client sends, can be those of a row.
 bool AreSortValues(const std::vector<SortKey>& sort, const std::vector<std::string>& after) {
-  // Of PostgreSQL's timestamps, in microseconds.
+  // The range of PostgreSQL's timestamps, in microseconds.
   constexpr int64_t kFarPast = -210'000'000'000'000'000;
   constexpr int64_t kFarFuture = 9'000'000'000'000'000'000;
   for (size_t i = 0; i < sort.size(); ++i) {
@@ -199,8 +197,7 @@ std::vector<std::string> SortValues(const std::vector<SortKey>& sort, const v1::
         values.push_back(product.name());
         break;
       case SortField::kCreatedAt:
-        values.push_back(std::to_string(product.created_at().seconds() * 1'000'000 +
-                                        product.created_at().nanos() / 1000));
+        values.push_back(std::to_string(TimeUtil::TimestampToMicroseconds(product.created_at())));
         break;
       case SortField::kId:
         values.push_back(std::to_string(product.id()));

@@ -1,5 +1,6 @@
 #include "products/product_rows.h"
 
+#include <google/protobuf/util/time_util.h>
 #include <simdjson.h>
 
 #include <string>
@@ -7,6 +8,8 @@
 
 namespace shop::products {
 namespace {
+
+using google::protobuf::util::TimeUtil;
 
 void ReadImages(std::string_view json, v1::Product* product) {
   if (json == "[]") return;
@@ -16,11 +19,6 @@ void ReadImages(std::string_view json, v1::Product* product) {
     read->set_url(std::string(image["url"].get_string().value()));
     read->set_index(static_cast<int32_t>(image["index"].get_int64().value()));
   }
-}
-
-void SetTime(int64_t microseconds, google::protobuf::Timestamp* time) {
-  time->set_seconds(microseconds / 1'000'000);
-  time->set_nanos(static_cast<int32_t>(microseconds % 1'000'000) * 1000);
 }
 
 }  // namespace
@@ -35,8 +33,8 @@ v1::Product ToProduct(const pqxx::row& row) {
   if (!row[5].is_null()) product.set_seller_id(row[5].as<int64_t>());
   ReadImages({row[6].c_str(), row[6].size()}, &product);
   if (!row[7].is_null()) product.set_category(row[7].c_str(), row[7].size());
-  SetTime(row[8].as<int64_t>(), product.mutable_created_at());
-  SetTime(row[9].as<int64_t>(), product.mutable_updated_at());
+  *product.mutable_created_at() = TimeUtil::MicrosecondsToTimestamp(row[8].as<int64_t>());
+  *product.mutable_updated_at() = TimeUtil::MicrosecondsToTimestamp(row[9].as<int64_t>());
   product.set_version(row[10].as<int64_t>());
   product.set_stock_version(row[11].as<int64_t>());
   return product;

@@ -15,10 +15,10 @@ namespace {
 using postgres::Statement;
 using postgres::Tx;
 
-// The first of those that match `words`, by their names before by all their words: a word that
-// every tenth product has does not have all of them looked at. `likeness` is added to the rank. $2
-// rows from $3 on, behind the rank $4 and the id $5 of a cursor. Answers a row without a product
-// where there is none, for the total.
+// The best of the first thousand products that match `words` with their names and, if there are
+// fewer, of the first thousand that match with all of their words: so a word that every tenth product
+// has costs no more than others. `likeness` is added to the rank. $2 rows from $3 on, after the rank
+// $4 and the id $5 of a cursor. Without a product, one row holds the total alone.
 #define SEARCH(words, likeness)                                                          \
   "WITH asked AS MATERIALIZED (SELECT " words                                            \
   " AS words),"                                                                          \
@@ -44,7 +44,8 @@ using postgres::Tx;
 constexpr Statement kSearch{SEARCH("websearch_to_tsquery('english', $1)", "")};
 constexpr Statement kSearchAlike{SEARCH("$1::tsquery", " + word_similarity($6, name)")};
 
-// The known words that are most like each of the longest of $1: all of them asked for, and any.
+// For each of the longest words of $1, the known words that are most like it: as a query for all of
+// them, and as one for any.
 constexpr Statement kAlike{R"sql(
     WITH asked AS (
       SELECT word, row_number() OVER () AS n
@@ -63,7 +64,7 @@ constexpr Statement kAlike{R"sql(
       GROUP BY n)
     SELECT string_agg(words, ' & '), string_agg(words, ' | ') FROM chosen)sql"};
 
-// How a search was answered. A cursor holds it, so that all pages of a search are of one kind.
+// How a search was answered. The cursor contains it, so that all pages of a search are of one kind.
 enum class Match { kWords, kAllAlike, kAnyAlike };
 
 struct SearchAfter {

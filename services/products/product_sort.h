@@ -18,9 +18,9 @@ struct SortKey {
   bool operator==(const SortKey&) const = default;
 };
 
-// "-price,name" as keys. They always end in the id, so that no two products tie and pages neither
-// repeat nor skip one; it goes up or down as the key before, so that one walk along an index finds
-// them. Refuses unknown names and names given twice, as field `sort`.
+// Parses a list of keys such as "-price,name". The result always ends with the id, so that no two
+// products tie and pages neither repeat nor skip one; it has the direction of the key before it, so
+// that one index scan finds them in order. Refuses unknown and repeated names, as field `sort`.
 Result<std::vector<SortKey>> ParseSort(std::string_view text);
 
 }  // namespace shop::products

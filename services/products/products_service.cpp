@@ -1,5 +1,7 @@
 #include "products/products_service.h"
 
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
 #include <cctype>
 #include <set>
@@ -16,26 +18,16 @@ using postgres::InTransaction;
 using postgres::Read;
 using postgres::Tx;
 
-// Whose products the caller may change: nothing means everybody's.
+// The user whose products the caller may change; nothing means everybody's.
 std::optional<int64_t> OwnerFilter(const Caller& caller) {
   if (caller.is_admin()) return std::nullopt;
   return caller.user_id;
 }
 
-// A UUID as PostgreSQL writes it.
-std::string Lowered(std::string uuid) {
-  std::transform(uuid.begin(), uuid.end(), uuid.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return uuid;
-}
-
-// Bytes of letters beyond ASCII count as such.
+// Every byte beyond ASCII counts as part of a letter.
 bool HasLetterOrDigit(const std::string& text) {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x80 || std::isalnum(byte)) return true;
-  }
-  return false;
+  return std::ranges::any_of(text,
+                             [](unsigned char c) { return c >= 0x80 || std::isalnum(c) != 0; });
 }
 
 }  // namespace
@@ -166,8 +158,9 @@ Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
   std::vector<StockOrder> orders;
   std::set<std::string> uuids;
   for (const v1::ReserveStockRequest& one : request.requests()) {
-    StockOrder& order =
-        orders.emplace_back(StockOrder{Lowered(one.order_uuid()), one.order_id(), {}});
+    // As PostgreSQL writes UUIDs.
+    StockOrder& order = orders.emplace_back(
+        StockOrder{absl::AsciiStrToLower(one.order_uuid()), one.order_id(), {}});
     if (!uuids.insert(order.uuid).second) {
       return InvalidField("requests[" + std::to_string(orders.size() - 1) + "].orderUuid",
                           "is in the batch twice");

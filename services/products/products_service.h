@@ -1,4 +1,4 @@
-// The gRPC edge of products: shop.products.v1.ProductsService, one method an rpc. Thread-safe.
+// The gRPC edge of products: shop.products.v1.ProductsService, one method for each rpc. Thread-safe.
 #pragma once
 
 #include <google/protobuf/empty.pb.h>
