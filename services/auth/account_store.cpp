@@ -8,14 +8,15 @@ using postgres::Tx;
 
 constexpr Statement kFind{
     "SELECT id, password_hash, state = 'ACTIVE' FROM accounts WHERE email = $1"};
-// The unique index on the address settles the race between two registrations.
-constexpr Statement kBegin{
-    "INSERT INTO accounts (email, password_hash) VALUES ($1, $2)"
-    " ON CONFLICT (email) DO UPDATE SET password_hash = EXCLUDED.password_hash,"
-    " attempt = accounts.attempt + 1 WHERE accounts.state = 'PENDING' RETURNING id, attempt"};
-constexpr Statement kFinish{
-    "UPDATE accounts SET state = 'ACTIVE'"
-    " WHERE id = $1 AND attempt = $2 AND state IN ('PENDING', 'ACTIVE')"};
+// The unique index on the address decides between two registrations at the same time.
+constexpr Statement kBegin{R"sql(
+    INSERT INTO accounts (email, password_hash) VALUES ($1, $2)
+    ON CONFLICT (email) DO UPDATE
+    SET password_hash = EXCLUDED.password_hash, attempt = accounts.attempt + 1
+    WHERE accounts.state = 'PENDING' RETURNING id, attempt)sql"};
+constexpr Statement kComplete{R"sql(
+    UPDATE accounts SET state = 'ACTIVE'
+    WHERE id = $1 AND attempt = $2 AND state IN ('PENDING', 'ACTIVE'))sql"};
 constexpr Statement kReplaceHash{
     "UPDATE accounts SET password_hash = $2 WHERE id = $1 AND state = 'ACTIVE'"};
 constexpr Statement kErase{
@@ -36,8 +37,8 @@ std::optional<Attempt> BeginRegistration(Tx& tx, const std::string& email,
   return Attempt{rows[0][0].as<int64_t>(), rows[0][1].as<int64_t>()};
 }
 
-bool FinishRegistration(Tx& tx, const Attempt& attempt) {
-  return tx.Exec(kFinish, attempt.id, attempt.number).affected_rows() == 1;
+bool CompleteRegistration(Tx& tx, const Attempt& attempt) {
+  return tx.Exec(kComplete, attempt.id, attempt.number).affected_rows() == 1;
 }
 
 void ReplacePasswordHash(Tx& tx, int64_t id, const std::string& password_hash) {

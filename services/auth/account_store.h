@@ -23,17 +23,17 @@ struct Attempt {
 
 std::optional<Account> FindAccount(postgres::Tx& tx, const std::string& email);
 
-// Begins a registration, or takes over one that is PENDING: same id, next attempt, this hash.
-// Nothing when the address is taken.
+// Begins a registration, or takes over a PENDING one, with the same id, the next attempt and this
+// hash. Nothing if the address is taken.
 std::optional<Attempt> BeginRegistration(postgres::Tx& tx, const std::string& email,
                                          const std::string& password_hash);
-// Makes the account ACTIVE; false when another attempt took it over or the user was deleted
-// meanwhile. Repeating it is harmless.
-bool FinishRegistration(postgres::Tx& tx, const Attempt& attempt);
+// Makes the account ACTIVE; false if another attempt has taken it over or the user was deleted.
+// Idempotent.
+bool CompleteRegistration(postgres::Tx& tx, const Attempt& attempt);
 
 void ReplacePasswordHash(postgres::Tx& tx, int64_t id, const std::string& password_hash);
 
-// Erases address and hash, for good. An id that is unknown or erased already is no error.
+// Erases address and hash for good. An unknown id, or one that was erased before, is no error.
 void EraseAccount(postgres::Tx& tx, int64_t id);
 
 }  // namespace shop::auth

@@ -1,7 +1,6 @@
 #include "auth/auth_events.h"
 
 #include "auth/account_store.h"
-#include "common/messaging/handlers.h"
 #include "shop/events/v1/users.pb.h"
 
 namespace shop::auth {
@@ -15,7 +14,7 @@ Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& even
 
 }  // namespace
 
-messaging::Handlers AuthEventHandlers() {
+messaging::Handlers EventHandlers() {
   return messaging::Handlers()
       .On<events::v1::UserDeleted>(OnUserDeleted)
       .Ignore<events::v1::UserRegistered>();

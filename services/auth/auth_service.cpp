@@ -1,6 +1,7 @@
 #include "auth/auth_service.h"
 
-#include <algorithm>
+#include <absl/strings/ascii.h>
+
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -17,14 +18,6 @@ using postgres::Tx;
 using users::v1::User;
 
 constexpr char kUsers[] = "shop.users.v1.UsersService";
-
-// Addresses are ASCII, as the field's rule says.
-std::string LowerCase(std::string email) {
-  std::transform(email.begin(), email.end(), email.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return email;
-}
 
 Refusal EmailTaken() {
   return {Code::kAlreadyExists,
@@ -73,7 +66,7 @@ Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& 
 
 Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& request,
                                  api::v1::Role role) {
-  const std::string email = LowerCase(request.email());
+  const std::string email = absl::AsciiStrToLower(request.email());
   const Result<std::string> hash = passwords_.Hash(request.password(), call.deadline);
   if (!hash) return hash.refusal();
 
@@ -100,14 +93,14 @@ Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& re
         return user;
     }
   }
-  if (!InTransaction(db_, [&](Tx& tx) { return FinishRegistration(tx, *attempt); })) {
+  if (!InTransaction(db_, [&](Tx& tx) { return CompleteRegistration(tx, *attempt); })) {
     return EmailTaken();
   }
   return user;
 }
 
 Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRequest& request) {
-  const std::string email = LowerCase(request.email());
+  const std::string email = absl::AsciiStrToLower(request.email());
   const std::optional<Account> account = Read(db_, [&](Tx& tx) { return FindAccount(tx, email); });
   std::optional<std::string> hash;
   if (account && account->active) hash = account->password_hash;
@@ -150,17 +143,17 @@ Result<v1::Jwks> AuthService::GetJwks(const Call&, const v1::GetJwksRequest&) {
 
 bool AuthService::IsRegistered(const std::string& email) {
   const std::optional<Account> account =
-      Read(db_, [&](Tx& tx) { return FindAccount(tx, LowerCase(email)); });
+      Read(db_, [&](Tx& tx) { return FindAccount(tx, absl::AsciiStrToLower(email)); });
   return account && account->active;
 }
 
 void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& request) {
   const std::optional<Account> account =
-      Read(db_, [&](Tx& tx) { return FindAccount(tx, LowerCase(request.email())); });
+      Read(db_, [&](Tx& tx) { return FindAccount(tx, absl::AsciiStrToLower(request.email())); });
   if (!account || !account->active) {
     const Result<User> user = Enroll(call, request, api::v1::ROLE_SUPER_ADMIN);
     if (!user) throw std::runtime_error(user.refusal().message);
-    log::Info("the operator's account was made", {{"userId", user->id()}});
+    log::Info("the operator's account was created", {{"userId", user->id()}});
     return;
   }
 

@@ -31,14 +31,14 @@ class AuthService {
   Result<users::v1::User> GetMe(const Call& call, const v1::GetMeRequest& request);
   Result<v1::Jwks> GetJwks(const Call& call, const v1::GetJwksRequest& request);
 
-  // Makes account and profile, whoever asks; Register checks that. A registration that was cut off
-  // half-way is taken over.
+  // Creates account and profile without checking who asks; Register does that. Takes over a
+  // registration that a crash interrupted.
   Result<users::v1::User> Enroll(const Call& call, const v1::RegisterRequest& request,
                                  api::v1::Role role);
   // Whether the address has an account that can sign in.
   bool IsRegistered(const std::string& email);
-  // Sees to it that this account exists with this password and is a SUPER_ADMIN's. Repeating it is
-  // harmless. Throws when it cannot be done now.
+  // Creates the account, or gives it this password and the role SUPER_ADMIN. Idempotent. Throws if
+  // that fails.
   void EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& request);
 
  private:

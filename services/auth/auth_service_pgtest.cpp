@@ -85,7 +85,7 @@ class FakeUsers {
   }
 
   std::atomic<bool> away = false;
-  // The next profile is made and nobody hears of it, as when a process dies in between.
+  // The next profile is created but the answer is lost, as when a process dies in between.
   std::atomic<bool> lose_answer = false;
 
  private:
@@ -132,7 +132,7 @@ class AuthTest : public ::testing::Test {
   }
   void Receive(const google::protobuf::Message& event) {
     const Result<void> received = testing::Deliver(
-        db_, AuthEventHandlers(), "auth",
+        db_, EventHandlers(), "auth",
         messaging::MakeEvent(event, {.source = "users", .trace = TraceContext::New()}));
     EXPECT_TRUE(received);
   }
@@ -345,7 +345,7 @@ TEST_F(AuthTest, ARegistrationChangesNothingHere) {
   ASSERT_TRUE(Register(Person("ann@example.com")));
   events::v1::UserRegistered event;
   event.set_user_id(1);
-  EXPECT_TRUE(AuthEventHandlers().Ignores(
+  EXPECT_TRUE(EventHandlers().Ignores(
       messaging::MakeEvent(event, {.source = "users", .trace = TraceContext::New()}).type));
 }
 

@@ -38,7 +38,7 @@ int main() {
   auth::AuthService service(db, users, passwords, signer, config.options);
 
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("auth", {"users"}, auth::AuthEventHandlers());
+  messaging.Consume("auth", {"users"}, auth::EventHandlers());
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   std::optional<auth::OperatorAccount> operator_account;
   if (config.operator_account) {

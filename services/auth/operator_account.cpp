@@ -48,7 +48,7 @@ void OperatorAccount::Run() {
       exists_ = true;
       return;
     } catch (const std::exception& error) {
-      log::Warning("waiting to make the operator's account", {{"error", error.what()}});
+      log::Warning("the operator's account cannot be created yet", {{"error", error.what()}});
     }
     std::unique_lock lock(mutex_);
     if (stopped_.wait_for(lock, pause, [&] { return stopping_; })) return;

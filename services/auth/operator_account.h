@@ -1,4 +1,4 @@
-// The first SUPER_ADMIN, whom the environment names: somebody has to be able to give roles.
+// The first SUPER_ADMIN, named by the environment: somebody has to be able to give roles.
 #pragma once
 
 #include <atomic>
@@ -18,19 +18,19 @@ struct OperatorCredentials {
   std::string password;
 };
 
-// What the operator would send to register.
+// The request that registers the operator.
 v1::RegisterRequest OperatorRegistration(const OperatorCredentials& credentials);
 
-// Makes the account in a thread of its own, trying again with backoff until users is there. At
-// every start the environment wins: the account gets its password and the role again. The service
-// must outlive this.
+// Creates the account in a thread of its own, retrying with backoff until users answers. At every
+// start the account gets the password from the environment and the role again. The service must
+// outlive this.
 class OperatorAccount {
  public:
   OperatorAccount(AuthService& service, OperatorCredentials credentials);
-  // Within some seconds also when users does not answer.
+  // Takes a few seconds at most, even if users does not answer.
   ~OperatorAccount();
 
-  // Whether somebody can sign in with it: it was made, now or at an earlier start.
+  // Whether somebody can sign in with it: it was created now or at an earlier start.
   bool exists() const { return exists_; }
 
  private:

@@ -79,7 +79,7 @@ std::optional<std::string> PasswordProblem(std::string_view password) {
          "15 characters";
 }
 
-// A caller's turn at hashing, given back at the end.
+// A caller's slot for hashing, released at the end.
 class PasswordHasher::Turn {
  public:
   explicit Turn(PasswordHasher& hasher) : hasher_(hasher) {}

@@ -22,7 +22,7 @@ std::optional<std::string> PasswordProblem(std::string_view password);
 //
 // A hash takes a core for long (a quarter of a second at cost 12), so at most `at_once` are
 // computed at a time and at most `waiting` callers queue for that, until their deadline
-// (shop::Unavailable); more are RESOURCE_EXHAUSTED at once. Other work stays quick meanwhile.
+// (shop::Unavailable); more are RESOURCE_EXHAUSTED at once. Other work stays fast.
 class PasswordHasher {
  public:
   PasswordHasher(int cost, int at_once, int waiting);

@@ -1,5 +1,5 @@
-// A mail as text on the wire: RFC 5322 headers, a plain UTF-8 body in quoted-printable. Whatever
-// the parts contain, no part can add a header or a recipient.
+// A mail as text on the wire: RFC 5322 headers and a plain UTF-8 body in quoted-printable. No part
+// can add a header or a recipient, whatever it contains.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,7 @@ struct Mail {
 // that means something to SMTP or in a header.
 bool IsPlainAddress(std::string_view address);
 
-// `Shop <orders@shop.local>` or `orders@shop.local`; nothing when it is neither.
+// Parses `Shop <orders@shop.local>` or `orders@shop.local`; nothing for any other text.
 std::optional<Mailbox> ParseMailbox(std::string_view text);
 
 // The mail with CRLF line ends. The addresses must be plain.

@@ -36,7 +36,7 @@ int RunMailCommand(postgres::Pool& db, const std::vector<std::string>& words, st
   if (words.size() == 2 && words[0] == "resend-mails") {
     const std::optional<int64_t> order = OrderId(words[1]);
     if (order || words[1] == "all") {
-      out << SendRefusedAgain(db, order) << " to be sent again\n";
+      out << ResendRefused(db, order) << " to be sent again\n";
       return 0;
     }
   }

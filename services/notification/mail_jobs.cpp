@@ -1,6 +1,7 @@
 #include "notification/mail_jobs.h"
 
 #include <algorithm>
+#include <array>
 
 namespace shop::notification {
 namespace {
@@ -10,44 +11,44 @@ constexpr postgres::Statement kInsert{R"sql(
     VALUES ($1, $2, $3, $4, $5, $6)
     ON CONFLICT (order_uuid, kind) DO NOTHING)sql"};
 
-// A job without attempts is not leased: leasing counts one, and giving back takes both away.
+// A job without attempts is not leased: leasing counts one, and a release undoes both.
 constexpr postgres::Statement kLease{R"sql(
     WITH fresh AS (
-      SELECT id, false AS taken_over
+      SELECT id, false AS lease_expired
       FROM mail_jobs
       WHERE state = 'WAITING' AND attempts = 0 AND next_at <= now()
       ORDER BY next_at, id
       LIMIT $2
       FOR UPDATE SKIP LOCKED),
-    again AS (
-      SELECT id, leased_until IS NOT NULL AS taken_over
+    retries AS (
+      SELECT id, leased_until IS NOT NULL AS lease_expired
       FROM mail_jobs
       WHERE state = 'WAITING' AND attempts > 0 AND next_at <= now()
         AND (leased_until IS NULL OR leased_until <= now())
       ORDER BY next_at, id
       LIMIT $3
       FOR UPDATE SKIP LOCKED),
-    due AS (SELECT * FROM fresh UNION ALL SELECT * FROM again)
+    due AS (SELECT * FROM fresh UNION ALL SELECT * FROM retries)
     UPDATE mail_jobs AS job
     SET attempts = attempts + 1, leased_until = now() + $1 * interval '1 millisecond'
     FROM due
     WHERE job.id = due.id
-    RETURNING job.id, order_id, kind, user_id, event, traceparent, attempts, taken_over,
+    RETURNING job.id, order_id, kind, user_id, event, traceparent, attempts, lease_expired,
               (extract(epoch FROM created_at) * 1000)::bigint AS created_at)sql"};
 
-constexpr postgres::Statement kGiveBack{R"sql(
+constexpr postgres::Statement kRelease{R"sql(
     UPDATE mail_jobs AS job
     SET attempts = job.attempts - 1, leased_until = NULL,
         next_at = greatest(next_at, now() + $3 * interval '1 millisecond')
-    FROM unnest($1::bigint[], $2::bigint[]) AS mine (id, attempts)
-    WHERE job.id = mine.id AND job.attempts = mine.attempts AND state = 'WAITING')sql"};
+    FROM unnest($1::bigint[], $2::bigint[]) AS released (id, attempts)
+    WHERE job.id = released.id AND job.attempts = released.attempts AND state = 'WAITING')sql"};
 
-constexpr postgres::Statement kFinish{R"sql(
+constexpr postgres::Statement kComplete{R"sql(
     UPDATE mail_jobs
     SET state = $3, last_error = nullif($4, ''), leased_until = NULL, finished_at = now()
     WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
 
-constexpr postgres::Statement kPostpone{R"sql(
+constexpr postgres::Statement kRetryLater{R"sql(
     UPDATE mail_jobs
     SET next_at = now() + $3 * interval '1 millisecond', last_error = $4, leased_until = NULL
     WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
@@ -60,26 +61,17 @@ constexpr postgres::Statement kRefused{R"sql(
     ORDER BY finished_at DESC, id DESC
     LIMIT $1)sql"};
 
-constexpr postgres::Statement kSendRefusedAgain{R"sql(
+constexpr postgres::Statement kResendRefused{R"sql(
     UPDATE mail_jobs
     SET state = 'WAITING', next_at = now(), finished_at = NULL
     WHERE state = 'REFUSED' AND ($1::bigint IS NULL OR order_id = $1))sql"};
 
-const char* Name(MailEnd end) {
-  switch (end) {
-    case MailEnd::kSent:
-      return "SENT";
-    case MailEnd::kRefused:
-      return "REFUSED";
-    case MailEnd::kGone:
-      return "GONE";
-  }
-  return "";
-}
+// By JobState.
+constexpr std::array<const char*, 3> kStates{"SENT", "REFUSED", "GONE"};
 
 }  // namespace
 
-bool InsertOnce(postgres::Tx& tx, const NewMailJob& job) {
+bool Insert(postgres::Tx& tx, const NewMailJob& job) {
   return tx.Exec(kInsert, job.order_uuid, job.order_id, job.kind, job.user_id, job.event,
                  job.traceparent)
              .affected_rows() == 1;
@@ -87,7 +79,7 @@ bool InsertOnce(postgres::Tx& tx, const NewMailJob& job) {
 
 std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, MailSlots slots) {
   const pqxx::result leased = postgres::InTransaction(db, [&](postgres::Tx& tx) {
-    return tx.Exec(kLease, lease.count(), slots.fresh, slots.again);
+    return tx.Exec(kLease, lease.count(), slots.fresh, slots.retries);
   });
   std::vector<MailJob> jobs;
   for (const pqxx::row& row : leased) {
@@ -101,7 +93,7 @@ std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, 
     job.created_at = std::chrono::system_clock::time_point(
         std::chrono::milliseconds(row["created_at"].as<int64_t>()));
     job.attempt = row["attempts"].as<int>();
-    job.taken_over = row["taken_over"].as<bool>();
+    job.lease_expired = row["lease_expired"].as<bool>();
   }
   // RETURNING promises no order.
   std::sort(jobs.begin(), jobs.end(),
@@ -109,8 +101,8 @@ std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, 
   return jobs;
 }
 
-void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs,
-              std::chrono::milliseconds pause) {
+void Release(postgres::Pool& db, const std::vector<MailJob>& jobs,
+             std::chrono::milliseconds pause) {
   if (jobs.empty()) return;
   std::vector<int64_t> ids;
   std::vector<int64_t> attempts;
@@ -119,20 +111,21 @@ void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs,
     attempts.push_back(job.attempt);
   }
   postgres::InTransaction(db, [&](postgres::Tx& tx) {
-    tx.Exec(kGiveBack, postgres::Array(ids), postgres::Array(attempts), pause.count());
+    tx.Exec(kRelease, postgres::Array(ids), postgres::Array(attempts), pause.count());
   });
 }
 
-bool Finish(postgres::Pool& db, const MailJob& job, MailEnd end, const std::string& why) {
+bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std::string& why) {
   return postgres::InTransaction(db, [&](postgres::Tx& tx) {
-           return tx.Exec(kFinish, job.id, job.attempt, Name(end), why).affected_rows();
+           return tx.Exec(kComplete, job.id, job.attempt, kStates[static_cast<size_t>(state)], why)
+               .affected_rows();
          }) == 1;
 }
 
-bool Postpone(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,
-              const std::string& why) {
+bool RetryLater(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,
+                const std::string& why) {
   return postgres::InTransaction(db, [&](postgres::Tx& tx) {
-           return tx.Exec(kPostpone, job.id, job.attempt, pause.count(), why).affected_rows();
+           return tx.Exec(kRetryLater, job.id, job.attempt, pause.count(), why).affected_rows();
          }) == 1;
 }
 
@@ -147,9 +140,9 @@ std::vector<RefusedMail> Refused(postgres::Pool& db, int limit) {
   return mails;
 }
 
-int64_t SendRefusedAgain(postgres::Pool& db, std::optional<int64_t> order_id) {
+int64_t ResendRefused(postgres::Pool& db, std::optional<int64_t> order_id) {
   return postgres::InTransaction(db, [&](postgres::Tx& tx) {
-    return static_cast<int64_t>(tx.Exec(kSendRefusedAgain, order_id).affected_rows());
+    return static_cast<int64_t>(tx.Exec(kResendRefused, order_id).affected_rows());
   });
 }
 

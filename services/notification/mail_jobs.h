@@ -1,10 +1,10 @@
 // All SQL of notification: the mails that are to be sent. Every time is the database's.
 //
-// A sender leases jobs, works on each and says how it ended. A lease that ran out is taken over by
-// the next sender; what its last holder says after that changes nothing.
+// A sender leases jobs, works on each one and then completes, releases or retries it. A job whose
+// lease has expired goes to the next sender that asks; after that, its last holder cannot change it.
 //
-// Jobs that were never tried and jobs that are tried again are leased apart, each in its order, so
-// that however many keep failing a new mail is not behind them.
+// New jobs and retries are leased separately, each in their own order, so that a new mail does not
+// wait behind mails that keep failing.
 #pragma once
 
 #include <chrono>
@@ -26,46 +26,43 @@ struct NewMailJob {
   std::string traceparent;
 };
 
-// A job as its lease holder sees it.
-struct MailJob {
+// A leased job; without its order_uuid, which sending does not need.
+struct MailJob : NewMailJob {
   int64_t id = 0;
-  int64_t order_id = 0;
-  std::string kind;
-  int64_t user_id = 0;
-  std::string event;
-  std::string traceparent;
   std::chrono::system_clock::time_point created_at;
   int attempt = 0;  // counted from 1
-  // Whether the holder before ended its lease by no word: its mail may have been sent.
-  bool taken_over = false;
+  // Whether the lease of its last holder expired: that one may have sent the mail.
+  bool lease_expired = false;
 };
 
-enum class MailEnd { kSent, kRefused, kGone };
+// The final states of a job.
+enum class JobState { kSent, kRefused, kGone };
 
-// False when there is a job of that order and kind, which stays as it is.
-bool InsertOnce(postgres::Tx& tx, const NewMailJob& job);
+// False when the order has a job of this kind already, which stays as it is.
+bool Insert(postgres::Tx& tx, const NewMailJob& job);
 
 struct MailSlots {
-  int fresh = 0;  // never tried: in the order they were written
-  int again = 0;  // tried before, or left by their holder: those that are due for longest first
+  int fresh = 0;    // never tried: the oldest first
+  int retries = 0;  // tried before, or with an expired lease: those that are due for longest first
 };
 
-// Leases jobs that are due, at most so many of each kind.
+// Leases jobs that are due, at most as many of each kind as there are slots.
 std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, MailSlots slots);
 
-// Gives back jobs whose attempt was none, as if they had not been leased, and not to be leased
-// before `pause` is over. Whose lease is somebody else's by now stays as it is.
-void GiveBack(postgres::Pool& db, const std::vector<MailJob>& jobs,
-              std::chrono::milliseconds pause = std::chrono::milliseconds(0));
+// Releases jobs without counting the attempt, as if they had not been leased; they are due again
+// after `pause`. Jobs that another sender has leased since then stay as they are.
+void Release(postgres::Pool& db, const std::vector<MailJob>& jobs,
+             std::chrono::milliseconds pause = std::chrono::milliseconds(0));
 
-// Ends a job. False when the lease is somebody else's by now.
-bool Finish(postgres::Pool& db, const MailJob& job, MailEnd end, const std::string& why = {});
+// Completes a job. False when another sender has leased it since then.
+bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std::string& why = {});
 
-// Gives the job back, to be tried again after `pause`. False when the lease is somebody else's.
-bool Postpone(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,
-              const std::string& why);
+// Releases the job to be tried again after `pause`. False when another sender has leased it since
+// then.
+bool RetryLater(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,
+                const std::string& why);
 
-// A mail that was refused for good.
+// A mail that was permanently refused.
 struct RefusedMail {
   int64_t order_id = 0;
   std::string kind;
@@ -76,9 +73,8 @@ struct RefusedMail {
 // The mails that were refused last, at most `limit`, the latest first.
 std::vector<RefusedMail> Refused(postgres::Pool& db, int limit);
 
-// Has the refused mails of an order, or all there are, sent again: a sender finds them due. Says
-// how many. For an operator who has mended what they were refused for; a mail that was sent is
-// never among them.
-int64_t SendRefusedAgain(postgres::Pool& db, std::optional<int64_t> order_id);
+// Makes the refused mails of an order, or all of them, due again. Returns how many. For an operator
+// who has fixed the cause; mails that were sent are never among them.
+int64_t ResendRefused(postgres::Pool& db, std::optional<int64_t> order_id);
 
 }  // namespace shop::notification

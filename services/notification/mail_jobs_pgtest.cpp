@@ -40,12 +40,12 @@ class MailJobsTest : public ::testing::Test {
 
   bool Insert(int64_t order_id, const std::string& kind = "ORDER_CREATED") {
     return postgres::InTransaction(db, [&](postgres::Tx& tx) {
-      return InsertOnce(tx, {.order_uuid = Uuid(order_id),
-                             .order_id = order_id,
-                             .kind = kind,
-                             .user_id = 7,
-                             .event = R"({"orderId":42})",
-                             .traceparent = "t"});
+      return notification::Insert(tx, {.order_uuid = Uuid(order_id),
+                                       .order_id = order_id,
+                                       .kind = kind,
+                                       .user_id = 7,
+                                       .event = R"({"orderId":42})",
+                                       .traceparent = "t"});
     });
   }
   std::string Value(const std::string& sql) {
@@ -54,7 +54,7 @@ class MailJobsTest : public ::testing::Test {
   }
   std::optional<MailJob> LeaseOne(std::chrono::milliseconds lease) {
     std::vector<MailJob> jobs = Lease(db, lease, {.fresh = 1});
-    if (jobs.empty()) jobs = Lease(db, lease, {.again = 1});
+    if (jobs.empty()) jobs = Lease(db, lease, {.retries = 1});
     return jobs.empty() ? std::nullopt : std::optional(jobs[0]);
   }
   std::string State() { return Value("SELECT state FROM mail_jobs"); }
@@ -73,7 +73,7 @@ TEST_F(MailJobsTest, AJobIsLeasedAsItWasWritten) {
   EXPECT_EQ(job->event, R"({"orderId":42})");
   EXPECT_EQ(job->traceparent, "t");
   EXPECT_EQ(job->attempt, 1);
-  EXPECT_FALSE(job->taken_over);
+  EXPECT_FALSE(job->lease_expired);
   EXPECT_GT(job->created_at.time_since_epoch(), std::chrono::seconds(1600000000));
 }
 
@@ -107,39 +107,39 @@ TEST_F(MailJobsTest, SeveralJobsAreLeasedInTheirOrderAndThoseGivenBackAreAsBefor
   ASSERT_EQ(jobs.size(), 3u);
   EXPECT_EQ(jobs[0].order_id, 1);
   EXPECT_EQ(jobs[2].order_id, 3);
-  EXPECT_TRUE(Finish(db, jobs[0], MailEnd::kSent));
-  GiveBack(db, {jobs[1], jobs[2]});
+  EXPECT_TRUE(Complete(db, jobs[0], JobState::kSent));
+  Release(db, {jobs[1], jobs[2]});
   const std::vector<MailJob> again = Lease(db, kLong, {.fresh = 9});
   ASSERT_EQ(again.size(), 3u);
   EXPECT_EQ(again[0].order_id, 2);
   EXPECT_EQ(again[0].attempt, 1);
-  EXPECT_FALSE(again[0].taken_over);
+  EXPECT_FALSE(again[0].lease_expired);
 }
 
 TEST_F(MailJobsTest, WhatIsTriedAgainIsLeasedApartFromWhatWasNeverTried) {
   for (int64_t order = 1; order <= 6; ++order) ASSERT_TRUE(Insert(order));
-  for (const MailJob& job : Lease(db, kLong, {.fresh = 4})) Postpone(db, job, kNone, "busy");
+  for (const MailJob& job : Lease(db, kLong, {.fresh = 4})) RetryLater(db, job, kNone, "busy");
   // The first of them has failed once more.
-  for (const MailJob& job : Lease(db, kLong, {.again = 1})) Postpone(db, job, kNone, "busy");
+  for (const MailJob& job : Lease(db, kLong, {.retries = 1})) RetryLater(db, job, kNone, "busy");
 
   const std::vector<MailJob> fresh = Lease(db, kLong, {.fresh = 9});
   ASSERT_EQ(fresh.size(), 2u);
   EXPECT_EQ(fresh[0].order_id, 5);
   EXPECT_EQ(fresh[1].order_id, 6);
 
-  const std::vector<MailJob> again = Lease(db, kLong, {.again = 3});
+  const std::vector<MailJob> again = Lease(db, kLong, {.retries = 3});
   ASSERT_EQ(again.size(), 3u);
   for (const MailJob& job : again) EXPECT_EQ(job.attempt, 2) << "whoever waits longest goes first";
-  EXPECT_EQ(Lease(db, kLong, {.fresh = 9, .again = 9}).size(), 1u);
+  EXPECT_EQ(Lease(db, kLong, {.fresh = 9, .retries = 9}).size(), 1u);
 }
 
 TEST_F(MailJobsTest, WhatFailedOftenHasItsTurnHoweverManyFailForTheFirstTime) {
   ASSERT_TRUE(Insert(1));
-  for (int failure = 0; failure < 3; ++failure) Postpone(db, *LeaseOne(kLong), kNone, "busy");
+  for (int failure = 0; failure < 3; ++failure) RetryLater(db, *LeaseOne(kLong), kNone, "busy");
   for (int64_t order = 2; order <= 4; ++order) ASSERT_TRUE(Insert(order));
-  for (const MailJob& job : Lease(db, kLong, {.fresh = 3})) Postpone(db, job, kNone, "busy");
+  for (const MailJob& job : Lease(db, kLong, {.fresh = 3})) RetryLater(db, job, kNone, "busy");
 
-  const std::vector<MailJob> again = Lease(db, kLong, {.again = 2});
+  const std::vector<MailJob> again = Lease(db, kLong, {.retries = 2});
   ASSERT_EQ(again.size(), 2u);
   EXPECT_EQ(again[0].order_id, 1);
   EXPECT_EQ(again[0].attempt, 4);
@@ -147,7 +147,7 @@ TEST_F(MailJobsTest, WhatFailedOftenHasItsTurnHoweverManyFailForTheFirstTime) {
 
 TEST_F(MailJobsTest, WhatWasGivenBackForAWhileIsNotDueBeforeThat) {
   ASSERT_TRUE(Insert(42));
-  GiveBack(db, {*LeaseOne(kLong)}, kLong);
+  Release(db, {*LeaseOne(kLong)}, kLong);
   EXPECT_FALSE(LeaseOne(kLong));
   EXPECT_EQ(Value("SELECT attempts FROM mail_jobs"), "0");
 }
@@ -156,10 +156,10 @@ TEST_F(MailJobsTest, RefusedMailsAreFoundAndSentAgain) {
   for (int64_t order = 1; order <= 4; ++order) ASSERT_TRUE(Insert(order));
   const std::vector<MailJob> jobs = Lease(db, kLong, {.fresh = 4});
   ASSERT_EQ(jobs.size(), 4u);
-  Finish(db, jobs[0], MailEnd::kRefused, "550 no such mailbox");
-  Finish(db, jobs[1], MailEnd::kRefused, "550 no such mailbox");
-  Finish(db, jobs[2], MailEnd::kSent);
-  Finish(db, jobs[3], MailEnd::kGone);
+  Complete(db, jobs[0], JobState::kRefused, "550 no such mailbox");
+  Complete(db, jobs[1], JobState::kRefused, "550 no such mailbox");
+  Complete(db, jobs[2], JobState::kSent);
+  Complete(db, jobs[3], JobState::kGone);
 
   const std::vector<RefusedMail> refused = Refused(db, 10);
   ASSERT_EQ(refused.size(), 2u);
@@ -169,22 +169,22 @@ TEST_F(MailJobsTest, RefusedMailsAreFoundAndSentAgain) {
   EXPECT_EQ(refused[0].since.size(), std::string("2026-11-21T12:00:00Z").size());
   EXPECT_EQ(Refused(db, 1).size(), 1u);
 
-  EXPECT_EQ(SendRefusedAgain(db, 3), 0) << "a mail that was sent is not sent again";
-  EXPECT_EQ(SendRefusedAgain(db, 1), 1);
-  EXPECT_EQ(SendRefusedAgain(db, std::nullopt), 1);
-  EXPECT_EQ(SendRefusedAgain(db, std::nullopt), 0);
+  EXPECT_EQ(ResendRefused(db, 3), 0) << "a mail that was sent is not sent again";
+  EXPECT_EQ(ResendRefused(db, 1), 1);
+  EXPECT_EQ(ResendRefused(db, std::nullopt), 1);
+  EXPECT_EQ(ResendRefused(db, std::nullopt), 0);
   EXPECT_EQ(Refused(db, 10).size(), 0u);
-  const std::vector<MailJob> again = Lease(db, kLong, {.fresh = 9, .again = 9});
+  const std::vector<MailJob> again = Lease(db, kLong, {.fresh = 9, .retries = 9});
   ASSERT_EQ(again.size(), 2u);
-  EXPECT_FALSE(again[0].taken_over);
-  EXPECT_TRUE(Finish(db, again[0], MailEnd::kSent));
+  EXPECT_FALSE(again[0].lease_expired);
+  EXPECT_TRUE(Complete(db, again[0], JobState::kSent));
 }
 
 TEST_F(MailJobsTest, AnOperatorSeesRefusedMailsAndHasThemSentAgain) {
   ASSERT_TRUE(Insert(41));
   ASSERT_TRUE(Insert(42));
   for (const MailJob& job : Lease(db, kLong, {.fresh = 2})) {
-    Finish(db, job, MailEnd::kRefused, "550 no such mailbox");
+    Complete(db, job, JobState::kRefused, "550 no such mailbox");
   }
   const auto run = [&](const std::vector<std::string>& words, int code) {
     std::ostringstream out;
@@ -209,7 +209,7 @@ TEST_F(MailJobsTest, ALeaseThatRanOutIsTakenOver) {
   std::optional<MailJob> second;
   ASSERT_TRUE(Eventually([&] { return (second = LeaseOne(kLong)).has_value(); }));
   EXPECT_EQ(second->attempt, 2);
-  EXPECT_TRUE(second->taken_over);
+  EXPECT_TRUE(second->lease_expired);
 }
 
 TEST_F(MailJobsTest, WhoLostTheLeaseChangesNothing) {
@@ -217,36 +217,36 @@ TEST_F(MailJobsTest, WhoLostTheLeaseChangesNothing) {
   const std::optional<MailJob> first = LeaseOne(kNone);
   std::optional<MailJob> second;
   ASSERT_TRUE(Eventually([&] { return (second = LeaseOne(kLong)).has_value(); }));
-  EXPECT_FALSE(Postpone(db, *first, kNone, "late"));
-  EXPECT_FALSE(Finish(db, *first, MailEnd::kRefused));
+  EXPECT_FALSE(RetryLater(db, *first, kNone, "late"));
+  EXPECT_FALSE(Complete(db, *first, JobState::kRefused));
   EXPECT_FALSE(LeaseOne(kLong));
-  EXPECT_TRUE(Finish(db, *second, MailEnd::kSent));
+  EXPECT_TRUE(Complete(db, *second, JobState::kSent));
   EXPECT_EQ(State(), "SENT");
 }
 
 TEST_F(MailJobsTest, AFinishedJobIsNeverLeasedAgain) {
   ASSERT_TRUE(Insert(42));
   const std::optional<MailJob> job = LeaseOne(kNone);
-  EXPECT_TRUE(Finish(db, *job, MailEnd::kGone, "why"));
+  EXPECT_TRUE(Complete(db, *job, JobState::kGone, "why"));
   EXPECT_EQ(State(), "GONE");
   EXPECT_EQ(Value("SELECT last_error FROM mail_jobs"), "why");
   EXPECT_FALSE(LeaseOne(kLong));
-  EXPECT_FALSE(Finish(db, *job, MailEnd::kSent));
+  EXPECT_FALSE(Complete(db, *job, JobState::kSent));
 }
 
 TEST_F(MailJobsTest, APostponedJobWaits) {
   ASSERT_TRUE(Insert(42));
-  EXPECT_TRUE(Postpone(db, *LeaseOne(kLong), kLong, "away"));
+  EXPECT_TRUE(RetryLater(db, *LeaseOne(kLong), kLong, "away"));
   EXPECT_FALSE(LeaseOne(kLong));
   EXPECT_EQ(State(), "WAITING");
 }
 
 TEST_F(MailJobsTest, APostponedJobComesBackWithoutASuspicion) {
   ASSERT_TRUE(Insert(42));
-  EXPECT_TRUE(Postpone(db, *LeaseOne(kLong), kNone, "away"));
+  EXPECT_TRUE(RetryLater(db, *LeaseOne(kLong), kNone, "away"));
   std::optional<MailJob> job;
   ASSERT_TRUE(Eventually([&] { return (job = LeaseOne(kLong)).has_value(); }));
-  EXPECT_FALSE(job->taken_over);
+  EXPECT_FALSE(job->lease_expired);
 }
 
 TEST_F(MailJobsTest, AnOrderThatWasCreatedLeavesOneJobHoweverOftenItIsHeard) {
@@ -256,11 +256,11 @@ TEST_F(MailJobsTest, AnOrderThatWasCreatedLeavesOneJobHoweverOftenItIsHeard) {
   order.set_user_id(7);
   const messaging::Envelope event =
       messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
-  ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", event));
-  ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", event));
+  ASSERT_TRUE(testing::Deliver(db, EventHandlers(), "notification", event));
+  ASSERT_TRUE(testing::Deliver(db, EventHandlers(), "notification", event));
   messaging::Envelope again = event;
   again.id = "another";
-  ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", again));
+  ASSERT_TRUE(testing::Deliver(db, EventHandlers(), "notification", again));
   EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "1");
   const std::optional<MailJob> job = LeaseOne(kLong);
   EXPECT_EQ(job->event, event.value);
@@ -271,16 +271,16 @@ TEST_F(MailJobsTest, AnEventWithoutAnOrderOrUserIsRefused) {
   events::v1::OrderCreated order;
   order.set_order_id(42);
   EXPECT_FALSE(testing::Deliver(
-      db, OrderHandlers(), "notification",
+      db, EventHandlers(), "notification",
       messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()})));
   EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "0");
 }
 
-TEST(OrderHandlers, KnowEveryEventOfTheTopic) {
+TEST(EventHandlers, KnowEveryEventOfTheTopic) {
   const google::protobuf::FileDescriptor* file = events::v1::OrderCreated::descriptor()->file();
   for (int i = 0; i < file->message_type_count(); ++i) {
     const std::string type = messaging::TypeName(*file->message_type(i));
-    EXPECT_TRUE(OrderHandlers().Handles(type) || OrderHandlers().Ignores(type)) << type;
+    EXPECT_TRUE(EventHandlers().Handles(type) || EventHandlers().Ignores(type)) << type;
   }
 }
 

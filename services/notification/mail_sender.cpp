@@ -48,7 +48,7 @@ struct MailSender::State {
     for (int i = 0; i < options.at_once; ++i) {
       workers.emplace_back([this](const std::stop_token& stop) { Work(stop); });
     }
-    leasing = std::jthread([this](const std::stop_token& stop) { KeepLeasing(stop); });
+    leasing = std::jthread([this](const std::stop_token& stop) { RunLeasing(stop); });
   }
 
   ~State() {
@@ -57,30 +57,30 @@ struct MailSender::State {
     leasing.join();
     for (std::jthread& worker : workers) worker.join();
     try {
-      GiveBack(db, {leased.begin(), leased.end()});
+      Release(db, {leased.begin(), leased.end()});
     } catch (const std::exception& error) {
-      log::Warning("mails could not be given back, their leases run out",
+      log::Warning("mail jobs were not released, their leases will expire",
                    {{"error", error.what()}});
     }
   }
 
   bool healthy() const {
     const std::lock_guard lock(mutex);
-    return away == 0;
+    return outages == 0;
   }
 
   // --- leasing: one thread
 
-  void KeepLeasing(const std::stop_token& stop) {
+  void RunLeasing(const std::stop_token& stop) {
     bool broken = false;
     while (!stop.stop_requested()) {
       bool found = false;
       try {
         found = LeaseSome(AwaitSlots(stop), stop);
-        if (std::exchange(broken, false)) log::Info("mails are looked for again");
+        if (std::exchange(broken, false)) log::Info("mail jobs are leased again");
       } catch (const std::exception& error) {
         if (!std::exchange(broken, true)) {
-          log::Warning("mails cannot be looked for now", {{"error", error.what()}});
+          log::Warning("mail jobs cannot be leased", {{"error", error.what()}});
         }
       }
       if (found) continue;
@@ -89,23 +89,23 @@ struct MailSender::State {
     }
   }
 
-  // How many mails can begin at once, as soon as there are any.
+  // Waits until a mail can be started; returns how many.
   MailSlots AwaitSlots(const std::stop_token& stop) {
     std::unique_lock lock(mutex);
     MailSlots slots;
     while (!stop.stop_requested()) {
-      if (steady_clock::now() < away_until) {
-        wake.wait_until(lock, stop, away_until, [] { return false; });
+      if (steady_clock::now() < paused_until) {
+        wake.wait_until(lock, stop, paused_until, [] { return false; });
         continue;
       }
-      const int busy = fresh_busy + again_busy;
-      // While everybody is away, one mail finds out whether they are back.
-      const int most = away > 0 ? 1 : options.at_once;
-      slots.again = std::clamp(most - busy, 0, options.again_at_once - again_busy);
-      slots.fresh = std::max(most - busy - slots.again, 0);
-      if (away > 0 && busy == 0) slots = {.fresh = 1, .again = 0};
-      if (slots.fresh + slots.again > 0) return slots;
-      wake.wait(lock, stop, [&] { return fresh_busy + again_busy < busy; });
+      const int busy = fresh_busy + retries_busy;
+      // During an outage one mail finds out whether it is over.
+      const int most = outages > 0 ? 1 : options.at_once;
+      slots.retries = std::clamp(most - busy, 0, options.retries_at_once - retries_busy);
+      slots.fresh = std::max(most - busy - slots.retries, 0);
+      if (outages > 0 && busy == 0) slots = {.fresh = 1, .retries = 0};
+      if (slots.fresh + slots.retries > 0) return slots;
+      wake.wait(lock, stop, [&] { return fresh_busy + retries_busy < busy; });
     }
     return slots;
   }
@@ -113,15 +113,15 @@ struct MailSender::State {
   bool LeaseSome(MailSlots slots, const std::stop_token& stop) {
     if (stop.stop_requested()) return false;
     std::vector<MailJob> jobs = Lease(db, options.lease, slots);
-    if (jobs.empty() && !healthy()) jobs = Lease(db, options.lease, {.again = 1});
+    if (jobs.empty() && !healthy()) jobs = Lease(db, options.lease, {.retries = 1});
     const std::lock_guard lock(mutex);
     for (const MailJob& job : jobs) {
-      if (job.taken_over) {
+      if (job.lease_expired) {
         unknown.Increment();
-        log::Warning("a sender left a mail without a word, it may be sent twice",
+        log::Warning("the lease of a mail expired, it may be sent twice",
                      {{"orderId", job.order_id}});
       }
-      ++(IsFresh(job) ? fresh_busy : again_busy);
+      ++(IsFresh(job) ? fresh_busy : retries_busy);
       leased.push_back(job);
     }
     wake.notify_all();
@@ -140,21 +140,21 @@ struct MailSender::State {
         return;
       const MailJob job = std::move(leased.front());
       leased.pop_front();
-      const bool away_now = steady_clock::now() < away_until;
+      const bool paused = steady_clock::now() < paused_until;
       lock.unlock();
       try {
-        if (away_now) {
-          GiveBack(db, {job});
+        if (paused) {
+          Release(db, {job});
         } else {
           SendOne(job, connection, stop);
         }
       } catch (const std::exception& error) {
-        // The lease runs out, and the job is taken over as one whose outcome is unknown.
-        log::Warning("what became of a mail could not be written down",
+        // The lease expires, and the next holder counts the outcome as unknown.
+        log::Warning("the outcome of a mail was not recorded",
                      {{"orderId", job.order_id}, {"error", error.what()}});
       }
       lock.lock();
-      --(IsFresh(job) ? fresh_busy : again_busy);
+      --(IsFresh(job) ? fresh_busy : retries_busy);
       wake.notify_all();
     }
   }
@@ -170,98 +170,99 @@ struct MailSender::State {
     } catch (const std::exception& error) {
       answer = MailAnswer{MailOutcome::kFailed, error.what()};
     }
-    const bool given_up =
+    const bool cancelled =
         answer && stop.stop_requested() &&
         (answer->outcome == MailOutcome::kFailed || answer->outcome == MailOutcome::kAway);
-    if (given_up) {
-      GiveBack(db, {job});
+    if (cancelled) {
+      Release(db, {job});
     } else if (answer && answer->outcome == MailOutcome::kAway) {
-      PauseEverybody(job, answer->why);
+      PauseSending(job, answer->why);
     } else {
-      Conclude(job, answer);
+      Record(job, answer);
     }
   }
 
-  // Nothing when the user is gone. Throws only before anything was sent: Unavailable when users
-  // cannot be asked, anything else when this mail is at fault.
+  // Nothing when the user was deleted. Throws only before anything was sent: Unavailable if the
+  // users service is down, anything else if the fault is this mail's.
   std::optional<MailAnswer> Attempt(const MailJob& job, const TraceContext& trace, Smtp& connection,
                                     const std::stop_token& stop) {
     users::v1::GetUserRequest who;
     who.set_id(job.user_id);
     const Result<users::v1::User> user = get_user(rpc::BackgroundCall(trace, kUsersLimit), who);
     if (!user && user.refusal().code == Code::kNotFound) return std::nullopt;
-    if (!user) throw std::runtime_error("users refuses: " + user.refusal().message);
+    if (!user) throw std::runtime_error("users refused: " + user.refusal().message);
     if (!IsPlainAddress(user->email())) {
-      return MailAnswer{MailOutcome::kRefused, "the address is none that mail can be sent to"};
+      return MailAnswer{MailOutcome::kRefused, "mail cannot be sent to this address"};
     }
-    const Mail mail = MakeEvent(job, {user->name(), user->email()});
+    const Mail mail = Render(job, {user->name(), user->email()});
     const MailAnswer answer =
         connection.Send(from.address, mail.to.address, ToMime(mail),
                         IsFresh(job) ? options.first_patience : smtp.timeout, stop);
-    if (answer.outcome != MailOutcome::kAway) GoOn();
+    if (answer.outcome != MailOutcome::kAway) Resume();
     return answer;
   }
 
-  // Whoever is away is away for all mails. The pause grows once for all that found it out together,
-  // and another mail is the next to try, should it be due to this one after all.
-  void PauseEverybody(const MailJob& job, const std::string& why) {
+  // An outage concerns all mails. The pause grows once for all attempts that failed together. This
+  // job is released for longer, so that another mail is tried next, in case this one is the cause.
+  void PauseSending(const MailJob& job, const std::string& why) {
     attempts_away.Increment();
     milliseconds pause;
     {
       const std::lock_guard lock(mutex);
-      if (steady_clock::now() >= away_until) {
-        ++away;
-        away_until = steady_clock::now() + Pause(away, options.first_pause, options.longest_away);
+      if (steady_clock::now() >= paused_until) {
+        ++outages;
+        paused_until =
+            steady_clock::now() + Pause(outages, options.first_pause, options.longest_away);
       }
-      pause = std::chrono::ceil<milliseconds>(away_until - steady_clock::now());
+      pause = std::chrono::ceil<milliseconds>(paused_until - steady_clock::now());
       up.Set(0);
     }
-    log::Error("no mail can be sent, all of them wait",
+    log::Error("no mail can be sent, sending is paused",
                {{"pauseMs", pause.count()}, {"error", why}});
-    GiveBack(db, {job}, pause + options.first_pause);
+    Release(db, {job}, pause + options.first_pause);
   }
 
-  // For when the mail server has let us get as far as a recipient. A mail that ends before it was
-  // asked says nothing about it: the pause is over, and the next mail finds out.
-  void GoOn() {
+  // Called when the mail server has let an attempt name a recipient. A mail that ends before the
+  // server was asked says nothing about the outage: the next mail finds out.
+  void Resume() {
     const std::lock_guard lock(mutex);
-    if (std::exchange(away, 0) == 0) return;
-    away_until = {};
+    if (std::exchange(outages, 0) == 0) return;
+    paused_until = {};
     up.Set(1);
     wake.notify_all();
     log::Info("mails can be sent again");
   }
 
-  void Conclude(const MailJob& job, const std::optional<MailAnswer>& answer) {
+  void Record(const MailJob& job, const std::optional<MailAnswer>& answer) {
     if (!answer) {
-      log::Info("no mail, the user is gone", {{"userId", job.user_id}});
-      Finish(db, job, MailEnd::kGone);
+      log::Info("no mail, the user was deleted", {{"userId", job.user_id}});
+      Complete(db, job, JobState::kGone);
       return;
     }
     switch (answer->outcome) {
       case MailOutcome::kSent:
         sent.Increment();
         log::Info("mail sent", {{"kind", job.kind}, {"attempt", job.attempt}});
-        Finish(db, job, MailEnd::kSent);
+        Complete(db, job, JobState::kSent);
         return;
       case MailOutcome::kRefused:
         refused.Increment();
-        log::Error("mail refused for good", {{"kind", job.kind}, {"error", answer->why}});
-        Finish(db, job, MailEnd::kRefused, answer->why);
+        log::Error("mail permanently refused", {{"kind", job.kind}, {"error", answer->why}});
+        Complete(db, job, JobState::kRefused, answer->why);
         return;
       case MailOutcome::kUnknown:
         unknown.Increment();
-        TryLater(job, "the outcome is unknown, it may be sent twice: " + answer->why);
+        Retry(job, "the outcome is unknown, it may be sent twice: " + answer->why);
         return;
       case MailOutcome::kFailed:
-      case MailOutcome::kAway:  // is no mail's fault, and does not get here
+      case MailOutcome::kAway:  // handled by PauseSending
         failed.Increment();
-        TryLater(job, answer->why);
+        Retry(job, answer->why);
         return;
     }
   }
 
-  Mail MakeEvent(const MailJob& job, const Mailbox& to) const {
+  Mail Render(const MailJob& job, const Mailbox& to) const {
     events::v1::OrderCreated order;
     if (const Result<void> read = messaging::ReadValue(job.event, &order); !read) {
       throw std::runtime_error("the job's event cannot be read: " + read.refusal().message);
@@ -269,18 +270,18 @@ struct MailSender::State {
     return OrderCreatedMail(order, from, to, job.created_at);
   }
 
-  void TryLater(const MailJob& job, const std::string& why) {
+  void Retry(const MailJob& job, const std::string& why) {
     const milliseconds pause = Pause(job.attempt, options.first_pause, options.longest_pause);
     log::Warning(
-        "mail not sent, trying again later",
+        "mail not sent, will be retried",
         {{"kind", job.kind}, {"attempt", job.attempt}, {"pauseMs", pause.count()}, {"error", why}});
-    Postpone(db, job, pause, why);
+    RetryLater(db, job, pause, why);
   }
 
   static prometheus::Counter& Attempts(const char* outcome) {
     return prometheus::BuildCounter()
         .Name("mail_attempts_total")
-        .Help("Attempts to send a mail, by what came of them")
+        .Help("Attempts to send a mail, by outcome")
         .Register(Metrics())
         .Add({{"outcome", outcome}});
   }
@@ -292,7 +293,7 @@ struct MailSender::State {
   prometheus::Counter& attempts_away = Attempts("away");
   prometheus::Gauge& up = prometheus::BuildGauge()
                               .Name("mail_relay_up")
-                              .Help("0 while no mail can be sent and all of them wait")
+                              .Help("0 while sending is paused because no mail can be sent")
                               .Register(Metrics())
                               .Add({});
 
@@ -302,13 +303,13 @@ struct MailSender::State {
   const Mailbox from;
   const SenderOptions options;
 
-  mutable std::mutex mutex;  // all of these
+  mutable std::mutex mutex;  // guards all of these
   std::condition_variable_any wake;
-  std::deque<MailJob> leased;  // and not begun
-  int fresh_busy = 0;          // leased or under way
-  int again_busy = 0;
-  int away = 0;  // how many times in a row everybody was found away
-  steady_clock::time_point away_until{};
+  std::deque<MailJob> leased;  // and not started
+  int fresh_busy = 0;          // leased or being sent
+  int retries_busy = 0;
+  int outages = 0;  // failed probes in a row; 0 while mails are sent
+  steady_clock::time_point paused_until{};
 
   std::vector<std::jthread> workers;
   std::jthread leasing;

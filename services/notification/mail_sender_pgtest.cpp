@@ -174,12 +174,12 @@ class MailSenderTest : public ::testing::Test {
     users.Register(id, recipient);
     const std::string digits = std::to_string(id);
     postgres::InTransaction(db, [&](postgres::Tx& tx) {
-      ASSERT_TRUE(InsertOnce(tx, {.order_uuid = std::string(32 - digits.size(), '0') + digits,
-                                  .order_id = id,
-                                  .kind = "ORDER_CREATED",
-                                  .user_id = id,
-                                  .event = event,
-                                  .traceparent = ""}));
+      ASSERT_TRUE(Insert(tx, {.order_uuid = std::string(32 - digits.size(), '0') + digits,
+                              .order_id = id,
+                              .kind = "ORDER_CREATED",
+                              .user_id = id,
+                              .event = event,
+                              .traceparent = ""}));
     });
   }
   // With the pauses that are used in earnest.
@@ -333,7 +333,7 @@ TEST_F(MailSenderTest, ARefusedMailIsSentOnceItIsAskedForAgain) {
   ASSERT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }));
   EXPECT_TRUE(sender.healthy());
   server.Willing("nobody");
-  EXPECT_EQ(SendRefusedAgain(db, std::nullopt), 1);
+  EXPECT_EQ(ResendRefused(db, std::nullopt), 1);
   EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 2; }));
   EXPECT_EQ(server.Taken("nobody"), 1u);
   EXPECT_EQ(server.Taken("ada"), 1u);

@@ -1,12 +1,13 @@
-// What notification hears.
+// The events that notification consumes.
 #pragma once
 
 #include "common/messaging/handlers.h"
 
 namespace shop::notification {
 
-// The group's handlers for topic `orders`: ORDER_CREATED leaves a mail job in the event's own
-// transaction, for a MailSender. The other events of an order send nothing yet.
-messaging::Handlers OrderHandlers();
+// Topic `orders`: ORDER_CREATED writes a mail job for the MailSender, in the transaction that
+// records the event as consumed. A repeated event adds no job. The other events of an order are
+// ignored.
+messaging::Handlers EventHandlers();
 
 }  // namespace shop::notification

@@ -110,7 +110,7 @@ class NotificationTest : public ::testing::Test {
     return event;
   }
   void Receive(const messaging::Envelope& event) {
-    ASSERT_TRUE(testing::Deliver(db, OrderHandlers(), "notification", event));
+    ASSERT_TRUE(testing::Deliver(db, EventHandlers(), "notification", event));
   }
   MailSender Sender(const std::string& smtp_url = Server("SMTP_URL")) {
     return MailSender(db, channel, {.url = smtp_url}, {"Shop", "orders@shop.local"},
@@ -163,7 +163,7 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
   shop::testing::MakeTopic(topic, 2);
   const kafka::KafkaSettings kafka{.brokers = Server("KAFKA_BOOTSTRAP_SERVERS")};
   const kafka::OutboxRelay relay(kafka, db);
-  const kafka::Consumer consumer(kafka, shop::testing::UniqueName(), {topic}, db, OrderHandlers());
+  const kafka::Consumer consumer(kafka, shop::testing::UniqueName(), {topic}, db, EventHandlers());
   const MailSender sender = Sender();
 
   const messaging::Envelope event = OrderCreated();
@@ -180,7 +180,7 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
   EXPECT_THAT(mail, HasSubstr("3 x 49.99    149.97 EUR"));
   EXPECT_THAT(mail, HasSubstr("Total: 149.97 EUR"));
 
-  // The same event once more, and an order of which the mail shows that both were heard.
+  // The same event once more, and an order of which the mail shows that both were consumed.
   publish();
   messaging::Envelope other = OrderCreated();
   const std::string id = std::to_string(order_id);

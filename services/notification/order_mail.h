@@ -9,9 +9,8 @@
 
 namespace shop::notification {
 
-// The confirmation that an order was received, with its lines and exact amounts. Everything in it
-// follows from the arguments, the Message-ID from the order alone: a mail that had to be sent twice
-// is recognised as one.
+// The confirmation that an order was received, with its lines and exact amounts. The Message-ID
+// follows from the order alone, so that mailboxes can recognise a mail that was sent twice.
 Mail OrderCreatedMail(const events::v1::OrderCreated& order, const Mailbox& from, const Mailbox& to,
                       std::chrono::system_clock::time_point date);
 

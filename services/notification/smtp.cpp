@@ -15,9 +15,9 @@ namespace {
 
 using std::chrono::steady_clock;
 
-// How long a stopping process waits for the word on a mail that has left. Together with everything
-// else it has to close within ten seconds.
-constexpr std::chrono::seconds kLastWord{4};
+// How long a stopping process waits for the answer about a mail that has been transmitted. The whole
+// process has to stop within ten seconds.
+constexpr std::chrono::seconds kLastAnswer{4};
 
 struct Free {
   void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
@@ -41,7 +41,7 @@ struct Url {
   bool valid = false;
 };
 
-// A mail on its way out.
+// A mail that is being transmitted.
 struct Upload {
   std::string_view left;
   bool recipient_named = false;  // the server was asked whether it takes mail for this recipient
@@ -67,11 +67,11 @@ int CheckStop(void* context, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
   if (!upload.stop.stop_requested()) return 0;
   if (!upload.all_gone) return 1;
   if (!upload.stopped_at) upload.stopped_at = steady_clock::now();
-  return steady_clock::now() - *upload.stopped_at > kLastWord ? 1 : 0;
+  return steady_clock::now() - *upload.stopped_at > kLastAnswer ? 1 : 0;
 }
 
-// Sees the commands that leave. libcurl tells its errors by their code alone, which is the same for
-// a sender, a recipient and a mail that are refused.
+// Sees the commands that are sent. libcurl reports only the error code, which is the same for a
+// refused sender, recipient and mail.
 int NoteCommand(CURL*, curl_infotype kind, char* text, size_t size, void* context) {
   auto* upload = static_cast<Upload*>(context);  // null between two mails
   if (upload != nullptr && kind == CURLINFO_HEADER_OUT &&
@@ -139,8 +139,8 @@ struct Smtp::State {
     return curl_easy_perform(curl.get());
   }
 
-  // Whether the connection was one kept from an earlier mail, and the server has closed it (421
-  // says so in words). That is no news about the server. A silence is none of these errors.
+  // Whether this was a connection kept from an earlier mail that the server has closed, with or
+  // without a 421. That says nothing about the server's health. A time-out is none of these errors.
   bool WasClosed(CURLcode result) const {
     const long code = Get<long>(CURLINFO_RESPONSE_CODE);
     return (result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR) &&

@@ -21,30 +21,30 @@ bool IsSmtpUrl(const std::string& url);
 enum class MailOutcome {
   kSent,     // the server has taken it
   kRefused,  // the server will never take it: 5xx to its recipient, or to the mail itself
-  kFailed,   // it was not sent, and later it may be: 4xx, silence or a loss after its recipient
-  // Nothing about this mail: nobody there, or a server that refuses everybody, be it at its
-  // greeting, EHLO, STARTTLS, the login or MAIL FROM, with whatever code. Another mail would fare
-  // no better.
+  kFailed,   // it was not sent, a retry may succeed: 4xx, or silence or a lost connection after the
+             // recipient was named
+  // Not this mail's fault, and any other mail would fail too: the server cannot be reached, or it
+  // refuses every client, in its greeting or at EHLO, STARTTLS, the login or MAIL FROM.
   kAway,
-  kUnknown,  // all of it left, and no answer came: it may have been sent
+  kUnknown,  // the whole mail was transmitted and no answer came: it may have been sent
 };
 
 struct MailAnswer {
   MailOutcome outcome;
-  std::string why;  // for the log; has no credentials in it
+  std::string why;  // for the log; contains no credentials
 };
 
-// Used by one thread. Keeps its connection from one mail to the next. When the server has closed it
-// meanwhile, a mail whose recipient was not named yet is sent over a new one.
+// A client for one thread. Keeps its connection from one mail to the next. If the server has closed
+// it in between, a mail whose recipient was not named yet is sent over a new connection.
 class Smtp {
  public:
   explicit Smtp(const SmtpSettings& settings);
   ~Smtp();
 
-  // `mail` is the whole of it as ToMime writes it. Gives up once `patience` is over before the last
-  // byte has left; from there on the settings' time-out alone counts, as giving up then may mean
-  // that the mail arrives twice. When stopped, gives up at once before the last byte has left, and
-  // soon after that.
+  // `mail` is the whole text, as ToMime writes it. Gives up after `patience` if the last byte has not
+  // been transmitted by then; after the last byte only the time-out of the settings applies, because
+  // a mail that is given up then may arrive twice. When stopped, gives up at once before the last
+  // byte, and within seconds after it.
   MailAnswer Send(const std::string& from, const std::string& to, const std::string& mail,
                   std::chrono::milliseconds patience, const std::stop_token& stop);
 

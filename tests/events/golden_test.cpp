@@ -153,11 +153,11 @@ struct Consumer {
 std::vector<Consumer> Consumers() {
   static const rpc::Channel nowhere("127.0.0.1:1", nullptr);
   static postgres::Pool no_database{postgres::Settings()};
-  return {{"auth", "users", auth::AuthEventHandlers()},
+  return {{"auth", "users", auth::EventHandlers()},
           {"stock", "orders", stock::EventHandlers(nowhere)},
           {"orders", "stock", orders::EventHandlers()},
           {"shipping", "orders", shipping::EventHandlers()},
-          {"notification", "orders", notification::OrderHandlers()},
+          {"notification", "orders", notification::EventHandlers()},
           {"cart", "orders", orders::CartHandlers(nowhere, no_database)}};
 }
 

@@ -103,7 +103,7 @@ TEST_F(NextVersionTest, ShippingKeepsTheAddressAsItWasWritten) {
 }
 
 TEST_F(NextVersionTest, NotificationKeepsTheEventAsItWasWritten) {
-  ASSERT_TRUE(testing::Deliver(db_, notification::OrderHandlers(), "notification", event_));
+  ASSERT_TRUE(testing::Deliver(db_, notification::EventHandlers(), "notification", event_));
   EXPECT_THAT(Value("SELECT event FROM mail_jobs"), HasSubstr("NEW"));
   EXPECT_THAT(Value("SELECT event FROM mail_jobs"), HasSubstr("gift"));
 }
