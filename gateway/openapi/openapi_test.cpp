@@ -89,7 +89,7 @@ TEST(OpenApi, MoneyIsADecimalNumber) {
 
 TEST(OpenApi, TheProtosCommentsAreItsProse) {
   EXPECT_THAT(std::string(At("/paths/~1api~1v1~1orders/post/description").as_string()),
-              HasSubstr("announces ORDER_CREATED"));
+              HasSubstr("publishes ORDER_CREATED"));
 }
 
 TEST(OpenApi, AHeaderFieldIsAHeaderAndNotInTheBody) {
