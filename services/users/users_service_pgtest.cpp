@@ -100,7 +100,7 @@ class UsersTest : public ::testing::Test {
     for (const v1::User& user : list->items()) ids.push_back(user.id());
     return ids;
   }
-  std::vector<std::string> Announced() {
+  std::vector<std::string> Published() {
     std::vector<std::string> events;
     for (const messaging::Envelope& event : testing::PublishedEvents(db_)) {
       events.push_back(event.type + " " + event.key);
@@ -144,7 +144,7 @@ TEST_F(UsersTest, ARepeatedCreationAnnouncesOnce) {
   const Result<v1::User> again = Create(Person(7));
   ASSERT_TRUE(again);
   EXPECT_EQ(again->name(), "Renamed");
-  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7"));
+  EXPECT_THAT(Published(), ElementsAre("USER_REGISTERED 7"));
   EXPECT_EQ(woken_, 1);
 }
 
@@ -156,7 +156,7 @@ TEST_F(UsersTest, ALaterAttemptOverwritesAnEarlierOne) {
   ASSERT_TRUE(user);
   EXPECT_EQ(user->name(), "Second");
   EXPECT_EQ(user->role(), ROLE_USER);
-  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7"));
+  EXPECT_THAT(Published(), ElementsAre("USER_REGISTERED 7"));
 }
 
 TEST_F(UsersTest, CreationsAtOnceMakeOneUser) {
@@ -171,7 +171,7 @@ TEST_F(UsersTest, CreationsAtOnceMakeOneUser) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(made, 4);
-  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7"));
+  EXPECT_THAT(Published(), ElementsAre("USER_REGISTERED 7"));
 }
 
 TEST_F(UsersTest, OnlyAuthCreatesUsers) {
@@ -339,14 +339,14 @@ TEST_F(UsersTest, ADeletedUserIsGone) {
   EXPECT_EQ(Outcome(Delete(Boss(), 7)), "OK");
   EXPECT_EQ(Outcome(Get(Auth(), 7)), "NOT_FOUND");
   EXPECT_THAT(Find("person7"), IsEmpty());
-  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7", "USER_DELETED 7"));
+  EXPECT_THAT(Published(), ElementsAre("USER_REGISTERED 7", "USER_DELETED 7"));
 }
 
 TEST_F(UsersTest, DeletingTwiceAnnouncesOnce) {
   Exists(7);
   EXPECT_EQ(Outcome(Delete(Boss(), 7)), "OK");
   EXPECT_EQ(Outcome(Delete(Boss(), 7)), "OK");
-  EXPECT_THAT(Announced(), ElementsAre("USER_REGISTERED 7", "USER_DELETED 7"));
+  EXPECT_THAT(Published(), ElementsAre("USER_REGISTERED 7", "USER_DELETED 7"));
 }
 
 TEST_F(UsersTest, ADeletedIdNeverComesBack) {

@@ -2,7 +2,9 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include <functional>
 #include <memory>
+#include <set>
 #include <stdexcept>
 
 #include "common/testing/servers.h"
@@ -119,8 +121,11 @@ void DeleteRecords(const std::string& name, int partition, int64_t offset) {
   }
 }
 
-std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
-                                   std::chrono::milliseconds limit, const std::string& brokers) {
+namespace {
+
+std::vector<TopicRecord> ReadUntil(
+    const std::string& name, std::chrono::milliseconds limit, const std::string& brokers,
+    const std::function<bool(const std::vector<TopicRecord>&)>& enough) {
   const auto give_up = std::chrono::steady_clock::now() + limit;
   const Client client =
       Connect(RD_KAFKA_CONSUMER, brokers.empty() ? Server("KAFKA_BOOTSTRAP_SERVERS") : brokers);
@@ -133,7 +138,7 @@ std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
   rd_kafka_assign(client.get(), all);
   rd_kafka_topic_partition_list_destroy(all);
   std::vector<TopicRecord> records;
-  while (records.size() < at_least && std::chrono::steady_clock::now() < give_up) {
+  while (!enough(records) && std::chrono::steady_clock::now() < give_up) {
     rd_kafka_message_t* message = rd_kafka_consumer_poll(client.get(), 100);
     if (message == nullptr) continue;
     if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) records.push_back(ToRecord(*message));
@@ -141,6 +146,23 @@ std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
   }
   rd_kafka_consumer_close(client.get());
   return records;
+}
+
+}  // namespace
+
+std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
+                                   std::chrono::milliseconds limit, const std::string& brokers) {
+  return ReadUntil(name, limit, brokers,
+                   [&](const auto& records) { return records.size() >= at_least; });
+}
+
+std::vector<TopicRecord> ReadEvents(const std::string& name, size_t at_least,
+                                    std::chrono::milliseconds limit, const std::string& brokers) {
+  std::set<std::string> ids;
+  return ReadUntil(name, limit, brokers, [&](const auto& records) {
+    if (!records.empty()) ids.insert(records.back().headers.at("ce_id"));
+    return ids.size() >= at_least;
+  });
 }
 
 }  // namespace shop::testing

@@ -29,5 +29,10 @@ void DeleteRecords(const std::string& name, int partition, int64_t offset);
 std::vector<TopicRecord> ReadTopic(const std::string& name, size_t at_least,
                                    std::chrono::milliseconds limit = std::chrono::seconds(20),
                                    const std::string& brokers = "");
+// The same where repeats do not count: returns as soon as there are `at_least` different events, by
+// their ce_id. For what is delivered at least once.
+std::vector<TopicRecord> ReadEvents(const std::string& name, size_t at_least,
+                                    std::chrono::milliseconds limit = std::chrono::seconds(20),
+                                    const std::string& brokers = "");
 
 }  // namespace shop::testing
