@@ -24,8 +24,8 @@ struct Channel::State {
 };
 
 Channel::Channel(const std::string& address, Identity* identity) {
-  auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(),
-                                           ConnectionArguments());
+  auto channel =
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), ConnectionArguments());
   state_ = std::make_unique<State>(State{UnaryStub(std::move(channel)), identity});
 }
 
