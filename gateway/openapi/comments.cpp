@@ -1,8 +1,9 @@
 #include "gateway/openapi/comments.h"
 
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_split.h>
 #include <google/protobuf/descriptor.pb.h>
 
-#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -30,16 +31,7 @@ const google::protobuf::DescriptorPool& CommentedPool() {
 
 // The comment's lines as one.
 std::string OneLine(const std::string& comment) {
-  std::string text;
-  for (const char c : comment) {
-    if (c == '\n') {
-      if (!text.empty() && text.back() != ' ') text += ' ';
-    } else if (c != ' ' || (!text.empty() && text.back() != ' ')) {
-      text += c;
-    }
-  }
-  while (!text.empty() && text.back() == ' ') text.pop_back();
-  return text;
+  return absl::StrJoin(absl::StrSplit(comment, absl::ByAnyChar(" \n"), absl::SkipEmpty()), " ");
 }
 
 template <typename Element>
@@ -52,12 +44,6 @@ std::string CommentOf(const Element* element) {
 // A comment may end with what the thing looks like, as JSON: `Example: "Silent Mouse"`.
 constexpr std::string_view kExampleMark = "Example: ";
 
-std::string Prose(std::string comment) {
-  comment.resize(std::min(comment.find(kExampleMark), comment.size()));
-  while (comment.ends_with(' ')) comment.pop_back();
-  return comment;
-}
-
 }  // namespace
 
 std::string Comment(const MethodDescriptor& method) {
@@ -69,7 +55,8 @@ std::string Comment(const Descriptor& message) {
 }
 
 std::string Comment(const FieldDescriptor& field) {
-  return Prose(CommentOf(CommentedPool().FindFieldByName(field.full_name())));
+  const std::string comment = CommentOf(CommentedPool().FindFieldByName(field.full_name()));
+  return OneLine(comment.substr(0, comment.find(kExampleMark)));
 }
 
 std::string Comment(const ServiceDescriptor& service) {

@@ -1,5 +1,8 @@
 #include "gateway/openapi/document.h"
 
+#include <absl/strings/ascii.h>
+#include <absl/strings/str_join.h>
+
 #include <algorithm>
 #include <boost/json/src.hpp>
 #include <cctype>
@@ -7,6 +10,8 @@
 #include <utility>
 
 #include "common/json/codec.h"
+#include "common/rpc/access.h"
+#include "gateway/http/conditional.h"
 #include "gateway/openapi/comments.h"
 #include "gateway/openapi/example.h"
 #include "gateway/openapi/schema.h"
@@ -45,12 +50,6 @@ std::string TemplatePath(const std::string& path, const Descriptor& request,
     at = end + 1;
   }
   return out;
-}
-
-std::string LowerCase(std::string text) {
-  std::ranges::transform(text, text.begin(),
-                         [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return text;
 }
 
 // Under which name people find the service's operations: OrdersService is "Orders".
@@ -112,6 +111,12 @@ constexpr ErrorKind kErrors[] = {
      "Retry-After"},
     {504, "DEADLINE_EXCEEDED", "the request took too long", "A service was too late"}};
 
+// The content of a body: nothing but JSON.
+json::object JsonContent(json::value schema, json::value example) {
+  return {{"application/json",
+           json::object{{"schema", std::move(schema)}, {"example", std::move(example)}}}};
+}
+
 class Document {
  public:
   explicit Document(const std::vector<const ServiceDescriptor*>& services) {
@@ -120,9 +125,7 @@ class Document {
   }
 
   std::string Text() {
-    json::object document;
-    document["openapi"] = "3.1.0";
-    document["info"] = json::object{
+    json::object info{
         {"title", "Shop API"},
         {"version", "1"},
         {"description",
@@ -133,21 +136,21 @@ class Document {
          "have "
          "is answered 429, and one more than all may have together 503."},
         {"license", json::object{{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}};
-    document["servers"] = json::array{json::object{{"url", "/"}}};
-    document["tags"] = std::move(tags_);
-    document["paths"] = std::move(paths_);
-    json::object components;
-    components["schemas"] = schemas_.Take();
-    components["responses"] = ErrorResponses();
-    components["headers"] = Headers();
-    components["parameters"] = CommonParameters();
-    components["securitySchemes"] = json::object{
-        {"bearer", json::object{{"type", "http"},
-                                {"scheme", "bearer"},
-                                {"bearerFormat", "JWT"},
-                                {"description", "The `accessToken` that logging in answers."}}}};
-    document["components"] = std::move(components);
-    return json::serialize(document);
+    const json::object bearer{{"type", "http"},
+                              {"scheme", "bearer"},
+                              {"bearerFormat", "JWT"},
+                              {"description", "The `accessToken` that logging in answers."}};
+    json::object components{{"schemas", schemas_.Take()},
+                            {"responses", ErrorResponses()},
+                            {"headers", Headers()},
+                            {"parameters", CommonParameters()},
+                            {"securitySchemes", json::object{{"bearer", bearer}}}};
+    return json::serialize(json::object{{"openapi", "3.1.0"},
+                                        {"info", std::move(info)},
+                                        {"servers", json::array{json::object{{"url", "/"}}}},
+                                        {"tags", std::move(tags_)},
+                                        {"paths", std::move(paths_)},
+                                        {"components", std::move(components)}});
   }
 
  private:
@@ -156,8 +159,8 @@ class Document {
     for (int i = 0; i < service.method_count(); ++i) {
       const MethodDescriptor& method = *service.method(i);
       for (const HttpBinding& http : HttpBindings(method)) {
-        schemas_.AddRequest(*method.input_type());
-        schemas_.AddResponse(*method.output_type());
+        schemas_.Add(*method.input_type(), In::kRequest);
+        schemas_.Add(*method.output_type(), In::kResponse);
         if (http.method == "GET") reads_[http.path_template] = method.output_type();
       }
     }
@@ -189,17 +192,15 @@ class Document {
     operation["operationId"] = method.name() + (number == 1 ? "" : std::to_string(number));
     operation["tags"] = json::array{GroupName(*method.service())};
     operation["summary"] = Summary(comment);
-    json::array roles;
-    std::string who;
-    bool open = false;
+    std::vector<std::string> roles;
     for (const int role : method.options().GetExtension(api::v1::access).roles()) {
-      roles.push_back(json::value(RoleName(role)));
-      who += (who.empty() ? "" : ", ") + RoleName(role);
-      open |= role == api::v1::ROLE_GUEST;
+      roles.push_back(RoleName(role));
     }
-    operation["description"] = comment + (comment.empty() ? "" : "\n\n") +
-                               (open ? "Anybody may call it." : "Who may call it: " + who + ".");
-    operation["x-roles"] = std::move(roles);
+    const bool open = rpc::IsPublic(method);
+    operation["description"] =
+        comment + (comment.empty() ? "" : "\n\n") +
+        (open ? "Anybody may call it." : "Who may call it: " + absl::StrJoin(roles, ", ") + ".");
+    operation["x-roles"] = json::value_from(roles);
     // Swagger UI puts a lock where there is any.
     operation["security"] =
         open ? json::array{} : json::array{json::object{{"bearer", json::array{}}}};
@@ -227,7 +228,7 @@ class Document {
     operation["responses"] = std::move(responses);
     json::value& item = paths_[path];
     if (!item.is_object()) item = json::object();
-    item.as_object()[LowerCase(http.method)] = std::move(operation);
+    item.as_object()[absl::AsciiStrToLower(http.method)] = std::move(operation);
   }
 
   // Whether the answer has an entity tag: reads, and changes that answer what a read of their path
@@ -237,18 +238,14 @@ class Document {
     if (http.method == "GET") return true;
     if (http.method != "PUT" && http.method != "PATCH") return false;
     const auto read = reads_.find(http.path_template);
-    if (read == reads_.end() || read->second != method.output_type()) return false;
-    for (int i = 0; i < method.output_type()->field_count(); ++i) {
-      if (method.output_type()->field(i)->options().GetExtension(api::v1::version)) return true;
-    }
-    return false;
+    return read != reads_.end() && read->second == method.output_type() &&
+           VersionFields::Of(*method.output_type()).version != nullptr;
   }
 
   static bool HasHeader(const Descriptor& request, std::string_view name) {
-    for (int i = 0; i < request.field_count(); ++i) {
-      if (request.field(i)->options().GetExtension(api::v1::header) == name) return true;
-    }
-    return false;
+    return std::ranges::any_of(Fields(request), [&](const FieldDescriptor* field) {
+      return field->options().GetExtension(api::v1::header) == name;
+    });
   }
 
   static bool CanAnswer(int error, const Descriptor& request, const HttpBinding& http, bool open,
@@ -283,18 +280,17 @@ class Document {
       parameter["example"] = Example(*field, In::kRequest);
       parameters.push_back(std::move(parameter));
     }
-    for (int i = 0; i < request.field_count(); ++i) {
-      const FieldDescriptor& field = *request.field(i);
-      const std::string& header = field.options().GetExtension(api::v1::header);
+    for (const FieldDescriptor* field : Fields(request)) {
+      const std::string& header = field->options().GetExtension(api::v1::header);
       if (header == "If-Match") {
-        if (field.options().GetExtension(api::v1::part_version)) continue;  // of the same header
+        if (field->options().GetExtension(api::v1::part_version)) continue;  // of the same header
         parameters.push_back(Reference("parameters", header));
       } else if (!header.empty()) {
-        parameters.push_back(Parameter(field, header, "header", false));
-      } else if (body.empty() && std::ranges::find(path, &field) == path.end() &&
-                 (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE || IsTimestamp(field))) {
+        parameters.push_back(Parameter(*field, header, "header", false));
+      } else if (body.empty() && std::ranges::find(path, field) == path.end() &&
+                 (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE || IsTimestamp(*field))) {
         parameters.push_back(
-            Parameter(field, field.json_name(), "query", RulesOf(field).required()));
+            Parameter(*field, field->json_name(), "query", RulesOf(*field).required()));
       }
     }
     if (conditional) {
@@ -309,45 +305,30 @@ class Document {
   json::object Parameter(const FieldDescriptor& field, const std::string& name, const char* in,
                          bool required) {
     json::object parameter{{"name", name}, {"in", in}, {"required", required}};
-    if (const std::string comment = Comment(field); !comment.empty()) {
-      parameter["description"] = comment;
-    }
+    AddDescription(Comment(field), &parameter);
     parameter["schema"] = schemas_.FieldSchema(field, In::kRequest);
     if (!ExampleText(field).empty()) parameter["example"] = Example(field, In::kRequest);
     return parameter;
-  }
-
-  static bool IsBodyField(const FieldDescriptor& field,
-                          const std::vector<const FieldDescriptor*>& path) {
-    return std::ranges::find(path, &field) == path.end() &&
-           field.options().GetExtension(api::v1::header).empty();
-  }
-
-  static bool HasRequired(const Descriptor& request,
-                          const std::vector<const FieldDescriptor*>& path) {
-    for (int i = 0; i < request.field_count(); ++i) {
-      const FieldDescriptor& field = *request.field(i);
-      if (IsBodyField(field, path) && RulesOf(field).required()) return true;
-    }
-    return false;
   }
 
   // `body` is "*" or the field that is the body.
   json::object RequestBody(const Descriptor& request,
                            const std::vector<const FieldDescriptor*>& path,
                            const std::string& body) {
-    json::object content;
-    if (body == "*") {
-      const auto in_body = [&](const FieldDescriptor& field) { return IsBodyField(field, path); };
-      content["schema"] = schemas_.BodySchema(request, in_body);
-      content["example"] = ObjectExample(request, In::kRequest, in_body);
-    } else {
-      const FieldDescriptor& field = *request.FindFieldByName(body);
-      content["schema"] = schemas_.FieldSchema(field, In::kRequest);
-      content["example"] = Example(field, In::kRequest);
-    }
-    return {{"required", HasRequired(request, path)},
-            {"content", json::object{{"application/json", std::move(content)}}}};
+    const auto in_body = [&](const FieldDescriptor& field) {
+      return std::ranges::find(path, &field) == path.end() &&
+             field.options().GetExtension(api::v1::header).empty();
+    };
+    const FieldDescriptor* part = request.FindFieldByName(body);
+    json::object content =
+        part == nullptr
+            ? JsonContent(schemas_.BodySchema(request, in_body),
+                          ObjectExample(request, In::kRequest, in_body))
+            : JsonContent(schemas_.FieldSchema(*part, In::kRequest), Example(*part, In::kRequest));
+    const bool required = std::ranges::any_of(Fields(request), [&](const FieldDescriptor* field) {
+      return in_body(*field) && RulesOf(*field).required();
+    });
+    return {{"required", required}, {"content", std::move(content)}};
   }
 
   // The status of a success, and its response.
@@ -370,10 +351,7 @@ class Document {
     if (tagged) headers["ETag"] = Reference("headers", "ETag");
     return {status, json::object{{"description", status == 201 ? "Made" : "Done"},
                                  {"headers", std::move(headers)},
-                                 {"content",
-                                  json::object{{"application/json",
-                                                json::object{{"schema", std::move(schema)},
-                                                             {"example", std::move(example)}}}}}}};
+                                 {"content", JsonContent(std::move(schema), std::move(example))}}};
   }
 
   static json::object ErrorResponses() {
@@ -394,12 +372,10 @@ class Document {
                                                         {"message", error.message},
                                                         {"details", std::move(details)}}},
                                  {"requestId", kExampleRequestId}};
-      responses["E" + std::to_string(error.status)] = json::object{
-          {"description", error.description},
-          {"headers", std::move(headers)},
-          {"content",
-           json::object{{"application/json", json::object{{"schema", Reference("schemas", "Error")},
-                                                          {"example", example}}}}}};
+      responses["E" + std::to_string(error.status)] =
+          json::object{{"description", error.description},
+                       {"headers", std::move(headers)},
+                       {"content", JsonContent(Reference("schemas", "Error"), example)}};
     }
     return responses;
   }
@@ -409,11 +385,10 @@ class Document {
       return json::object{
           {"description", description}, {"required", true}, {"schema", std::move(schema)}};
     };
-    json::object seconds = Typed("integer");
-    seconds["minimum"] = 1;
     return {{"ETag", header("The entity tag of this very answer.", Typed("string"))},
             {"X-Request-Id", header("Under which logs know the request.", Typed("string"))},
-            {"Retry-After", header("After how many seconds to try again.", std::move(seconds))},
+            {"Retry-After",
+             header("After how many seconds to try again.", {{"type", "integer"}, {"minimum", 1}})},
             {"WWW-Authenticate", header("How to authenticate: Bearer.", Typed("string"))}};
   }
 
@@ -425,29 +400,28 @@ class Document {
                           {"description", description},
                           {"schema", std::move(schema)}};
     };
-    json::object tags = Typed("string");
-    tags["pattern"] = R"re(^(?:\*|(?:W/)?"[!#-~]*"(?:, ?(?:W/)?"[!#-~]*")*)$)re";
-    json::object seconds = Typed("number");
-    seconds["minimum"] = 0;
+    const json::object tags{
+        {"type", "string"},
+        {"pattern", R"re(^(?:\*|(?:W/)?"[!#-~]*"(?:, ?(?:W/)?"[!#-~]*")*)$)re"}};
     json::object if_match = parameter(
         "If-Match", "Entity tags, or `*`: nothing is done unless one is that of what is there.",
         tags);
     if_match["example"] = "*";
-    return {{"If-Match", std::move(if_match)},
-            {"If-Match-Read",
-             parameter("If-Match", "Entity tags, or `*`: 412 unless one is that of the answer.",
-                       std::move(tags))},
-            {"If-None-Match",
-             parameter("If-None-Match",
-                       "Entity tags, or `*`: 304 where one is that of the answer. Anything else is "
-                       "ignored.",
-                       Typed("string"))},
-            {"X-Request-Id",
-             parameter("X-Request-Id", "Comes back, and is in the logs; one is made without it.",
-                       Typed("string"))},
-            {"Request-Timeout",
-             parameter("Request-Timeout", "How many seconds the client waits; less alone counts.",
-                       std::move(seconds))}};
+    return {
+        {"If-Match", std::move(if_match)},
+        {"If-Match-Read",
+         parameter("If-Match", "Entity tags, or `*`: 412 unless one is that of the answer.", tags)},
+        {"If-None-Match",
+         parameter("If-None-Match",
+                   "Entity tags, or `*`: 304 where one is that of the answer. Anything else is "
+                   "ignored.",
+                   Typed("string"))},
+        {"X-Request-Id",
+         parameter("X-Request-Id", "Comes back, and is in the logs; one is made without it.",
+                   Typed("string"))},
+        {"Request-Timeout",
+         parameter("Request-Timeout", "How many seconds the client waits; less alone counts.",
+                   {{"type", "number"}, {"minimum", 0}})}};
   }
 
   static constexpr char kExampleRequestId[] = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -471,20 +445,17 @@ std::string AccessTable(const std::vector<const ServiceDescriptor*>& services) {
     for (int i = 0; i < service->method_count(); ++i) {
       const MethodDescriptor& method = *service->method(i);
       const std::vector<HttpBinding> bindings = HttpBindings(method);
-      std::string who;
+      std::vector<std::string> who;
       const api::v1::Access& access = method.options().GetExtension(api::v1::access);
       for (const int role : access.roles()) {
-        who += (who.empty() ? "" : ", ") +
-               (role == api::v1::ROLE_GUEST ? "anyone" : openapi::RoleName(role));
+        who.push_back(role == api::v1::ROLE_GUEST ? "anyone" : openapi::RoleName(role));
       }
-      for (const std::string& name : access.services()) {
-        who += (who.empty() ? "" : ", ") + ("the service " + name);
-      }
+      for (const std::string& name : access.services()) who.push_back("the service " + name);
       const std::string http =
           bindings.empty() ? "internal"
                            : "`" + bindings[0].method + " " + bindings[0].path_template + "`";
-      table +=
-          "| `" + service->full_name() + "/" + method.name() + "` | " + http + " | " + who + " |\n";
+      table += "| `" + service->full_name() + "/" + method.name() + "` | " + http + " | " +
+               absl::StrJoin(who, ", ") + " |\n";
     }
   }
   return table;

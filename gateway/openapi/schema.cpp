@@ -21,13 +21,6 @@ namespace {
 
 constexpr int64_t kMaxInteger = (int64_t{1} << 53) - 1;
 
-void Reach(const Descriptor& message, std::set<const Descriptor*>* reached) {
-  if (!reached->insert(&message).second) return;
-  for (int i = 0; i < message.field_count(); ++i) {
-    if (const Descriptor* inner = message.field(i)->message_type()) Reach(*inner, reached);
-  }
-}
-
 void AllowNull(json::object* schema) {
   if (schema->contains("$ref")) {
     *schema = json::object{{"anyOf", json::array{*schema, Typed("null")}}};
@@ -116,12 +109,22 @@ json::object ErrorSchema() {
 
 }  // namespace
 
+std::vector<const FieldDescriptor*> Fields(const Descriptor& message) {
+  std::vector<const FieldDescriptor*> fields;
+  for (int i = 0; i < message.field_count(); ++i) fields.push_back(message.field(i));
+  return fields;
+}
+
 const api::v1::FieldRules& RulesOf(const FieldDescriptor& field) {
   return field.options().GetExtension(api::v1::rules);
 }
 
 json::object Typed(const char* type) {
   return {{"type", type}};
+}
+
+void AddDescription(const std::string& comment, json::object* schema) {
+  if (!comment.empty()) (*schema)["description"] = comment;
 }
 
 json::object Reference(const char* kind, const std::string& name) {
@@ -144,12 +147,12 @@ json::object EnumSchema(const FieldDescriptor& field) {
   return {{"type", "string"}, {"enum", std::move(names)}};
 }
 
-void Schemas::AddRequest(const Descriptor& message) {
-  Reach(message, &of_requests_);
-}
-
-void Schemas::AddResponse(const Descriptor& message) {
-  Reach(message, &of_responses_);
+void Schemas::Add(const Descriptor& message, In in) {
+  std::set<const Descriptor*>& reached = in == In::kRequest ? of_requests_ : of_responses_;
+  if (!reached.insert(&message).second) return;
+  for (const FieldDescriptor* field : Fields(message)) {
+    if (const Descriptor* inner = field->message_type()) Add(*inner, in);
+  }
 }
 
 json::object Schemas::Take() {
@@ -187,9 +190,7 @@ json::object Schemas::ObjectSchema(const Descriptor& message, In in, const Field
     const bool always = in == In::kRequest ? RulesOf(field).required() : !field.has_presence();
     if (always) required.push_back(json::value(field.json_name()));
     if (!always && in == In::kRequest) AllowNull(&schema);
-    if (const std::string comment = Comment(field); !comment.empty()) {
-      schema["description"] = comment;
-    }
+    AddDescription(Comment(field), &schema);
     const std::string& alias = field.options().GetExtension(api::v1::alias);
     if (!alias.empty() && in == In::kRequest) {
       json::object other = schema;
@@ -200,9 +201,7 @@ json::object Schemas::ObjectSchema(const Descriptor& message, In in, const Field
     properties[field.json_name()] = std::move(schema);
   }
   json::object schema = Typed("object");
-  if (const std::string comment = Comment(message); !comment.empty()) {
-    schema["description"] = comment;
-  }
+  AddDescription(Comment(message), &schema);
   if (!required.empty()) schema["required"] = std::move(required);
   schema["properties"] = std::move(properties);
   if (!aliases.empty()) schema["not"] = json::object{{"anyOf", std::move(aliases)}};

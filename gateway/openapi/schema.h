@@ -8,6 +8,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "shop/api/v1/options.pb.h"
 
@@ -21,11 +22,15 @@ inline bool AnyField(const google::protobuf::FieldDescriptor&) {
   return true;
 }
 
+std::vector<const google::protobuf::FieldDescriptor*> Fields(
+    const google::protobuf::Descriptor& message);
 const api::v1::FieldRules& RulesOf(const google::protobuf::FieldDescriptor& field);
 bool IsTimestamp(const google::protobuf::FieldDescriptor& field);
 
 // {"type": …}
 boost::json::object Typed(const char* type);
+// What a comment says, where there is one.
+void AddDescription(const std::string& comment, boost::json::object* schema);
 // {"$ref": "#/components/<kind>/<name>"}
 boost::json::object Reference(const char* kind, const std::string& name);
 
@@ -36,8 +41,7 @@ boost::json::object EnumSchema(const google::protobuf::FieldDescriptor& field);
 class Schemas {
  public:
   // Says beforehand which messages requests and responses hold: one that is in both is two schemas.
-  void AddRequest(const google::protobuf::Descriptor& message);
-  void AddResponse(const google::protobuf::Descriptor& message);
+  void Add(const google::protobuf::Descriptor& message, In in);
 
   boost::json::object MessageSchema(const google::protobuf::Descriptor& message, In in);
   boost::json::object FieldSchema(const google::protobuf::FieldDescriptor& field, In in);
