@@ -100,45 +100,219 @@ void WriteHead(const HttpResponse& response, bool keep_alive, unsigned version, 
   head->append("\r\n");
 }
 
+// Used on its own executor, `deadline` and `idle` also by the sweep.
+struct Connection {
+  Connection(tcp::socket socket, size_t max_buffer, std::unique_ptr<ClientLimits::Share> share)
+      : socket(std::move(socket)), buffer(max_buffer), share(std::move(share)) {}
+
+  void Expires(milliseconds after) { deadline = (Clock::now() + after).time_since_epoch().count(); }
+  void ExpiresNever() { deadline = std::numeric_limits<Clock::rep>::max(); }
+  bool Expired() const { return Clock::now().time_since_epoch().count() >= deadline; }
+
+  tcp::socket socket;
+  beast::flat_buffer buffer;
+  std::optional<RequestParser> parser;
+  HttpRequest request;
+  bool expects_continue = false;  // waits for 100 Continue before it sends its body
+  std::string head;
+  std::unique_ptr<ClientLimits::Share> share;
+  asio::cancellation_signal cancel;
+  std::atomic<Clock::rep> deadline = std::numeric_limits<Clock::rep>::max();
+  std::atomic<bool> idle = true;
+};
+
+// How much to read next. None when the client has used up its share for headers, and when as much of
+// a body is unparsed as may be.
+size_t RoomToRead(Connection& connection) {
+  const size_t buffered = connection.buffer.size();
+  if (connection.parser->is_header_done()) return kReadBytes - std::min(buffered, kReadBytes);
+  const size_t next = (buffered / kFirstBytes + 1) * kFirstBytes;
+  const size_t stored =
+      connection.parser->field_bytes() + std::max(next, connection.buffer.capacity()) - kFirstBytes;
+  return connection.share->TakeInAll(stored) ? next - buffered : 0;
+}
+
+asio::awaitable<error_code> Parse(Connection& connection, bool (RequestParser::*done)() const) {
+  RequestParser& parser = *connection.parser;
+  while (!(parser.*done)()) {
+    if (connection.buffer.size() > 0) {
+      error_code error;
+      const size_t used = parser.put(connection.buffer.data(), error);
+      connection.buffer.consume(used);
+      if (error && error != http::error::need_more) co_return error;
+      if (used > 0) continue;
+    }
+    const size_t room = RoomToRead(connection);
+    if (room == 0) co_return make_error_code(http::error::buffer_overflow);
+    error_code error;
+    const size_t got =
+        co_await connection.socket.async_read_some(connection.buffer.prepare(room), Into(error));
+    if (error) co_return error;
+    connection.buffer.commit(got);
+  }
+  co_return error_code{};
+}
+
+// What to tell the client after reading its request has failed.
+HttpFault FaultOf(const Connection& connection, error_code error) {
+  if (error == asio::error::operation_aborted) {
+    if (!connection.Expired()) return {-1};
+    return {408, "REQUEST_TIMEOUT", "the request took too long to arrive"};
+  }
+  // The connection is broken: there is nobody to tell.
+  if (error.category() != make_error_code(http::error::end_of_stream).category()) return {-1};
+  switch (connection.share->verdict()) {
+    case ClientLimits::Verdict::kLimitOfAll:
+      return {503, "OVERLOADED", "too much is sent at once, try again later"};
+    case ClientLimits::Verdict::kLimitOfClient:
+      return {429, "RESOURCE_EXHAUSTED", "too much is sent at once from this address"};
+    case ClientLimits::Verdict::kGiven:
+      break;
+  }
+  if (error == http::error::header_limit) {
+    return {431, "HEADER_TOO_LARGE",
+            connection.parser->has_too_many_fields() ? "the header has too many fields"
+                                                     : "the header is too large"};
+  }
+  if (error == http::error::buffer_overflow) {
+    return {400, "INVALID_ARGUMENT", "a chunk's extensions or the trailer are too long"};
+  }
+  if (error == http::error::body_limit) {
+    return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
+  }
+  return {400, "INVALID_ARGUMENT", "this is not an HTTP request"};
+}
+
+// Reads the header of a request.
+asio::awaitable<HttpFault> ReadHeader(Connection& connection) {
+  RequestParser& parser = *connection.parser;
+  const error_code error = co_await Parse(connection, &RequestParser::is_header_done);
+  if (error) co_return FaultOf(connection, error);
+  const auto& message = parser.get();
+  if (message.version() >= 11 && message.count(http::field::host) != 1) {
+    co_return HttpFault{400, "INVALID_ARGUMENT", "there has to be one Host header"};
+  }
+  if (message.count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
+    co_return HttpFault{400, "INVALID_ARGUMENT", "the transfer encoding is not known here"};
+  }
+  if (const auto expect = message.find(http::field::expect);
+      expect != message.end() && message.version() >= 11) {
+    if (!beast::iequals(expect->value(), "100-continue")) {
+      co_return HttpFault{417, "EXPECTATION_FAILED", "that expectation cannot be met"};
+    }
+    connection.expects_continue = !parser.is_done() && connection.buffer.size() == 0;
+  }
+  co_return HttpFault{};
+}
+
+// The body of a connection's current request.
+class ConnectionBody final : public BodyReader {
+ public:
+  ConnectionBody(const HttpServer::Settings& settings, Connection& connection)
+      : settings_(settings), connection_(connection) {}
+  bool expected() const override { return !connection_.parser->is_done(); }
+  HttpFault Declared() const override;
+  asio::awaitable<HttpFault> Read() override;
+
+ private:
+  const HttpServer::Settings& settings_;
+  Connection& connection_;
+};
+
+HttpFault ConnectionBody::Declared() const {
+  if (connection_.parser->content_length().value_or(0) <= settings_.max_body_bytes) return {};
+  return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
+}
+
+asio::awaitable<HttpFault> ConnectionBody::Read() {
+  RequestParser& parser = *connection_.parser;
+  const size_t most = settings_.max_body_bytes;
+  // The header stays in memory until the body has arrived.
+  const size_t stored = parser.field_bytes() + (parser.chunked() ? kReadBytes : 0);
+  if (!connection_.share->TakeInAll(stored)) {
+    co_return FaultOf(connection_, http::error::buffer_overflow);
+  }
+  parser.get().body().Store(std::min<uint64_t>(parser.content_length().value_or(most), most),
+                            *connection_.share);
+  connection_.Expires(settings_.body_timeout);
+  error_code error;
+  if (std::exchange(connection_.expects_continue, false)) {
+    static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
+    co_await asio::async_write(connection_.socket, asio::buffer(kContinue), Into(error));
+  }
+  if (!error) error = co_await Parse(connection_, &RequestParser::is_done);
+  if (error) co_return FaultOf(connection_, error);
+  connection_.ExpiresNever();
+  connection_.request.body = parser.get().body().text();
+  co_return HttpFault{};
+}
+
+// How much is still to come of a request that was answered without its body; throws away what has
+// arrived.
+uint64_t Unread(Connection& connection) {
+  RequestParser& parser = *connection.parser;
+  while (!parser.is_done() && connection.buffer.size() > 0) {
+    error_code error;
+    const size_t used = parser.put(connection.buffer.data(), error);
+    connection.buffer.consume(used);
+    if (error && error != http::error::need_more) return kEndless;
+    if (used == 0) break;
+  }
+  if (parser.is_done()) return 0;
+  // A client that waits for 100 Continue may send its body or not.
+  if (connection.expects_continue) return kEndless;
+  return parser.content_length_remaining().value_or(kEndless);
+}
+
+// Frees the memory of a request that has been answered; where the rest of it is still to be read,
+// that of its body.
+void FreeRequest(Connection& connection, bool rest_follows) {
+  if (rest_follows) {
+    connection.parser->get().body() = {};
+  } else {
+    connection.request = {};
+    connection.parser.reset();
+  }
+  connection.share->GiveBack();
+  if (connection.buffer.size() == 0 && connection.buffer.capacity() > kReadBytes) {
+    connection.buffer.shrink_to_fit();
+  }
+}
+
+// Lets the client read the response although it is still sending: closing at once would reset the
+// connection, and the response would be lost.
+asio::awaitable<void> Linger(Connection& connection) {
+  error_code error;
+  connection.socket.shutdown(tcp::socket::shutdown_send, error);
+  connection.buffer.clear();
+  connection.buffer.shrink_to_fit();
+  connection.Expires(kLinger);
+  std::array<char, 8192> ignored{};
+  for (size_t total = 0; !error && total < kLingerBytes;) {
+    total += co_await connection.socket.async_read_some(asio::buffer(ignored), Into(error));
+  }
+}
+
+// Sets the request to what has been parsed, which may be a part only.
+void SetRequest(Connection& connection) {
+  const auto& message = connection.parser->get();
+  HttpRequest& request = connection.request;
+  request.method = message.method_string();
+  request.target = message.target();
+  // The form for proxies: http://host/path.
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!request.target.starts_with(scheme)) continue;
+    const size_t path = std::min(request.target.find('/', scheme.size()), request.target.size());
+    request.target.remove_prefix(path);
+  }
+  for (const auto& field : message) {
+    request.headers.emplace_back(field.name_string(), field.value());
+  }
+}
+
 }  // namespace
 
 struct HttpServer::State {
-  // Used on its own executor, `deadline` and `idle` also by the sweep.
-  struct Connection {
-    Connection(tcp::socket socket, size_t max_buffer, std::unique_ptr<ClientLimits::Share> share)
-        : socket(std::move(socket)), buffer(max_buffer), share(std::move(share)) {}
-
-    void Expires(milliseconds after) {
-      deadline = (Clock::now() + after).time_since_epoch().count();
-    }
-    void ExpiresNever() { deadline = std::numeric_limits<Clock::rep>::max(); }
-    bool Expired() const { return Clock::now().time_since_epoch().count() >= deadline; }
-
-    tcp::socket socket;
-    beast::flat_buffer buffer;
-    std::optional<RequestParser> parser;
-    HttpRequest request;
-    bool expects_continue = false;  // waits for 100 Continue before it sends its body
-    std::string head;
-    std::unique_ptr<ClientLimits::Share> share;
-    asio::cancellation_signal cancel;
-    std::atomic<Clock::rep> deadline = std::numeric_limits<Clock::rep>::max();
-    std::atomic<bool> idle = true;
-  };
-
-  // The body of a connection's current request.
-  class ConnectionBody final : public BodyReader {
-   public:
-    ConnectionBody(State& state, Connection& connection) : state_(state), connection_(connection) {}
-    bool expected() const override { return !connection_.parser->is_done(); }
-    HttpFault Declared() const override;
-    asio::awaitable<HttpFault> Read() override;
-
-   private:
-    State& state_;
-    Connection& connection_;
-  };
-
   State(const Settings& settings, Gateway& gateway)
       : settings(settings),
         gateway(gateway),
@@ -152,15 +326,6 @@ struct HttpServer::State {
   asio::awaitable<void> Sweep();
   asio::awaitable<void> Serve(std::shared_ptr<Connection> connection);
   asio::awaitable<bool> ServeOne(Connection& connection);
-  void Begin(Connection& connection) const;
-  asio::awaitable<HttpFault> ReadHeader(Connection& connection);
-  asio::awaitable<error_code> Parse(Connection& connection, bool (RequestParser::*done)() const);
-  static size_t RoomToRead(Connection& connection);
-  HttpFault FaultOf(const Connection& connection, error_code error) const;
-  uint64_t Unread(Connection& connection);
-  asio::awaitable<void> Linger(Connection& connection);
-  void SetRequest(Connection& connection);
-  static void FreeRequest(Connection& connection, bool rest_follows);
 
   const Settings settings;
   Gateway& gateway;
@@ -338,7 +503,11 @@ asio::awaitable<void> HttpServer::State::Serve(std::shared_ptr<Connection> conne
 
 // Answers the next request. False when the connection is to end.
 asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
-  Begin(connection);
+  connection.parser.emplace();
+  connection.parser->header_limit(static_cast<uint32_t>(settings.max_header_bytes));
+  connection.parser->body_limit(boost::none);  // ConnectionBody sees to it
+  connection.request = {};
+  connection.expects_continue = false;
   if (connection.buffer.size() == 0) {
     connection.Expires(settings.idle_timeout);
     connection.idle = true;
@@ -351,6 +520,7 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   }
   connection.idle = false;
 
+  connection.Expires(settings.header_timeout);
   const HttpFault fault = co_await ReadHeader(connection);
   if (fault.status < 0) co_return false;
   SetRequest(connection);
@@ -358,7 +528,7 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   HttpResponse response;
   uint64_t unread = 0;
   if (fault.status == 0) {
-    ConnectionBody body(*this, connection);
+    ConnectionBody body(settings, connection);
     response = co_await gateway.Handle(connection.request, body);
     if (response.status == 0) co_return false;
     if (!response.close) unread = Unread(connection);
@@ -387,194 +557,6 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
     error = co_await Parse(connection, &RequestParser::is_done);
   }
   co_return keep_alive && !error;
-}
-
-void HttpServer::State::Begin(Connection& connection) const {
-  connection.parser.emplace();
-  connection.parser->header_limit(static_cast<uint32_t>(settings.max_header_bytes));
-  connection.parser->body_limit(boost::none);  // ConnectionBody sees to it
-  connection.request = {};
-  connection.expects_continue = false;
-}
-
-// Reads the header of a request.
-asio::awaitable<HttpFault> HttpServer::State::ReadHeader(Connection& connection) {
-  RequestParser& parser = *connection.parser;
-  connection.Expires(settings.header_timeout);
-  const error_code error = co_await Parse(connection, &RequestParser::is_header_done);
-  if (error) co_return FaultOf(connection, error);
-  const auto& message = parser.get();
-  if (message.version() >= 11 && message.count(http::field::host) != 1) {
-    co_return HttpFault{400, "INVALID_ARGUMENT", "there has to be one Host header"};
-  }
-  if (message.count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
-    co_return HttpFault{400, "INVALID_ARGUMENT", "the transfer encoding is not known here"};
-  }
-  if (const auto expect = message.find(http::field::expect);
-      expect != message.end() && message.version() >= 11) {
-    if (!beast::iequals(expect->value(), "100-continue")) {
-      co_return HttpFault{417, "EXPECTATION_FAILED", "that expectation cannot be met"};
-    }
-    connection.expects_continue = !parser.is_done() && connection.buffer.size() == 0;
-  }
-  co_return HttpFault{};
-}
-
-HttpFault HttpServer::State::ConnectionBody::Declared() const {
-  if (connection_.parser->content_length().value_or(0) <= state_.settings.max_body_bytes) return {};
-  return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
-}
-
-asio::awaitable<HttpFault> HttpServer::State::ConnectionBody::Read() {
-  RequestParser& parser = *connection_.parser;
-  const size_t most = state_.settings.max_body_bytes;
-  // The header stays in memory until the body has arrived.
-  const size_t stored = parser.field_bytes() + (parser.chunked() ? kReadBytes : 0);
-  if (!connection_.share->TakeInAll(stored)) {
-    co_return state_.FaultOf(connection_, http::error::buffer_overflow);
-  }
-  parser.get().body().Store(std::min<uint64_t>(parser.content_length().value_or(most), most),
-                            *connection_.share);
-  connection_.Expires(state_.settings.body_timeout);
-  error_code error;
-  if (std::exchange(connection_.expects_continue, false)) {
-    static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    co_await asio::async_write(connection_.socket, asio::buffer(kContinue), Into(error));
-  }
-  if (!error) error = co_await state_.Parse(connection_, &RequestParser::is_done);
-  if (error) co_return state_.FaultOf(connection_, error);
-  connection_.ExpiresNever();
-  connection_.request.body = parser.get().body().text();
-  co_return HttpFault{};
-}
-
-asio::awaitable<error_code> HttpServer::State::Parse(Connection& connection,
-                                                     bool (RequestParser::*done)() const) {
-  RequestParser& parser = *connection.parser;
-  while (!(parser.*done)()) {
-    if (connection.buffer.size() > 0) {
-      error_code error;
-      const size_t used = parser.put(connection.buffer.data(), error);
-      connection.buffer.consume(used);
-      if (error && error != http::error::need_more) co_return error;
-      if (used > 0) continue;
-    }
-    const size_t room = RoomToRead(connection);
-    if (room == 0) co_return make_error_code(http::error::buffer_overflow);
-    error_code error;
-    const size_t got =
-        co_await connection.socket.async_read_some(connection.buffer.prepare(room), Into(error));
-    if (error) co_return error;
-    connection.buffer.commit(got);
-  }
-  co_return error_code{};
-}
-
-// How much to read next. None when the client has used up its share for headers, and when as much of
-// a body is unparsed as may be.
-size_t HttpServer::State::RoomToRead(Connection& connection) {
-  const size_t buffered = connection.buffer.size();
-  if (connection.parser->is_header_done()) return kReadBytes - std::min(buffered, kReadBytes);
-  const size_t next = (buffered / kFirstBytes + 1) * kFirstBytes;
-  const size_t stored =
-      connection.parser->field_bytes() + std::max(next, connection.buffer.capacity()) - kFirstBytes;
-  return connection.share->TakeInAll(stored) ? next - buffered : 0;
-}
-
-// What to tell the client after reading its request has failed.
-HttpFault HttpServer::State::FaultOf(const Connection& connection, error_code error) const {
-  if (error == asio::error::operation_aborted) {
-    if (!connection.Expired()) return {-1};
-    return {408, "REQUEST_TIMEOUT", "the request took too long to arrive"};
-  }
-  // The connection is broken: there is nobody to tell.
-  if (error.category() != make_error_code(http::error::end_of_stream).category()) return {-1};
-  switch (connection.share->verdict()) {
-    case ClientLimits::Verdict::kLimitOfAll:
-      return {503, "OVERLOADED", "too much is sent at once, try again later"};
-    case ClientLimits::Verdict::kLimitOfClient:
-      return {429, "RESOURCE_EXHAUSTED", "too much is sent at once from this address"};
-    case ClientLimits::Verdict::kGiven:
-      break;
-  }
-  if (error == http::error::header_limit) {
-    return {431, "HEADER_TOO_LARGE",
-            connection.parser->has_too_many_fields() ? "the header has too many fields"
-                                                     : "the header is too large"};
-  }
-  if (error == http::error::buffer_overflow) {
-    return {400, "INVALID_ARGUMENT", "a chunk's extensions or the trailer are too long"};
-  }
-  if (error == http::error::body_limit) {
-    return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
-  }
-  return {400, "INVALID_ARGUMENT", "this is not an HTTP request"};
-}
-
-// How much is still to come of a request that was answered without its body; throws away what has
-// arrived.
-uint64_t HttpServer::State::Unread(Connection& connection) {
-  RequestParser& parser = *connection.parser;
-  while (!parser.is_done() && connection.buffer.size() > 0) {
-    error_code error;
-    const size_t used = parser.put(connection.buffer.data(), error);
-    connection.buffer.consume(used);
-    if (error && error != http::error::need_more) return kEndless;
-    if (used == 0) break;
-  }
-  if (parser.is_done()) return 0;
-  // A client that waits for 100 Continue may send its body or not.
-  if (connection.expects_continue) return kEndless;
-  return parser.content_length_remaining().value_or(kEndless);
-}
-
-// Frees the memory of a request that has been answered; where the rest of it is still to be read,
-// that of its body.
-void HttpServer::State::FreeRequest(Connection& connection, bool rest_follows) {
-  if (rest_follows) {
-    connection.parser->get().body() = {};
-  } else {
-    connection.request = {};
-    connection.parser.reset();
-  }
-  connection.share->GiveBack();
-  if (connection.buffer.size() == 0 && connection.buffer.capacity() > kReadBytes) {
-    connection.buffer.shrink_to_fit();
-  }
-}
-
-// Lets the client read the response although it is still sending: closing at once would reset the
-// connection, and the response would be lost.
-asio::awaitable<void> HttpServer::State::Linger(Connection& connection) {
-  error_code error;
-  connection.socket.shutdown(tcp::socket::shutdown_send, error);
-  connection.buffer.clear();
-  connection.buffer.shrink_to_fit();
-  connection.Expires(kLinger);
-  std::array<char, 8192> ignored{};
-  for (size_t total = 0; !error && total < kLingerBytes;) {
-    total += co_await connection.socket.async_read_some(asio::buffer(ignored), Into(error));
-  }
-}
-
-// Sets the request to what has been parsed, which may be a part only.
-void HttpServer::State::SetRequest(Connection& connection) {
-  const auto& message = connection.parser->get();
-  HttpRequest& request = connection.request;
-  const auto view = [](beast::string_view text) {
-    return std::string_view(text.data(), text.size());
-  };
-  request.method = view(message.method_string());
-  request.target = view(message.target());
-  // The form for proxies: http://host/path.
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!request.target.starts_with(scheme)) continue;
-    const size_t path = std::min(request.target.find('/', scheme.size()), request.target.size());
-    request.target.remove_prefix(path);
-  }
-  for (const auto& field : message) {
-    request.headers.emplace_back(view(field.name_string()), view(field.value()));
-  }
 }
 
 }  // namespace shop::gateway
