@@ -1,5 +1,7 @@
 #include "gateway/authenticator.h"
 
+#include <absl/cleanup/cleanup.h>
+
 #include <algorithm>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/steady_timer.hpp>
@@ -20,14 +22,6 @@ constexpr std::chrono::milliseconds kKeyPatience{1000};
 constexpr std::chrono::milliseconds kFirstPause{10};  // until the next attempt; doubles
 constexpr size_t kMostWaiting = 100;
 
-struct Counted {
-  explicit Counted(std::atomic<size_t>& counter) : counter(counter) { ++counter; }
-  ~Counted() { --counter; }
-  Counted(const Counted&) = delete;
-  Counted& operator=(const Counted&) = delete;
-  std::atomic<size_t>& counter;
-};
-
 }  // namespace
 
 asio::awaitable<Result<Caller>> Authenticator::Authenticate(
@@ -37,8 +31,8 @@ asio::awaitable<Result<Caller>> Authenticator::Authenticate(
   if (caller) co_return *std::move(caller);
 
   const Refusal no_key{Code::kUnavailable, "the token's key could not be fetched"};
-  const Counted waiting(waiting_for_keys_);
-  if (waiting_for_keys_ > kMostWaiting) co_return no_key;
+  const absl::Cleanup leave = [this] { --waiting_for_keys_; };
+  if (++waiting_for_keys_ > kMostWaiting) co_return no_key;
   asio::steady_timer timer(co_await asio::this_coro::executor);
   const auto end = std::min(std::chrono::steady_clock::now() + kKeyPatience, deadline);
   for (auto pause = kFirstPause; !caller && std::chrono::steady_clock::now() < end; pause *= 2) {

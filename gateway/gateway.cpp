@@ -1,9 +1,10 @@
 #include "gateway/gateway.h"
 
+#include <absl/cleanup/cleanup.h>
 #include <google/protobuf/message.h>
 
-#include <algorithm>
 #include <atomic>
+#include <boost/algorithm/string/join.hpp>
 #include <optional>
 #include <utility>
 
@@ -49,15 +50,6 @@ struct UpstreamCall {
   std::string token;  // "" where none is passed on
 };
 
-// What the response to a call of the endpoint with this message is about.
-ResponseCache::Subject SubjectOf(const Endpoint& endpoint, const Message& message) {
-  ResponseCache::Subject subject{endpoint.cache_tag};
-  if (endpoint.cache_id != nullptr) {
-    subject.id = message.GetReflection()->GetInt64(message, endpoint.cache_id);
-  }
-  return subject;
-}
-
 // What can be answered of a request whose path or method has no route.
 HttpResponse WithoutRoute(const RequestContext& context, const Router::Found& found,
                           std::string_view allowed_headers) {
@@ -93,6 +85,73 @@ std::optional<HttpResponse> RefuseMediaType(const RequestContext& context) {
   return response;
 }
 
+// With a shared body where responses are cached.
+HttpResponse ResponseOf(const Endpoint& endpoint, const Message& answer, bool gzip) {
+  HttpResponse response{endpoint.status};
+  if (endpoint.raw) {
+    json::Write(answer, &response.body);
+  } else {
+    response.body = Envelope(endpoint.status, answer);
+  }
+  if (endpoint.has_etag) {
+    response.etag = EntityTag(response.body, endpoint.versions.Read(answer));
+  }
+  if (!endpoint.cache_tag.empty()) {
+    SharedBody body{std::move(response.body)};
+    if (gzip && body.plain.size() >= kGzipFrom) body.gzip = Gzip(body.plain);
+    response.shared_body = std::make_shared<const SharedBody>(std::move(body));
+    response.body.clear();
+  }
+  return response;
+}
+
+// Decides which form of the response is sent, and whether its body is; the tag is that of the form.
+// Returns whether the body is still to be compressed.
+bool ApplyConditionals(const RequestContext& context, bool may_gzip, HttpResponse* response) {
+  const HttpRequest& request = context.request;
+  bool gzip = may_gzip && response->content().size() >= kGzipFrom && AcceptsGzip(request);
+  if (!response->etag.empty()) {
+    if (gzip) response->etag = GzipTag(response->etag);
+    if (IsRead(request.method)) {
+      if (!MatchesIfMatch(request, response->etag)) {
+        *response = RefusalResponse(context, {Code::kFailedPrecondition,
+                                              "this is no longer what If-Match names",
+                                              {},
+                                              "VERSION_CHANGED"});
+        gzip = false;
+      } else if (MatchesIfNoneMatch(request, response->etag)) {
+        response->status = 304;
+        response->body.clear();
+        response->shared_body.reset();
+        gzip = false;
+      }
+    }
+  }
+  if (!response->etag.empty()) response->AddHeader("ETag", response->etag);
+  response->gzip = gzip;
+  if (gzip) response->AddHeader("Content-Encoding", "gzip");
+  return gzip && !response->shared_body;
+}
+
+void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& settings,
+                      HttpResponse* response) {
+  const Endpoint* endpoint = context.endpoint;
+  response->AddHeader("X-Request-Id", context.request_id);
+  // What a caller may see can be theirs alone; a public GET may be cached by anybody.
+  if (endpoint != nullptr &&
+      (!endpoint->is_public || context.token_sent || endpoint->http_method != "GET")) {
+    response->AddHeader("Cache-Control", "no-store");
+  }
+  // Which responses are long enough to be compressed is not for a cache to know.
+  const bool by_origin = VariesByOrigin(settings.cors_origins);
+  if (settings.gzip) {
+    response->AddHeader("Vary", by_origin ? "Accept-Encoding, Origin" : "Accept-Encoding");
+  } else if (by_origin) {
+    response->AddHeader("Vary", "Origin");
+  }
+  AddCorsHeaders(context.request, settings.cors_origins, response);
+}
+
 prometheus::Gauge& NewGauge(const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(Metrics()).Add({});
 }
@@ -123,69 +182,37 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
 }
 
 struct Gateway::State {
-  // Counts a request for as long as it is answered, however that ends.
-  class InFlight {
-   public:
-    explicit InFlight(State& state) : state_(state) { Resume(); }
-    ~InFlight() { Pause(); }
-    InFlight(const InFlight&) = delete;
-    InFlight& operator=(const InFlight&) = delete;
-    void Resume() {
-      if (std::exchange(counted_, true)) return;
-      ++state_.in_flight;
-      state_.in_flight_gauge.Increment();
-    }
-    void Pause() {
-      if (!std::exchange(counted_, false)) return;
-      --state_.in_flight;
-      state_.in_flight_gauge.Decrement();
-    }
-
-   private:
-    State& state_;
-    bool counted_ = false;
-  };
-
   State(const Settings& settings, auth::TokenVerifier& tokens)
       : settings(settings), tokens(tokens), cache(settings.cache_max_age), shared_calls(cache) {}
 
-  asio::awaitable<HttpResponse> Respond(RequestContext& context, BodyReader& body,
-                                        InFlight& counted);
+  void BeginAnswer();
+  void EndAnswer();
+  asio::awaitable<HttpResponse> Respond(RequestContext& context, BodyReader& body);
   asio::awaitable<HttpResponse> CallEndpoint(RequestContext& context,
                                              const std::vector<std::string>& values,
-                                             BodyReader& body, InFlight& counted);
+                                             BodyReader& body);
   asio::awaitable<Result<void>> CheckCaller(RequestContext& context);
-  asio::awaitable<std::optional<HttpResponse>> ReadBody(RequestContext& context, BodyReader& body,
-                                                        InFlight& counted);
+  asio::awaitable<std::optional<HttpResponse>> ReadBody(RequestContext& context, BodyReader& body);
   asio::awaitable<HttpResponse> CallService(const RequestContext& context,
                                             std::unique_ptr<Message> message);
   asio::awaitable<HttpResponse> ShareCall(const RequestContext& context, UpstreamCall call);
   asio::awaitable<UpstreamAnswer> Call(UpstreamCall call);
-  HttpResponse ResponseOf(const Endpoint& endpoint, const Message& answer) const;
   template <typename Work>
   asio::awaitable<void> MakeAside(Work work);
-  HttpResponse Probe(const RequestContext& context) const;
   HttpResponse Readiness() const;
   HttpResponse Overloaded(const RequestContext& context);
-  bool ApplyConditionals(const RequestContext& context, HttpResponse* response) const;
-  void AddCommonHeaders(const RequestContext& context, HttpResponse* response) const;
   void CountAndLog(const RequestContext& context, int status);
-  std::vector<std::string> Missing() const;
 
   const Settings settings;
   auth::TokenVerifier& tokens;
   ResponseCache cache;
   SharedCalls shared_calls;
   Upstreams upstreams;
-  std::vector<std::string> upstream_names;
+  std::map<std::string, size_t> upstream_numbers;  // by process
   RoutingTable routes;
-  struct Document {
-    std::string content_type;
-    std::shared_ptr<const SharedBody> body;
-  };
-  std::map<std::string, Document, std::less<>> documents;     // by path
-  std::string allowed_headers;                                // of a CORS preflight
-  std::map<std::string, RouteMetrics, std::less<>> unrouted;  // by method
+  std::map<std::string, HttpResponse, std::less<>> documents;  // by path
+  std::string allowed_headers;                                 // of a CORS preflight
+  std::map<std::string, RouteMetrics, std::less<>> unrouted;   // by method
   prometheus::Gauge& in_flight_gauge =
       NewGauge("http_requests_in_flight", "Requests being answered.");
   prometheus::Gauge& long_answers_gauge =
@@ -205,15 +232,12 @@ struct Gateway::State {
 
 Gateway::Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens)
     : state_(std::make_unique<State>(settings, tokens)) {
-  std::map<std::string, size_t> upstreams;
   for (const ServiceDescriptor* service : services) {
     const std::string process = ProcessOf(*service);
-    if (!upstreams.contains(process)) {
-      upstreams[process] = state_->upstreams.Connect(settings.addresses.at(process));
-      state_->upstream_names.push_back(process);
-    }
+    const auto [upstream, added] = state_->upstream_numbers.try_emplace(process);
+    if (added) upstream->second = state_->upstreams.Connect(settings.addresses.at(process));
     for (int i = 0; i < service->method_count(); ++i) {
-      state_->routes.Add(service->method(i), upstreams[process]);
+      state_->routes.Add(service->method(i), upstream->second);
     }
   }
   state_->routes.Complete();
@@ -221,9 +245,7 @@ Gateway::Gateway(const Settings& settings, const Services& services, auth::Token
   std::set<std::string> headers{"Authorization", "Content-Type",    "Grpc-Timeout", "If-Match",
                                 "If-None-Match", "Request-Timeout", "X-Request-Id", "traceparent"};
   headers.merge(state_->routes.headers());
-  for (const std::string& header : headers) {
-    state_->allowed_headers += (state_->allowed_headers.empty() ? "" : ", ") + header;
-  }
+  state_->allowed_headers = boost::algorithm::join(headers, ", ");
   for (const char* method : {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}) {
     state_->unrouted.try_emplace(method, "none", method);
   }
@@ -234,11 +256,12 @@ Gateway::~Gateway() = default;
 asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyReader& body) {
   RequestContext context(request);
   HttpResponse response;
-  State::InFlight counted(*state_);
+  state_->BeginAnswer();
+  const absl::Cleanup end_answer = [this] { state_->EndAnswer(); };
   try {
-    response = co_await state_->Respond(context, body, counted);
+    response = co_await state_->Respond(context, body);
     if (response.status == 0) co_return response;
-    if (state_->ApplyConditionals(context, &response)) {
+    if (ApplyConditionals(context, state_->settings.gzip, &response)) {
       const auto compress = [&response] { response.body = Gzip(response.body); };
       if (response.body.size() < kLongBody) {
         compress();
@@ -251,7 +274,7 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyRe
                {{"error", error.what()}, {"requestId", context.request_id}});
     response = RefusalResponse(context, {Code::kInternal, error.what()});
   }
-  state_->AddCommonHeaders(context, &response);
+  AddCommonHeaders(context, state_->settings, &response);
   state_->CountAndLog(context, response.status);
   co_return response;
 }
@@ -259,36 +282,45 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyRe
 HttpResponse Gateway::Reject(const HttpRequest& request, const HttpFault& fault) {
   const RequestContext context(request);
   HttpResponse response = FaultResponse(context, fault);
-  state_->AddCommonHeaders(context, &response);
+  AddCommonHeaders(context, state_->settings, &response);
   state_->CountAndLog(context, response.status);
   return response;
 }
 
+// A request is in flight while it is answered.
+void Gateway::State::BeginAnswer() {
+  ++in_flight;
+  in_flight_gauge.Increment();
+}
+
+void Gateway::State::EndAnswer() {
+  --in_flight;
+  in_flight_gauge.Decrement();
+}
+
 // Finds what answers the request: a probe, a published document or the endpoint of its route.
-asio::awaitable<HttpResponse> Gateway::State::Respond(RequestContext& context, BodyReader& body,
-                                                      InFlight& counted) {
+asio::awaitable<HttpResponse> Gateway::State::Respond(RequestContext& context, BodyReader& body) {
   const HttpRequest& request = context.request;
   const std::string_view path = request.path();
-  if (path == "/healthz" || path == "/readyz") co_return Probe(context);
+  if (path == "/healthz" || path == "/readyz") {
+    if (!IsRead(request.method)) co_return MethodNotAllowed(context, "GET", "GET, HEAD");
+    co_return path == "/readyz" ? Readiness() : HttpResponse{200, {}, R"({"status":"ok"})"};
+  }
   if (in_flight > settings.max_in_flight) co_return Overloaded(context);
   if (const auto document = documents.find(path); document != documents.end()) {
     if (!IsRead(request.method)) co_return MethodNotAllowed(context, "GET", "GET, HEAD");
-    HttpResponse response;
-    response.content_type = document->second.content_type;
-    response.shared_body = document->second.body;
-    response.etag = response.shared_body->etag;
-    co_return response;
+    co_return document->second;
   }
   const Router::Found found = routes.Find(request.method, path);
   if (!found.route) co_return WithoutRoute(context, found, allowed_headers);
   context.endpoint = &routes.endpoint(*found.route);
-  co_return co_await CallEndpoint(context, found.values, body, counted);
+  co_return co_await CallEndpoint(context, found.values, body);
 }
 
 // `values` are those of the path's variables.
 asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(RequestContext& context,
                                                            const std::vector<std::string>& values,
-                                                           BodyReader& body, InFlight& counted) {
+                                                           BodyReader& body) {
   const Endpoint& endpoint = *context.endpoint;
   if (const HttpFault fault = body.Declared(); fault.status != 0) {
     co_return FaultResponse(context, fault);
@@ -301,7 +333,7 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(RequestContext& conte
     }
   }
   if (endpoint.binding.has_body() && body.expected()) {
-    std::optional<HttpResponse> refused = co_await ReadBody(context, body, counted);
+    std::optional<HttpResponse> refused = co_await ReadBody(context, body);
     if (refused) co_return *std::move(refused);
   }
   std::unique_ptr<Message> message(endpoint.request_type->New());
@@ -332,13 +364,15 @@ asio::awaitable<Result<void>> Gateway::State::CheckCaller(RequestContext& contex
 
 // Nothing when it has been read. The request does not count as in flight while the client sends it.
 asio::awaitable<std::optional<HttpResponse>> Gateway::State::ReadBody(RequestContext& context,
-                                                                      BodyReader& body,
-                                                                      InFlight& counted) {
+                                                                      BodyReader& body) {
   if (std::optional<HttpResponse> refused = RefuseMediaType(context)) co_return refused;
-  counted.Pause();
   const auto begun = std::chrono::steady_clock::now();
-  const HttpFault fault = co_await body.Read();
-  counted.Resume();
+  HttpFault fault;
+  {
+    EndAnswer();
+    const absl::Cleanup resume = [this] { BeginAnswer(); };
+    fault = co_await body.Read();
+  }
   if (fault.status < 0) co_return HttpResponse{0};
   if (fault.status > 0) co_return FaultResponse(context, fault);
   context.start = std::chrono::steady_clock::now();
@@ -366,7 +400,10 @@ asio::awaitable<HttpResponse> Gateway::State::CallService(const RequestContext& 
 // Nobody's token goes with a shared call: its answer is everybody's.
 asio::awaitable<HttpResponse> Gateway::State::ShareCall(const RequestContext& context,
                                                         UpstreamCall call) {
-  const ResponseCache::Subject subject = SubjectOf(call.endpoint, *call.message);
+  ResponseCache::Subject subject{call.endpoint.cache_tag};
+  if (const auto* id = call.endpoint.cache_id; id != nullptr) {
+    subject.id = call.message->GetReflection()->GetInt64(*call.message, id);
+  }
   const auto deadline = std::chrono::steady_clock::now() + call.timeout;
   // Others may have more time than the one who calls first.
   call.timeout = settings.request_timeout;
@@ -401,7 +438,7 @@ asio::awaitable<UpstreamAnswer> Gateway::State::Call(UpstreamCall call) {
     co_return UpstreamAnswer{{}, reply->refusal, reply->retry_after};
   }
   UpstreamAnswer answer;
-  const auto make = [&] { answer.response = ResponseOf(endpoint, *reply->message); };
+  const auto make = [&] { answer.response = ResponseOf(endpoint, *reply->message, settings.gzip); };
   if (reply->arena.SpaceUsed() < kLongMessage) {
     make();
   } else {
@@ -410,46 +447,20 @@ asio::awaitable<UpstreamAnswer> Gateway::State::Call(UpstreamCall call) {
   co_return answer;
 }
 
-// With a shared body where responses are cached.
-HttpResponse Gateway::State::ResponseOf(const Endpoint& endpoint, const Message& answer) const {
-  HttpResponse response{endpoint.status};
-  if (endpoint.raw) {
-    json::Write(answer, &response.body);
-  } else {
-    response.body = Envelope(endpoint.status, answer);
-  }
-  if (endpoint.has_etag) {
-    response.etag = EntityTag(response.body, endpoint.versions.Read(answer));
-  }
-  if (!endpoint.cache_tag.empty()) {
-    SharedBody body{std::move(response.body)};
-    if (settings.gzip && body.plain.size() >= kGzipFrom) body.gzip = Gzip(body.plain);
-    response.shared_body = std::make_shared<const SharedBody>(std::move(body));
-    response.body.clear();
-  }
-  return response;
-}
-
 // Makes a long response in the thread for those.
 template <typename Work>
 asio::awaitable<void> Gateway::State::MakeAside(Work work) {
-  const struct Counted {
-    explicit Counted(prometheus::Gauge& gauge) : gauge(gauge) { gauge.Increment(); }
-    ~Counted() { gauge.Decrement(); }
-    prometheus::Gauge& gauge;
-  } counted(long_answers_gauge);
+  long_answers_gauge.Increment();
+  const absl::Cleanup made = [this] { long_answers_gauge.Decrement(); };
   co_await long_answers.Run(std::move(work));
 }
 
-HttpResponse Gateway::State::Probe(const RequestContext& context) const {
-  if (!IsRead(context.request.method)) return MethodNotAllowed(context, "GET", "GET, HEAD");
-  if (context.request.path() == "/readyz") return Readiness();
-  return {200, {}, R"({"status":"ok"})"};
-}
-
 HttpResponse Gateway::State::Readiness() const {
-  const std::vector<std::string> missing = Missing();
-  const bool reaches_any = upstream_names.empty() || missing.size() < upstream_names.size();
+  std::vector<std::string> missing;
+  for (const auto& [process, upstream] : upstream_numbers) {
+    if (!upstreams.IsReachable(upstream)) missing.push_back(process);
+  }
+  const bool reaches_any = upstream_numbers.empty() || missing.size() < upstream_numbers.size();
   const bool ready = reaches_any && tokens.HasKeys() && !stopping;
   HttpResponse response{ready ? 200 : 503};
   response.body = R"({"status":")";
@@ -475,53 +486,6 @@ HttpResponse Gateway::State::Overloaded(const RequestContext& context) {
   return response;
 }
 
-// Decides which form of the response is sent, and whether its body is; the tag is that of the form.
-// Returns whether the body is still to be compressed.
-bool Gateway::State::ApplyConditionals(const RequestContext& context,
-                                       HttpResponse* response) const {
-  const HttpRequest& request = context.request;
-  bool gzip = settings.gzip && response->content().size() >= kGzipFrom && AcceptsGzip(request);
-  if (!response->etag.empty()) {
-    if (gzip) response->etag = GzipTag(response->etag);
-    if (IsRead(request.method)) {
-      if (!MatchesIfMatch(request, response->etag)) {
-        *response = RefusalResponse(context, {Code::kFailedPrecondition,
-                                              "this is no longer what If-Match names",
-                                              {},
-                                              "VERSION_CHANGED"});
-        gzip = false;
-      } else if (MatchesIfNoneMatch(request, response->etag)) {
-        response->status = 304;
-        response->body.clear();
-        response->shared_body.reset();
-        gzip = false;
-      }
-    }
-  }
-  if (!response->etag.empty()) response->AddHeader("ETag", response->etag);
-  response->gzip = gzip;
-  if (gzip) response->AddHeader("Content-Encoding", "gzip");
-  return gzip && !response->shared_body;
-}
-
-void Gateway::State::AddCommonHeaders(const RequestContext& context, HttpResponse* response) const {
-  const Endpoint* endpoint = context.endpoint;
-  response->AddHeader("X-Request-Id", context.request_id);
-  // What a caller may see can be theirs alone; a public GET may be cached by anybody.
-  if (endpoint != nullptr &&
-      (!endpoint->is_public || context.token_sent || endpoint->http_method != "GET")) {
-    response->AddHeader("Cache-Control", "no-store");
-  }
-  // Which responses are long enough to be compressed is not for a cache to know.
-  const bool by_origin = VariesByOrigin(settings.cors_origins);
-  if (settings.gzip) {
-    response->AddHeader("Vary", by_origin ? "Accept-Encoding, Origin" : "Accept-Encoding");
-  } else if (by_origin) {
-    response->AddHeader("Vary", "Origin");
-  }
-  AddCorsHeaders(context.request, settings.cors_origins, response);
-}
-
 void Gateway::State::CountAndLog(const RequestContext& context, int status) {
   const HttpRequest& request = context.request;
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - context.start;
@@ -541,20 +505,13 @@ void Gateway::State::CountAndLog(const RequestContext& context, int status) {
                         {"traceId", context.trace.trace_id}});
 }
 
-std::vector<std::string> Gateway::State::Missing() const {
-  std::vector<std::string> missing;
-  for (size_t i = 0; i < upstream_names.size(); ++i) {
-    if (!upstreams.IsReachable(i)) missing.push_back(upstream_names[i]);
-  }
-  return missing;
-}
-
-void Gateway::Publish(const std::string& path, std::string content_type, std::string body) {
+void Gateway::Publish(const std::string& path, std::string_view content_type, std::string body) {
   SharedBody shared{std::move(body)};
   if (shared.plain.size() >= kGzipFrom) shared.gzip = GzipSmall(shared.plain);
-  shared.etag = EntityTag(shared.plain);
-  state_->documents[path] = {std::move(content_type),
-                             std::make_shared<const SharedBody>(std::move(shared))};
+  HttpResponse& response = state_->documents[path];
+  response.content_type = content_type;
+  response.etag = EntityTag(shared.plain);
+  response.shared_body = std::make_shared<const SharedBody>(std::move(shared));
 }
 
 ResponseCache& Gateway::cache() {
@@ -570,10 +527,8 @@ bool Gateway::Ready() const {
 }
 
 bool Gateway::Reaches(const std::string& process) const {
-  const auto& names = state_->upstream_names;
-  const auto found = std::find(names.begin(), names.end(), process);
-  return found != names.end() &&
-         state_->upstreams.IsReachable(static_cast<size_t>(found - names.begin()));
+  const auto found = state_->upstream_numbers.find(process);
+  return found != state_->upstream_numbers.end() && state_->upstreams.IsReachable(found->second);
 }
 
 void Gateway::Stop() {

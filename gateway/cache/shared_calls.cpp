@@ -1,5 +1,7 @@
 #include "gateway/cache/shared_calls.h"
 
+#include <absl/cleanup/cleanup.h>
+
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -31,14 +33,61 @@ class SharedCalls::Call : public std::enable_shared_from_this<SharedCalls::Call>
 
   // Lets `run` run on `executor`. Once nobody waits any more it is cancelled; at its end it has to
   // call Complete, whatever has happened.
-  void Start(const asio::any_io_executor& executor, asio::awaitable<void> run);
-  void Complete(std::shared_ptr<const UpstreamAnswer> answer);
+  void Start(const asio::any_io_executor& executor, asio::awaitable<void> run) {
+    executor_ = executor;
+    asio::co_spawn(executor, std::move(run),
+                   asio::bind_cancellation_slot(cancel_.slot(), asio::detached));
+  }
+
+  void Complete(std::shared_ptr<const UpstreamAnswer> answer) {
+    std::vector<std::shared_ptr<asio::steady_timer>> timers;
+    {
+      const std::lock_guard lock(mutex_);
+      answer_ = std::move(answer);
+      timers.swap(timers_);
+    }
+    for (const auto& timer : timers) {
+      asio::post(timer->get_executor(), [timer] { timer->cancel(); });
+    }
+  }
 
   // False when all who waited have left, or have their answer: it is too late for one more.
-  bool Enter();
-  void Leave();
+  bool Enter() {
+    const std::lock_guard lock(mutex_);
+    if (waiters_ == 0 || answer_) return false;
+    ++waiters_;
+    return true;
+  }
+
+  void Leave() {
+    {
+      const std::lock_guard lock(mutex_);
+      if (--waiters_ > 0 || answer_ || !executor_) return;
+    }
+    asio::post(executor_, [self = shared_from_this()] {
+      {
+        const std::lock_guard lock(self->mutex_);
+        if (self->answer_) return;  // there is nothing left to cancel
+      }
+      self->cancel_.emit(asio::cancellation_type::terminal);
+    });
+  }
+
   asio::awaitable<std::shared_ptr<const UpstreamAnswer>> Wait(
-      std::chrono::steady_clock::time_point deadline);
+      std::chrono::steady_clock::time_point deadline) {
+    const auto timer =
+        std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor, deadline);
+    {
+      const std::lock_guard lock(mutex_);
+      if (answer_) co_return answer_;
+      timers_.push_back(timer);
+    }
+    // Complete cancels it, by a post to this executor: never before the wait has begun.
+    boost::system::error_code ignored;
+    co_await timer->async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+    const std::lock_guard lock(mutex_);
+    co_return answer_;
+  }
 
  private:
   const ResponseCache::Subject subject_;
@@ -50,61 +99,6 @@ class SharedCalls::Call : public std::enable_shared_from_this<SharedCalls::Call>
   std::vector<std::shared_ptr<asio::steady_timer>> timers_;
   std::shared_ptr<const UpstreamAnswer> answer_;
 };
-
-void SharedCalls::Call::Start(const asio::any_io_executor& executor, asio::awaitable<void> run) {
-  executor_ = executor;
-  asio::co_spawn(executor, std::move(run),
-                 asio::bind_cancellation_slot(cancel_.slot(), asio::detached));
-}
-
-void SharedCalls::Call::Complete(std::shared_ptr<const UpstreamAnswer> answer) {
-  std::vector<std::shared_ptr<asio::steady_timer>> timers;
-  {
-    const std::lock_guard lock(mutex_);
-    answer_ = std::move(answer);
-    timers.swap(timers_);
-  }
-  for (const auto& timer : timers) {
-    asio::post(timer->get_executor(), [timer] { timer->cancel(); });
-  }
-}
-
-bool SharedCalls::Call::Enter() {
-  const std::lock_guard lock(mutex_);
-  if (waiters_ == 0 || answer_) return false;
-  ++waiters_;
-  return true;
-}
-
-void SharedCalls::Call::Leave() {
-  {
-    const std::lock_guard lock(mutex_);
-    if (--waiters_ > 0 || answer_ || !executor_) return;
-  }
-  asio::post(executor_, [self = shared_from_this()] {
-    {
-      const std::lock_guard lock(self->mutex_);
-      if (self->answer_) return;  // there is nothing left to cancel
-    }
-    self->cancel_.emit(asio::cancellation_type::terminal);
-  });
-}
-
-asio::awaitable<std::shared_ptr<const UpstreamAnswer>> SharedCalls::Call::Wait(
-    std::chrono::steady_clock::time_point deadline) {
-  const auto timer =
-      std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor, deadline);
-  {
-    const std::lock_guard lock(mutex_);
-    if (answer_) co_return answer_;
-    timers_.push_back(timer);
-  }
-  // Complete cancels it, by a post to this executor: never before the wait has begun.
-  boost::system::error_code ignored;
-  co_await timer->async_wait(asio::redirect_error(asio::use_awaitable, ignored));
-  const std::lock_guard lock(mutex_);
-  co_return answer_;
-}
 
 SharedCalls::SharedCalls(ResponseCache& cache)
     : cache_(cache),
@@ -120,11 +114,7 @@ asio::awaitable<std::shared_ptr<const UpstreamAnswer>> SharedCalls::Get(
     std::string_view target, const ResponseCache::Subject& subject,
     std::chrono::steady_clock::time_point deadline, asio::awaitable<UpstreamAnswer> call) {
   const auto [shared, is_new] = Join(target, subject);
-  const struct Place {
-    explicit Place(Call& call) : call(call) {}
-    ~Place() { call.Leave(); }
-    Call& call;
-  } place(*shared);
+  const absl::Cleanup leave = [&joined = *shared] { joined.Leave(); };
   if (is_new) {
     const asio::any_io_executor executor = co_await asio::this_coro::executor;
     shared->Start(executor, Run(std::string(target), shared, std::move(call)));
@@ -136,11 +126,10 @@ std::pair<std::shared_ptr<SharedCalls::Call>, bool> SharedCalls::Join(
     std::string_view target, const ResponseCache::Subject& subject) {
   const std::lock_guard lock(mutex_);
   const auto found = calls_.find(target);
-  if (found != calls_.end() && cache_.IsFresh(subject, found->second->began())) {
-    if (found->second->Enter()) {
-      shared_.Increment();
-      return {found->second, false};
-    }
+  if (found != calls_.end() && cache_.IsFresh(subject, found->second->began()) &&
+      found->second->Enter()) {
+    shared_.Increment();
+    return {found->second, false};
   }
   auto call = std::make_shared<Call>(subject, cache_.Now());
   calls_.insert_or_assign(std::string(target), call);

@@ -11,12 +11,12 @@
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
 #include "common/core/result.h"
@@ -56,10 +56,6 @@ class SharedCalls {
  private:
   class Call;
 
-  struct Hash : std::hash<std::string_view> {
-    using is_transparent = void;
-  };
-
   // The call for `target`, with a place among those who wait, and whether it is new: then whoever
   // has it has to start it.
   std::pair<std::shared_ptr<Call>, bool> Join(std::string_view target,
@@ -72,7 +68,7 @@ class SharedCalls {
   ResponseCache& cache_;
   prometheus::Counter& shared_;
   std::mutex mutex_;
-  std::unordered_map<std::string, std::shared_ptr<Call>, Hash, std::equal_to<>> calls_;
+  std::map<std::string, std::shared_ptr<Call>, std::less<>> calls_;  // by target
 };
 
 }  // namespace shop::gateway

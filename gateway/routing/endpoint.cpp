@@ -98,12 +98,7 @@ void RoutingTable::Add(const MethodDescriptor* method, size_t upstream) {
 }
 
 void RoutingTable::Complete() {
-  SetEntityTags();
-  SetChanges();
-}
-
-// Reads have an entity tag, and changes that answer what a read of their path would.
-void RoutingTable::SetEntityTags() {
+  // Reads have an entity tag, and changes that answer what a read of their path would.
   for (const auto& endpoint : endpoints_) {
     if (endpoint->status != 200) continue;
     endpoint->has_etag = IsRead(endpoint->http_method);
@@ -115,27 +110,18 @@ void RoutingTable::SetEntityTags() {
                          endpoints_[*route]->response_type == endpoint->response_type &&
                          endpoints_[*route]->raw == endpoint->raw;
   }
-}
-
-// A call that is no read may change all that the reads of its service are about.
-void RoutingTable::SetChanges() {
+  // A call that is no read may change all that the reads of its service are about.
   std::map<const ServiceDescriptor*, std::set<std::string>> tags;
   for (const auto& endpoint : endpoints_) {
-    if (!endpoint->cache_tag.empty()) tags[endpoint->method->service()].insert(endpoint->cache_tag);
+    if (endpoint->cache_tag.empty()) continue;
+    tags[endpoint->method->service()].insert(endpoint->cache_tag);
+    cache_tags_.insert(endpoint->cache_tag);
   }
   for (const auto& endpoint : endpoints_) {
     if (IsRead(endpoint->http_method)) continue;
     const std::set<std::string>& changed = tags[endpoint->method->service()];
     endpoint->changes.assign(changed.begin(), changed.end());
   }
-}
-
-std::set<std::string> RoutingTable::cache_tags() const {
-  std::set<std::string> tags;
-  for (const auto& endpoint : endpoints_) {
-    if (!endpoint->cache_tag.empty()) tags.insert(endpoint->cache_tag);
-  }
-  return tags;
 }
 
 std::set<std::string> RoutingTable::headers() const {

@@ -88,15 +88,13 @@ class RoutingTable {
   }
   Endpoint& endpoint(size_t route) const { return *endpoints_[route]; }
 
-  std::set<std::string> cache_tags() const;
+  const std::set<std::string>& cache_tags() const { return cache_tags_; }
   // The request headers that fields are read from.
   std::set<std::string> headers() const;
 
  private:
-  void SetEntityTags();
-  void SetChanges();
-
   Router router_;
+  std::set<std::string> cache_tags_;
   std::vector<std::unique_ptr<Endpoint>> endpoints_;  // by route
 };
 
