@@ -45,13 +45,6 @@ int RetryAfter(const grpc::Status& status) {
   return 0;
 }
 
-Refusal RefusalOf(const grpc::Status& status) {
-  Refusal refusal = rpc::FromStatus(status);
-  // Either the service gave up on us or we are stopping: the client may try again.
-  if (status.error_code() == grpc::StatusCode::CANCELLED) refusal.code = Code::kUnavailable;
-  return refusal;
-}
-
 // A running call. Keeps itself alive until gRPC hands it back, whoever else has dropped it.
 struct Pending : Upstreams::Reply {
   grpc::ClientContext context;
@@ -64,7 +57,9 @@ struct Pending : Upstreams::Reply {
   // On the queue's thread.
   void Finish() {
     if (!status.ok()) {
-      refusal = RefusalOf(status);
+      refusal = rpc::FromStatus(status);
+      // Either the service gave up on us or we are stopping: the client may try again.
+      if (status.error_code() == grpc::StatusCode::CANCELLED) refusal->code = Code::kUnavailable;
       retry_after = RetryAfter(status);
     }
     Complete();
