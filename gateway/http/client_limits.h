@@ -44,8 +44,6 @@ class ClientLimits {
   explicit ClientLimits(const Settings& settings);
   // No Share may be left.
   ~ClientLimits();
-  ClientLimits(const ClientLimits&) = delete;
-  ClientLimits& operator=(const ClientLimits&) = delete;
 
   // What one connection takes: its place, and the bytes that it was given. Its destructor gives all
   // of it back. For one thread at a time.

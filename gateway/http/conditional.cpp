@@ -39,9 +39,8 @@ bool TakeTag(std::string_view* list, std::vector<Tag>* tags) {
   const size_t end = list->find('"', 1);
   if (end == std::string_view::npos) return false;
   const std::string_view text = list->substr(0, end + 1);
-  const bool legal = std::all_of(text.begin(), text.end(), [](char c) {
-    return static_cast<unsigned char>(c) > ' ' && c != '\x7f';
-  });
+  const bool legal = std::ranges::all_of(
+      text, [](char c) { return static_cast<unsigned char>(c) > ' ' && c != '\x7f'; });
   tags->push_back({weak, text});
   list->remove_prefix(end + 1);
   return legal;
@@ -151,15 +150,15 @@ std::string GzipTag(std::string_view tag) {
 bool MatchesIfNoneMatch(const HttpRequest& request, std::string_view tag) {
   const Condition condition = Read(request, "if-none-match");
   if (condition.malformed) return false;
-  return condition.anything || std::any_of(condition.tags.begin(), condition.tags.end(),
-                                           [&](const Tag& known) { return known.text == tag; });
+  return condition.anything ||
+         std::ranges::any_of(condition.tags, [&](const Tag& known) { return known.text == tag; });
 }
 
 bool MatchesIfMatch(const HttpRequest& request, std::string_view tag) {
   const Condition condition = Read(request, "if-match");
   return !condition.given || condition.anything ||
-         std::any_of(condition.tags.begin(), condition.tags.end(),
-                     [&](const Tag& meant) { return !meant.weak && meant.text == tag; });
+         std::ranges::any_of(condition.tags,
+                             [&](const Tag& meant) { return !meant.weak && meant.text == tag; });
 }
 
 Result<std::vector<TagVersion>> VersionsMeant(const HttpRequest& request) {

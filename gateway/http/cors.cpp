@@ -7,14 +7,12 @@ namespace shop::gateway {
 
 std::optional<CorsOrigins> ParseCorsOrigins(const std::string& list) {
   CorsOrigins origins;
-  for (size_t at = 0; at <= list.size();) {
-    const size_t comma = std::min(list.find(',', at), list.size());
-    std::string origin = list.substr(at, comma - at);
+  for (const std::string_view part : Split(list, ',')) {
+    std::string origin(part);
     origin.erase(0, origin.find_first_not_of(' '));
     origin.erase(origin.find_last_not_of(" /") + 1);
     if (origin != "*" && origin.find("://") == std::string::npos) return std::nullopt;
     origins.push_back(std::move(origin));
-    at = comma + 1;
   }
   return origins;
 }

@@ -59,10 +59,7 @@ bool AcceptsGzip(const HttpRequest& request) {
   int gzip = -1, identity = -1, others = -1;  // weights, -1 where nothing is said
   for (const auto& [header, value] : request.headers) {
     if (!EqualsIgnoringCase(header, "accept-encoding")) continue;
-    for (size_t at = 0; at < value.size();) {
-      const size_t comma = std::min(value.find(',', at), value.size());
-      const std::string_view element = value.substr(at, comma - at);
-      at = comma + 1;
+    for (const std::string_view element : Split(value, ',')) {
       const size_t semicolon = std::min(element.find(';'), element.size());
       const std::string_view coding = Trim(element.substr(0, semicolon));
       int weight = 1000;

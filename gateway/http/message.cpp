@@ -1,6 +1,7 @@
 #include "gateway/http/message.h"
 
 #include <algorithm>
+#include <boost/algorithm/string/split.hpp>
 
 namespace shop::gateway {
 
@@ -8,6 +9,12 @@ bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
   const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
   return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
                                             [&](char x, char y) { return lower(x) == lower(y); });
+}
+
+std::vector<std::string_view> Split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  boost::algorithm::split(parts, text, [separator](char c) { return c == separator; });
+  return parts;
 }
 
 std::string_view Trim(std::string_view text) {

@@ -11,6 +11,8 @@
 namespace shop::gateway {
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b);
+// The parts between the separators, at least one.
+std::vector<std::string_view> Split(std::string_view text, char separator);
 // Without the spaces and tabs around it.
 std::string_view Trim(std::string_view text);
 
@@ -53,7 +55,6 @@ class BodyReader {
 struct SharedBody {
   std::string plain;
   std::string gzip = {};  // "" where it is never compressed
-  std::string etag = {};  // of the plain form
 };
 
 struct HttpResponse {

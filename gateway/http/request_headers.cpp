@@ -60,13 +60,10 @@ Result<std::chrono::milliseconds> RequestTimeout(const HttpRequest& request,
 }
 
 bool IsJson(std::string_view content_type) {
-  const std::string_view type = content_type.substr(0, content_type.find(';'));
-  if (!EqualsIgnoringCase(Trim(type), "application/json")) return false;
-  std::string_view parameters = content_type.substr(type.size());
-  while (!parameters.empty()) {
-    parameters.remove_prefix(1);
-    const std::string_view parameter = Trim(parameters.substr(0, parameters.find(';')));
-    parameters.remove_prefix(std::min(parameters.find(';'), parameters.size()));
+  const std::vector<std::string_view> parts = Split(content_type, ';');
+  if (!EqualsIgnoringCase(Trim(parts.front()), "application/json")) return false;
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const std::string_view parameter = Trim(parts[i]);
     if (parameter.size() < 8 || !EqualsIgnoringCase(parameter.substr(0, 8), "charset=")) continue;
     std::string_view charset = parameter.substr(8);
     if (charset.size() > 1 && charset.front() == '"' && charset.back() == '"') {

@@ -20,19 +20,19 @@ constexpr size_t kFieldBytes = 128;
 constexpr size_t kFirstBytes = 4096;
 constexpr size_t kLargeBytes = 16 * 1024;
 
-}  // namespace
-
-Block::~Block() {
-  if (data_ != nullptr) munmap(data_, size_);
+void Resize(Block* block, size_t size) {
+  void* data =
+      *block ? mremap(block->get(), block->get_deleter().size, size, MREMAP_MAYMOVE)
+             : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) throw std::bad_alloc();
+  block->release();  // mremap has taken it
+  *block = Block(static_cast<char*>(data), Unmap{size});
 }
 
-void Block::Resize(size_t size) {
-  void* data = data_ == nullptr
-                   ? mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                   : mremap(data_, size_, size, MREMAP_MAYMOVE);
-  if (data == MAP_FAILED) throw std::bad_alloc();
-  data_ = static_cast<char*>(data);
-  size_ = size;
+}  // namespace
+
+void Unmap::operator()(char* block) const {
+  munmap(block, size);
 }
 
 bool IncomingBody::Append(const void* data, size_t size) {
@@ -49,8 +49,8 @@ bool IncomingBody::Grow(size_t least) {
   const size_t capacity = std::min(std::bit_ceil(std::max(least, kFirstBytes)), limit_);
   if (share_->Take(capacity - capacity_) != ClientLimits::Verdict::kGiven) return false;
   if (capacity >= kLargeBytes) {
-    large_.Resize(capacity);
-    if (small_) std::memcpy(large_.data(), small_.get(), size_);
+    Resize(&large_, capacity);
+    if (small_) std::memcpy(large_.get(), small_.get(), size_);
     small_.reset();
   } else {
     std::unique_ptr<char[]> larger(new char[capacity]);

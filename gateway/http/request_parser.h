@@ -12,32 +12,17 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
-#include <utility>
 
 #include "gateway/http/client_limits.h"
 
 namespace shop::gateway {
 
 // Memory that goes back to the system as soon as it is freed: an allocator would keep most of it.
-class Block {
- public:
-  Block() = default;
-  ~Block();
-  Block(Block&& other) noexcept
-      : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
-  Block& operator=(Block&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-
-  void Resize(size_t size);
-  char* data() const { return data_; }
-
- private:
-  char* data_ = nullptr;
-  size_t size_ = 0;
+struct Unmap {
+  void operator()(char* block) const;
+  size_t size = 0;
 };
+using Block = std::unique_ptr<char[], Unmap>;
 
 // A body as it comes in. Its bytes are thrown away unless they are stored.
 class IncomingBody {
@@ -54,7 +39,7 @@ class IncomingBody {
   std::string_view text() const { return {bytes(), size_}; }
 
  private:
-  char* bytes() const { return large_.data() != nullptr ? large_.data() : small_.get(); }
+  char* bytes() const { return large_ ? large_.get() : small_.get(); }
   bool Grow(size_t least);
 
   size_t limit_ = 0;

@@ -60,10 +60,9 @@ Binding::Binding(const Descriptor* request, const std::vector<std::string>& vari
     FieldPath path;
     std::string name;
     const Descriptor* message = request;
-    for (size_t at = 0; at <= variable.size();) {
-      const size_t dot = std::min(variable.find('.', at), variable.size());
+    for (const std::string_view part : Split(variable, '.')) {
       const FieldDescriptor* field =
-          message == nullptr ? nullptr : message->FindFieldByName(variable.substr(at, dot - at));
+          message == nullptr ? nullptr : message->FindFieldByName(std::string(part));
       if (field == nullptr || field->is_repeated()) {
         throw std::logic_error(request->full_name() + " has no single field " + variable +
                                " for its path");
@@ -71,7 +70,6 @@ Binding::Binding(const Descriptor* request, const std::vector<std::string>& vari
       path.push_back(field);
       name += (name.empty() ? "" : ".") + field->json_name();
       message = field->message_type();
-      at = dot + 1;
     }
     if (!IsScalar(*path.back())) {
       throw std::logic_error(request->full_name() + ": " + variable + " of its path is a message");
@@ -157,9 +155,7 @@ Result<void> Binding::BindBody(std::string_view body, Message* message) const {
 
 Result<void> Binding::BindQuery(std::string_view query, Message* message) const {
   std::vector<FieldPath> seen;
-  while (!query.empty()) {
-    const std::string_view pair = query.substr(0, query.find('&'));
-    query.remove_prefix(std::min(query.size(), pair.size() + 1));
+  for (const std::string_view pair : Split(query, '&')) {
     const size_t equals = std::min(pair.find('='), pair.size());
     const std::optional<std::string> name = PercentDecode(pair.substr(0, equals), Encoded::kForm);
     if (!name) continue;
@@ -191,25 +187,22 @@ Result<void> Binding::BindQuery(std::string_view query, Message* message) const 
 Binding::FieldPath Binding::FindParameter(std::string_view name) const {
   FieldPath path;
   const Descriptor* message = request_;
-  for (size_t at = 0; at <= name.size();) {
-    const size_t dot = std::min(name.find('.', at), name.size());
-    const FieldDescriptor* field =
-        message == nullptr ? nullptr : json::FindField(message, name.substr(at, dot - at));
-    const bool last = dot == name.size();
+  const std::vector<std::string_view> parts = Split(name, '.');
+  for (const std::string_view part : parts) {
+    const FieldDescriptor* field = message == nullptr ? nullptr : json::FindField(message, part);
+    const bool last = path.size() + 1 == parts.size();
     if (field == nullptr || (last && !IsScalar(*field)) || (!last && field->is_repeated())) {
       return {};
     }
     path.push_back(field);
     message = IsScalar(*field) ? nullptr : field->message_type();
-    at = dot + 1;
   }
   if (path.front() == body_field_) return {};
   return IsOfPath(path) ? FieldPath{} : path;
 }
 
 bool Binding::IsOfPath(const FieldPath& path) const {
-  return std::any_of(variables_.begin(), variables_.end(),
-                     [&](const auto& variable) { return variable.first == path; });
+  return std::ranges::any_of(variables_, [&](const auto& known) { return known.first == path; });
 }
 
 }  // namespace shop::gateway

@@ -1,17 +1,14 @@
 #include "gateway/routing/router.h"
 
 #include <algorithm>
+#include <boost/algorithm/string/join.hpp>
+#include <charconv>
 #include <stdexcept>
+
+#include "gateway/http/message.h"
 
 namespace shop::gateway {
 namespace {
-
-int HexDigit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 [[noreturn]] void Malformed(std::string_view path_template, const char* why) {
   throw std::invalid_argument("path template " + std::string(path_template) + ": " + why);
@@ -28,10 +25,11 @@ std::optional<std::string> PercentDecode(std::string_view text, Encoded as) {
     } else if (text[i] != '%') {
       decoded += text[i];
     } else {
-      const int high = i + 2 < text.size() ? HexDigit(text[i + 1]) : -1;
-      const int low = i + 2 < text.size() ? HexDigit(text[i + 2]) : -1;
-      if (high < 0 || low < 0) return std::nullopt;
-      const char c = static_cast<char>(high * 16 + low);
+      if (i + 2 >= text.size()) return std::nullopt;
+      const char* digits = text.data() + i + 1;
+      unsigned code = 0;
+      if (std::from_chars(digits, digits + 2, code, 16).ptr != digits + 2) return std::nullopt;
+      const char c = static_cast<char>(code);
       if (c == '/' && as == Encoded::kSegments) {
         decoded += text.substr(i, 3);
       } else {
@@ -163,13 +161,7 @@ bool Router::Matches(const Route& route, const Path& path) {
 bool Router::Path::Split(std::string_view path) {
   if (path.empty()) return true;
   if (path.ends_with('/')) path.remove_suffix(1);
-  for (std::string_view rest = path;;) {
-    const size_t slash = rest.find('/');
-    raw.push_back(rest.substr(0, slash));
-    if (slash == std::string_view::npos) break;
-    rest.remove_prefix(slash + 1);
-  }
-  plain = raw;
+  plain = raw = gateway::Split(path, '/');
   // An encoded colon is a part of the segment.
   if (const size_t colon = raw.back().rfind(':'); colon != std::string_view::npos) {
     raw_stem = stem = raw.back().substr(0, colon);
@@ -184,8 +176,7 @@ bool Router::Path::Split(std::string_view path) {
     *text = decoded.emplace_back(*std::move(made));
     return true;
   };
-  return std::all_of(plain.begin(), plain.end(),
-                     [&](std::string_view& segment) { return decode(&segment); }) &&
+  return std::ranges::all_of(plain, [&](std::string_view& segment) { return decode(&segment); }) &&
          decode(&stem) && decode(&verb);
 }
 
@@ -216,9 +207,9 @@ Router::Found Router::Find(std::string_view method, std::string_view target) con
   }
 
   const Route* taken = nullptr;
-  std::vector<std::string_view> allowed;
-  const auto allow = [&allowed](std::string_view name) {
-    if (std::find(allowed.begin(), allowed.end(), name) == allowed.end()) allowed.push_back(name);
+  std::vector<std::string> allowed;
+  const auto allow = [&allowed](const std::string& name) {
+    if (std::ranges::find(allowed, name) == allowed.end()) allowed.push_back(name);
   };
   for (const Route& route : routes_) {
     if (!Matches(route, path)) continue;
@@ -232,10 +223,7 @@ Router::Found Router::Find(std::string_view method, std::string_view target) con
   }
   if (taken == nullptr) {
     if (!allowed.empty()) allow("OPTIONS");
-    for (const std::string_view name : allowed) {
-      if (!found.allow.empty()) found.allow += ", ";
-      found.allow += name;
-    }
+    found.allow = boost::algorithm::join(allowed, ", ");
     return found;
   }
   found.route = taken->number;
