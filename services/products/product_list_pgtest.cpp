@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "products/catalogue_fixture.h"
+#include "products/testing/catalogue_fixture.h"
 
 namespace shop::products {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gmock/gmock.h>
 
-#include "products/catalogue_fixture.h"
+#include "products/testing/catalogue_fixture.h"
 
 namespace shop::products {
 namespace {

@@ -6,7 +6,7 @@
 #include <barrier>
 #include <thread>
 
-#include "products/catalogue_fixture.h"
+#include "products/testing/catalogue_fixture.h"
 
 namespace shop::products {
 namespace {
