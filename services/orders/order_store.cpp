@@ -7,11 +7,13 @@
 #include <stdexcept>
 
 #include "common/json/codec.h"
+#include "common/postgres/columns.h"
 
 namespace shop::orders {
 namespace {
 
 using google::protobuf::util::TimeUtil;
+using postgres::Array;
 using postgres::Statement;
 using postgres::Tx;
 
@@ -69,23 +71,13 @@ v1::Order ReadOrder(const pqxx::row& row) {
   return order;
 }
 
-// One value of each line, as a parameter for unnest.
-template <typename Lines, typename Getter>
-std::string Column(const Lines& lines, const Getter& getter) {
-  using Value = std::decay_t<std::invoke_result_t<Getter, decltype(*lines.begin())>>;
-  std::vector<Value> values;
-  for (const auto& line : lines) values.push_back(getter(line));
-  return postgres::Array(values);
-}
-
 void AddLines(Tx& tx, google::protobuf::RepeatedPtrField<v1::Order>* orders) {
   static constexpr Statement kLines{
       R"sql(SELECT order_id, product_id, name, quantity, unit_price FROM order_items
             WHERE order_id = ANY($1::bigint[]) ORDER BY order_id, line)sql"};
   std::map<int64_t, v1::Order*> by_id;
   for (v1::Order& order : *orders) by_id.emplace(order.id(), &order);
-  const std::string ids = Column(*orders, [](const v1::Order& order) { return order.id(); });
-  for (const pqxx::row& row : tx.Exec(kLines, ids)) {
+  for (const pqxx::row& row : tx.Exec(kLines, Array(*orders, &v1::Order::id))) {
     v1::OrderItem* item = by_id.at(row["order_id"].as<int64_t>())->add_items();
     item->set_product_id(row["product_id"].as<int64_t>());
     item->set_name(row["name"].as<std::string>());
@@ -139,11 +131,9 @@ std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order) {
   const pqxx::result rows =
       tx.Exec(kInsert, order.user_id, order.lines.total_price, order.currency,
               EnumText(order.payment_method), order.payment_token, address, cart_version,
-              cart_change_id, order.request_fingerprint,
-              Column(items, [](const v1::OrderItem& item) { return item.product_id(); }),
-              Column(items, [](const v1::OrderItem& item) { return item.name(); }),
-              Column(items, [](const v1::OrderItem& item) { return item.quantity(); }),
-              Column(items, [](const v1::OrderItem& item) { return item.unit_price(); }));
+              cart_change_id, order.request_fingerprint, Array(items, &v1::OrderItem::product_id),
+              Array(items, &v1::OrderItem::name), Array(items, &v1::OrderItem::quantity),
+              Array(items, &v1::OrderItem::unit_price));
   if (rows.empty()) return std::nullopt;
   v1::Order placed = ReadOrder(rows[0]);
   placed.mutable_items()->Assign(items.begin(), items.end());
@@ -211,17 +201,13 @@ void MarkCartUpdated(Tx& tx, const std::vector<int64_t>& ids) {
       R"sql(UPDATE orders SET cart_settled = true WHERE id IN (
               SELECT id FROM orders WHERE id = ANY($1::bigint[]) AND NOT cart_settled
               ORDER BY id FOR UPDATE))sql"};
-  tx.Exec(kMark, postgres::Array(ids));
+  tx.Exec(kMark, Array(ids));
 }
 
 std::set<int64_t> FindCartUpdated(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kFind{
       R"sql(SELECT id FROM orders WHERE id = ANY($1::bigint[]) AND cart_settled)sql"};
-  std::set<int64_t> updated;
-  for (const pqxx::row& row : tx.Exec(kFind, postgres::Array(ids))) {
-    updated.insert(row[0].as<int64_t>());
-  }
-  return updated;
+  return postgres::FirstColumn<std::set<int64_t>>(tx.Exec(kFind, Array(ids)));
 }
 
 void ReleaseCart(Tx& tx, int64_t id) {
@@ -304,7 +290,7 @@ std::map<int64_t, LockedOrder> FindForUpdate(Tx& tx, const std::vector<int64_t>&
                    cart_version IS NOT NULL OR cart_change_id IS NOT NULL AS from_cart
             FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
   std::map<int64_t, LockedOrder> found;
-  for (const pqxx::row& row : tx.Exec(kFind, postgres::Array(ids))) {
+  for (const pqxx::row& row : tx.Exec(kFind, Array(ids))) {
     LockedOrder order{.id = row["id"].as<int64_t>(),
                       .uuid = row["uuid"].as<std::string>(),
                       .user_id = row["user_id"].as<int64_t>(),
@@ -329,14 +315,10 @@ void Update(Tx& tx, const std::vector<LockedOrder>& orders) {
     return order.facts.manual == v1::ORDER_STATUS_UNSPECIFIED ? std::string()
                                                               : EnumText(order.facts.manual);
   };
-  tx.Exec(kUpdate, Column(orders, [](const LockedOrder& order) { return order.id; }),
-          Column(orders, [](const LockedOrder& order) { return EnumText(StatusOf(order.facts)); }),
-          Column(orders,
-                 [](const LockedOrder& order) {
-                   return std::string(StockFactText(order.facts.stock));
-                 }),
-          Column(orders, manual),
-          Column(orders, [](const LockedOrder& order) { return order.reason; }));
+  tx.Exec(kUpdate, Array(orders, &LockedOrder::id),
+          Array(orders, [](const LockedOrder& order) { return EnumText(StatusOf(order.facts)); }),
+          Array(orders, [](const LockedOrder& order) { return StockFactText(order.facts.stock); }),
+          Array(orders, manual), Array(orders, &LockedOrder::reason));
 }
 
 std::optional<KeyUse> FindKey(Tx& tx, int64_t user_id, const std::string& key) {

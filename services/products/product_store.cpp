@@ -1,13 +1,16 @@
 #include "products/product_store.h"
 
 #include <algorithm>
-#include <utility>
+#include <functional>
+#include <optional>
 
+#include "common/postgres/columns.h"
 #include "products/product_rows.h"
 
 namespace shop::products {
 namespace {
 
+using postgres::Array;
 using postgres::Statement;
 using postgres::Tx;
 
@@ -107,21 +110,6 @@ constexpr Statement kTakeInvalidations{R"sql(
     DELETE FROM cache_invalidations c USING taken WHERE c.id = taken.id
     RETURNING product_id, stock_only)sql"};
 
-template <typename Request>
-std::pair<std::string, std::string> ImageArrays(const Request& request) {
-  std::vector<std::string> urls;
-  std::vector<int64_t> indexes;
-  for (const v1::Image& image : request.images()) {
-    urls.push_back(image.url());
-    indexes.push_back(image.index());
-  }
-  return {postgres::Array(urls), postgres::Array(indexes)};
-}
-
-std::string Array(const google::protobuf::RepeatedField<int64_t>& values) {
-  return postgres::Array(std::vector<int64_t>(values.begin(), values.end()));
-}
-
 }  // namespace
 
 Refusal NoSuchProduct(int64_t id) {
@@ -136,7 +124,7 @@ std::optional<v1::Product> Find(Tx& tx, int64_t id) {
 
 v1::QuoteProductsResponse Quote(Tx& tx, const std::vector<int64_t>& ids) {
   v1::QuoteProductsResponse quotes;
-  for (const pqxx::row& row : tx.Exec(kQuote, postgres::Array(ids))) {
+  for (const pqxx::row& row : tx.Exec(kQuote, Array(ids))) {
     v1::Quote& quote = *quotes.add_items();
     quote.set_product_id(row["id"].as<int64_t>());
     quote.set_name(row["name"].as<std::string>());
@@ -148,11 +136,12 @@ v1::QuoteProductsResponse Quote(Tx& tx, const std::vector<int64_t>& ids) {
 
 v1::Product Insert(Tx& tx, const v1::CreateProductRequest& product,
                    std::optional<int64_t> seller_id, std::optional<int64_t> by) {
-  const auto [urls, indexes] = ImageArrays(product);
   const std::optional<std::string> category =
       product.has_category() ? std::optional(product.category()) : std::nullopt;
   return ToProduct(tx.Exec(kInsert, product.name(), product.description(), product.price(),
-                           product.stock(), seller_id, category, urls, indexes, by)[0]);
+                           product.stock(), seller_id, category,
+                           Array(product.images(), &v1::Image::url),
+                           Array(product.images(), &v1::Image::index), by)[0]);
 }
 
 Result<v1::Product> Update(Tx& tx, const v1::UpdateProductRequest& change,
@@ -163,7 +152,6 @@ Result<v1::Product> Update(Tx& tx, const v1::UpdateProductRequest& change,
   const auto cleared = [&](const char* field) {
     return std::ranges::find(change.clear(), field) != change.clear().end();
   };
-  const auto [urls, indexes] = ImageArrays(change);
   const bool gallery = !change.images().empty() || cleared("images");
   const std::optional<std::string> category =
       cleared("category") ? "" : sent(change.has_category(), change.category());
@@ -171,15 +159,18 @@ Result<v1::Product> Update(Tx& tx, const v1::UpdateProductRequest& change,
       tx.Exec(kUpdate, change.id(), owner, sent(change.has_name(), change.name()),
               sent(change.has_description(), change.description()),
               sent(change.has_price(), change.price()), sent(change.has_stock(), change.stock()),
-              category, sent(gallery, urls), sent(gallery, indexes), Array(change.if_versions()),
-              Array(change.if_stock_versions()), by);
+              category, sent(gallery, Array(change.images(), &v1::Image::url)),
+              sent(gallery, Array(change.images(), &v1::Image::index)),
+              Array(change.if_versions(), std::identity()),
+              Array(change.if_stock_versions(), std::identity()), by);
   if (changed.empty()) return NoSuchProduct(change.id());
   if (changed[0]["id"].is_null()) return VersionChanged();
   return ToProduct(changed[0]);
 }
 
 Result<void> Delete(Tx& tx, const v1::DeleteProductRequest& request, std::optional<int64_t> owner) {
-  const pqxx::result gone = tx.Exec(kDelete, request.id(), owner, Array(request.if_versions()));
+  const pqxx::result gone =
+      tx.Exec(kDelete, request.id(), owner, Array(request.if_versions(), std::identity()));
   if (gone.empty()) return NoSuchProduct(request.id());
   if (!gone[0][0].as<bool>()) return VersionChanged();
   return kDone;

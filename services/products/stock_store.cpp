@@ -1,15 +1,20 @@
 #include "products/stock_store.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/time_util.h>
 
+#include <functional>
 #include <set>
 #include <stdexcept>
 
+#include "common/postgres/columns.h"
 #include "products/product_store.h"
 
 namespace shop::products {
 namespace {
 
+using postgres::Array;
+using postgres::FirstColumn;
 using postgres::Statement;
 
 // Waits for transactions of other calls for the same orders; the first one locks the products.
@@ -131,28 +136,16 @@ constexpr Statement kCountMovements{R"sql(
 // As much as a product can have for sale at all.
 constexpr int64_t kMostAvailable = 1'000'000'000;
 
-std::vector<std::string> Uuids(const std::vector<StockOrder>& orders) {
-  std::vector<std::string> uuids;
-  for (const StockOrder& order : orders) uuids.push_back(order.uuid);
-  return uuids;
-}
-
 // Those of the orders that are not decided yet: this transaction decides them.
 std::set<std::string> Claim(postgres::Tx& tx, const std::vector<StockOrder>& orders) {
-  std::vector<int64_t> ids;
-  for (const StockOrder& order : orders) ids.push_back(order.order_id);
-  std::set<std::string> claimed;
-  for (const pqxx::row& row :
-       tx.Exec(kClaim, postgres::Array(Uuids(orders)), postgres::Array(ids))) {
-    claimed.insert(row[0].as<std::string>());
-  }
-  return claimed;
+  return FirstColumn<std::set<std::string>>(
+      tx.Exec(kClaim, Array(orders, &StockOrder::uuid), Array(orders, &StockOrder::order_id)));
 }
 
 std::map<std::string, StockDecision> DecidedBefore(postgres::Tx& tx,
                                                    const std::vector<StockOrder>& orders) {
   std::map<std::string, StockDecision> decided;
-  for (const pqxx::row& row : tx.Exec(kDecided, postgres::Array(Uuids(orders)))) {
+  for (const pqxx::row& row : tx.Exec(kDecided, Array(orders, &StockOrder::uuid))) {
     StockDecision& decision = decided[row["order_uuid"].as<std::string>()];
     decision.reserved = WasReserved(ParseReservation(row["state"].as<std::string>()));
     if (row["product_id"].is_null()) continue;
@@ -173,47 +166,34 @@ std::map<int64_t, int64_t> Lock(postgres::Tx& tx, const std::vector<StockOrder>&
   }
   std::map<int64_t, int64_t> available;
   if (products.empty()) return available;
-  for (const pqxx::row& row :
-       tx.Exec(kLock, postgres::Array(std::vector<int64_t>(products.begin(), products.end())))) {
+  for (const pqxx::row& row : tx.Exec(kLock, Array(products, std::identity()))) {
     available[row[0].as<int64_t>()] = row[1].as<int64_t>();
   }
   return available;
 }
 
-// What orders of a batch hold, line by line.
-struct HeldLines {
-  void Add(const std::string& order, int64_t product, int64_t quantity) {
-    orders.push_back(order);
-    products.push_back(product);
-    quantities.push_back(quantity);
-  }
-
-  std::vector<std::string> orders;
-  std::vector<int64_t> products;
-  std::vector<int64_t> quantities;
+// What an order of a batch holds of one product.
+struct HeldLine {
+  std::string order;
+  int64_t product;
+  int64_t quantity;
 };
 
-void Hold(postgres::Tx& tx, const HeldLines& held) {
-  if (held.orders.empty()) return;
-  const std::set<int64_t> products(held.products.begin(), held.products.end());
-  const auto changed = tx.Exec(kHold, postgres::Array(held.orders), postgres::Array(held.products),
-                               postgres::Array(held.quantities))[0][0]
-                           .as<size_t>();
-  if (changed != products.size()) throw std::logic_error("stock changed while it was locked");
+void Hold(postgres::Tx& tx, const std::vector<HeldLine>& held) {
+  if (held.empty()) return;
+  std::set<int64_t> products;
+  for (const HeldLine& line : held) products.insert(line.product);
+  const pqxx::result taken =
+      tx.Exec(kHold, Array(held, &HeldLine::order), Array(held, &HeldLine::product),
+              Array(held, &HeldLine::quantity));
+  if (taken[0][0].as<size_t>() != products.size())
+    throw std::logic_error("stock changed while it was locked");
 }
 
 void Reject(postgres::Tx& tx, const std::string& order,
             const std::vector<v1::Shortage>& shortages) {
-  std::vector<int64_t> products;
-  std::vector<int64_t> requested;
-  std::vector<int64_t> available;
-  for (const v1::Shortage& shortage : shortages) {
-    products.push_back(shortage.product_id());
-    requested.push_back(shortage.requested());
-    available.push_back(shortage.available());
-  }
-  tx.Exec(kReject, order, postgres::Array(products), postgres::Array(requested),
-          postgres::Array(available));
+  tx.Exec(kReject, order, Array(shortages, &v1::Shortage::product_id),
+          Array(shortages, &v1::Shortage::requested), Array(shortages, &v1::Shortage::available));
 }
 
 // "RECEIVED" and so on; nothing for what this release does not know.
@@ -244,9 +224,8 @@ v1::StockMovement ReadMovement(const pqxx::row& row) {
   if (!row["reason"].is_null()) movement.set_reason(ReasonFrom(row["reason"].as<std::string>()));
   if (!row["note"].is_null()) movement.set_note(row["note"].as<std::string>());
   if (!row["by_user"].is_null()) movement.set_user_id(row["by_user"].as<int64_t>());
-  const int64_t microseconds = row["at"].as<int64_t>();
-  movement.mutable_at()->set_seconds(microseconds / 1'000'000);
-  movement.mutable_at()->set_nanos(static_cast<int32_t>(microseconds % 1'000'000) * 1000);
+  *movement.mutable_at() =
+      google::protobuf::util::TimeUtil::MicrosecondsToTimestamp(row["at"].as<int64_t>());
   return movement;
 }
 
@@ -302,7 +281,7 @@ std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrde
   if (claimed.size() < orders.size()) decided = DecidedBefore(tx, orders);
 
   std::map<int64_t, int64_t> available = Lock(tx, orders, claimed);
-  HeldLines held;
+  std::vector<HeldLine> held;
   std::vector<StockDecision> decisions;
   for (const StockOrder& order : orders) {
     if (!claimed.contains(order.uuid)) {
@@ -315,7 +294,7 @@ std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrde
       continue;
     }
     for (const auto& [product, quantity] : order.quantities) {
-      held.Add(order.uuid, product, quantity);
+      held.push_back({order.uuid, product, quantity});
     }
   }
   Hold(tx, held);
@@ -331,9 +310,7 @@ ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t 
                                      Reservation::kReleased};
   if (changed.empty() || !outcome.released) return outcome;
   tx.Exec(kLockHeld, order_uuid);
-  for (const pqxx::row& row : tx.Exec(kGiveBack, order_uuid)) {
-    outcome.products.push_back(row[0].as<int64_t>());
-  }
+  outcome.products = FirstColumn<std::vector<int64_t>>(tx.Exec(kGiveBack, order_uuid));
   return outcome;
 }
 

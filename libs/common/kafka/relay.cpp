@@ -13,6 +13,7 @@
 #include "common/kafka/producer.h"
 #include "common/messaging/headers.h"
 #include "common/messaging/outbox.h"
+#include "common/postgres/columns.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -234,16 +235,12 @@ std::vector<Row> OutboxRelay::State::Unpublished() {
   };
   std::erase_if(paused_topics, is_over);
   std::erase_if(paused_keys, is_over);
-  std::vector<std::string> topics;
-  for (const auto& [topic, until] : paused_topics) topics.push_back(topic);
-  std::vector<std::string> topics_of_keys;
-  std::vector<std::string> keys;
-  for (const auto& [key, until] : paused_keys) {
-    topics_of_keys.push_back(key.first);
-    keys.push_back(key.second);
-  }
+  const std::string topics = Array(paused_topics, [](const auto& paused) { return paused.first; });
   const pqxx::result found = Read(db, [&](Tx& tx) {
-    return tx.Exec(kUnpublished, Array(topics), Array(topics_of_keys), Array(keys), options.batch);
+    return tx.Exec(kUnpublished, topics,
+                   Array(paused_keys, [](const auto& paused) { return paused.first.first; }),
+                   Array(paused_keys, [](const auto& paused) { return paused.first.second; }),
+                   options.batch);
   });
   std::vector<Row> rows;
   rows.reserve(found.size());

@@ -4,12 +4,14 @@
 
 #include "common/messaging/headers.h"
 #include "common/messaging/outbox.h"
+#include "common/postgres/columns.h"
 #include "common/telemetry/log.h"
 
 namespace shop::messaging {
 namespace {
 
 using postgres::Array;
+using postgres::FirstColumn;
 using postgres::Statement;
 using postgres::Tx;
 using std::chrono::milliseconds;
@@ -133,25 +135,18 @@ Result<Handlers::AnyAnswer> ConsumerGroup::Ask(const Handlers::AnyReceived& rece
 }
 
 void ConsumerGroup::Lock(Tx& tx, const std::set<Key>& keys) {
-  std::vector<std::string> names;
-  for (const auto& [topic, key] : keys) names.push_back(name_ + "/" + topic + "/" + key);
-  tx.Exec(kLockKeys, Array(names));
+  tx.Exec(kLockKeys,
+          Array(keys, [&](const Key& key) { return name_ + "/" + key.first + "/" + key.second; }));
 }
 
 std::set<std::string> ConsumerGroup::MarkSeen(Tx& tx, const std::vector<std::string>& ids) {
-  std::set<std::string> fresh;
-  if (ids.empty()) return fresh;
-  for (const auto& row : tx.Exec(kMarkSeen, name_, Array(ids))) {
-    fresh.insert(row[0].as<std::string>());
-  }
-  return fresh;
+  if (ids.empty()) return {};
+  return FirstColumn<std::set<std::string>>(tx.Exec(kMarkSeen, name_, Array(ids)));
 }
 
 std::set<std::string> ConsumerGroup::SeenAmong(Tx& tx, const std::vector<std::string>& ids) {
-  std::set<std::string> seen;
-  if (ids.empty()) return seen;
-  for (const auto& row : tx.Exec(kSeen, name_, Array(ids))) seen.insert(row[0].as<std::string>());
-  return seen;
+  if (ids.empty()) return {};
+  return FirstColumn<std::set<std::string>>(tx.Exec(kSeen, name_, Array(ids)));
 }
 
 void ConsumerGroup::Enqueue(Tx& tx, const Record& record, int attempts, const std::string& reason,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/messaging/retention.h"
+#include "common/postgres/columns.h"
 #include "common/telemetry/log.h"
 
 namespace shop::messaging {
@@ -25,14 +26,9 @@ constexpr int kTries = 3;
 
 // Which of the keys have events in the retry queue.
 std::set<Key> QueuedAmong(Tx& tx, const std::string& group, const std::set<Key>& keys) {
-  std::vector<std::string> topics;
-  std::vector<std::string> names;
-  for (const auto& [topic, key] : keys) {
-    topics.push_back(topic);
-    names.push_back(key);
-  }
   std::set<Key> queued;
-  for (const auto& row : tx.Exec(kQueuedKeys, group, Array(topics), Array(names))) {
+  for (const auto& row :
+       tx.Exec(kQueuedKeys, group, Array(keys, &Key::first), Array(keys, &Key::second))) {
     queued.emplace(row[0].as<std::string>(), row[1].as<std::string>());
   }
   return queued;

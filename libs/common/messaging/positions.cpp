@@ -1,5 +1,7 @@
 #include "common/messaging/positions.h"
 
+#include "common/postgres/columns.h"
+
 namespace shop::messaging {
 namespace {
 
@@ -41,18 +43,13 @@ constexpr Statement kResume{
 
 void SavePositions(postgres::Pool& db, const std::string& group,
                    const std::map<Place, int64_t>& next) {
-  std::vector<std::string> topics;
-  std::vector<int64_t> partitions;
-  std::vector<int64_t> positions;
-  for (const auto& [place, position] : next) {
-    topics.push_back(place.first);
-    partitions.push_back(place.second);
-    positions.push_back(position);
-  }
+  using Entry = std::map<Place, int64_t>::value_type;
   InTransaction(db, [&](Tx& tx) {
     // A crash loses no more than what Kafka has kept as well.
     tx.Run("SET LOCAL synchronous_commit = off");
-    tx.Exec(kSave, group, Array(topics), Array(partitions), Array(positions));
+    tx.Exec(kSave, group, Array(next, [](const Entry& entry) { return entry.first.first; }),
+            Array(next, [](const Entry& entry) { return entry.first.second; }),
+            Array(next, &Entry::second));
   });
 }
 
