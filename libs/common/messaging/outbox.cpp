@@ -1,18 +1,16 @@
 #include "common/messaging/outbox.h"
 
-#include <optional>
 #include <string>
 
 #include "common/messaging/headers.h"
+#include "common/postgres/columns.h"
 
 namespace shop::messaging {
 namespace {
 
-constexpr postgres::Statement kAppend{
-    "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, headers, value) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)"};
+using postgres::Array;
 
-constexpr postgres::Statement kAppendSeveral{
+constexpr postgres::Statement kAppend{
     "INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, headers, value) "
     "SELECT topic, key, event_id, type, source, time, traceparent, nullif(headers, '')::jsonb, "
     "value"
@@ -25,6 +23,10 @@ std::string Traceparent(const Envelope& event) {
   return event.trace.trace_id.empty() ? std::string() : event.trace.Header();
 }
 
+std::string HeadersText(const Envelope& event) {
+  return event.headers.empty() ? std::string() : ToJson(event.headers);
+}
+
 }  // namespace
 
 void Publish(postgres::Tx& tx, const google::protobuf::Message& message,
@@ -33,32 +35,15 @@ void Publish(postgres::Tx& tx, const google::protobuf::Message& message,
 }
 
 void Publish(postgres::Tx& tx, const Envelope& event) {
-  std::optional<std::string> headers;
-  if (!event.headers.empty()) headers = ToJson(event.headers);
-  tx.Exec(kAppend, event.topic, event.key, event.id, event.type, event.source, event.time,
-          Traceparent(event), headers, event.value);
-  tx.SignalCommit(kOutboxSignal);
+  Publish(tx, std::vector{event});
 }
 
 void Publish(postgres::Tx& tx, const std::vector<Envelope>& events) {
   if (events.empty()) return;
-  const auto column = [&events](auto value) {
-    std::vector<std::string> values;
-    values.reserve(events.size());
-    for (const Envelope& event : events) values.push_back(value(event));
-    return postgres::Array(values);
-  };
-  tx.Exec(kAppendSeveral, column([](const Envelope& event) { return event.topic; }),
-          column([](const Envelope& event) { return event.key; }),
-          column([](const Envelope& event) { return event.id; }),
-          column([](const Envelope& event) { return event.type; }),
-          column([](const Envelope& event) { return event.source; }),
-          column([](const Envelope& event) { return event.time; }),
-          column([](const Envelope& event) { return Traceparent(event); }),
-          column([](const Envelope& event) {
-            return event.headers.empty() ? std::string() : ToJson(event.headers);
-          }),
-          column([](const Envelope& event) { return event.value; }));
+  tx.Exec(kAppend, Array(events, &Envelope::topic), Array(events, &Envelope::key),
+          Array(events, &Envelope::id), Array(events, &Envelope::type),
+          Array(events, &Envelope::source), Array(events, &Envelope::time),
+          Array(events, Traceparent), Array(events, HeadersText), Array(events, &Envelope::value));
   tx.SignalCommit(kOutboxSignal);
 }
 
