@@ -2,11 +2,13 @@
 #pragma once
 
 #include <chrono>
-#include <memory>
+#include <cstdint>
+#include <mutex>
 #include <string>
 #include <string_view>
 
 #include "common/auth/clock.h"
+#include "common/auth/token_cache.h"
 #include "common/core/result.h"
 
 namespace shop::auth {
@@ -18,7 +20,6 @@ class ServiceTokens {
   // `name` is this process's own name ([a-z0-9-]+); `key` is at least 32 bytes, else
   // std::invalid_argument.
   ServiceTokens(std::string name, std::string key, Clock clock = SystemNow);
-  ~ServiceTokens();
 
   // A token for the header x-service-token, made anew every few minutes.
   std::string OwnToken();
@@ -26,8 +27,15 @@ class ServiceTokens {
   Result<std::string> Verify(std::string_view token);
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  const std::string name_;
+  const std::string key_;
+  const Clock clock_;
+
+  std::mutex mutex_;
+  std::string own_token_;
+  int64_t renew_at_ = 0;
+
+  TokenCache<std::string> cache_{1024};
 };
 
 }  // namespace shop::auth
