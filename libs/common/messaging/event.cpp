@@ -1,11 +1,13 @@
 #include "common/messaging/event.h"
 
+#include <absl/strings/ascii.h>
+#include <absl/strings/escaping.h>
+#include <absl/time/clock.h>
+#include <absl/time/time.h>
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
-#include <chrono>
-#include <cstdio>
-#include <ctime>
 #include <stdexcept>
 
 #include "common/crypto/random.h"
@@ -25,13 +27,9 @@ using Uuid = std::array<unsigned char, 16>;
 std::string Format(Uuid uuid, unsigned char version) {
   uuid[6] = static_cast<unsigned char>((uuid[6] & 0x0f) | (version << 4));
   uuid[8] = static_cast<unsigned char>((uuid[8] & 0x3f) | 0x80);
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text;
-  for (size_t i = 0; i < uuid.size(); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += kHex[uuid[i] >> 4];
-    text += kHex[uuid[i] & 15];
-  }
+  std::string text =
+      absl::BytesToHexString({reinterpret_cast<const char*>(uuid.data()), uuid.size()});
+  for (const size_t hyphen : {8, 13, 18, 23}) text.insert(hyphen, 1, '-');
   return text;
 }
 
@@ -57,15 +55,7 @@ std::string DerivedId(const std::string& cause_id, const std::string& type,
 }
 
 std::string Now() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto millis = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
-  const std::time_t seconds = millis / 1000;
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  char text[32];
-  const size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
-  std::snprintf(text + size, sizeof text - size, ".%03dZ", static_cast<int>(millis % 1000));
-  return text;
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::Now(), absl::UTCTimeZone());
 }
 
 std::string KeyOf(const Message& message, const FieldDescriptor& field) {
@@ -85,9 +75,8 @@ std::string KeyOf(const Message& message, const FieldDescriptor& field) {
 std::string TypeName(const Descriptor& event) {
   std::string name;
   for (const char c : event.name()) {
-    const bool upper = c >= 'A' && c <= 'Z';
-    if (upper && !name.empty()) name += '_';
-    name += static_cast<char>(c >= 'a' && c <= 'z' ? c - 'a' + 'A' : c);
+    if (absl::ascii_isupper(static_cast<unsigned char>(c)) && !name.empty()) name += '_';
+    name += absl::ascii_toupper(static_cast<unsigned char>(c));
   }
   return name;
 }

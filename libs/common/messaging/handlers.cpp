@@ -6,9 +6,8 @@ namespace shop::messaging {
 
 using google::protobuf::Message;
 
-Handlers& Handlers::Add(const Message& prototype, Handler handle) {
-  handlers_[TypeName(*prototype.GetDescriptor())] = {.prototype = &prototype,
-                                                     .handle = std::move(handle)};
+Handlers& Handlers::Add(const Message& prototype, Handler handle, Asker ask) {
+  handlers_[TypeName(*prototype.GetDescriptor())] = {&prototype, std::move(handle), std::move(ask)};
   return *this;
 }
 
@@ -17,11 +16,6 @@ Result<std::unique_ptr<Message>> Handlers::Read(const Envelope& event) const {
   const Result<void> read = ReadValue(event.value, message.get());
   if (!read) return read.refusal();
   return message;
-}
-
-Handlers& Handlers::Asking(const Message& prototype, Asker ask) {
-  handlers_.at(TypeName(*prototype.GetDescriptor())).ask = std::move(ask);
-  return *this;
 }
 
 bool Handlers::Asks(const std::string& type) const {

@@ -53,15 +53,14 @@ class Handlers {
   // end soon after it. A handler that waits for anything else looks at DeadlineScope::Stop().
   template <EventMessage Message>
   Handlers& On(std::function<Result<void>(postgres::Tx&, const Message&, const Envelope&)> handle) {
-    return Add(Message::default_instance(),
-               [handle = std::move(handle)](postgres::Tx& tx, const AnyReceived& received,
-                                            const AnyAnswer&) {
-                 for (const auto& [message, event] : received) {
-                   Result<void> done = handle(tx, static_cast<const Message&>(message), event);
-                   if (!done) return done;
-                 }
-                 return Result<void>(kDone);
-               });
+    return OnBatch<Message>([handle = std::move(handle)](
+                                postgres::Tx& tx, const std::vector<Received<Message>>& received) {
+      for (const auto& [message, event] : received) {
+        Result<void> done = handle(tx, message, event);
+        if (!done) return done;
+      }
+      return Result<void>(kDone);
+    });
   }
   // The same for a handler that does several at once, such as by one statement for all of them:
   // events of this type that come one after another, in their order; at least one. What it refuses
@@ -100,17 +99,17 @@ class Handlers {
                     std::function<Result<void>(postgres::Tx&, const std::vector<Received<Message>>&,
                                                const Answer&)>
                         apply) {
-    Add(Message::default_instance(),
+    return Add(
+        Message::default_instance(),
         [apply = std::move(apply)](postgres::Tx& tx, const AnyReceived& received,
                                    const AnyAnswer& answer) {
           return apply(tx, Typed<Message>(received), *static_cast<const Answer*>(answer.get()));
+        },
+        [ask = std::move(ask)](const AnyReceived& received) -> Result<AnyAnswer> {
+          Result<Answer> answer = ask(Typed<Message>(received));
+          if (!answer) return answer.refusal();
+          return AnyAnswer(std::make_shared<const Answer>(*std::move(answer)));
         });
-    return Asking(Message::default_instance(),
-                  [ask = std::move(ask)](const AnyReceived& received) -> Result<AnyAnswer> {
-                    Result<Answer> answer = ask(Typed<Message>(received));
-                    if (!answer) return answer.refusal();
-                    return AnyAnswer(std::make_shared<const Answer>(*std::move(answer)));
-                  });
   }
   // Types that this group knows of and does not need. What is neither handled nor ignored becomes a
   // dead letter.
@@ -143,11 +142,10 @@ class Handlers {
   struct Entry {
     const google::protobuf::Message* prototype;
     Handler handle;
-    Asker ask = {};
+    Asker ask;
   };
 
-  Handlers& Add(const google::protobuf::Message& prototype, Handler handle);
-  Handlers& Asking(const google::protobuf::Message& prototype, Asker ask);
+  Handlers& Add(const google::protobuf::Message& prototype, Handler handle, Asker ask = {});
 
   template <typename Message>
   static std::vector<Received<Message>> Typed(const AnyReceived& received) {

@@ -1,5 +1,6 @@
 #include "common/messaging/headers.h"
 
+#include <absl/strings/escaping.h>
 #include <simdjson.h>
 
 #include "common/json/codec.h"
@@ -71,13 +72,7 @@ std::string AsText(std::string_view bytes) {
       simdjson::validate_utf8(bytes.data(), bytes.size())) {
     return std::string(bytes);
   }
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string text = "\\x";
-  for (const unsigned char c : bytes) {
-    text += kHex[c >> 4];
-    text += kHex[c & 15];
-  }
-  return text;
+  return "\\x" + absl::BytesToHexString({bytes.data(), bytes.size()});
 }
 
 }  // namespace shop::messaging
