@@ -37,10 +37,6 @@ class Partitions {
   std::vector<RdKafka::TopicPartition*> list_;
 };
 
-prometheus::Family<prometheus::Gauge>& Gauge(const char* name, const char* help) {
-  return prometheus::BuildGauge().Name(name).Help(help).Register(Metrics());
-}
-
 }  // namespace
 
 Assignment::Assignment(std::string group, postgres::Pool& db, std::stop_token stop,
@@ -49,9 +45,10 @@ Assignment::Assignment(std::string group, postgres::Pool& db, std::stop_token st
       db_(db),
       stop_(std::move(stop)),
       away_(away),
-      lag_(Gauge("consumer_lag", "Events on the topic that this group has not finished")),
-      missing_(Gauge("consumer_missing_events",
-                     "Events that are gone from the topic before this group has consumed them")) {}
+      lag_(GaugeFamily("consumer_lag", "Events on the topic that this group has not finished")),
+      missing_(
+          GaugeFamily("consumer_missing_events",
+                      "Events that are gone from the topic before this group has consumed them")) {}
 
 prometheus::Labels Assignment::LabelsOf(const messaging::Place& place) const {
   return {{"group", group_}, {"topic", place.first}, {"partition", std::to_string(place.second)}};

@@ -83,25 +83,19 @@ struct OutboxRelay::State {
       : db(db),
         options(options),
         producer(kafka, "relay"),
-        unpublished(prometheus::BuildGauge()
-                        .Name("outbox_unpublished")
-                        .Help("Committed events that wait to be published (at most 10000 counted)")
-                        .Register(Metrics())
-                        .Add({})),
-        published(prometheus::BuildCounter()
-                      .Name("outbox_published_total")
-                      .Help("Events that the brokers have acknowledged")
-                      .Register(Metrics())
-                      .Add({})),
-        refused(prometheus::BuildGauge()
-                    .Name("outbox_refused")
-                    .Help("Committed events that the brokers refuse: their keys wait for a person")
-                    .Register(Metrics())
-                    .Add({})),
-        errors(prometheus::BuildCounter()
-                   .Name("outbox_errors_total")
-                   .Help("Events whose publication failed, and rounds that ended early")
-                   .Register(Metrics())
+        unpublished(
+            GaugeFamily("outbox_unpublished",
+                        "Committed events that wait to be published (at most 10000 counted)")
+                .Add({})),
+        published(
+            CounterFamily("outbox_published_total", "Events that the brokers have acknowledged")
+                .Add({})),
+        refused(
+            GaugeFamily("outbox_refused",
+                        "Committed events that the brokers refuse: their keys wait for a person")
+                .Add({})),
+        errors(CounterFamily("outbox_errors_total",
+                             "Events whose publication failed, and rounds that ended early")
                    .Add({})) {}
 
   void Run();

@@ -75,18 +75,9 @@ ConsumerGroup::ConsumerGroup(postgres::Pool& db, std::string name, Handlers hand
       name_(std::move(name)),
       handlers_(std::move(handlers)),
       retry_(retry),
-      events_(prometheus::BuildCounter()
-                  .Name("consumer_events_total")
-                  .Help("Events by what became of them")
-                  .Register(Metrics())),
-      handle_seconds_(prometheus::BuildHistogram()
-                          .Name("consumer_handle_seconds")
-                          .Help("How long handlers take")
-                          .Register(Metrics())),
-      ask_seconds_(prometheus::BuildHistogram()
-                       .Name("consumer_ask_seconds")
-                       .Help("How long handlers ask others")
-                       .Register(Metrics())) {}
+      events_(CounterFamily("consumer_events_total", "Events by what became of them")),
+      handle_seconds_(HistogramFamily("consumer_handle_seconds", "How long handlers take")),
+      ask_seconds_(HistogramFamily("consumer_ask_seconds", "How long handlers ask others")) {}
 
 ReadRecord ConsumerGroup::Read(const Record& record) const {
   ReadRecord read{.record = &record};

@@ -29,17 +29,14 @@ constexpr Statement kCount{R"(
     SELECT count(*) FILTER (WHERE NOT dead), count(*) FILTER (WHERE dead) FROM retry_queue
     WHERE consumer = $1)"};
 
-prometheus::Gauge& Gauge(const char* name, const char* help, const std::string& group) {
-  return prometheus::BuildGauge().Name(name).Help(help).Register(Metrics()).Add({{"group", group}});
-}
-
 }  // namespace
 
 Retrier::Retrier(ConsumerGroup& group)
     : group_(group),
-      queued_(Gauge("consumer_retry_queue", "Events that wait to be tried again", group.name())),
-      dead_letters_(Gauge("consumer_dead_letters", "Events that wait for a person", group.name())) {
-}
+      queued_(GaugeFamily("consumer_retry_queue", "Events that wait to be tried again")
+                  .Add({{"group", group.name()}})),
+      dead_letters_(GaugeFamily("consumer_dead_letters", "Events that wait for a person")
+                        .Add({{"group", group.name()}})) {}
 
 bool Retrier::RetryDue(const std::stop_token& stop) {
   const pqxx::result due =
