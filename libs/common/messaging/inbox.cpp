@@ -51,8 +51,8 @@ Result<size_t> Inbox::Take(const std::vector<const Record*>& records) {
   return count;
 }
 
-// How many of the records, from the first on, may share a transaction: others are asked before it,
-// so events for which they are asked, all of one type, stand at its beginning.
+// How many records from the front may share one transaction. A handler that asks another service
+// does so before the transaction begins, so its events, all of one type, have to come first in it.
 size_t Inbox::ShareTransaction(const std::vector<const Record*>& records) const {
   const Handlers& handlers = group_.handlers();
   const std::string* last = nullptr;
