@@ -142,25 +142,23 @@ Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOr
   if (resolved->placed_before) return *resolved->placed_before;
   const NewOrder order = MakeOrder(call, request, *resolved);
 
-  Result<v1::Order> placed =
-      postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Order> {
-        if (!key.empty()) {
-          const Result<bool> claimed = ClaimKey(tx, order.user_id, key, fingerprint);
-          if (!claimed) return claimed.refusal();
-          if (!*claimed) return Replay(tx, call, key, fingerprint);
-        }
-        // An order that was placed since the cart was read may have bought the same lines.
-        if (order.cart && LockNewestCartOrder(tx, order.user_id) != resolved->newest_cart_order) {
-          return CartBusy(kCartOrderedMeanwhile);
-        }
-        const std::optional<v1::Order> inserted = Insert(tx, order);
-        if (!inserted) return ReplayConcurrentOrder(tx, order);
-        messaging::Publish(tx, OrderCreated(*inserted, order.cart),
-                           {.source = "orders", .trace = call.trace});
-        if (!key.empty()) CompleteKey(tx, order.user_id, key, inserted->id());
-        return *inserted;
-      });
-  return placed;
+  return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Order> {
+    if (!key.empty()) {
+      const Result<bool> claimed = ClaimKey(tx, order.user_id, key, fingerprint);
+      if (!claimed) return claimed.refusal();
+      if (!*claimed) return Replay(tx, call, key, fingerprint);
+    }
+    // An order that was placed since the cart was read may have bought the same lines.
+    if (order.cart && LockNewestCartOrder(tx, order.user_id) != resolved->newest_cart_order) {
+      return CartBusy(kCartOrderedMeanwhile);
+    }
+    const std::optional<v1::Order> inserted = Insert(tx, order);
+    if (!inserted) return ReplayConcurrentOrder(tx, order);
+    messaging::Publish(tx, OrderCreated(*inserted, order.cart),
+                       {.source = "orders", .trace = call.trace});
+    if (!key.empty()) CompleteKey(tx, order.user_id, key, inserted->id());
+    return *inserted;
+  });
 }
 
 NewOrder OrdersService::MakeOrder(const Call& call, const v1::CreateOrderRequest& request,
