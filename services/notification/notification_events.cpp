@@ -27,7 +27,7 @@ messaging::Handlers EventHandlers() {
   return messaging::Handlers()
       .On<events::v1::OrderCreated>(OnOrderCreated)
       .Ignore<events::v1::OrderConfirmed, events::v1::OrderCancelled, events::v1::OrderShipped,
-              events::v1::OrderDelivered>();
+              events::v1::OrderDelivered, events::v1::OrderReturned>();
 }
 
 }  // namespace shop::notification

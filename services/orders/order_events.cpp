@@ -148,7 +148,8 @@ messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {
             });
           },
           RecordUpdates<OrderCancelledEvent>)
-      .Ignore<events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered>();
+      .Ignore<events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered,
+              events::v1::OrderReturned>();
 }
 
 }  // namespace shop::orders

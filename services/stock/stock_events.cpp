@@ -148,7 +148,8 @@ messaging::Handlers EventHandlers(const rpc::Channel& products) {
           [release](const Cancelled& received) { return ReleaseFor(release, received); },
           PublishReleases)
       // An order that goes on keeps what it holds.
-      .Ignore<events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered>();
+      .Ignore<events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered,
+              events::v1::OrderReturned>();
 }
 
 }  // namespace shop::stock

@@ -22,6 +22,8 @@
 #include "shipping/shipping_events.h"
 #include "shop/api/v1/options.pb.h"
 #include "shop/events/v1/orders.pb.h"
+#include "shop/events/v1/payments.pb.h"
+#include "shop/events/v1/shipments.pb.h"
 #include "shop/events/v1/stock.pb.h"
 #include "shop/events/v1/users.pb.h"
 #include "stock/stock_events.h"
@@ -40,6 +42,8 @@ std::vector<const Descriptor*> EventMessages() {
   std::vector<const Descriptor*> messages;
   for (const auto* file : {events::v1::OrderCreated::descriptor()->file(),
                            events::v1::StockReserved::descriptor()->file(),
+                           events::v1::PaymentCompleted::descriptor()->file(),
+                           events::v1::ShipmentCreated::descriptor()->file(),
                            events::v1::UserRegistered::descriptor()->file()}) {
     for (int i = 0; i < file->message_type_count(); ++i) {
       if (file->message_type(i)->options().HasExtension(api::v1::event)) {
