@@ -79,7 +79,7 @@ class Wire {
     char bytes[4096];
     for (ssize_t got; (got = read(from, bytes, sizeof bytes)) > 0;) {
       if (muted_) continue;
-      if (write(to, bytes, static_cast<size_t>(got)) != got) break;
+      if (send(to, bytes, static_cast<size_t>(got), MSG_NOSIGNAL) != got) break;
     }
     shutdown(to, SHUT_RDWR);
   }
