@@ -183,10 +183,10 @@ bring_jars() {
 bring_newman() {
   local home=$tools/npm list=deploy/local/tools
   if done_with "$home/stamp" $list/package.json $list/package-lock.json; then
-    say "newman, buf and Swagger UI are there"
+    say "newman, buf, Swagger UI and the AsyncAPI parser are there"
     return
   fi
-  say "bringing newman, buf and Swagger UI by npm"
+  say "bringing newman, buf, Swagger UI and the AsyncAPI parser by npm"
   mkdir -p "$home"
   cp $list/package.json $list/package-lock.json "$home"
   npm ci --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error

@@ -14,6 +14,7 @@ namespace {
 
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
+using google::protobuf::FileDescriptor;
 using google::protobuf::MethodDescriptor;
 using google::protobuf::ServiceDescriptor;
 
@@ -59,15 +60,17 @@ std::string Comment(const FieldDescriptor& field) {
   return OneLine(comment.substr(0, comment.find(kExampleMark)));
 }
 
-std::string Comment(const ServiceDescriptor& service) {
-  const ServiceDescriptor* found = CommentedPool().FindServiceByName(service.full_name());
-  std::string comment = CommentOf(found);
+std::string Comment(const FileDescriptor& file) {
+  const FileDescriptor* found = CommentedPool().FindFileByName(file.name());
   google::protobuf::SourceLocation location;
   const std::vector<int> package{google::protobuf::FileDescriptorProto::kPackageFieldNumber};
-  if (comment.empty() && found != nullptr && found->file()->GetSourceLocation(package, &location)) {
-    comment = OneLine(location.leading_comments);
-  }
-  return comment;
+  if (found == nullptr || !found->GetSourceLocation(package, &location)) return {};
+  return OneLine(location.leading_comments);
+}
+
+std::string Comment(const ServiceDescriptor& service) {
+  const std::string comment = CommentOf(CommentedPool().FindServiceByName(service.full_name()));
+  return comment.empty() ? Comment(*service.file()) : comment;
 }
 
 std::string ExampleText(const FieldDescriptor& field) {

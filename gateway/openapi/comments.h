@@ -13,6 +13,8 @@ namespace shop::gateway::openapi {
 std::string Comment(const google::protobuf::MethodDescriptor& method);
 std::string Comment(const google::protobuf::Descriptor& message);
 std::string Comment(const google::protobuf::FieldDescriptor& field);
+// That of the package: what the file is about.
+std::string Comment(const google::protobuf::FileDescriptor& file);
 // Without one of its own, a service has that of its package.
 std::string Comment(const google::protobuf::ServiceDescriptor& service);
 

@@ -5,7 +5,9 @@
 #include <optional>
 
 #include "common/telemetry/log.h"
+#include "gateway/openapi/asyncapi.h"
 #include "gateway/openapi/document.h"
+#include "gateway/services.h"
 
 namespace shop::gateway {
 namespace {
@@ -51,6 +53,8 @@ std::string FrontPage(bool with_docs) {
 )" + docs +
          R"(
 <li><a href="/openapi.json">/openapi.json</a>: the same for programs (OpenAPI 3.1)</li>
+<li><a href="/docs/events">/docs/events</a>: what is published on Kafka, and
+<a href="/asyncapi.json">/asyncapi.json</a>: the same for programs (AsyncAPI 3.0)</li>
 <li><a href="/api/v1/products">/api/v1/products</a>: the catalogue, a first thing to ask for</li>
 <li><a href="/.well-known/jwks.json">/.well-known/jwks.json</a>: the keys that access tokens are checked with</li>
 <li><a href="/healthz">/healthz</a>: whether the gateway runs; <a href="/readyz">/readyz</a>: whether it can serve</li>
@@ -91,6 +95,8 @@ bool PublishSwaggerUi(const std::string& folder, Gateway* gateway) {
 
 void PublishDocs(const std::string& swagger_ui, const Services& services, Gateway* gateway) {
   gateway->Publish("/openapi.json", "application/json", OpenApiDocument(services));
+  gateway->Publish("/asyncapi.json", "application/json", AsyncApiDocument(DeclaredEvents()));
+  gateway->Publish("/docs/events", "text/html; charset=utf-8", EventsPage());
   const bool with_docs = PublishSwaggerUi(swagger_ui, gateway);
   gateway->Publish("/", "text/html; charset=utf-8", FrontPage(with_docs));
 }

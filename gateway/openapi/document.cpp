@@ -140,7 +140,9 @@ class Document {
                               {"scheme", "bearer"},
                               {"bearerFormat", "JWT"},
                               {"description", "The `accessToken` that logging in answers."}};
-    json::object components{{"schemas", schemas_.Take()},
+    json::object schemas = schemas_.Take();
+    schemas["Error"] = ErrorSchema();
+    json::object components{{"schemas", std::move(schemas)},
                             {"responses", ErrorResponses()},
                             {"headers", Headers()},
                             {"parameters", CommonParameters()},

@@ -83,30 +83,6 @@ json::object IntegerSchema(const FieldDescriptor& field) {
           {"maximum", most}};
 }
 
-json::object ErrorSchema() {
-  const json::object text = Typed("string");
-  const json::object detail{{"type", "object"},
-                            {"required", json::array{"field", "message"}},
-                            {"properties", json::object{{"field", text}, {"message", text}}}};
-  const json::object error{
-      {"type", "object"},
-      {"required", json::array{"code", "message", "details"}},
-      {"properties",
-       json::object{{"code", text},
-                    {"message", text},
-                    {"details", json::object{{"type", "array"}, {"items", detail}}}}}};
-  return {
-      {"type", "object"},
-      {"required", json::array{"success", "statusCode", "timestamp", "path", "error", "requestId"}},
-      {"properties",
-       json::object{{"success", json::object{{"const", false}}},
-                    {"statusCode", json::object{{"type", "integer"}}},
-                    {"timestamp", json::object{{"type", "string"}, {"format", "date-time"}}},
-                    {"path", text},
-                    {"error", error},
-                    {"requestId", text}}}};
-}
-
 }  // namespace
 
 std::vector<const FieldDescriptor*> Fields(const Descriptor& message) {
@@ -136,6 +112,30 @@ bool IsTimestamp(const FieldDescriptor& field) {
          field.message_type()->full_name() == "google.protobuf.Timestamp";
 }
 
+json::object ErrorSchema() {
+  const json::object text = Typed("string");
+  const json::object detail{{"type", "object"},
+                            {"required", json::array{"field", "message"}},
+                            {"properties", json::object{{"field", text}, {"message", text}}}};
+  const json::object error{
+      {"type", "object"},
+      {"required", json::array{"code", "message", "details"}},
+      {"properties",
+       json::object{{"code", text},
+                    {"message", text},
+                    {"details", json::object{{"type", "array"}, {"items", detail}}}}}};
+  return {
+      {"type", "object"},
+      {"required", json::array{"success", "statusCode", "timestamp", "path", "error", "requestId"}},
+      {"properties",
+       json::object{{"success", json::object{{"const", false}}},
+                    {"statusCode", json::object{{"type", "integer"}}},
+                    {"timestamp", json::object{{"type", "string"}, {"format", "date-time"}}},
+                    {"path", text},
+                    {"error", error},
+                    {"requestId", text}}}};
+}
+
 json::object EnumSchema(const FieldDescriptor& field) {
   json::array names;
   for (int i = 0; i < field.enum_type()->value_count(); ++i) {
@@ -153,11 +153,6 @@ void Schemas::Add(const Descriptor& message, In in) {
   for (const FieldDescriptor* field : Fields(message)) {
     if (const Descriptor* inner = field->message_type()) Add(*inner, in);
   }
-}
-
-json::object Schemas::Take() {
-  schemas_["Error"] = ErrorSchema();
-  return std::move(schemas_);
 }
 
 std::string Schemas::NameOf(const Descriptor& message, In in) const {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "shop/api/v1/options.pb.h"
@@ -34,6 +35,9 @@ void AddDescription(const std::string& comment, boost::json::object* schema);
 // {"$ref": "#/components/<kind>/<name>"}
 boost::json::object Reference(const char* kind, const std::string& name);
 
+// The schema of the body of every error.
+boost::json::object ErrorSchema();
+
 // The schema of an enum's field: the names that it takes.
 boost::json::object EnumSchema(const google::protobuf::FieldDescriptor& field);
 
@@ -49,8 +53,8 @@ class Schemas {
   boost::json::object BodySchema(const google::protobuf::Descriptor& request,
                                  const FieldFilter& wanted);
 
-  // All of them, and that of an error. The last call.
-  boost::json::object Take();
+  // All of them. The last call.
+  boost::json::object Take() { return std::move(schemas_); }
 
  private:
   std::string NameOf(const google::protobuf::Descriptor& message, In in) const;

@@ -32,15 +32,11 @@ VALIDATOR = jsonschema.validators.extend(
         {"number": _is_number, "integer": _is_integer}))
 
 
-class Document:
+class Schemas:
+    """A document with schemas in its components."""
+
     def __init__(self, text):
         self.json = parse(text)
-        self._paths = []
-        for template, item in self.json["paths"].items():
-            pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part)
-                              for part in re.split(r"(\{[^}]*\})", template))
-            self._paths.append((template.count("{"), re.compile(pattern + "/?"), template, item))
-        self._paths.sort(key=lambda path: path[0])  # /products/search before /products/{id}
 
     def resolve(self, value):
         while "$ref" in value:
@@ -49,6 +45,41 @@ class Document:
                 target = target[step]
             value = target
         return value
+
+    def complaints(self, schema, value):
+        """What is wrong with a value, as a list of sentences."""
+        validator = VALIDATOR({**schema, "components": self.json["components"]}, format_checker=CHECKER)
+        return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(value)]
+
+
+class EventsDocument(Schemas):
+    """The AsyncAPI document."""
+
+    def about_event(self, topic, key, headers, text):
+        """What is wrong with a record of a topic."""
+        channel = self.json["channels"].get(topic, {"messages": {}})
+        kind = headers.get("ce_type")
+        if kind not in channel["messages"]:
+            return [f"{kind} is not on topic {topic}"]
+        message = self.resolve(channel["messages"][kind])
+        wrong = self.complaints(message["payload"], parse(text))
+        wrong += self.complaints(message["bindings"]["kafka"]["key"], key)
+        for trait in message["traits"]:
+            wrong += self.complaints(self.resolve(trait)["headers"], headers)
+        return wrong
+
+
+class Document(Schemas):
+    """The OpenAPI document."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self._paths = []
+        for template, item in self.json["paths"].items():
+            pattern = "".join("[^/]+" if part.startswith("{") else re.escape(part)
+                              for part in re.split(r"(\{[^}]*\})", template))
+            self._paths.append((template.count("{"), re.compile(pattern + "/?"), template, item))
+        self._paths.sort(key=lambda path: path[0])  # /products/search before /products/{id}
 
     def operations(self):
         for template, item in self.json["paths"].items():
@@ -63,11 +94,6 @@ class Document:
             if pattern.fullmatch(path) and method in item:
                 return item[method]
         return None
-
-    def complaints(self, schema, value):
-        """What is wrong with a value, as a list of sentences."""
-        validator = VALIDATOR({**schema, "components": self.json["components"]}, format_checker=CHECKER)
-        return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(value)]
 
     def about_body(self, operation, text):
         body = operation.get("requestBody")

@@ -20,7 +20,7 @@ from examples import requests
 REPO = Path(__file__).resolve().parents[2]
 COLLECTION = REPO / "E-Commerce-API.postman_collection.json"
 # Served, but no part of the API.
-BESIDES = {"/healthz", "/readyz", "/openapi.json"}
+BESIDES = {"/healthz", "/readyz", "/openapi.json", "/asyncapi.json"}
 
 document = None
 

@@ -9,10 +9,10 @@ from harness import REPO, fetch
 from settings import GROUPS, PROCESSES
 
 sys.path.insert(0, str(REPO / "tests/api"))
-from contract import Document  # pylint: disable=wrong-import-position
+from contract import Document, EventsDocument  # pylint: disable=wrong-import-position
 
 # Served, but no part of the API.
-BESIDES = ("/healthz", "/readyz", "/openapi.json")
+BESIDES = ("/healthz", "/readyz", "/openapi.json", "/asyncapi.json")
 
 
 def table(path, columns):
@@ -27,6 +27,9 @@ class TheWalkthrough(Case):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
+        cls.events = EventsDocument(fetch(cls.shop.port("gateway"), "/asyncapi.json").text)
+        # Those of other tests, some of which are wrong on purpose.
+        cls.published_before = {event.headers.get("ce_id") for event in cls.published()}
         cls.document = Document(fetch(cls.shop.port("gateway"), "/openapi.json").text)
         report = cls.shop.folder / "walkthrough.json"
         for _ in range(2):  # it has to be green twice in a row on one stack
@@ -40,6 +43,10 @@ class TheWalkthrough(Case):
             for sample, value in cls.shop.metrics(process).items():
                 name, _, labels = sample.rstrip("}").partition("{")
                 cls.samples.append((process, name, dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels)), value))
+
+    @classmethod
+    def published(cls):
+        return [event for topic in cls.events.json["channels"] for event in cls.shop.events(topic)]
 
     def exchanges(self):
         """(name, method, path, status, headers, text) of every request of the last run."""
@@ -57,6 +64,16 @@ class TheWalkthrough(Case):
         for name, method, path, status, headers, text in answers:
             with self.subTest(name):
                 self.assertEqual([], self.document.about_answer(method, path, status, headers, text))
+
+    def test_publishes_what_the_document_of_the_events_says(self):
+        kinds = set()
+        for event in self.published():
+            if event.headers.get("ce_id") in self.published_before:
+                continue
+            with self.subTest(event.topic, key=event.key, kind=event.type):
+                self.assertEqual([], self.events.about_event(event.topic, event.key, event.headers, event.text))
+            kinds.add(event.type)
+        self.assertGreater(len(kinds), 8)
 
     def test_is_counted_by_route_and_by_rpc(self):
         called = {(method, operation["operationId"]) for _, method, path, status, _, _ in self.exchanges()

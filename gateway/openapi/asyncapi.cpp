@@ -1,0 +1,249 @@
+#include "gateway/openapi/asyncapi.h"
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <boost/json/serialize.hpp>
+#include <map>
+#include <string_view>
+
+#include "common/messaging/event.h"
+#include "gateway/openapi/comments.h"
+#include "gateway/openapi/example.h"
+#include "gateway/openapi/schema.h"
+#include "shop/api/v1/options.pb.h"
+
+namespace shop::gateway {
+
+using google::protobuf::Descriptor;
+
+namespace openapi {
+namespace {
+
+namespace json = boost::json;
+
+constexpr char kExampleId[] = "b9d1f0e4-6c1f-5b8e-9a50-2f1d3c4b5a69";
+constexpr char kExampleTrace[] = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+json::object Text(const char* description) {
+  json::object schema = Typed("string");
+  AddDescription(description, &schema);
+  return schema;
+}
+
+// What the headers of every event have in common.
+json::object HeaderSchema() {
+  json::object version = Text("The version of CloudEvents.");
+  version["const"] = "1.0";
+  json::object id = Text(
+      "Identifies the event: it is the same however often the event is delivered, so a consumer "
+      "that "
+      "remembers it handles an event once.");
+  json::object time = Text("When it was written, in UTC.");
+  time["format"] = "date-time";
+  json::object content = Text("What the value is.");
+  content["const"] = "application/json";
+  return {
+      {"type", "object"},
+      {"required", json::array{"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject",
+                               "ce_time", "content-type"}},
+      {"properties",
+       json::object{{"ce_specversion", std::move(version)},
+                    {"ce_id", std::move(id)},
+                    {"ce_type", Text("The name of the event.")},
+                    {"ce_source", Text("The service that published it, such as /orders.")},
+                    {"ce_subject", Text("The same as the record's key.")},
+                    {"ce_time", std::move(time)},
+                    {"content-type", std::move(content)},
+                    {"traceparent",
+                     Text("The trace that it belongs to: https://www.w3.org/TR/trace-context/")}}}};
+}
+
+std::string Publisher(const Descriptor& event) {
+  const api::v1::Event& option = event.options().GetExtension(api::v1::event);
+  return option.publisher().empty() ? option.topic() : option.publisher();
+}
+
+class EventsDocument {
+ public:
+  explicit EventsDocument(const std::vector<const Descriptor*>& events) {
+    for (const Descriptor* event : events) schemas_.Add(*event, In::kResponse);
+    for (const Descriptor* event : events) Add(*event);
+  }
+
+  std::string Text() {
+    const json::object info{
+        {"title", "Shop events"},
+        {"version", "1"},
+        {"description",
+         "What happens in the shop, as CloudEvents 1.0 in Kafka's binary mode: attributes are "
+         "headers, the value is JSON. Events with the same key arrive in the order in which they "
+         "happened, each at least once. Amounts are decimals with two digits, ids are numbers "
+         "below "
+         "2^53, times are RFC 3339 in UTC. Read tolerantly: fields and enum values come in "
+         "addition, "
+         "and an event that an earlier release wrote lacks those that came after it."},
+        {"license", json::object{{"name", "Apache-2.0"}}}};
+    const json::object kafka{
+        {"host", "localhost:9092"},
+        {"protocol", "kafka"},
+        {"description", "The broker of `make up`; elsewhere KAFKA_BOOTSTRAP_SERVERS says which."}};
+    json::object trait{{"contentType", "application/json"}, {"headers", HeaderSchema()}};
+    json::object components{{"messages", std::move(messages_)},
+                            {"schemas", schemas_.Take()},
+                            {"messageTraits", json::object{{"CloudEvent", std::move(trait)}}}};
+    return json::serialize(json::object{{"asyncapi", "3.0.0"},
+                                        {"info", info},
+                                        {"defaultContentType", "application/json"},
+                                        {"servers", json::object{{"kafka", kafka}}},
+                                        {"channels", std::move(channels_)},
+                                        {"operations", std::move(operations_)},
+                                        {"components", std::move(components)}});
+  }
+
+ private:
+  static json::object ReferenceTo(const std::string& pointer) { return {{"$ref", pointer}}; }
+
+  void Add(const Descriptor& event) {
+    const api::v1::Event& option = event.options().GetExtension(api::v1::event);
+    const std::string name = messaging::TypeName(event);
+    if (!channels_.contains(option.topic())) AddChannel(option.topic(), event);
+    channels_[option.topic()].as_object()["messages"].as_object()[name] =
+        Reference("messages", name);
+    operations_["publish-" + option.topic()].as_object()["messages"].as_array().push_back(
+        ReferenceTo("#/channels/" + option.topic() + "/messages/" + name));
+    messages_[name] = Message(event, option, name);
+  }
+
+  void AddChannel(const std::string& topic, const Descriptor& event) {
+    channels_[topic] = json::object{
+        {"address", topic},
+        {"description", Comment(*event.file()) + " Published by " + Publisher(event) + "."},
+        {"servers", json::array{ReferenceTo("#/servers/kafka")}},
+        {"messages", json::object()},
+        {"bindings", json::object{{"kafka", json::object{{"topic", topic}}}}}};
+    operations_["publish-" + topic] =
+        json::object{{"action", "send"},
+                     {"channel", ReferenceTo("#/channels/" + topic)},
+                     {"summary", "What the shop publishes on topic " + topic},
+                     {"messages", json::array()}};
+  }
+
+  json::object Message(const Descriptor& event, const api::v1::Event& option,
+                       const std::string& name) {
+    const std::string comment = Comment(event);
+    const auto* key = event.FindFieldByName(option.key());
+    json::object key_schema{{"type", "string"},
+                            {"pattern", "^[0-9]+$"},
+                            {"description", "`" + key->json_name() + "` in decimal."}};
+    const json::object payload = ObjectExample(event, In::kResponse, AnyField);
+    const std::string subject = json::serialize(payload.at(key->json_name()));
+    json::object headers{{"ce_specversion", "1.0"},
+                         {"ce_id", kExampleId},
+                         {"ce_type", name},
+                         {"ce_source", "/" + Publisher(event)},
+                         {"ce_subject", subject},
+                         {"ce_time", kExampleTime},
+                         {"content-type", "application/json"},
+                         {"traceparent", kExampleTrace}};
+    return {
+        {"name", name},
+        {"title", name},
+        {"summary", comment.substr(0, comment.find(". "))},
+        {"description", comment},
+        {"traits", json::array{Reference("messageTraits", "CloudEvent")}},
+        {"payload", schemas_.MessageSchema(event, In::kResponse)},
+        {"bindings", json::object{{"kafka", json::object{{"key", std::move(key_schema)}}}}},
+        {"examples", json::array{json::object{
+                         {"name", name}, {"headers", std::move(headers)}, {"payload", payload}}}}};
+  }
+
+  Schemas schemas_;
+  json::object channels_;
+  json::object operations_;
+  json::object messages_;
+};
+
+}  // namespace
+}  // namespace openapi
+
+std::string AsyncApiDocument(const std::vector<const Descriptor*>& events) {
+  return openapi::EventsDocument(events).Text();
+}
+
+std::string EventsPage() {
+  return R"html(<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Shop events</title>
+<style>
+:root {color-scheme: light dark}
+body {font: 1em/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em}
+section {border-top: 1px solid #8888; margin-top: 2em}
+table {border-collapse: collapse; width: 100%}
+th, td {text-align: left; vertical-align: top; padding: .2em 1em .2em 0; border-bottom: 1px solid #8884}
+pre {overflow-x: auto; padding: .8em; background: #8882}
+</style>
+</head>
+<body>
+<h1>Shop events</h1>
+<p id="about"></p>
+<p>For programs: <a href="/asyncapi.json">/asyncapi.json</a> (AsyncAPI 3.0). The HTTP API: <a href="/docs">/docs</a>.</p>
+<nav><ul id="contents"></ul></nav>
+<main id="topics"></main>
+<script>
+"use strict";
+const make = (name, text, parent) => {
+  const element = parent.appendChild(document.createElement(name));
+  if (text) element.textContent = text;
+  return element;
+};
+const kind = schema =>
+  schema.$ref ? schema.$ref.split("/").pop()
+  : schema.type === "array" ? "list of " + kind(schema.items)
+  : schema.enum ? schema.enum.join(" | ")
+  : [schema.type].flat().join(" | ") + (schema.format ? " (" + schema.format + ")" : "");
+  const fields = (schema, parent) = > {
+    const rows = make("table", "", parent);
+    const head = make("tr", "", rows);
+    for (const title of["field", "type", ""]) make("th", title, head);
+    for (const[name, field] of Object.entries(schema.properties)) {
+      const row = make("tr", "", rows);
+      make("code", name, make("td", "", row));
+      make("td", kind(field), row);
+      make("td", field.description, row);
+    }
+  };
+  fetch("/asyncapi.json").then(answer = > answer.json()).then(api = > {
+    document.getElementById("about").textContent = api.info.description;
+    const contents = document.getElementById("contents");
+    const topics = document.getElementById("topics");
+    for (const[topic, channel] of Object.entries(api.channels)) {
+      const entry = make("li", "", contents);
+      make("strong", topic + ": ", entry);
+      make("h2", "Topic " + topic, make("section", "", topics));
+      make("p", channel.description, topics);
+      for (const name of Object.keys(channel.messages)) {
+        const link = make("a", name, entry);
+        link.href = "#" + name;
+        entry.append(" ");
+        const message = api.components.messages[name];
+        make("h3", name, topics).id = name;
+        make("p", message.description, topics);
+        fields(api.components.schemas[message.payload.$ref.split("/").pop()], topics);
+        const {headers, payload} = message.examples[0];
+        const lines = Object.entries(headers).map(([ header, value ]) = > header + ": " + value);
+        make("pre", lines.join("\n") + "\n\n" + JSON.stringify(payload, null, 2), topics);
+      }
+    }
+    make("h2", "Headers of every event", make("section", "", topics));
+    fields(api.components.messageTraits.CloudEvent.headers, topics);
+  });
+</script>
+</body>
+</html>
+)html";
+}
+
+}  // namespace shop::gateway
