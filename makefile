@@ -127,6 +127,9 @@ test-repeat: install-for-tests build-dev ## every test N times, shuffled, half o
 test-faults: install-for-tests ## plant faults in a copy, one by one: is each caught by its test? AREA=orders, FAULTS=regex, JOBS=2
 	tests/faults/run.py $(if $(AREA),--area "$(AREA)") $(if $(FAULTS),--faults "$(FAULTS)") $(if $(JOBS),--jobs $(JOBS))
 
+chaos: install-for-tests build-dev ## orders while everything is killed, paused and repeated; MINUTES=5, SEED=7
+	tests/chaos/run.py --seconds $$(( 60 * $(or $(MINUTES),5) )) $(if $(SEED),--seed $(SEED))
+
 test-asan: install-for-tests build/asan/build.ninja ## unit tests with AddressSanitizer and UBSan
 	cmake --build --preset asan --target unit_tests $(build_options)
 	ctest --preset asan -L unit $(test_options)

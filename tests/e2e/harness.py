@@ -85,6 +85,7 @@ class Event:
     def __init__(self, record):
         self.topic = record["topic"]
         self.partition = record["partition"]
+        self.offset = record["offset"]
         self.key = record["key"]
         self.text = record["payload"]
         self.headers = record["headers"]
