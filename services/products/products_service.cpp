@@ -30,6 +30,17 @@ bool HasLetterOrDigit(const std::string& text) {
                              [](unsigned char c) { return c >= 0x80 || std::isalnum(c) != 0; });
 }
 
+// As PostgreSQL writes UUIDs.
+std::string Stored(const std::string& uuid) {
+  return absl::AsciiStrToLower(uuid);
+}
+
+Quantities QuantitiesOf(const google::protobuf::RepeatedPtrField<v1::ReserveLine>& lines) {
+  Quantities quantities;
+  for (const v1::ReserveLine& line : lines) quantities[line.product_id()] += line.quantity();
+  return quantities;
+}
+
 }  // namespace
 
 rpc::Service ProductsService::Methods() {
@@ -45,7 +56,9 @@ rpc::Service ProductsService::Methods() {
       .On("QuoteProducts", this, &ProductsService::QuoteProducts)
       .On("ReserveStock", this, &ProductsService::ReserveStock)
       .On("BatchReserveStock", this, &ProductsService::BatchReserveStock)
-      .On("ReleaseStock", this, &ProductsService::ReleaseStock);
+      .On("BatchCommitStock", this, &ProductsService::BatchCommitStock)
+      .On("ReleaseStock", this, &ProductsService::ReleaseStock)
+      .On("ReturnStock", this, &ProductsService::ReturnStock);
 }
 
 Result<v1::ListProductsResponse> ProductsService::ListProducts(
@@ -158,16 +171,13 @@ Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
   std::vector<StockOrder> orders;
   std::set<std::string> uuids;
   for (const v1::ReserveStockRequest& one : request.requests()) {
-    // As PostgreSQL writes UUIDs.
-    StockOrder& order = orders.emplace_back(
-        StockOrder{absl::AsciiStrToLower(one.order_uuid()), one.order_id(), {}});
+    StockOrder& order =
+        orders.emplace_back(StockOrder{Stored(one.order_uuid()), one.order_id(), {}});
     if (!uuids.insert(order.uuid).second) {
       return InvalidField("requests[" + std::to_string(orders.size() - 1) + "].orderUuid",
                           "is in the batch twice");
     }
-    for (const v1::ReserveLine& line : one.items()) {
-      order.quantities[line.product_id()] += line.quantity();
-    }
+    order.quantities = QuantitiesOf(one.items());
   }
   const std::vector<StockDecision> decisions =
       InTransaction(db_, [&](Tx& tx) { return Reserve(tx, orders); });
@@ -185,13 +195,39 @@ Result<v1::BatchReserveStockResponse> ProductsService::BatchReserveStock(
   return response;
 }
 
+Result<v1::BatchCommitStockResponse> ProductsService::BatchCommitStock(
+    const Call&, const v1::BatchCommitStockRequest& request) {
+  std::vector<std::string> orders;
+  for (const v1::CommitStockRequest& one : request.requests()) {
+    orders.push_back(Stored(one.order_uuid()));
+  }
+  // Copies stay as they are: what can be bought does not change.
+  v1::BatchCommitStockResponse response;
+  for (const bool committed : InTransaction(db_, [&](Tx& tx) { return Commit(tx, orders); })) {
+    response.add_responses()->set_committed(committed);
+  }
+  return response;
+}
+
 Result<v1::ReleaseStockResponse> ProductsService::ReleaseStock(
     const Call&, const v1::ReleaseStockRequest& request) {
   const ReleaseOutcome outcome = InTransaction(
-      db_, [&](Tx& tx) { return Release(tx, request.order_uuid(), request.order_id()); });
+      db_, [&](Tx& tx) { return Release(tx, Stored(request.order_uuid()), request.order_id()); });
   if (!outcome.products.empty()) cache_.RemoveSold(outcome.products);
   v1::ReleaseStockResponse response;
   response.set_released(outcome.released);
+  return response;
+}
+
+Result<v1::ReturnStockResponse> ProductsService::ReturnStock(
+    const Call&, const v1::ReturnStockRequest& request) {
+  const ReturnOutcome outcome = InTransaction(db_, [&](Tx& tx) {
+    return Return(tx, Stored(request.order_uuid()), Stored(request.return_uuid()),
+                  QuantitiesOf(request.items()));
+  });
+  if (!outcome.products.empty()) cache_.RemoveSold(outcome.products);
+  v1::ReturnStockResponse response;
+  response.set_pieces(outcome.pieces);
   return response;
 }
 

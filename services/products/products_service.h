@@ -42,8 +42,12 @@ class ProductsService {
                                                 const v1::ReserveStockRequest& request);
   Result<v1::BatchReserveStockResponse> BatchReserveStock(
       const Call& call, const v1::BatchReserveStockRequest& request);
+  Result<v1::BatchCommitStockResponse> BatchCommitStock(const Call& call,
+                                                        const v1::BatchCommitStockRequest& request);
   Result<v1::ReleaseStockResponse> ReleaseStock(const Call& call,
                                                 const v1::ReleaseStockRequest& request);
+  Result<v1::ReturnStockResponse> ReturnStock(const Call& call,
+                                              const v1::ReturnStockRequest& request);
 
  private:
   v1::Product WithCurrency(v1::Product product) const;

@@ -369,6 +369,34 @@ TEST_F(ProductsServiceTest, WhatIsNoUuidIsRefused) {
   EXPECT_EQ(Outcome(Reserve(Order(Made(), {1}, "1"))), "INVALID_ARGUMENT");
 }
 
+TEST_F(ProductsServiceTest, WhatWasSoldComesBackByItsReturnAndIsSeenAtOnce) {
+  CacheIsServing();
+  const int64_t id = Made(5);
+  const v1::ReserveStockRequest order = Order(id, {2}, "aaaaaaaa-0000-4000-8000-000000000001");
+  ASSERT_TRUE(Reserve(order)->reserved());
+  const testing::Credentials stock = callers_.Service("stock");
+  v1::BatchCommitStockRequest sale;
+  sale.add_requests()->set_order_uuid("AAAAAAAA-0000-4000-8000-000000000001");
+  sale.add_requests()->set_order_uuid("aaaaaaaa-0000-4000-8000-000000000002");
+  const auto sold = Call<v1::BatchCommitStockResponse>(stock, "BatchCommitStock", sale);
+  ASSERT_TRUE(sold);
+  ASSERT_THAT(sold->responses(), SizeIs(2));
+  EXPECT_TRUE(sold->responses(0).committed());
+  EXPECT_FALSE(sold->responses(1).committed());
+  EXPECT_EQ(Get(id)->stock(), 3);
+
+  v1::ReturnStockRequest back;
+  back.set_order_uuid(order.order_uuid());
+  back.set_return_uuid("BBBBBBBB-0000-4000-8000-000000000001");
+  *back.mutable_items() = order.items();
+  EXPECT_EQ(Call<v1::ReturnStockResponse>(stock, "ReturnStock", back)->pieces(), 2);
+  EXPECT_EQ(Get(id)->stock(), 5);
+  EXPECT_EQ(Call<v1::ReturnStockResponse>(stock, "ReturnStock", back)->pieces(), 2);
+  EXPECT_EQ(Get(id)->stock(), 5);
+  EXPECT_EQ(Outcome(Call<v1::ReturnStockResponse>(callers_.Service("orders"), "ReturnStock", back)),
+            "PERMISSION_DENIED");
+}
+
 TEST_F(ProductsServiceTest, ListsTellTheirPage) {
   for (int i = 0; i < 3; ++i) Made();
   const Result<v1::ListProductsResponse> page = List("-id", 2, 2);

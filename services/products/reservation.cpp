@@ -7,31 +7,35 @@ namespace shop::products {
 namespace {
 
 // In the sequence of the enum.
-struct State {
-  std::string_view text;
-  Reservation after_release;
-};
-constexpr State kStates[] = {{"", Reservation::kRejected},
-                             {"HELD", Reservation::kReleased},
-                             {"RELEASED", Reservation::kReleased},
-                             {"REJECTED", Reservation::kRejected}};
+constexpr std::string_view kTexts[] = {"", "HELD", "COMMITTED", "RETURNED", "RELEASED", "REJECTED"};
+
+bool IsAllBack(const OrderStock& order) {
+  return std::ranges::all_of(
+      order.lines, [](const auto& line) { return line.second.returned == line.second.quantity; });
+}
+
+StockMove BringBack(int64_t product, int64_t quantity, ReservedLine* line) {
+  line->returned += quantity;
+  return {.kind = "RETURNED", .product = product, .on_hand = quantity};
+}
 
 }  // namespace
 
 std::string ReservationText(Reservation state) {
-  return std::string(kStates[static_cast<size_t>(state)].text);
+  return std::string(kTexts[static_cast<size_t>(state)]);
 }
 
 Reservation ParseReservation(std::string_view text) {
-  const auto found = std::ranges::find(kStates, text, &State::text);
-  if (found == std::end(kStates)) {
+  const auto found = std::ranges::find(kTexts, text);
+  if (found == std::end(kTexts)) {
     throw std::runtime_error("a reservation has the unknown state " + std::string(text));
   }
-  return static_cast<Reservation>(found - kStates);
+  return static_cast<Reservation>(found - kTexts);
 }
 
-Reservation AfterRelease(Reservation before) {
-  return kStates[static_cast<size_t>(before)].after_release;
+StockDecision DecisionOf(const OrderStock& order) {
+  const bool reserved = order.state != Reservation::kNone && order.state != Reservation::kRejected;
+  return {.reserved = reserved, .shortages = order.shortages};
 }
 
 v1::Shortage MakeShortage(int64_t product, int64_t requested, int64_t available) {
@@ -42,21 +46,78 @@ v1::Shortage MakeShortage(int64_t product, int64_t requested, int64_t available)
   return shortage;
 }
 
-StockDecision Decide(const std::map<int64_t, int64_t>& quantities,
-                     std::map<int64_t, int64_t>* available) {
-  StockDecision decision;
+StockMoves Reserve(const Quantities& quantities, OrderStock* order, Quantities* available) {
+  if (order->state != Reservation::kNone) return {};
   for (const auto& [product, quantity] : quantities) {
     const int64_t there = (*available)[product];
-    if (there < quantity) decision.shortages.push_back(MakeShortage(product, quantity, there));
+    if (there < quantity) order->shortages.push_back(MakeShortage(product, quantity, there));
   }
-  decision.reserved = decision.shortages.empty();
-  if (!decision.reserved) return decision;
-  for (const auto& [product, quantity] : quantities) (*available)[product] -= quantity;
-  return decision;
+  order->state = order->shortages.empty() ? Reservation::kHeld : Reservation::kRejected;
+  if (order->state == Reservation::kRejected) return {};
+  StockMoves moves;
+  for (const auto& [product, quantity] : quantities) {
+    (*available)[product] -= quantity;
+    order->lines[product].quantity = quantity;
+    moves.push_back({.kind = "RESERVED", .product = product, .reserved = quantity});
+  }
+  return moves;
 }
 
-bool WasReserved(Reservation state) {
-  return state != Reservation::kRejected;
+StockMoves Commit(OrderStock* order) {
+  if (order->state != Reservation::kHeld) return {};
+  order->state = Reservation::kCommitted;
+  StockMoves moves;
+  for (const auto& [product, line] : order->lines) {
+    moves.push_back({.kind = "COMMITTED",
+                     .product = product,
+                     .on_hand = -line.quantity,
+                     .reserved = -line.quantity});
+  }
+  return moves;
+}
+
+bool WasCommitted(const OrderStock& order) {
+  return order.state == Reservation::kCommitted || order.state == Reservation::kReturned;
+}
+
+StockMoves Return(const std::string& return_uuid, const Quantities& quantities, OrderStock* order) {
+  if (order->returns.contains(return_uuid)) return {};
+  StockMoves moves = Commit(order);
+  if (order->state != Reservation::kCommitted) return moves;
+  int64_t& pieces = order->returns[return_uuid];
+  for (const auto& [product, quantity] : quantities) {
+    const auto line = order->lines.find(product);
+    if (line == order->lines.end()) continue;
+    const int64_t back = std::min(quantity, line->second.quantity - line->second.returned);
+    if (back == 0) continue;
+    pieces += back;
+    moves.push_back(BringBack(product, back, &line->second));
+  }
+  if (IsAllBack(*order)) order->state = Reservation::kReturned;
+  return moves;
+}
+
+StockMoves Release(OrderStock* order) {
+  StockMoves moves;
+  if (order->state == Reservation::kNone) {
+    order->state = Reservation::kRejected;
+  } else if (order->state == Reservation::kHeld) {
+    order->state = Reservation::kReleased;
+    for (const auto& [product, line] : order->lines) {
+      moves.push_back({.kind = "RELEASED", .product = product, .reserved = -line.quantity});
+    }
+  } else if (order->state == Reservation::kCommitted) {
+    order->state = Reservation::kReturned;
+    for (auto& [product, line] : order->lines) {
+      const int64_t left = line.quantity - line.returned;
+      if (left > 0) moves.push_back(BringBack(product, left, &line));
+    }
+  }
+  return moves;
+}
+
+bool WasReleased(const OrderStock& order) {
+  return order.state == Reservation::kReleased || order.state == Reservation::kReturned;
 }
 
 }  // namespace shop::products

@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <set>
-#include <stdexcept>
 
 #include "common/postgres/columns.h"
 #include "products/product_store.h"
@@ -37,25 +36,34 @@ constexpr Statement kLock{R"sql(
     SELECT id, CASE WHEN deleted_at IS NULL THEN on_hand - reserved ELSE 0 END AS available
     FROM products WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
 
-// Writes what orders hold, a line each. A statement of its own, whose snapshot is taken after the
-// products were locked: in the snapshot of an earlier one the table's check would see older rows.
-constexpr Statement kHold{R"sql(
+// Writes the moves of orders whose products are locked. A statement of its own, whose snapshot is
+// taken after they were locked: in the snapshot of an earlier one the table's check would see older
+// rows. What leaves `on_hand - reserved` as it was has changed nothing that others have a copy of.
+constexpr Statement kWrite{R"sql(
     WITH given AS (
-      SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[])
-               AS g(order_uuid, product_id, quantity)),
-    taken AS (
-      UPDATE products p SET reserved = p.reserved + w.quantity, stock_version = p.stock_version + 1
-      FROM (SELECT product_id, sum(quantity)::bigint AS quantity FROM given GROUP BY product_id) w
-      WHERE p.id = w.product_id AND p.on_hand - p.reserved >= w.quantity
-      RETURNING p.id),
-    lines AS (
-      INSERT INTO reservation_lines (order_uuid, product_id, quantity) SELECT * FROM given),
+      SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+               AS g(order_uuid, kind, product_id, on_hand, reserved)),
+    moved AS (
+      UPDATE products p
+      SET on_hand = p.on_hand + w.on_hand, reserved = p.reserved + w.reserved,
+          stock_version = p.stock_version + (w.on_hand <> w.reserved)::int
+      FROM (SELECT product_id, sum(on_hand)::bigint AS on_hand, sum(reserved)::bigint AS reserved
+            FROM given GROUP BY product_id) w
+      WHERE p.id = w.product_id
+      RETURNING p.id, w.on_hand <> w.reserved AS available_changed),
+    held AS (
+      INSERT INTO reservation_lines (order_uuid, product_id, quantity)
+      SELECT order_uuid, product_id, reserved FROM given WHERE kind = 'RESERVED'),
+    back AS (
+      UPDATE reservation_lines l SET returned = l.returned + g.on_hand FROM given g
+      WHERE g.kind = 'RETURNED' AND l.order_uuid = g.order_uuid AND l.product_id = g.product_id),
     ledger AS (
-      INSERT INTO stock_movements (product_id, kind, reserved, order_uuid)
-      SELECT product_id, 'RESERVED', quantity, order_uuid FROM given),
+      INSERT INTO stock_movements (product_id, kind, on_hand, reserved, order_uuid)
+      SELECT product_id, kind, on_hand, reserved, order_uuid FROM given),
     stale AS (
-      INSERT INTO cache_invalidations (product_id, stock_only) SELECT id, true FROM taken)
-    SELECT count(*) FROM taken)sql"};
+      INSERT INTO cache_invalidations (product_id, stock_only)
+      SELECT id, true FROM moved WHERE available_changed)
+    SELECT id FROM moved WHERE available_changed)sql"};
 
 constexpr Statement kReject{R"sql(
     UPDATE reservations SET
@@ -66,32 +74,32 @@ constexpr Statement kReject{R"sql(
         FROM unnest($2::bigint[], $3::bigint[], $4::bigint[]) AS s(product_id, requested, available))
     WHERE order_uuid = $1::uuid)sql"};
 
-// $3 is the state after releasing an order without a reservation, $4 after releasing one that held
-// its lines. Of two releases at once the condition lets one change the state.
-constexpr Statement kRelease{R"sql(
+// Waits for a transaction that reserves for the order.
+constexpr Statement kInsert{R"sql(
     INSERT INTO reservations (order_uuid, order_id, state) VALUES ($1, $2, $3)
-    ON CONFLICT (order_uuid) DO UPDATE SET state = $4, updated_at = now()
-    WHERE reservations.state = 'HELD'
-    RETURNING state)sql"};
+    ON CONFLICT (order_uuid) DO NOTHING)sql"};
 
-constexpr Statement kState{R"sql(SELECT state FROM reservations WHERE order_uuid = $1)sql"};
+constexpr Statement kLockOrders{R"sql(
+    SELECT order_uuid, state FROM reservations
+    WHERE order_uuid = ANY($1::uuid[]) ORDER BY order_uuid FOR UPDATE)sql"};
 
-// A statement of its own for the reason given at kHold.
-constexpr Statement kLockHeld{R"sql(
-    SELECT p.id FROM products p JOIN reservation_lines h ON h.product_id = p.id
-    WHERE h.order_uuid = $1 ORDER BY p.id FOR UPDATE OF p)sql"};
+// Locks the products, those that have been deleted since too: their pieces come back like others.
+constexpr Statement kLockLines{R"sql(
+    SELECT l.order_uuid, l.product_id, l.quantity, l.returned
+    FROM reservation_lines l JOIN products p ON p.id = l.product_id
+    WHERE l.order_uuid = ANY($1::uuid[]) ORDER BY p.id FOR UPDATE OF p)sql"};
 
-constexpr Statement kGiveBack{R"sql(
-    WITH given AS (
-      UPDATE products p SET reserved = p.reserved - h.quantity, stock_version = p.stock_version + 1
-      FROM reservation_lines h WHERE h.order_uuid = $1::uuid AND p.id = h.product_id
-      RETURNING p.id, h.quantity),
-    ledger AS (
-      INSERT INTO stock_movements (product_id, kind, reserved, order_uuid)
-      SELECT id, 'RELEASED', -quantity, $1::uuid FROM given),
-    stale AS (
-      INSERT INTO cache_invalidations (product_id, stock_only) SELECT id, true FROM given)
-    SELECT id FROM given)sql"};
+constexpr Statement kAdvance{R"sql(
+    UPDATE reservations r SET state = g.state, updated_at = now()
+    FROM unnest($1::uuid[], $2::text[]) AS g(order_uuid, state)
+    WHERE r.order_uuid = g.order_uuid)sql"};
+
+constexpr Statement kReturns{R"sql(
+    SELECT return_uuid, pieces FROM stock_returns WHERE order_uuid = $1)sql"};
+
+constexpr Statement kRememberReturn{R"sql(
+    INSERT INTO stock_returns (order_uuid, return_uuid, pieces) VALUES ($1, $2, $3)
+    ON CONFLICT DO NOTHING)sql"};
 
 // Other adjustments and reservations of the product wait until this transaction ends.
 constexpr Statement kLockOne{R"sql(
@@ -142,29 +150,30 @@ std::set<std::string> Claim(postgres::Tx& tx, const std::vector<StockOrder>& ord
       tx.Exec(kClaim, Array(orders, &StockOrder::uuid), Array(orders, &StockOrder::order_id)));
 }
 
-std::map<std::string, StockDecision> DecidedBefore(postgres::Tx& tx,
-                                                   const std::vector<StockOrder>& orders) {
-  std::map<std::string, StockDecision> decided;
+// The state of orders that are decided, and what was short of them.
+std::map<std::string, OrderStock> DecidedBefore(postgres::Tx& tx,
+                                                const std::vector<StockOrder>& orders) {
+  std::map<std::string, OrderStock> decided;
   for (const pqxx::row& row : tx.Exec(kDecided, Array(orders, &StockOrder::uuid))) {
-    StockDecision& decision = decided[row["order_uuid"].as<std::string>()];
-    decision.reserved = WasReserved(ParseReservation(row["state"].as<std::string>()));
+    OrderStock& order = decided[row["order_uuid"].as<std::string>()];
+    order.state = ParseReservation(row["state"].as<std::string>());
     if (row["product_id"].is_null()) continue;
-    decision.shortages.push_back(MakeShortage(row["product_id"].as<int64_t>(),
-                                              row["requested"].as<int64_t>(),
-                                              row["available"].as<int64_t>()));
+    order.shortages.push_back(MakeShortage(row["product_id"].as<int64_t>(),
+                                           row["requested"].as<int64_t>(),
+                                           row["available"].as<int64_t>()));
   }
   return decided;
 }
 
 // Locks the products of the claimed orders; answers what is available of each.
-std::map<int64_t, int64_t> Lock(postgres::Tx& tx, const std::vector<StockOrder>& orders,
-                                const std::set<std::string>& claimed) {
+Quantities Lock(postgres::Tx& tx, const std::vector<StockOrder>& orders,
+                const std::set<std::string>& claimed) {
   std::set<int64_t> products;
   for (const StockOrder& order : orders) {
     if (!claimed.contains(order.uuid)) continue;
     for (const auto& [product, quantity] : order.quantities) products.insert(product);
   }
-  std::map<int64_t, int64_t> available;
+  Quantities available;
   if (products.empty()) return available;
   for (const pqxx::row& row : tx.Exec(kLock, Array(products, std::identity()))) {
     available[row[0].as<int64_t>()] = row[1].as<int64_t>();
@@ -172,28 +181,70 @@ std::map<int64_t, int64_t> Lock(postgres::Tx& tx, const std::vector<StockOrder>&
   return available;
 }
 
-// What an order of a batch holds of one product.
-struct HeldLine {
+// The moves of several orders, to be written together.
+struct OrderMove {
   std::string order;
-  int64_t product;
-  int64_t quantity;
+  StockMove move;
 };
+using OrderMoves = std::vector<OrderMove>;
 
-void Hold(postgres::Tx& tx, const std::vector<HeldLine>& held) {
-  if (held.empty()) return;
-  std::set<int64_t> products;
-  for (const HeldLine& line : held) products.insert(line.product);
-  const pqxx::result taken =
-      tx.Exec(kHold, Array(held, &HeldLine::order), Array(held, &HeldLine::product),
-              Array(held, &HeldLine::quantity));
-  if (taken[0][0].as<size_t>() != products.size())
-    throw std::logic_error("stock changed while it was locked");
+void Append(const std::string& order, const StockMoves& moves, OrderMoves* all) {
+  for (const StockMove& move : moves) all->push_back({order, move});
+}
+
+// Answers the products of which another number can be bought now.
+std::vector<int64_t> Write(postgres::Tx& tx, const OrderMoves& moves) {
+  if (moves.empty()) return {};
+  const auto of = [&](const auto& value) {
+    return Array(moves, [&](const OrderMove& m) { return std::invoke(value, m.move); });
+  };
+  return FirstColumn<std::vector<int64_t>>(
+      tx.Exec(kWrite, Array(moves, &OrderMove::order),
+              of([](const StockMove& m) { return std::string(m.kind); }), of(&StockMove::product),
+              of(&StockMove::on_hand), of(&StockMove::reserved)));
 }
 
 void Reject(postgres::Tx& tx, const std::string& order,
             const std::vector<v1::Shortage>& shortages) {
   tx.Exec(kReject, order, Array(shortages, &v1::Shortage::product_id),
           Array(shortages, &v1::Shortage::requested), Array(shortages, &v1::Shortage::available));
+}
+
+// The orders that have a reservation, locked with their products.
+std::map<std::string, OrderStock> LockOrders(postgres::Tx& tx, const std::string& uuids) {
+  std::map<std::string, OrderStock> orders;
+  for (const pqxx::row& row : tx.Exec(kLockOrders, uuids)) {
+    orders[row[0].as<std::string>()].state = ParseReservation(row[1].as<std::string>());
+  }
+  for (const pqxx::row& row : tx.Exec(kLockLines, uuids)) {
+    orders.at(row["order_uuid"].as<std::string>()).lines[row["product_id"].as<int64_t>()] = {
+        row["quantity"].as<int64_t>(), row["returned"].as<int64_t>()};
+  }
+  return orders;
+}
+
+struct Changed {
+  std::map<std::string, OrderStock> orders;  // as they are now; those without a reservation are not
+  std::vector<int64_t> products;             // of which another number can be bought now
+};
+
+// Does `change` to each of the orders and writes what it has done.
+Changed Change(postgres::Tx& tx, const std::vector<std::string>& uuids,
+               const std::function<StockMoves(OrderStock*)>& change) {
+  Changed changed{.orders = LockOrders(tx, Array(uuids)), .products = {}};
+  OrderMoves moves;
+  std::vector<std::string> advanced;
+  std::vector<std::string> states;
+  for (auto& [uuid, order] : changed.orders) {
+    const Reservation before = order.state;
+    Append(uuid, change(&order), &moves);
+    if (order.state == before) continue;
+    advanced.push_back(uuid);
+    states.push_back(ReservationText(order.state));
+  }
+  if (!advanced.empty()) tx.Exec(kAdvance, Array(advanced), Array(states));
+  changed.products = Write(tx, moves);
+  return changed;
 }
 
 // "RECEIVED" and so on; nothing for what this release does not know.
@@ -277,41 +328,60 @@ v1::AdjustStockResponse Adjusted(v1::StockMovement movement, int64_t on_hand, in
 
 std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrder>& orders) {
   const std::set<std::string> claimed = Claim(tx, orders);
-  std::map<std::string, StockDecision> decided;
+  std::map<std::string, OrderStock> decided;
   if (claimed.size() < orders.size()) decided = DecidedBefore(tx, orders);
 
-  std::map<int64_t, int64_t> available = Lock(tx, orders, claimed);
-  std::vector<HeldLine> held;
+  Quantities available = Lock(tx, orders, claimed);
+  OrderMoves moves;
   std::vector<StockDecision> decisions;
   for (const StockOrder& order : orders) {
-    if (!claimed.contains(order.uuid)) {
-      decisions.push_back(decided.at(order.uuid));
-      continue;
+    OrderStock& stock = decided[order.uuid];
+    if (claimed.contains(order.uuid)) {
+      stock = {};
+      Append(order.uuid, Reserve(order.quantities, &stock, &available), &moves);
+      if (stock.state == Reservation::kRejected) Reject(tx, order.uuid, stock.shortages);
     }
-    const StockDecision& decision = decisions.emplace_back(Decide(order.quantities, &available));
-    if (!decision.reserved) {
-      Reject(tx, order.uuid, decision.shortages);
-      continue;
-    }
-    for (const auto& [product, quantity] : order.quantities) {
-      held.push_back({order.uuid, product, quantity});
-    }
+    decisions.push_back(DecisionOf(stock));
   }
-  Hold(tx, held);
+  Write(tx, moves);
   return decisions;
 }
 
+std::vector<bool> Commit(postgres::Tx& tx, const std::vector<std::string>& order_uuids) {
+  const Changed changed = Change(tx, order_uuids, [](OrderStock* order) { return Commit(order); });
+  std::vector<bool> committed;
+  for (const std::string& uuid : order_uuids) {
+    const auto order = changed.orders.find(uuid);
+    committed.push_back(order != changed.orders.end() && WasCommitted(order->second));
+  }
+  return committed;
+}
+
 ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id) {
-  const pqxx::result changed =
-      tx.Exec(kRelease, order_uuid, order_id, ReservationText(AfterRelease(Reservation::kNone)),
-              ReservationText(AfterRelease(Reservation::kHeld)));
-  const pqxx::result state = changed.empty() ? tx.Exec(kState, order_uuid) : changed;
-  ReleaseOutcome outcome{.released = ParseReservation(state[0][0].as<std::string>()) ==
-                                     Reservation::kReleased};
-  if (changed.empty() || !outcome.released) return outcome;
-  tx.Exec(kLockHeld, order_uuid);
-  outcome.products = FirstColumn<std::vector<int64_t>>(tx.Exec(kGiveBack, order_uuid));
-  return outcome;
+  OrderStock none;
+  Release(&none);
+  if (tx.Exec(kInsert, order_uuid, order_id, ReservationText(none.state)).affected_rows() == 1) {
+    return {.released = WasReleased(none)};
+  }
+  const Changed changed =
+      Change(tx, {order_uuid}, [](OrderStock* order) { return Release(order); });
+  return {.released = WasReleased(changed.orders.at(order_uuid)), .products = changed.products};
+}
+
+ReturnOutcome Return(postgres::Tx& tx, const std::string& order_uuid,
+                     const std::string& return_uuid, const Quantities& quantities) {
+  const Changed changed = Change(tx, {order_uuid}, [&](OrderStock* order) {
+    for (const pqxx::row& row : tx.Exec(kReturns, order_uuid)) {
+      order->returns[row[0].as<std::string>()] = row[1].as<int64_t>();
+    }
+    return Return(return_uuid, quantities, order);
+  });
+  const auto order = changed.orders.find(order_uuid);
+  if (order == changed.orders.end()) return {};
+  const auto known = order->second.returns.find(return_uuid);
+  if (known == order->second.returns.end()) return {.products = changed.products};
+  tx.Exec(kRememberReturn, order_uuid, return_uuid, known->second);
+  return {.pieces = known->second, .products = changed.products};
 }
 
 Result<v1::AdjustStockResponse> Adjust(postgres::Tx& tx, const v1::AdjustStockRequest& request,

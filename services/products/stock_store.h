@@ -3,14 +3,16 @@
 // The orders of a batch are decided together: it claims all of them, locks all of their products and
 // then decides one order after the other.
 //
-// An order's reservation is decided once, by its UUID (reservation.h), and the decision is stored
-// with what was short. A repeat, at the same moment or after a restock, is answered with that
-// decision. Orders are locked by UUID and then products by id, each in order, so that no two calls
-// wait for each other.
+// An order's stock is known by the order's UUID, as PostgreSQL writes it (in lower case), and moves as
+// reservation.h says: each function here locks, asks that one and writes what it has answered. A
+// repeat, at the same moment or later, changes nothing. Orders are locked by UUID and then products
+// by id, each in order, so that no two calls wait for each other. All are in the caller's
+// transaction, which must be READ COMMITTED; the copies of products that can be bought in another
+// number are marked stale in cache_invalidations.
 //
 // The ledger (stock_movements) is written with every movement: for each product it adds up to what
-// is on hand and what is reserved. An order that was delivered keeps its reservation, so what was
-// sold is reserved and still on hand; only a release ends that.
+// is on hand and what is reserved. On hand and sold, which is what was committed less what has come
+// back, are together what was ever received.
 #pragma once
 
 #include <cstdint>
@@ -30,21 +32,34 @@ namespace shop::products {
 struct StockOrder {
   std::string uuid;
   int64_t order_id = 0;
-  std::map<int64_t, int64_t> quantities;  // by product
+  Quantities quantities;
 };
 
-// Decides for each order alone, in the order given; none may be there twice. In the caller's
-// transaction, which must be READ COMMITTED. What it holds is marked stale in cache_invalidations.
+// Decides for each order alone, in the order given; none may be there twice.
 std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrder>& orders);
+
+// What the orders hold is sold. Answers for each whether its stock was sold, now or by an earlier
+// call; not that of one without a reservation, or released, or rejected.
+std::vector<bool> Commit(postgres::Tx& tx, const std::vector<std::string>& order_uuids);
 
 struct ReleaseOutcome {
   bool released = false;               // now or by an earlier call
   std::vector<int64_t> products = {};  // of which stock was given back now
 };
 
-// Gives back what the order holds. A repeat is told again that it was released. An order without a
-// reservation gets a rejected one, so that a late Reserve holds nothing.
+// Gives back what the order holds, or what was sold to it. A repeat is told again that it was
+// released. An order without a reservation gets a rejected one, so that a late Reserve holds
+// nothing.
 ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t order_id);
+
+struct ReturnOutcome {
+  int64_t pieces = 0;                  // that came back with this return, now or by an earlier call
+  std::vector<int64_t> products = {};  // of which pieces came back now
+};
+
+// Brings pieces of the order back, once for each return of it.
+ReturnOutcome Return(postgres::Tx& tx, const std::string& order_uuid,
+                     const std::string& return_uuid, const Quantities& quantities);
 
 // Changes what is on hand by the request's delta, for the user `by`; with an owner only a product
 // of theirs is found. Refuses to take reserved pieces, as OUT_OF_STOCK. Once a key of that user has

@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <random>
 #include <thread>
 
 #include "common/postgres/migrations.h"
@@ -47,6 +48,14 @@ class StockStoreTest : public ::testing::Test {
                     "sum(quantity), 0) FROM reservation_lines JOIN reservations USING (order_uuid) "
                     "WHERE product_id = p.id AND state = 'HELD')"),
               0);
+    EXPECT_EQ(Value("SELECT count(*) FROM products p WHERE on_hand + (SELECT coalesce("
+                    "sum(quantity - returned), 0) FROM reservation_lines "
+                    "JOIN reservations USING (order_uuid) "
+                    "WHERE product_id = p.id AND state IN ('COMMITTED', 'RETURNED')) <> "
+                    "(SELECT coalesce(sum(on_hand), 0) FROM stock_movements "
+                    "WHERE product_id = p.id AND kind IN ('RECEIVED', 'SET', 'ADJUSTED'))"),
+              0)
+        << "what is on hand and what was sold is what was received";
   }
 
   postgres::Settings Settings() const {
@@ -97,6 +106,29 @@ class StockStoreTest : public ::testing::Test {
     return postgres::InTransaction(
                db_, [&](postgres::Tx& tx) { return Release(tx, Uuid(order), order); })
         .released;
+  }
+  bool Sell(int64_t order) { return SellAtOnce({order})[0]; }
+  std::vector<bool> SellAtOnce(const std::vector<int64_t>& orders) {
+    std::vector<std::string> uuids;
+    for (const int64_t order : orders) uuids.push_back(Uuid(order));
+    ++calls_;
+    return postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+      ++runs_;
+      return Commit(tx, uuids);
+    });
+  }
+  // How many pieces came back.
+  int64_t TakeBack(int64_t order, int64_t number, const Quantities& quantities) {
+    ++calls_;
+    return postgres::InTransaction(db_,
+                                   [&](postgres::Tx& tx) {
+                                     ++runs_;
+                                     return Return(tx, Uuid(order), Uuid(number), quantities);
+                                   })
+        .pieces;
+  }
+  int64_t OnHand(int64_t id) {
+    return Value("SELECT on_hand FROM products WHERE id = " + std::to_string(id));
   }
   static v1::AdjustStockRequest Delivery(int64_t product, int64_t delta,
                                          const std::string& key = "") {
@@ -360,6 +392,216 @@ TEST_F(StockStoreTest, ARefusedOrderReleasesNothing) {
   EXPECT_EQ(Available(lamp), 3);
 }
 
+TEST_F(StockStoreTest, WhatIsSoldIsNoLongerOnHandAndAsAvailableAsBefore) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  EXPECT_TRUE(Sell(1));
+  EXPECT_EQ(OnHand(lamp), 3);
+  EXPECT_EQ(Available(lamp), 3);
+  EXPECT_EQ(Value("SELECT reserved FROM products"), 0);
+}
+
+TEST_F(StockStoreTest, AnOrderIsSoldOnceHoweverManyAskForIt) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  AtOnce([&](int) { EXPECT_TRUE(Sell(1)); });
+  EXPECT_EQ(OnHand(lamp), 3);
+  EXPECT_EQ(Value("SELECT count(*) FROM stock_movements WHERE kind = 'COMMITTED'"), 1);
+}
+
+TEST_F(StockStoreTest, OfABatchThoseAreSoldThatHoldTheirStock) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  ASSERT_TRUE(Ask(2, {{lamp, 1}}).reserved);
+  ASSERT_FALSE(Ask(3, {{lamp, 9}}).reserved);
+  ASSERT_TRUE(GiveBack(2));
+  EXPECT_THAT(SellAtOnce({4, 3, 2, 1, 1}), ElementsAre(false, false, false, true, true));
+  EXPECT_EQ(OnHand(lamp), 3);
+  EXPECT_EQ(Value("SELECT count(*) FROM reservations"), 3) << "an unknown order leaves nothing";
+}
+
+TEST_F(StockStoreTest, WhatWasSoldComesBackWhenItsOrderIsCancelled) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  ASSERT_TRUE(Sell(1));
+  EXPECT_EQ(TakeBack(1, 100, {{lamp, 1}}), 1);
+  std::atomic<int> released = 0;
+  AtOnce([&](int) { released += GiveBack(1); });
+  EXPECT_EQ(released, kThreads);
+  EXPECT_EQ(OnHand(lamp), 5) << "less what the return had brought back";
+  EXPECT_TRUE(Sell(1)) << "it was sold once";
+  EXPECT_TRUE(Ask(1, {{lamp, 2}}).reserved) << "as was decided first";
+  EXPECT_EQ(Available(lamp), 5);
+}
+
+TEST_F(StockStoreTest, AReturnBringsBackOnce) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 3}}).reserved);
+  ASSERT_TRUE(Sell(1));
+  AtOnce([&](int) { EXPECT_EQ(TakeBack(1, 100, {{lamp, 2}}), 2); });
+  EXPECT_EQ(Available(lamp), 4);
+  EXPECT_EQ(TakeBack(1, 101, {{lamp, 2}}), 1) << "no more than was sold";
+  EXPECT_EQ(TakeBack(1, 102, {{lamp, 2}}), 0);
+  EXPECT_EQ(TakeBack(1, 100, {{lamp, 2}}), 2) << "as the first time";
+  EXPECT_EQ(Available(lamp), 5);
+  EXPECT_EQ(Value("SELECT count(*) FROM reservations WHERE state = 'RETURNED'"), 1);
+}
+
+TEST_F(StockStoreTest, AReturnOfWhatWasNeverSoldBringsNothingBack) {
+  const int64_t lamp = Stocked(5);
+  EXPECT_EQ(TakeBack(1, 100, {{lamp, 2}}), 0);
+  ASSERT_TRUE(Ask(2, {{lamp, 2}}).reserved);
+  ASSERT_TRUE(GiveBack(2));
+  EXPECT_EQ(TakeBack(2, 100, {{lamp, 2}}), 0);
+  EXPECT_EQ(Available(lamp), 5);
+}
+
+// Delivered before sales were committed.
+TEST_F(StockStoreTest, AReturnOfAnOrderThatIsStillHeldSellsItFirst) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 2}}).reserved);
+  EXPECT_EQ(TakeBack(1, 100, {{lamp, 1}}), 1);
+  EXPECT_EQ(OnHand(lamp), 4);
+  EXPECT_EQ(Available(lamp), 4);
+}
+
+TEST_F(StockStoreTest, AProductThatWasDeletedIsSoldAndTakesItsGoodsBack) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 3}}).reserved);
+  Drop(lamp);
+  EXPECT_TRUE(Sell(1));
+  EXPECT_EQ(TakeBack(1, 100, {{lamp, 1}}), 1);
+  EXPECT_TRUE(GiveBack(1));
+  EXPECT_EQ(OnHand(lamp), 5);
+}
+
+// A sale waits for a return that is under way, and both see the same order.
+TEST_F(StockStoreTest, ACancellationWaitsForAReturnOfTheSameOrder) {
+  const int64_t lamp = Stocked(5);
+  ASSERT_TRUE(Ask(1, {{lamp, 3}}).reserved);
+  ASSERT_TRUE(Sell(1));
+  std::thread cancelling;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    EXPECT_EQ(Return(tx, Uuid(1), Uuid(100), {{lamp, 2}}).pieces, 2);
+    cancelling = std::thread([&] { EXPECT_TRUE(GiveBack(1)); });
+    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+  });
+  cancelling.join();
+  EXPECT_EQ(OnHand(lamp), 5);
+}
+
+// The SQL does what reservation.h says, whatever comes in whatever order.
+TEST_F(StockStoreTest, AnySequenceOfMovesIsThatOfThePureFunctions) {
+  for (const unsigned seed : {1u, 2u, 3u, 4u}) {
+    SCOPED_TRACE(seed);
+    std::mt19937 random(seed);
+    const auto any = [&](int64_t from, int64_t to) {
+      return std::uniform_int_distribution<int64_t>(from, to)(random);
+    };
+    const int64_t first_order = seed * 1000;
+    std::vector<int64_t> products;
+    std::map<int64_t, std::pair<int64_t, int64_t>> expected;  // on hand, reserved
+    for (int i = 0; i < 3; ++i) {
+      const int64_t stock = any(0, 12);
+      products.push_back(Stocked(stock));
+      expected[products.back()] = {stock, 0};
+    }
+    std::map<int64_t, OrderStock> orders;
+    const auto lines = [&] {
+      Quantities quantities;
+      for (const int64_t product : products) {
+        if (any(0, 1) == 1) quantities[product] = any(1, 3);
+      }
+      if (quantities.empty()) quantities[products[0]] = 1;
+      return quantities;
+    };
+    for (int step = 0; step < 80; ++step) {
+      const int64_t id = first_order + any(1, 6);
+      OrderStock& order = orders[id];
+      StockMoves moves;
+      switch (any(0, 3)) {
+        case 0: {
+          const Quantities wanted = lines();
+          Quantities available;
+          for (const auto& [product, stock] : expected) {
+            available[product] = stock.first - stock.second;
+          }
+          moves = Reserve(wanted, &order, &available);
+          const StockDecision decision = Ask(id, wanted);
+          EXPECT_EQ(decision.reserved, DecisionOf(order).reserved);
+          EXPECT_EQ(decision.shortages.size(), DecisionOf(order).shortages.size());
+          break;
+        }
+        case 1:
+          moves = Commit(&order);
+          EXPECT_EQ(Sell(id), WasCommitted(order));
+          break;
+        case 2:
+          moves = Release(&order);
+          EXPECT_EQ(GiveBack(id), WasReleased(order));
+          break;
+        default: {
+          const int64_t number = any(1, 4);
+          const Quantities back = lines();
+          moves = Return(Uuid(number), back, &order);
+          const auto known = order.returns.find(Uuid(number));
+          EXPECT_EQ(TakeBack(id, number, back), known == order.returns.end() ? 0 : known->second);
+        }
+      }
+      for (const StockMove& move : moves) {
+        expected[move.product].first += move.on_hand;
+        expected[move.product].second += move.reserved;
+      }
+    }
+    for (const auto& [product, stock] : expected) {
+      const std::string where = " FROM products WHERE id = " + std::to_string(product);
+      EXPECT_EQ(Value("SELECT on_hand" + where), stock.first);
+      EXPECT_EQ(Value("SELECT reserved" + where), stock.second);
+    }
+    for (const auto& [id, order] : orders) {
+      const std::string where = " WHERE order_uuid = '" + Uuid(id) + "'";
+      EXPECT_EQ(Value("SELECT count(*) FROM reservations" + where + " AND state = '" +
+                      ReservationText(order.state) + "'"),
+                order.state == Reservation::kNone ? 0 : 1);
+      for (const auto& [product, line] : order.lines) {
+        EXPECT_EQ(Value("SELECT count(*) FROM reservation_lines" + where +
+                        " AND product_id = " + std::to_string(product) +
+                        " AND quantity = " + std::to_string(line.quantity) +
+                        " AND returned = " + std::to_string(line.returned)),
+                  1);
+      }
+    }
+  }
+}
+
+// Many at the same few orders: at the end of the case the ledger explains every piece.
+TEST_F(StockStoreTest, MovesOfTheSameOrdersAtOnceLoseNothingAndBlockNobodyForever) {
+  const int64_t lamp = Stocked(40);
+  const int64_t desk = Stocked(40);
+  AtOnce([&](int i) {
+    std::mt19937 random(static_cast<unsigned>(i));
+    for (int n = 0; n < 30; ++n) {
+      const int64_t order = 1 + static_cast<int64_t>(random() % 8);
+      switch (random() % 4) {
+        case 0:
+          AskAtOnce({{Uuid(order), order, {{lamp, 2}, {desk, 1}}},
+                     {Uuid(9 + order), 9 + order, {{desk, 1}}}});
+          break;
+        case 1:
+          SellAtOnce({9 + order, order, 1 + order});
+          break;
+        case 2:
+          TakeBack(order, 1 + static_cast<int64_t>(random() % 3), {{lamp, 1}, {desk, 1}});
+          break;
+        default:
+          if (n % 3 == 0) GiveBack(order);
+      }
+    }
+  });
+  EXPECT_GE(Available(lamp), 0);
+  EXPECT_EQ(Deadlocks(), 0);
+}
+
 TEST_F(StockStoreTest, SettingStockLeavesWhatIsReserved) {
   const int64_t lamp = Stocked(5);
   Ask(1, {{lamp, 2}});
@@ -400,6 +642,12 @@ TEST_F(StockStoreTest, WhatIsSoldLeavesTheVersionOfTheContent) {
   EXPECT_THAT(Versions(lamp), Pair(2, 5));
   SetStock(lamp, 1);
   EXPECT_THAT(Versions(lamp), Pair(3, 5)) << "no stock moved";
+  Ask(3, {{lamp, 1}});
+  EXPECT_THAT(Versions(lamp), Pair(3, 6));
+  Sell(3);
+  EXPECT_THAT(Versions(lamp), Pair(3, 6)) << "as many can be bought as before";
+  TakeBack(3, 100, {{lamp, 1}});
+  EXPECT_THAT(Versions(lamp), Pair(3, 7));
 }
 
 TEST_F(StockStoreTest, AStockThatIsReservedWhileItIsSetConditionallyIsNotPutBack) {
@@ -613,6 +861,21 @@ TEST_F(StockStoreTest, EveryMovementIsListedNewestFirst) {
   EXPECT_FALSE(all[4].has_reason());
 }
 
+TEST_F(StockStoreTest, WhatWasSoldAndCameBackIsListedWithItsOrder) {
+  const int64_t lamp = Stocked(5);
+  Ask(7, {{lamp, 2}});
+  Sell(7);
+  TakeBack(7, 100, {{lamp, 1}});
+  const Result<v1::ListStockMovementsResponse> ledger = Ledger(lamp, PageOfTwo());
+  ASSERT_TRUE(ledger);
+  EXPECT_EQ(ledger->items(0).kind(), v1::STOCK_MOVEMENT_KIND_RETURNED);
+  EXPECT_EQ(ledger->items(0).on_hand_delta(), 1);
+  EXPECT_EQ(ledger->items(0).order_id(), 7);
+  EXPECT_EQ(ledger->items(1).kind(), v1::STOCK_MOVEMENT_KIND_COMMITTED);
+  EXPECT_EQ(ledger->items(1).on_hand_delta(), -2);
+  EXPECT_EQ(ledger->items(1).reserved_delta(), -2);
+}
+
 TEST_F(StockStoreTest, ACursorThatIsNoMovementIsRefused) {
   const int64_t lamp = Stocked(5);
   Page page = PageOfTwo();
@@ -647,6 +910,12 @@ TEST_F(StockStoreTest, WhatIsSoldMarksItsCopyStaleAndNoList) {
   EXPECT_THAT(Stale(), Pair(IsEmpty(), ElementsAre(lamp)));
   SetStock(lamp, 5);
   EXPECT_THAT(Stale(), Pair(ElementsAre(lamp), IsEmpty()));
+  Ask(3, {{lamp, 1}});
+  Stale();
+  Sell(3);
+  EXPECT_THAT(Stale(), Pair(IsEmpty(), IsEmpty())) << "as many can be bought as before";
+  TakeBack(3, 100, {{lamp, 1}});
+  EXPECT_THAT(Stale(), Pair(IsEmpty(), ElementsAre(lamp)));
 }
 
 TEST(StockMigration, LeavesWhatThereIsAsItWas) {
