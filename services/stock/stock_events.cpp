@@ -6,6 +6,7 @@
 
 #include "common/messaging/handlers.h"
 #include "common/messaging/outbox.h"
+#include "common/telemetry/log.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/stock.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -14,27 +15,40 @@ namespace shop::stock {
 namespace {
 
 using events::v1::OrderCancelled;
+using events::v1::OrderConfirmed;
 using events::v1::OrderCreated;
+using events::v1::OrderReturned;
+using products::v1::BatchCommitStockRequest;
+using products::v1::BatchCommitStockResponse;
 using products::v1::BatchReserveStockRequest;
 using products::v1::BatchReserveStockResponse;
 using products::v1::ReleaseStockRequest;
 using products::v1::ReleaseStockResponse;
 using products::v1::ReserveStockRequest;
 using products::v1::ReserveStockResponse;
+using products::v1::ReturnStockRequest;
+using products::v1::ReturnStockResponse;
+using Commit = rpc::ClientMethod<BatchCommitStockRequest, BatchCommitStockResponse>;
 using Reserve = rpc::ClientMethod<BatchReserveStockRequest, BatchReserveStockResponse>;
 using Release = rpc::ClientMethod<ReleaseStockRequest, ReleaseStockResponse>;
+using Return = rpc::ClientMethod<ReturnStockRequest, ReturnStockResponse>;
 
 constexpr std::chrono::seconds kCallLimit{5};
+
+void AddLines(const google::protobuf::RepeatedPtrField<orders::v1::OrderItem>& items,
+              google::protobuf::RepeatedPtrField<products::v1::ReserveLine>* lines) {
+  for (const orders::v1::OrderItem& item : items) {
+    products::v1::ReserveLine* line = lines->Add();
+    line->set_product_id(item.product_id());
+    line->set_quantity(item.quantity());
+  }
+}
 
 ReserveStockRequest RequestFor(const OrderCreated& order) {
   ReserveStockRequest request;
   request.set_order_uuid(order.order_uuid());
   request.set_order_id(order.order_id());
-  for (const orders::v1::OrderItem& item : order.items()) {
-    products::v1::ReserveLine* line = request.add_items();
-    line->set_product_id(item.product_id());
-    line->set_quantity(item.quantity());
-  }
+  AddLines(order.items(), request.mutable_items());
   return request;
 }
 
@@ -46,6 +60,9 @@ events::v1::StockReserved Reserved(const OrderCreated& order) {
   event.set_total_price(order.total_price());
   event.set_currency(order.currency());
   event.set_payment_method(order.payment_method());
+  event.set_payment_token(order.payment_token());
+  *event.mutable_items() = order.items();
+  event.set_order_number(order.order_number());
   return event;
 }
 
@@ -67,7 +84,9 @@ events::v1::StockReleased Released(const OrderCancelled& order) {
 }
 
 using Created = std::vector<messaging::Received<OrderCreated>>;
+using Confirmed = std::vector<messaging::Received<OrderConfirmed>>;
 using Cancelled = std::vector<messaging::Received<OrderCancelled>>;
+using Returned = std::vector<messaging::Received<OrderReturned>>;
 using Reservations = std::vector<ReserveStockResponse>;  // one an order, in the same sequence
 using Releases = std::vector<bool>;                      // whether each order held anything
 
@@ -109,6 +128,49 @@ Result<void> PublishDecisions(postgres::Tx& tx, const Created& received,
   return kDone;
 }
 
+// Commits for all of the orders by one call. What is released by then was cancelled before its
+// confirmation arrived here, and stays so.
+Result<Done> CommitFor(const Commit& commit, const Confirmed& received) {
+  BatchCommitStockRequest request;
+  for (const auto& [order, event] : received) {
+    request.add_requests()->set_order_uuid(order.order_uuid());
+  }
+  const Result<BatchCommitStockResponse> answers =
+      commit(rpc::BackgroundCall(received.front().event.trace, kCallLimit), request);
+  if (!answers) return answers.refusal();
+  if (answers->responses_size() != request.requests_size()) {
+    return Refusal{Code::kInternal, "products answered for another number of orders than was sent"};
+  }
+  for (int i = 0; i < answers->responses_size(); ++i) {
+    if (answers->responses(i).committed()) continue;
+    log::Warning("a confirmed order holds no stock",
+                 {{"orderId", received[static_cast<size_t>(i)].message.order_id()}});
+  }
+  return kDone;
+}
+
+// One call a return: they are rare.
+Result<Done> ReturnFor(const Return& take_back, const Returned& received) {
+  for (const auto& [order, event] : received) {
+    ReturnStockRequest request;
+    request.set_order_uuid(order.order_uuid());
+    request.set_return_uuid(order.return_uuid());
+    AddLines(order.items(), request.mutable_items());
+    const Result<ReturnStockResponse> answer =
+        take_back(rpc::BackgroundCall(event.trace, kCallLimit), request);
+    if (!answer) return answer.refusal();
+    log::Info("returned goods are back in stock",
+              {{"orderId", order.order_id()}, {"pieces", answer->pieces()}});
+  }
+  return kDone;
+}
+
+// What has nothing to publish.
+template <typename Events>
+Result<void> NothingMore(postgres::Tx&, const Events&, const Done&) {
+  return kDone;
+}
+
 // One call an order: cancellations are rare.
 Result<Releases> ReleaseFor(const Release& release, const Cancelled& received) {
   Releases releases;
@@ -138,18 +200,26 @@ Result<void> PublishReleases(postgres::Tx& tx, const Cancelled& received,
 }  // namespace
 
 messaging::Handlers EventHandlers(const rpc::Channel& products) {
-  const Reserve reserve(products, "shop.products.v1.ProductsService", "BatchReserveStock");
-  const Release release(products, "shop.products.v1.ProductsService", "ReleaseStock");
+  constexpr char kService[] = "shop.products.v1.ProductsService";
+  const Reserve reserve(products, kService, "BatchReserveStock");
+  const Commit commit(products, kService, "BatchCommitStock");
+  const Release release(products, kService, "ReleaseStock");
+  const Return take_back(products, kService, "ReturnStock");
   return messaging::Handlers()
       .OnAsked<OrderCreated, Reservations>(
           [reserve](const Created& received) { return ReserveFor(reserve, received); },
           PublishDecisions)
+      .OnAsked<OrderConfirmed, Done>(
+          [commit](const Confirmed& received) { return CommitFor(commit, received); },
+          NothingMore<Confirmed>)
       .OnAsked<OrderCancelled, Releases>(
           [release](const Cancelled& received) { return ReleaseFor(release, received); },
           PublishReleases)
-      // An order that goes on keeps what it holds.
-      .Ignore<events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered,
-              events::v1::OrderReturned>();
+      .OnAsked<OrderReturned, Done>(
+          [take_back](const Returned& received) { return ReturnFor(take_back, received); },
+          NothingMore<Returned>)
+      // What was sold stays sold.
+      .Ignore<events::v1::OrderShipped, events::v1::OrderDelivered>();
 }
 
 }  // namespace shop::stock

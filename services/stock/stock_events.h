@@ -7,10 +7,11 @@
 namespace shop::stock {
 
 // Topic `orders`: ORDER_CREATED reserves the order's stock through products and publishes
-// STOCK_RESERVED or STOCK_REJECTED; ORDER_CANCELLED gives back what the order holds, if anything, and
-// publishes STOCK_RELEASED. The reservation is idempotent by the order's UUID, so a repeat after a
-// crash gets the first answer; products is called outside of any transaction. While products is away
-// the events wait.
+// STOCK_RESERVED, with all that payments needs, or STOCK_REJECTED; ORDER_CONFIRMED makes what is
+// reserved sold; ORDER_CANCELLED gives back what is reserved or sold, if anything, and publishes
+// STOCK_RELEASED; ORDER_RETURNED brings back what the return names. All are idempotent by the order's
+// UUID, a return by its own besides, so a repeat after a crash gets the first answer; products is
+// called outside of any transaction. While products is away the events wait.
 //
 // `products` must outlive the handlers.
 messaging::Handlers EventHandlers(const rpc::Channel& products);

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <optional>
 #include <set>
 
@@ -22,7 +23,9 @@
 namespace shop::stock {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 
 constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
 
@@ -36,7 +39,29 @@ class FakeProducts {
   rpc::Service Methods() {
     return rpc::Service("shop.products.v1.ProductsService")
         .On("BatchReserveStock", this, &FakeProducts::BatchReserveStock)
-        .On("ReleaseStock", this, &FakeProducts::ReleaseStock);
+        .On("BatchCommitStock", this, &FakeProducts::BatchCommitStock)
+        .On("ReleaseStock", this, &FakeProducts::ReleaseStock)
+        .On("ReturnStock", this, &FakeProducts::ReturnStock);
+  }
+  Result<products::v1::BatchCommitStockResponse> BatchCommitStock(
+      const Call&, const products::v1::BatchCommitStockRequest& batch) {
+    ++calls;
+    products::v1::BatchCommitStockResponse answers;
+    for (const products::v1::CommitStockRequest& request : batch.requests()) {
+      const bool held = holding.contains(request.order_uuid());
+      if (held) sold.insert(request.order_uuid());
+      answers.add_responses()->set_committed(held);
+    }
+    return answers;
+  }
+  Result<products::v1::ReturnStockResponse> ReturnStock(
+      const Call&, const products::v1::ReturnStockRequest& request) {
+    products::v1::ReturnStockResponse response;
+    for (const products::v1::ReserveLine& line : request.items()) {
+      response.set_pieces(response.pieces() + line.quantity());
+    }
+    returned[request.order_uuid() + " " + request.return_uuid()] = response.pieces();
+    return response;
   }
   Result<products::v1::ReleaseStockResponse> ReleaseStock(
       const Call&, const products::v1::ReleaseStockRequest& request) {
@@ -66,6 +91,8 @@ class FakeProducts {
   int calls = 0;
   std::set<std::string> holding;  // orders, by UUID; what was released stays known
   std::set<std::string> released;
+  std::set<std::string> sold;
+  std::map<std::string, int64_t> returned;  // pieces, by order and return
 };
 
 class StockEventsTest : public ::testing::Test {
@@ -80,9 +107,31 @@ class StockEventsTest : public ::testing::Test {
     order.set_total_price(1999 * quantity);
     order.set_currency("USD");
     order.set_payment_method(orders::v1::PAYMENT_METHOD_PAYPAL);
+    order.set_payment_token("tok_decline");
+    order.set_order_number("7K3M-9QXD");
     orders::v1::OrderItem* item = order.add_items();
     item->set_product_id(1);
     item->set_quantity(quantity);
+    return messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
+  }
+
+  static messaging::Envelope TheConfirmationOf(int64_t id) {
+    events::v1::OrderConfirmed order;
+    order.set_order_id(id);
+    order.set_order_uuid("a7f0c3de-0000-4000-8000-0000000000" + std::to_string(id));
+    order.set_user_id(7);
+    return messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
+  }
+
+  static messaging::Envelope ItsReturn() {
+    events::v1::OrderReturned order;
+    order.set_order_id(12);
+    order.set_order_uuid("a7f0c3de-0000-4000-8000-000000000012");
+    order.set_user_id(7);
+    order.set_return_uuid("5a0e0000-0000-4000-8000-000000000001");
+    orders::v1::OrderItem* item = order.add_items();
+    item->set_product_id(1);
+    item->set_quantity(2);
     return messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()});
   }
 
@@ -108,7 +157,7 @@ class StockEventsTest : public ::testing::Test {
   messaging::Handlers handlers_ = EventHandlers(products_);
 };
 
-TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsReservedWithItsAmountAndMethod) {
+TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsReservedWithAllThatPaymentsNeeds) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2)));
   const auto published = Published();
   ASSERT_EQ(published.size(), 1u);
@@ -116,6 +165,9 @@ TEST_F(StockEventsTest, AnOrderThatCanBeFilledIsReservedWithItsAmountAndMethod) 
   EXPECT_EQ(published[0].key, "12");
   EXPECT_THAT(published[0].value, HasSubstr(R"("totalPrice":39.98)"));
   EXPECT_THAT(published[0].value, HasSubstr(R"("paymentMethod":"PAYPAL")"));
+  EXPECT_THAT(published[0].value, HasSubstr(R"("paymentToken":"tok_decline")"));
+  EXPECT_THAT(published[0].value, HasSubstr(R"("productId":1)"));
+  EXPECT_THAT(published[0].value, HasSubstr(R"("orderNumber":"7K3M-9QXD")"));
 }
 
 TEST_F(StockEventsTest, AnOrderThatCannotBeFilledIsRejectedWithWhatWasShort) {
@@ -186,6 +238,35 @@ TEST_F(StockEventsTest, ACancelledOrderThatHeldNothingReleasesNothing) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", ItsCancellation()));
   ASSERT_EQ(Published().size(), 1u);
   EXPECT_EQ(Published()[0].type, "STOCK_REJECTED");
+}
+
+TEST_F(StockEventsTest, OrdersThatAreConfirmedTogetherAreSoldByOneCall) {
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", {AnOrderOf(2, 12), AnOrderOf(2, 13)}));
+  fake_.calls = 0;
+  ASSERT_TRUE(
+      testing::Deliver(db_, handlers_, "stock", {TheConfirmationOf(12), TheConfirmationOf(13)}));
+  EXPECT_EQ(fake_.calls, 1);
+  EXPECT_EQ(fake_.sold, fake_.holding);
+  EXPECT_EQ(Published().size(), 2u) << "what was reserved, and no more";
+}
+
+TEST_F(StockEventsTest, AConfirmationOfWhatIsNotHeldIsNoRefusal) {
+  EXPECT_TRUE(testing::Deliver(db_, handlers_, "stock", TheConfirmationOf(12)));
+  EXPECT_TRUE(fake_.sold.empty());
+}
+
+TEST_F(StockEventsTest, WhatIsReturnedComesBackUnderTheNameOfItsReturn) {
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(3)));
+  ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", {TheConfirmationOf(12), ItsReturn()}));
+  EXPECT_THAT(fake_.returned, ElementsAre(Pair("a7f0c3de-0000-4000-8000-000000000012 "
+                                               "5a0e0000-0000-4000-8000-000000000001",
+                                               2)));
+}
+
+TEST_F(StockEventsTest, WhileProductsIsAwayConfirmationsAndReturnsWait) {
+  server_.reset();
+  EXPECT_THROW((void)testing::Deliver(db_, handlers_, "stock", TheConfirmationOf(12)), Unavailable);
+  EXPECT_THROW((void)testing::Deliver(db_, handlers_, "stock", ItsReturn()), Unavailable);
 }
 
 TEST_F(StockEventsTest, WhileProductsIsAwayNothingIsDecided) {
