@@ -5,6 +5,7 @@
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service_settings.h"
+#include "shipping/carrier.h"
 
 namespace shop::shipping {
 
@@ -12,6 +13,8 @@ struct Config {
   rpc::ServiceSettings service;
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
+  // SHIPPING_DISPATCH_SECONDS and SHIPPING_DELIVERY_SECONDS, decimals allowed; empty: by hand.
+  CarrierSettings carrier;
 
   static Config Read(Env& env);
 };

@@ -4,6 +4,7 @@
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "messaging_migrations.h"
+#include "shipping/carrier.h"
 #include "shipping/config.h"
 #include "shipping/shipping_events.h"
 #include "shipping/shipping_service.h"
@@ -26,6 +27,7 @@ int main() {
 
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("shipping", {"orders"}, shipping::EventHandlers());
+  const shipping::Carrier carrier(db, config.carrier);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -6,7 +6,9 @@
 namespace shop::shipping {
 
 // Topic `orders`: ORDER_CREATED makes the order's shipment, once an order, with a tracking number of
-// its own. The other events of an order change nothing yet.
+// its own; ORDER_CONFIRMED makes it ready for the carrier; ORDER_CANCELLED cancels it. What each
+// publishes stands in shipment.h. The other events of an order follow from what shipping has
+// published itself and change nothing.
 messaging::Handlers EventHandlers();
 
 }  // namespace shop::shipping

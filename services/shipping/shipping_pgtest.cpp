@@ -1,11 +1,19 @@
-// Events in, shipments out, on a real database.
+// Events and rpcs in, shipments and events out, on a real database.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <thread>
 
 #include "common/postgres/migrations.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
+#include "common/testing/env.h"
+#include "common/testing/published_events.h"
+#include "common/testing/servers.h"
 #include "messaging_migrations.h"
+#include "shipping/carrier.h"
+#include "shipping/config.h"
+#include "shipping/shipment_store.h"
 #include "shipping/shipping_events.h"
 #include "shipping/shipping_service.h"
 #include "shipping_migrations.h"
@@ -14,7 +22,12 @@
 namespace shop::shipping {
 namespace {
 
+using std::chrono::milliseconds;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
+using ::testing::SizeIs;
 
 constexpr int64_t kAda = 7;
 constexpr int64_t kOrder = 42;
@@ -36,6 +49,19 @@ events::v1::OrderCreated AnOrder(int64_t order_id = kOrder) {
   return order;
 }
 
+template <typename Event>
+Event About(int64_t order_id) {
+  Event order;
+  order.set_order_id(order_id);
+  order.set_order_uuid(Uuid(order_id));
+  order.set_user_id(kAda);
+  return order;
+}
+
+// Whoever has to dispatch or deliver at once.
+constexpr CarrierSettings kAtOnce{.dispatch_after = milliseconds(0),
+                                  .deliver_after = milliseconds(0)};
+
 class ShippingTest : public ::testing::Test {
  protected:
   ShippingTest() { postgres::Migrate(db, {kMessagingMigrations, kShippingMigrations}); }
@@ -54,6 +80,48 @@ class ShippingTest : public ::testing::Test {
     v1::GetShipmentRequest request;
     request.set_order_id(order_id);
     return service.GetShipment(call, request);
+  }
+  // Orders whose shipment is ready.
+  void Confirmed(int64_t order_id = kOrder) {
+    ASSERT_TRUE(Receive(EventOf(AnOrder(order_id))));
+    ASSERT_TRUE(Receive(EventOf(About<events::v1::OrderConfirmed>(order_id))));
+  }
+  Result<v1::Shipment> Dispatch(int64_t order_id = kOrder) {
+    v1::DispatchShipmentRequest request;
+    request.set_order_id(order_id);
+    return service.DispatchShipment({}, request);
+  }
+  Result<v1::Shipment> Deliver(int64_t order_id = kOrder) {
+    v1::DeliverShipmentRequest request;
+    request.set_order_id(order_id);
+    return service.DeliverShipment({}, request);
+  }
+  Result<v1::Shipment> Cancel(int64_t order_id = kOrder) {
+    v1::CancelShipmentRequest request;
+    request.set_order_id(order_id);
+    request.set_order_uuid(Uuid(order_id));
+    request.set_user_id(kAda);
+    return service.CancelShipment({}, request);
+  }
+  static std::string Reason(const Result<v1::Shipment>& result) {
+    return result ? "" : result.refusal().reason;
+  }
+  v1::ShipmentStatus Status() { return Get(kAda)->status(); }
+  std::vector<std::string> Published() { return testing::PublishedTypes(db); }
+  bool SomebodyWaitsForALock() {
+    return Value(
+               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+               "wait_event_type = 'Lock'") != "0";
+  }
+  // Does `first` in a transaction that commits only once `second`, on another thread, waits for it.
+  void While(const std::function<void(postgres::Tx&)>& first, const std::function<void()>& second) {
+    std::thread other;
+    postgres::InTransaction(db, [&](postgres::Tx& tx) {
+      first(tx);
+      other = std::thread(second);
+      EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    });
+    other.join();
   }
   std::string Value(const std::string& sql) {
     return postgres::Read(db,
@@ -80,9 +148,10 @@ TEST_F(ShippingTest, AnOrderThatWasCreatedHasAShipment) {
   EXPECT_GT(shipment->id(), 0);
   EXPECT_EQ(shipment->order_id(), kOrder);
   EXPECT_EQ(shipment->user_id(), kAda);
-  EXPECT_EQ(shipment->status(), v1::SHIPMENT_STATUS_CREATED);
-  EXPECT_THAT(shipment->tracking_number(), MatchesRegex("TRK[0-9A-HJKMNP-TV-Z]{12}"));
+  EXPECT_EQ(shipment->status(), v1::SHIPMENT_STATUS_PREPARING);
+  EXPECT_EQ(shipment->tracking_number(), "");
   EXPECT_GT(shipment->created_at().seconds(), 1600000000);
+  EXPECT_THAT(Published(), ElementsAre("SHIPMENT_CREATED"));
   EXPECT_EQ(Value("SELECT address->>'street' FROM shipments"), "12 “Old” Lane");
 }
 
@@ -94,8 +163,10 @@ TEST_F(ShippingTest, AnOrderWithoutAnAddressHasAShipmentWithoutOne) {
 }
 
 TEST_F(ShippingTest, EveryShipmentHasATrackingNumberOfItsOwn) {
-  ASSERT_TRUE(Receive(EventOf(AnOrder(1))));
-  ASSERT_TRUE(Receive(EventOf(AnOrder(2))));
+  for (const int64_t order : {1, 2}) {
+    Confirmed(order);
+    ASSERT_TRUE(Dispatch(order));
+  }
   EXPECT_NE(Get(kAda, api::v1::ROLE_USER, 1)->tracking_number(),
             Get(kAda, api::v1::ROLE_USER, 2)->tracking_number());
 }
@@ -103,18 +174,249 @@ TEST_F(ShippingTest, EveryShipmentHasATrackingNumberOfItsOwn) {
 TEST_F(ShippingTest, ASecondDeliveryChangesNothing) {
   const messaging::Envelope event = EventOf(AnOrder());
   ASSERT_TRUE(Receive(event));
-  const std::string number = Get(kAda)->tracking_number();
   ASSERT_TRUE(Receive(event));
-  EXPECT_EQ(Get(kAda)->tracking_number(), number);
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
+  EXPECT_THAT(Published(), SizeIs(1));
 }
 
 TEST_F(ShippingTest, AnOrderPublishedAgainUnderAnotherIdKeepsItsShipment) {
-  ASSERT_TRUE(Receive(EventOf(AnOrder())));
-  const std::string number = Get(kAda)->tracking_number();
-  ASSERT_TRUE(Receive(EventOf(AnOrder())));
-  EXPECT_EQ(Get(kAda)->tracking_number(), number);
+  Confirmed();
+  const std::string number = Value("SELECT tracking_number FROM shipments");
+  Confirmed();
+  EXPECT_EQ(Value("SELECT tracking_number FROM shipments"), number);
   EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "1");
+  EXPECT_THAT(Published(), SizeIs(1));
+}
+
+// After a crash between the commit and the offset, on a database that has lost neither.
+TEST_F(ShippingTest, TheIdOfAPublishedEventFollowsFromItsCause) {
+  const messaging::Envelope event = EventOf(AnOrder());
+  ASSERT_TRUE(Receive(event));
+  const std::string first = testing::PublishedEvents(db).at(0).id;
+  postgres::InTransaction(db,
+                          [](postgres::Tx& tx) { tx.Run("TRUNCATE inbox, outbox, shipments"); });
+  ASSERT_TRUE(Receive(event));
+  EXPECT_EQ(testing::PublishedEvents(db).at(0).id, first);
+}
+
+TEST_F(ShippingTest, AShipmentIsDispatchedOnceItsOrderIsConfirmed) {
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
+  EXPECT_EQ(Reason(Dispatch()), "ILLEGAL_MOVE");
+  ASSERT_TRUE(Receive(EventOf(About<events::v1::OrderConfirmed>(kOrder))));
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_PREPARING);
+  const Result<v1::Shipment> dispatched = Dispatch();
+  ASSERT_TRUE(dispatched);
+  EXPECT_EQ(dispatched->status(), v1::SHIPMENT_STATUS_DISPATCHED);
+  EXPECT_THAT(dispatched->tracking_number(), MatchesRegex("TRK[0-9A-HJKMNP-TV-Z]{12}"));
+  const messaging::Envelope event = testing::PublishedEvents(db).at(1);
+  EXPECT_EQ(event.type, "SHIPMENT_DISPATCHED");
+  EXPECT_EQ(event.key, "42");
+  EXPECT_THAT(event.value, HasSubstr(dispatched->tracking_number()));
+}
+
+TEST_F(ShippingTest, ARepeatedMoveByHandAnswersTheShipmentAsItIs) {
+  Confirmed();
+  EXPECT_EQ(Reason(Deliver()), "ILLEGAL_MOVE");
+  ASSERT_TRUE(Dispatch());
+  EXPECT_EQ(Dispatch()->status(), v1::SHIPMENT_STATUS_DISPATCHED);
+  EXPECT_EQ(Deliver()->status(), v1::SHIPMENT_STATUS_DELIVERED);
+  EXPECT_EQ(Deliver()->status(), v1::SHIPMENT_STATUS_DELIVERED);
+  EXPECT_EQ(Dispatch()->status(), v1::SHIPMENT_STATUS_DELIVERED);
+  EXPECT_THAT(Published(),
+              ElementsAre("SHIPMENT_CREATED", "SHIPMENT_DISPATCHED", "SHIPMENT_DELIVERED"));
+}
+
+TEST_F(ShippingTest, WhatIsNotThereCannotBeMovedByHand) {
+  EXPECT_EQ(Dispatch().refusal().code, Code::kNotFound);
+  EXPECT_EQ(Deliver().refusal().code, Code::kNotFound);
+}
+
+TEST_F(ShippingTest, ACancelledOrderHasACancelledShipment) {
+  Confirmed();
+  const messaging::Envelope event = EventOf(About<events::v1::OrderCancelled>(kOrder));
+  ASSERT_TRUE(Receive(event));
+  ASSERT_TRUE(Receive(event));
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_CANCELLED);
+  EXPECT_EQ(Get(kAda)->tracking_number(), "");
+  EXPECT_EQ(Reason(Dispatch()), "ILLEGAL_MOVE");
+  EXPECT_THAT(Published(), ElementsAre("SHIPMENT_CREATED", "SHIPMENT_CANCELLED"));
+}
+
+TEST_F(ShippingTest, ACancellationIsAnsweredAgainAndTheEventThatFollowsIsAbsorbed) {
+  Confirmed();
+  EXPECT_EQ(Cancel()->status(), v1::SHIPMENT_STATUS_CANCELLED);
+  EXPECT_EQ(Cancel()->status(), v1::SHIPMENT_STATUS_CANCELLED);
+  ASSERT_TRUE(Receive(EventOf(About<events::v1::OrderCancelled>(kOrder))));
+  EXPECT_THAT(Published(), ElementsAre("SHIPMENT_CREATED", "SHIPMENT_CANCELLED"));
+}
+
+TEST_F(ShippingTest, ACancellationThatComesFirstIsRemembered) {
+  EXPECT_EQ(Cancel()->status(), v1::SHIPMENT_STATUS_CANCELLED);
+  Confirmed();
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_CANCELLED);
+  EXPECT_EQ(Reason(Dispatch()), "ILLEGAL_MOVE");
+  MoveDueShipments(db, kAtOnce);
+  EXPECT_THAT(Published(), IsEmpty());
+}
+
+TEST_F(ShippingTest, WhatIsOnItsWayIsNotCancelled) {
+  Confirmed();
+  ASSERT_TRUE(Dispatch());
+  EXPECT_EQ(Reason(Cancel()), "SHIPMENT_DISPATCHED");
+  ASSERT_TRUE(Receive(EventOf(About<events::v1::OrderCancelled>(kOrder)))) << "no dead letter";
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_DISPATCHED);
+  ASSERT_TRUE(Deliver());
+  EXPECT_EQ(Reason(Cancel()), "SHIPMENT_DISPATCHED");
+}
+
+TEST_F(ShippingTest, AConfirmationWithoutAShipmentIsRefused) {
+  EXPECT_FALSE(Receive(EventOf(About<events::v1::OrderConfirmed>(kOrder))));
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "0");
+}
+
+TEST_F(ShippingTest, ACancellationThatMeetsADispatchComesTooLate) {
+  Confirmed();
+  While([&](postgres::Tx& tx) { ASSERT_TRUE(MoveExisting(tx, kOrder, Fact::kDispatched, {})); },
+        [&] { EXPECT_EQ(Reason(Cancel()), "SHIPMENT_DISPATCHED"); });
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_DISPATCHED);
+}
+
+TEST_F(ShippingTest, ADispatchThatMeetsACancellationIsRefused) {
+  Confirmed();
+  While([&](postgres::Tx& tx) { ASSERT_TRUE(MoveExisting(tx, kOrder, Fact::kCancelled, {})); },
+        [&] {
+          EXPECT_FALSE(MoveDueShipments(db, kAtOnce)) << "the carrier passes over it";
+          EXPECT_EQ(Reason(Dispatch()), "ILLEGAL_MOVE");
+        });
+  MoveDueShipments(db, kAtOnce);
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_CANCELLED);
+  EXPECT_THAT(Published(), ElementsAre("SHIPMENT_CREATED", "SHIPMENT_CANCELLED"));
+}
+
+TEST_F(ShippingTest, ACancellationThatMeetsTheMakingOfTheShipmentCancelsIt) {
+  const Shipment fresh{.order_uuid = Uuid(kOrder),
+                       .order_id = kOrder,
+                       .user_id = kAda,
+                       .tracking_number = NewTrackingNumber()};
+  While([&](postgres::Tx& tx) { ASSERT_TRUE(Move(tx, fresh, Fact::kPlaced, {})); },
+        [&] { EXPECT_EQ(Cancel()->status(), v1::SHIPMENT_STATUS_CANCELLED); });
+  EXPECT_THAT(Published(), ElementsAre("SHIPMENT_CREATED", "SHIPMENT_CANCELLED"));
+}
+
+TEST_F(ShippingTest, TheCarrierTakesWhatIsDueAndLeavesTheRest) {
+  for (const int64_t order : {1, 2, 3}) Confirmed(order);
+  ASSERT_TRUE(Receive(EventOf(AnOrder(4))));
+  const CarrierSettings hourly{.dispatch_after = std::chrono::hours(1),
+                               .deliver_after = std::chrono::hours(1)};
+  MoveDueShipments(db, hourly);
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments WHERE state = 'DISPATCHED'"), "0");
+  const auto age = [&](const std::string& which) {
+    postgres::InTransaction(db, [&](postgres::Tx& tx) {
+      tx.Run("UPDATE shipments SET updated_at = now() - interval '61 minutes' WHERE " + which);
+    });
+  };
+  age("order_id IN (1, 3, 4)");
+  MoveDueShipments(db, hourly);
+  EXPECT_EQ(Value("SELECT string_agg(state, ' ' ORDER BY order_id) FROM shipments"),
+            "DISPATCHED READY DISPATCHED PREPARING");
+  age("order_id IN (1, 4)");
+  MoveDueShipments(db, hourly);
+  EXPECT_EQ(Value("SELECT string_agg(state, ' ' ORDER BY order_id) FROM shipments"),
+            "DELIVERED READY DISPATCHED PREPARING")
+      << "each has its own time";
+}
+
+TEST_F(ShippingTest, WithoutADelayTheCarrierDoesNothing) {
+  Confirmed();
+  MoveDueShipments(db, {});
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_PREPARING);
+  MoveDueShipments(db, {.dispatch_after = milliseconds(0), .deliver_after = {}});
+  MoveDueShipments(db, {.dispatch_after = milliseconds(0), .deliver_after = {}});
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_DISPATCHED);
+}
+
+TEST_F(ShippingTest, ABatchThatIsFullHasMoreBehindIt) {
+  for (const int64_t order : {1, 2, 3}) Confirmed(order);
+  const CarrierSettings pairs{.dispatch_after = milliseconds(0), .deliver_after = {}, .batch = 2};
+  EXPECT_TRUE(MoveDueShipments(db, pairs));
+  EXPECT_FALSE(MoveDueShipments(db, pairs));
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments WHERE state = 'DISPATCHED'"), "3");
+}
+
+// Two carriers at one moment: what one holds, the other passes over.
+TEST_F(ShippingTest, CarriersShareTheWork) {
+  for (const int64_t order : {1, 2, 3}) Confirmed(order);
+  postgres::InTransaction(db, [&](postgres::Tx& tx) {
+    EXPECT_EQ(MoveDue(tx, State::kReady, milliseconds(0), Fact::kDispatched, 2), 2u);
+    std::thread([&] { MoveDueShipments(db, kAtOnce); }).join();
+  });
+  const std::vector<std::string> published = Published();
+  EXPECT_EQ(std::ranges::count(published, "SHIPMENT_DISPATCHED"), 3);
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments WHERE state = 'READY'"), "0");
+}
+
+TEST_F(ShippingTest, CarriersInManyReplicasDeliverEachShipmentOnce) {
+  for (int64_t order = 1; order <= 30; ++order) Confirmed(order);
+  {
+    CarrierSettings settings = kAtOnce;
+    settings.batch = 4;
+    const Carrier one(db, settings);
+    const Carrier another(db, settings);
+    const Carrier third(db, settings);
+    EXPECT_TRUE(testing::Eventually(
+        [&] { return Value("SELECT count(*) FROM shipments WHERE state = 'DELIVERED'") == "30"; }));
+  }
+  const std::vector<std::string> published = Published();
+  EXPECT_EQ(std::ranges::count(published, "SHIPMENT_DISPATCHED"), 30);
+  EXPECT_EQ(std::ranges::count(published, "SHIPMENT_DELIVERED"), 30);
+}
+
+TEST_F(ShippingTest, WhatTheCarrierDoesBelongsToTheTraceOfTheOrder) {
+  const messaging::Envelope created = EventOf(AnOrder());
+  ASSERT_TRUE(Receive(created));
+  ASSERT_TRUE(Receive(EventOf(About<events::v1::OrderConfirmed>(kOrder))));
+  MoveDueShipments(db, {.dispatch_after = milliseconds(0), .deliver_after = {}});
+  EXPECT_EQ(testing::PublishedEvents(db).at(1).trace.trace_id, created.trace.trace_id);
+}
+
+// A process of the release before goes on while others have been replaced.
+TEST_F(ShippingTest, WhatAnOlderReleaseWritesIsAShipmentThatCanGoOut) {
+  postgres::InTransaction(db, [&](postgres::Tx& tx) {
+    tx.Run(
+        "INSERT INTO shipments (order_uuid, order_id, user_id, status, tracking_number) VALUES ('" +
+        Uuid(kOrder) + "', 42, 7, 'CREATED', 'TRK1')");
+  });
+  EXPECT_EQ(Status(), v1::SHIPMENT_STATUS_PREPARING);
+  ASSERT_TRUE(Receive(EventOf(About<events::v1::OrderConfirmed>(kOrder))));
+  MoveDueShipments(db, kAtOnce);
+  EXPECT_EQ(Get(kAda)->tracking_number(), "TRK1");
+  EXPECT_EQ(Value("SELECT status FROM shipments"), "CREATED") << "that is all it can read";
+}
+
+TEST(ShippingMigration, MakesShipmentsOfBeforePreparing) {
+  testing::TestDatabase database;
+  postgres::Pool db(database.settings());
+  postgres::MigrationSet before = kShippingMigrations;
+  before.migrations.resize(1);
+  postgres::Migrate(db, {before});
+  postgres::InTransaction(db, [&](postgres::Tx& tx) {
+    tx.Run("INSERT INTO shipments (order_uuid, order_id, user_id, tracking_number) VALUES ('" +
+           Uuid(kOrder) + "', 42, 7, 'TRK1')");
+  });
+  postgres::Migrate(db, {kShippingMigrations});
+  const auto shipment =
+      postgres::Read(db, [](postgres::Tx& tx) { return FindShipment(tx, kOrder, kAda); });
+  ASSERT_TRUE(shipment);
+  EXPECT_EQ(shipment->status(), v1::SHIPMENT_STATUS_PREPARING);
+  EXPECT_EQ(shipment->tracking_number(), "");
+}
+
+TEST(ShippingConfig, ReadsTheCarriersDelaysAndNoneWhereTheyAreEmpty) {
+  Env env =
+      testing::EnvOf({{"SHIPPING_DISPATCH_SECONDS", "0.25"}, {"SHIPPING_DELIVERY_SECONDS", ""}});
+  const Config config = Config::Read(env);
+  EXPECT_EQ(config.carrier.dispatch_after, milliseconds(250));
+  EXPECT_EQ(config.carrier.deliver_after, std::nullopt);
 }
 
 TEST_F(ShippingTest, AnEventWithoutAnOrderIsRefused) {

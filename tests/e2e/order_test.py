@@ -86,7 +86,8 @@ class AnOrderThatWasPlaced(Case):
         shipment = wait_for("the shipment", lambda: self.buyer.call("GET", f"/shipments/{self.order}").data)
         self.assertEqual(self.order, shipment["orderId"])
         self.assertEqual(self.buyer.id, shipment["userId"])
-        self.assertTrue(shipment["trackingNumber"])
+        self.assertEqual(("PREPARING", ""), (shipment["status"], shipment["trackingNumber"]))
+        wait_for("SHIPMENT_CREATED", lambda: self.shop.events("shipments", self.order, "SHIPMENT_CREATED"))
 
     def test_sends_its_buyer_one_mail_with_the_total(self):
         wait_for("the confirmation mail", lambda: self.shop.mails(self.buyer.email))

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -45,6 +46,21 @@ int64_t Env::Integer(const std::string& name, int64_t fallback, int64_t min, int
     return fallback;
   }
   return value;
+}
+
+std::optional<std::chrono::milliseconds> Env::Seconds(const std::string& name) {
+  constexpr double kLongest = 30 * 24 * 3600;
+  const std::optional<std::string> text = Optional(name);
+  if (!text) return std::nullopt;
+  double seconds = 0;
+  const auto [end, error] =
+      std::from_chars(text->data(), text->data() + text->size(), seconds, std::chars_format::fixed);
+  if (error != std::errc() || end != text->data() + text->size() ||
+      !(seconds >= 0 && seconds <= kLongest)) {
+    Wrong(name, "is not a number of seconds, such as 30 or 0.25, of at most 30 days");
+    return std::nullopt;
+  }
+  return std::chrono::milliseconds(std::llround(seconds * 1000));
 }
 
 uint16_t Env::Port(const std::string& name, uint16_t fallback) {

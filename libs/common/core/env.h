@@ -4,6 +4,7 @@
 // Values of secrets are never part of a message.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -27,6 +28,8 @@ class Env {
   std::string Required(const std::string& name);
   std::optional<std::string> Optional(const std::string& name);
   int64_t Integer(const std::string& name, int64_t fallback, int64_t min, int64_t max);
+  // A time in seconds, such as 30 or 0.25; nothing where it is not set.
+  std::optional<std::chrono::milliseconds> Seconds(const std::string& name);
   uint16_t Port(const std::string& name, uint16_t fallback);
   bool Flag(const std::string& name, bool fallback);  // true/false, 1/0, on/off, yes/no
   // CURRENCY, the ISO 4217 code of this deployment; the default is USD.

@@ -25,6 +25,23 @@ TEST(Env, NamesEveryWrongVariableAtOnce) {
                                           HasSubstr("LOUD"), HasSubstr("NAME")));
 }
 
+TEST(Env, ReadsSecondsWithDecimals) {
+  using std::chrono::milliseconds;
+  Env env = EnvOf({{"WHOLE", "30"}, {"PART", "0.25"}, {"NONE", "0"}, {"EMPTY", ""}});
+  EXPECT_EQ(env.Seconds("WHOLE"), milliseconds(30'000));
+  EXPECT_EQ(env.Seconds("PART"), milliseconds(250));
+  EXPECT_EQ(env.Seconds("NONE"), milliseconds(0));
+  EXPECT_EQ(env.Seconds("EMPTY"), std::nullopt);
+  EXPECT_THAT(env.problems(), IsEmpty());
+}
+
+TEST(Env, RefusesSecondsThatAreNone) {
+  Env env = EnvOf(
+      {{"A", "soon"}, {"B", "-1"}, {"C", "5s"}, {"D", "nan"}, {"E", "1e3"}, {"F", "9999999"}});
+  for (const char* name : {"A", "B", "C", "D", "E", "F"}) EXPECT_FALSE(env.Seconds(name));
+  EXPECT_THAT(env.problems(), ::testing::SizeIs(6));
+}
+
 TEST(Env, AnEmptyValueCountsAsNotSet) {
   Env env = EnvOf({{"NAME", ""}});
   EXPECT_EQ(env.Text("NAME", "fallback"), "fallback");
