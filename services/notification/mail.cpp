@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <ctime>
 #include <stdexcept>
+#include <utility>
 
 #include "common/crypto/base64.h"
 
@@ -14,6 +15,8 @@ namespace {
 constexpr size_t kLineLength = 76;
 // Of text in one encoded word: =?UTF-8?B?…?= then has at most 75 characters, as RFC 2047 asks.
 constexpr size_t kWordBytes = 45;
+// Between the parts of a mail. Quoted-printable has no "=_".
+constexpr char kBoundary[] = "=_part";
 
 bool IsVisible(char c) {
   return c > ' ' && c < 0x7f;
@@ -150,10 +153,24 @@ std::string ToMime(const Mail& mail) {
   header("Message-ID", "<" + mail.message_id + ">");
   header("Auto-Submitted", "auto-generated");
   header("MIME-Version", "1.0");
-  header("Content-Type", "text/plain; charset=utf-8");
-  header("Content-Transfer-Encoding", "quoted-printable");
-  out += "\r\n";
-  out += QuotedPrintable(mail.text);
+  const auto part = [&](const char* type, const std::string& body) {
+    header("Content-Type", std::string(type) + "; charset=utf-8");
+    header("Content-Transfer-Encoding", "quoted-printable");
+    out += "\r\n";
+    out += QuotedPrintable(body);
+  };
+  if (mail.html.empty()) {
+    part("text/plain", mail.text);
+    return out;
+  }
+  // The last part is the one to be shown where it can be.
+  header("Content-Type", std::string("multipart/alternative; boundary=\"") + kBoundary + "\"");
+  for (const auto& [type, body] :
+       {std::pair("text/plain", mail.text), std::pair("text/html", mail.html)}) {
+    out.append("\r\n--").append(kBoundary).append("\r\n");
+    part(type, body);
+  }
+  out.append("\r\n--").append(kBoundary).append("--\r\n");
   return out;
 }
 

@@ -1,5 +1,6 @@
-// A mail as text on the wire: RFC 5322 headers and a plain UTF-8 body in quoted-printable. No part
-// can add a header or a recipient, whatever it contains.
+// A mail as text on the wire: RFC 5322 headers and a UTF-8 body in quoted-printable, as plain text or
+// as text and HTML to choose from (multipart/alternative). No part can add a header, a recipient or
+// another part, whatever it contains.
 #pragma once
 
 #include <chrono>
@@ -19,6 +20,7 @@ struct Mail {
   Mailbox to;
   std::string subject;
   std::string text;        // lines end with \n
+  std::string html = {};   // the same as HTML; empty: text alone
   std::string message_id;  // without the angle brackets
   std::chrono::system_clock::time_point date;
 };

@@ -69,10 +69,20 @@ constexpr postgres::Statement kResendRefused{R"sql(
 // By JobState.
 constexpr std::array<const char*, 3> kStates{"SENT", "REFUSED", "GONE"};
 
+// A sender of the release before takes every job for an ORDER_CREATED. It cannot read a list, and leaves
+// the job to be tried again, by one that can.
+std::string Stored(const NewMailJob& job) {
+  return job.kind == "ORDER_CREATED" ? job.event : "[" + job.event + "]";
+}
+
+std::string EventOf(std::string stored) {
+  return stored.starts_with('[') ? stored.substr(1, stored.size() - 2) : stored;
+}
+
 }  // namespace
 
 bool Insert(postgres::Tx& tx, const NewMailJob& job) {
-  return tx.Exec(kInsert, job.order_uuid, job.order_id, job.kind, job.user_id, job.event,
+  return tx.Exec(kInsert, job.order_uuid, job.order_id, job.kind, job.user_id, Stored(job),
                  job.traceparent)
              .affected_rows() == 1;
 }
@@ -88,7 +98,7 @@ std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, 
     job.order_id = row["order_id"].as<int64_t>();
     job.kind = row["kind"].as<std::string>();
     job.user_id = row["user_id"].as<int64_t>();
-    job.event = row["event"].as<std::string>();
+    job.event = EventOf(row["event"].as<std::string>());
     job.traceparent = row["traceparent"].as<std::string>();
     job.created_at = std::chrono::system_clock::time_point(
         std::chrono::milliseconds(row["created_at"].as<int64_t>()));

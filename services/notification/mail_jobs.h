@@ -20,7 +20,7 @@ namespace shop::notification {
 struct NewMailJob {
   std::string order_uuid;
   int64_t order_id = 0;
-  std::string kind;  // ORDER_CREATED
+  std::string kind;  // the event's type: ORDER_CREATED; of a refund with its UUID after a space
   int64_t user_id = 0;
   std::string event;  // JSON
   std::string traceparent;

@@ -17,6 +17,7 @@
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
 #include "shop/events/v1/orders.pb.h"
+#include "shop/events/v1/payments.pb.h"
 
 namespace shop::notification {
 namespace {
@@ -62,6 +63,53 @@ class MailJobsTest : public ::testing::Test {
   shop::testing::TestDatabase database;
   postgres::Pool db{database.settings()};
 };
+
+template <typename Event>
+messaging::Envelope About(const std::string& refund = "") {
+  Event event;
+  event.set_order_id(42);
+  event.set_order_uuid(Uuid(42));
+  event.set_user_id(7);
+  if constexpr (std::is_same_v<Event, events::v1::PaymentRefunded>) event.set_refund_uuid(refund);
+  return messaging::MakeEvent(event, {.source = "orders", .trace = TraceContext::New()});
+}
+
+TEST_F(MailJobsTest, EachChangeOfAnOrderWritesOneJobHoweverOftenItIsPublished) {
+  const messaging::Handlers handlers = EventHandlers();
+  for (int time = 0; time < 2; ++time) {
+    for (const messaging::Envelope& event :
+         {About<events::v1::OrderCreated>(), About<events::v1::OrderConfirmed>(),
+          About<events::v1::OrderShipped>(), About<events::v1::OrderDelivered>(),
+          About<events::v1::OrderCancelled>(), About<events::v1::OrderReturned>(),
+          About<events::v1::PaymentCompleted>(), About<events::v1::PaymentFailed>()}) {
+      ASSERT_TRUE(testing::Deliver(db, handlers, "notification", event)) << event.type;
+    }
+  }
+  EXPECT_EQ(Value("SELECT string_agg(kind, ' ' ORDER BY id) FROM mail_jobs"),
+            "ORDER_CREATED ORDER_CONFIRMED ORDER_SHIPPED ORDER_DELIVERED ORDER_CANCELLED");
+}
+
+TEST_F(MailJobsTest, EachRefundOfAnOrderHasAJob) {
+  const messaging::Handlers handlers = EventHandlers();
+  for (const char last : {'1', '2', '1'}) {
+    ASSERT_TRUE(testing::Deliver(db, handlers, "notification",
+                                 About<events::v1::PaymentRefunded>(
+                                     std::string("5a0e0000-0000-4000-8000-00000000000") + last)));
+  }
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "2");
+  EXPECT_FALSE(testing::Deliver(db, handlers, "notification",
+                                About<events::v1::PaymentRefunded>("1@shop>\r\nBcc: eve")));
+}
+
+// It would take an ORDER_CONFIRMED for an ORDER_CREATED, and thank for an order of nothing.
+TEST_F(MailJobsTest, ASenderOfTheReleaseBeforeCannotReadNewerKindsAndLeavesThem) {
+  ASSERT_TRUE(Insert(42, "ORDER_CONFIRMED"));
+  events::v1::OrderCreated as_before;
+  EXPECT_FALSE(messaging::ReadValue(Value("SELECT event FROM mail_jobs"), &as_before));
+  const std::optional<MailJob> tried = LeaseOne(kLong);
+  ASSERT_TRUE(RetryLater(db, *tried, kNone, "it cannot be read"));
+  EXPECT_EQ(LeaseOne(kLong)->event, R"({"orderId":42})");
+}
 
 TEST_F(MailJobsTest, AJobIsLeasedAsItWasWritten) {
   ASSERT_TRUE(Insert(42));

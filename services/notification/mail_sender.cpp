@@ -12,13 +12,11 @@
 #include <utility>
 #include <vector>
 
-#include "common/messaging/event.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
 #include "notification/mail_jobs.h"
 #include "notification/order_mail.h"
-#include "shop/events/v1/orders.pb.h"
 #include "shop/users/v1/users.pb.h"
 
 namespace shop::notification {
@@ -263,11 +261,10 @@ struct MailSender::State {
   }
 
   Mail Render(const MailJob& job, const Mailbox& to) const {
-    events::v1::OrderCreated order;
-    if (const Result<void> read = messaging::ReadValue(job.event, &order); !read) {
-      throw std::runtime_error("the job's event cannot be read: " + read.refusal().message);
-    }
-    return OrderCreatedMail(order, from, to, job.created_at);
+    const std::string type = job.kind.substr(0, job.kind.find(' '));
+    Result<Mail> mail = MailAbout(type, job.event, {from, to, job.created_at});
+    if (!mail) throw std::runtime_error("the job's event cannot be read: " + mail.refusal().message);
+    return *std::move(mail);
   }
 
   void Retry(const MailJob& job, const std::string& why) {

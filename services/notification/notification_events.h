@@ -1,13 +1,13 @@
-// The events that notification consumes.
+// What notification consumes.
 #pragma once
 
 #include "common/messaging/handlers.h"
 
 namespace shop::notification {
 
-// Topic `orders`: ORDER_CREATED writes a mail job for the MailSender, in the transaction that
-// records the event as consumed. A repeated event adds no job. The other events of an order are
-// ignored.
+// Topics `orders` and `payments`: every change that the customer should know of writes a mail job, one
+// an order and type, of refunds one each. Nothing is sent here. ORDER_RETURNED has no mail, as its
+// refund has one; PAYMENT_COMPLETED and PAYMENT_FAILED have none, as the order's next event tells.
 messaging::Handlers EventHandlers();
 
 }  // namespace shop::notification

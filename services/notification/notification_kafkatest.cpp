@@ -122,7 +122,7 @@ class NotificationTest : public ::testing::Test {
   }
 
   // The mails about this test's order.
-  std::vector<std::string> Mails() const {
+  std::vector<std::string> Mails(const std::string& change = "created") const {
     std::vector<std::string> mails;
     for (const char* folder : {"new", "cur"}) {
       const std::filesystem::path path = std::filesystem::path(Server("MAILDIR")) / folder;
@@ -130,7 +130,8 @@ class NotificationTest : public ::testing::Test {
       for (const auto& file : std::filesystem::directory_iterator(path)) {
         std::ostringstream text;
         text << std::ifstream(file.path()).rdbuf();
-        const std::string id = "Message-ID: <order-" + std::to_string(order_id) + "-created@shop>";
+        const std::string id =
+            "Message-ID: <order-" + std::to_string(order_id) + "-" + change + "@shop>";
         if (text.str().find(id) != std::string::npos) mails.push_back(text.str());
       }
     }
@@ -196,6 +197,23 @@ TEST_F(NotificationTest, AnOrderOnTheTopicBecomesOneMail) {
     return sent[0][0].as<int>() == 2;
   }));
   EXPECT_THAT(Mails(), SizeIs(1));
+}
+
+TEST_F(NotificationTest, ALaterChangeIsAMailOfItsOwnAsTextAndHtml) {
+  Receive(OrderCreated());
+  events::v1::OrderShipped shipped;
+  shipped.set_order_id(order_id);
+  shipped.set_order_uuid(std::string(32 - std::to_string(order_id).size(), '0') +
+                         std::to_string(order_id));
+  shipped.set_user_id(kAda);
+  shipped.set_tracking_number("TRK7");
+  Receive(messaging::MakeEvent(shipped, {.source = "orders", .trace = TraceContext::New()}));
+  const MailSender sender = Sender();
+  ASSERT_TRUE(Eventually([&] { return Mails("shipped").size() == 1 && Mails().size() == 1; }));
+  const std::string mail = Mails("shipped")[0];
+  EXPECT_THAT(mail, HasSubstr("Content-Type: multipart/alternative"));
+  EXPECT_THAT(mail, HasSubstr("\nTracking number: TRK7\n"));
+  EXPECT_THAT(mail, HasSubstr("<p>Tracking number: TRK7</p>"));
 }
 
 TEST_F(NotificationTest, TwoSendersSendOneMail) {

@@ -1,9 +1,32 @@
 #include "notification/order_mail.h"
 
+#include <algorithm>
 #include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/messaging/event.h"
+#include "shop/events/v1/orders.pb.h"
+#include "shop/events/v1/payments.pb.h"
 
 namespace shop::notification {
 namespace {
+
+// What a mail says, before it has a form. Each text is one line.
+struct Line {
+  std::string name;
+  std::string quantity;  // 3 x 49.99
+  std::string amount;
+};
+struct Content {
+  std::string subject;
+  std::string message_id;
+  std::vector<std::string> paragraphs;
+  std::vector<Line> lines = {};
+  std::string total = {};
+  std::vector<std::string> address = {};
+};
 
 // One line, whatever the text has in it.
 std::string OneLine(std::string text) {
@@ -24,46 +47,198 @@ std::string Amount(int64_t minor_units) {
          cents;
 }
 
-std::string AddressLines(const orders::v1::Address& address) {
-  std::string lines;
-  const auto line = [&](const std::string& text) {
-    if (!text.empty()) lines += "  " + OneLine(text) + "\n";
-  };
-  line(address.recipient());
-  line(address.street());
-  line(address.postal_code().empty() ? address.city()
-                                     : address.postal_code() + " " + address.city());
-  line(address.state());
-  line(address.country());
-  line(address.phone());
+// "42 (7K3M-9QXD)"; events of the first release have no number.
+template <typename Event>
+std::string NameOf(const Event& order) {
+  const std::string id = std::to_string(order.order_id());
+  return order.order_number().empty() ? id : id + " (" + OneLine(order.order_number()) + ")";
+}
+
+std::vector<Line> LinesOf(const google::protobuf::RepeatedPtrField<orders::v1::OrderItem>& items,
+                          const std::string& currency) {
+  std::vector<Line> lines;
+  for (const orders::v1::OrderItem& item : items) {
+    lines.push_back({OneLine(item.name()),
+                     std::to_string(item.quantity()) + " x " + Amount(item.unit_price()),
+                     Amount(item.total_price()) + " " + currency});
+  }
   return lines;
 }
 
+std::vector<std::string> AddressLines(const orders::v1::Address& address) {
+  std::vector<std::string> lines;
+  for (const std::string& line :
+       {address.recipient(), address.street(),
+        address.postal_code().empty() ? address.city()
+                                      : address.postal_code() + " " + address.city(),
+        address.state(), address.country(), address.phone()}) {
+    if (!line.empty()) lines.push_back(OneLine(line));
+  }
+  return lines;
+}
+
+// --- the words, one function an event
+
+Content ContentOf(const events::v1::OrderCreated& order) {
+  const std::string currency = OneLine(order.currency());
+  Content content{
+      .subject = "Your order " + NameOf(order),
+      .message_id = "order-" + std::to_string(order.order_id()) + "-created@shop",
+      .paragraphs = {"thank you for your order " + NameOf(order) + ". We have received it:"},
+      .lines = LinesOf(order.items(), currency),
+      .total = "Total: " + Amount(order.total_price()) + " " + currency};
+  if (order.has_shipping_address()) content.address = AddressLines(order.shipping_address());
+  return content;
+}
+
+Content ContentOf(const events::v1::OrderConfirmed& order) {
+  return {.subject = "Your order " + NameOf(order) + " is confirmed",
+          .message_id = "order-" + std::to_string(order.order_id()) + "-confirmed@shop",
+          .paragraphs = {"your order " + NameOf(order) + " is paid and confirmed.",
+                         "We will write again as soon as it is on its way."}};
+}
+
+Content ContentOf(const events::v1::OrderCancelled& order) {
+  Content content{.subject = "Your order " + NameOf(order) + " was cancelled",
+                  .message_id = "order-" + std::to_string(order.order_id()) + "-cancelled@shop",
+                  .paragraphs = {"your order " + NameOf(order) + " was cancelled."}};
+  if (!order.reason().empty()) content.paragraphs.push_back("Reason: " + OneLine(order.reason()));
+  content.paragraphs.push_back("If you have been charged for it, the money goes back to you.");
+  return content;
+}
+
+Content ContentOf(const events::v1::OrderShipped& order) {
+  Content content{.subject = "Your order " + NameOf(order) + " is on its way",
+                  .message_id = "order-" + std::to_string(order.order_id()) + "-shipped@shop",
+                  .paragraphs = {"your order " + NameOf(order) + " is on its way."}};
+  if (!order.tracking_number().empty()) {
+    content.paragraphs.push_back("Tracking number: " + OneLine(order.tracking_number()));
+  }
+  return content;
+}
+
+Content ContentOf(const events::v1::OrderDelivered& order) {
+  return {.subject = "Your order " + NameOf(order) + " has arrived",
+          .message_id = "order-" + std::to_string(order.order_id()) + "-delivered@shop",
+          .paragraphs = {"your order " + NameOf(order) + " has been delivered. Enjoy it!"}};
+}
+
+Content ContentOf(const events::v1::PaymentRefunded& refund) {
+  const std::string currency = OneLine(refund.currency());
+  const std::string amount = Amount(refund.amount()) + " " + currency;
+  Content content{
+      .subject = "A refund for your order " + NameOf(refund),
+      .message_id = "refund-" + refund.refund_uuid() + "@shop",
+      .paragraphs = {"we have refunded " + amount + " for your order " + NameOf(refund) + "."},
+      .lines = LinesOf(refund.items(), currency)};
+  if (refund.refunded_total() > refund.amount()) {
+    content.total = "Refunded so far: " + Amount(refund.refunded_total()) + " " + currency;
+  }
+  return content;
+}
+
+// --- the forms
+
+std::string TextOf(const Content& content, const std::string& name) {
+  std::string text = "Hello " + name + ",\n";
+  for (const std::string& paragraph : content.paragraphs) text += "\n" + paragraph + "\n";
+  if (!content.lines.empty()) text += "\n";
+  for (const Line& line : content.lines) {
+    text += "  " + line.name + "\n    " + line.quantity + "    " + line.amount + "\n";
+  }
+  if (!content.total.empty()) text += "\n" + content.total + "\n";
+  if (!content.address.empty()) text += "\nIt goes to:\n";
+  for (const std::string& line : content.address) text += "  " + line + "\n";
+  return text;
+}
+
+std::string Escaped(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += c;
+    }
+  }
+  return out;
+}
+
+std::string HtmlOf(const Content& content, const std::string& name) {
+  std::string html = "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>" +
+                     Escaped(content.subject) +
+                     "</title></head>\n"
+                     "<body style=\"font-family: sans-serif; max-width: 36em\">\n<p>Hello " +
+                     Escaped(name) + ",</p>\n";
+  for (const std::string& paragraph : content.paragraphs) {
+    html += "<p>" + Escaped(paragraph) + "</p>\n";
+  }
+  if (!content.lines.empty()) html += "<table style=\"width: 100%\">\n";
+  for (const Line& line : content.lines) {
+    html += "<tr><td>" + Escaped(line.name) + "</td><td>" + Escaped(line.quantity) +
+            "</td><td style=\"text-align: right\">" + Escaped(line.amount) + "</td></tr>\n";
+  }
+  if (!content.lines.empty()) html += "</table>\n";
+  if (!content.total.empty()) {
+    html += "<p><strong>" + Escaped(content.total) + "</strong></p>\n";
+  }
+  if (!content.address.empty()) {
+    html += "<p>It goes to:";
+    for (const std::string& line : content.address) html += "<br>\n" + Escaped(line);
+    html += "</p>\n";
+  }
+  return html + "</body>\n</html>\n";
+}
+
+template <typename Event>
+Result<Content> Read(std::string_view json) {
+  Event event;
+  const Result<void> read = messaging::ReadValue(json, &event);
+  if (!read) return read.refusal();
+  return ContentOf(event);
+}
+
+struct Words {
+  std::string_view type;
+  Result<Content> (*read)(std::string_view json);
+};
+constexpr Words kWords[] = {
+    {"ORDER_CREATED", Read<events::v1::OrderCreated>},
+    {"ORDER_CONFIRMED", Read<events::v1::OrderConfirmed>},
+    {"ORDER_CANCELLED", Read<events::v1::OrderCancelled>},
+    {"ORDER_SHIPPED", Read<events::v1::OrderShipped>},
+    {"ORDER_DELIVERED", Read<events::v1::OrderDelivered>},
+    {"PAYMENT_REFUNDED", Read<events::v1::PaymentRefunded>},
+};
+
 }  // namespace
 
-Mail OrderCreatedMail(const events::v1::OrderCreated& order, const Mailbox& from, const Mailbox& to,
-                      std::chrono::system_clock::time_point date) {
-  const std::string id = std::to_string(order.order_id());
-  // Events of the first release have no number.
-  const std::string name =
-      order.order_number().empty() ? id : id + " (" + OneLine(order.order_number()) + ")";
-  const std::string currency = OneLine(order.currency());
-  std::string text = "Hello " + OneLine(to.name) + ",\n\nthank you for your order " + name +
-                     ". We have received it:\n\n";
-  for (const orders::v1::OrderItem& item : order.items()) {
-    text += "  " + OneLine(item.name()) + "\n    " + std::to_string(item.quantity()) + " x " +
-            Amount(item.unit_price()) + "    " + Amount(item.total_price()) + " " + currency + "\n";
+Result<Mail> MailAbout(std::string_view type, std::string_view event, const MailFrame& frame) {
+  const auto words = std::ranges::find(kWords, type, &Words::type);
+  if (words == std::end(kWords)) {
+    return Refusal{Code::kInvalidArgument, "there is no mail about " + std::string(type)};
   }
-  text += "\nTotal: " + Amount(order.total_price()) + " " + currency + "\n";
-  if (order.has_shipping_address()) {
-    text += "\nIt goes to:\n" + AddressLines(order.shipping_address());
-  }
-  return {.from = from,
-          .to = to,
-          .subject = "Your order " + name,
-          .text = std::move(text),
-          .message_id = "order-" + id + "-created@shop",
-          .date = date};
+  const Result<Content> content = words->read(event);
+  if (!content) return content.refusal();
+  const std::string name = OneLine(frame.to.name);
+  return Mail{.from = frame.from,
+              .to = frame.to,
+              .subject = content->subject,
+              .text = TextOf(*content, name),
+              .html = HtmlOf(*content, name),
+              .message_id = content->message_id,
+              .date = frame.date};
 }
 
 }  // namespace shop::notification

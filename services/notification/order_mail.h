@@ -1,17 +1,27 @@
-// What a mail about an order says.
+// What mails about orders say. A mail is made of one content, as text and as HTML that say the same;
+// nothing that a user wrote becomes markup.
 #pragma once
 
 #include <chrono>
-#include <string>
+#include <string_view>
 
+#include "common/core/result.h"
 #include "notification/mail.h"
-#include "shop/events/v1/orders.pb.h"
 
 namespace shop::notification {
 
-// The confirmation that an order was received, with its lines and exact amounts. The Message-ID
-// follows from the order alone, so that mailboxes can recognise a mail that was sent twice.
-Mail OrderCreatedMail(const events::v1::OrderCreated& order, const Mailbox& from, const Mailbox& to,
-                      std::chrono::system_clock::time_point date);
+// Who a mail is from and to, and when what it tells of became known.
+struct MailFrame {
+  Mailbox from;
+  Mailbox to;
+  std::chrono::system_clock::time_point date;
+};
+
+// The mail that tells of an event, given its type and its JSON: ORDER_CREATED with lines and exact
+// amounts, ORDER_CONFIRMED, ORDER_CANCELLED with the reason, ORDER_SHIPPED with the tracking number,
+// ORDER_DELIVERED, PAYMENT_REFUNDED with the amount. INVALID_ARGUMENT for other types and for what
+// cannot be read. The Message-ID follows from the order, or the refund, and the type alone, so that
+// mailboxes can recognise a mail that was sent twice.
+Result<Mail> MailAbout(std::string_view type, std::string_view event, const MailFrame& frame);
 
 }  // namespace shop::notification

@@ -101,6 +101,13 @@ class AnOrderThatWasPlaced(Case):
         self.assertRegex(text, rf"\b{self.order}\b")
         self.assertTrue(re.search("Mouse", text) and re.search("Pen", text), text)
 
+    def test_sends_its_buyer_another_mail_once_it_is_confirmed(self):
+        wait_for("the mail", lambda: self.shop.mails(self.buyer.email, "confirmed"))
+        self.shop.wait_until_consumed()
+        mails = self.shop.mails(self.buyer.email, "confirmed")
+        self.assertEqual(1, len(mails))
+        self.assertEqual({"text/plain", "text/html"}, {part.get_content_type() for part in mails[0].iter_parts()})
+
 
 class TheLastPiece(Case):
     def test_that_was_sold_since_a_seller_looked_is_not_put_back(self):

@@ -162,6 +162,7 @@ std::vector<Consumer> Consumers() {
           {"orders", "stock", orders::EventHandlers()},
           {"shipping", "orders", shipping::EventHandlers()},
           {"notification", "orders", notification::EventHandlers()},
+          {"notification", "payments", notification::EventHandlers()},
           {"cart", "orders", orders::CartHandlers(nowhere, no_database)}};
 }
 
