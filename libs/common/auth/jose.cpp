@@ -7,7 +7,6 @@
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/param_build.h>
 #include <openssl/pem.h>
 
@@ -247,22 +246,6 @@ std::string SignEs256(EVP_PKEY* key, std::string_view text) {
   BN_bn2binpad(ECDSA_SIG_get0_r(pair.get()), raw.data(), kCoordinateBytes);
   BN_bn2binpad(ECDSA_SIG_get0_s(pair.get()), raw.data() + kCoordinateBytes, kCoordinateBytes);
   return std::string(reinterpret_cast<const char*>(raw.data()), raw.size());
-}
-
-std::string SignHs256(const std::string& key, std::string_view text) {
-  std::array<unsigned char, 32> mac;
-  unsigned length = 0;
-  if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), Bytes(text), text.size(),
-           mac.data(), &length) == nullptr) {
-    OpenSslFailed("HMAC");
-  }
-  return std::string(reinterpret_cast<const char*>(mac.data()), length);
-}
-
-bool VerifyHs256(const std::string& key, std::string_view text, const std::string& signature) {
-  const std::string expected = SignHs256(key, text);
-  return signature.size() == expected.size() &&
-         CRYPTO_memcmp(signature.data(), expected.data(), expected.size()) == 0;
 }
 
 }  // namespace shop::auth::jose

@@ -79,7 +79,5 @@ std::string Thumbprint(const Point& point);
 
 std::string SignEs256(EVP_PKEY* key, std::string_view text);
 bool VerifyEs256(EVP_PKEY* key, std::string_view text, const std::string& signature);
-std::string SignHs256(const std::string& key, std::string_view text);
-bool VerifyHs256(const std::string& key, std::string_view text, const std::string& signature);
 
 }  // namespace shop::auth::jose

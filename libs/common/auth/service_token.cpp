@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/auth/jose.h"
+#include "common/crypto/sha256.h"
 
 namespace shop::auth {
 namespace {
@@ -35,7 +36,7 @@ std::string ServiceTokens::OwnToken() {
         fmt::format(R"({{"alg":"HS256","typ":"{}"}})", kType),
         fmt::format(R"({{"iss":"{}","aud":"{}","sub":"{}","iat":{},"exp":{},"jti":"{}"}})", kIssuer,
                     kAudience, name_, now, now + kLife.count(), jose::NewTokenId()),
-        [this](std::string_view text) { return jose::SignHs256(key_, text); });
+        [this](std::string_view text) { return HmacSha256(key_, text); });
     renew_at_ = now + kRenewal.count();
   }
   return own_token_;
@@ -51,7 +52,7 @@ Result<std::string> ServiceTokens::Verify(std::string_view token) {
   if (Result<void> good = jose::CheckHeader(parts->header, "HS256", kType); !good) {
     return good.refusal();
   }
-  if (!jose::VerifyHs256(key_, parts->signed_text, parts->signature)) {
+  if (!EqualInConstantTime(parts->signature, HmacSha256(key_, parts->signed_text))) {
     return jose::Unauthenticated("the token's signature is wrong");
   }
   Result<jose::Subject> subject = jose::CheckClaims(parts->payload, kIssuer, kAudience, now);

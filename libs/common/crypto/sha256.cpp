@@ -1,7 +1,9 @@
 #include "common/crypto/sha256.h"
 
 #include <absl/strings/escaping.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 
 #include <stdexcept>
 
@@ -18,6 +20,20 @@ std::string Sha256(std::string_view bytes) {
 
 std::string Sha256Hex(std::string_view bytes) {
   return absl::BytesToHexString(Sha256(bytes));
+}
+
+std::string HmacSha256(std::string_view key, std::string_view bytes) {
+  std::string mac(32, '\0');
+  if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()),
+           reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+           reinterpret_cast<unsigned char*>(mac.data()), nullptr) == nullptr) {
+    throw std::runtime_error("HMAC-SHA-256 is not available");
+  }
+  return mac;
+}
+
+bool EqualInConstantTime(std::string_view one, std::string_view other) {
+  return one.size() == other.size() && CRYPTO_memcmp(one.data(), other.data(), one.size()) == 0;
 }
 
 }  // namespace shop

@@ -1,0 +1,36 @@
+#include "common/core/process.h"
+#include "common/kafka/messaging.h"
+#include "common/postgres/migrations.h"
+#include "common/rpc/identity.h"
+#include "common/rpc/server.h"
+#include "messaging_migrations.h"
+#include "payments/config.h"
+#include "payments/payment_events.h"
+#include "payments/payment_worker.h"
+#include "payments/payments_service.h"
+#include "payments/provider_client.h"
+#include "payments_migrations.h"
+
+int main() {
+  using namespace shop;
+  Process process("payments");
+  const payments::Config config = payments::Config::Read(process.env());
+  process.Start();
+
+  postgres::Pool db(config.postgres);
+  process.WaitFor("PostgreSQL", [&] {
+    postgres::Migrate(db, {kMessagingMigrations, kPaymentsMigrations});
+  });
+  const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
+
+  rpc::Identity identity(config.service.identity);
+  payments::PaymentsService service(db, config.webhook_secret);
+  payments::HttpPaymentProvider provider(config.provider);
+
+  kafka::Messaging messaging(config.kafka, db, process);
+  const payments::PaymentWorker worker(db, provider, config.worker);
+  process.AddDegradation("the payment provider", [&] { return worker.healthy(); });
+  messaging.Consume("payments", {"stock", "orders"}, payments::EventHandlers());
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
+  return process.RunUntilStopped();
+}
