@@ -22,22 +22,6 @@ Event About(const Order& order) {
   return event;
 }
 
-// Merges lines of one product, in the order in which they first appear.
-std::vector<RefundLine> Merge(const std::vector<RefundLine>& lines) {
-  std::vector<RefundLine> merged;
-  for (const RefundLine& line : lines) {
-    const auto same = std::find_if(merged.begin(), merged.end(), [&](const RefundLine& other) {
-      return other.product_id == line.product_id;
-    });
-    if (same == merged.end()) {
-      merged.push_back(line);
-    } else {
-      same->quantity += line.quantity;
-    }
-  }
-  return merged;
-}
-
 const orders::v1::OrderItem* FindItem(const Payment& payment, int64_t product_id) {
   for (const orders::v1::OrderItem& item : payment.items) {
     if (item.product_id() == product_id) return &item;
@@ -178,7 +162,7 @@ bool Take(Payment* payment, const Returned& fact, Step*) {
   int64_t left = Refundable(*payment);
   if (left == 0 || HasSource(*payment, source)) return false;
   Refund refund;
-  for (const RefundLine& line : Merge(fact.items)) {
+  for (const RefundLine& line : MergeLines(fact.items)) {
     const orders::v1::OrderItem* item = FindItem(*payment, line.product_id);
     if (item == nullptr) continue;
     const int64_t quantity = std::min(line.quantity, LeftOf(*payment, *item));
@@ -301,6 +285,21 @@ int64_t Refundable(const Payment& payment) {
   return std::max<int64_t>(left, 0);
 }
 
+std::vector<RefundLine> MergeLines(const std::vector<RefundLine>& lines) {
+  std::vector<RefundLine> merged;
+  for (const RefundLine& line : lines) {
+    const auto same = std::find_if(merged.begin(), merged.end(), [&](const RefundLine& other) {
+      return other.product_id == line.product_id;
+    });
+    if (same == merged.end()) {
+      merged.push_back(line);
+    } else {
+      same->quantity += line.quantity;
+    }
+  }
+  return merged;
+}
+
 Result<Refund> PlanRefund(const Payment& payment, std::string uuid, std::string source,
                           const std::vector<RefundLine>& items) {
   if (Captured(payment) == 0) {
@@ -319,7 +318,7 @@ Result<Refund> PlanRefund(const Payment& payment, std::string uuid, std::string 
   refund.source = std::move(source);
   refund.cause = events::v1::REFUND_CAUSE_BY_HAND;
   refund.amount = left;
-  refund.items = Merge(items);
+  refund.items = MergeLines(items);
   if (refund.items.empty()) return refund;
 
   const auto too_much = [](std::string message) {

@@ -175,6 +175,9 @@ int64_t Captured(const Payment& payment);
 int64_t Refunded(const Payment& payment);
 int64_t Refundable(const Payment& payment);
 
+// With a product at most once, in the order in which they first appear.
+std::vector<RefundLine> MergeLines(const std::vector<RefundLine>& lines);
+
 // The refund of these lines, or of all that is left where there are none. FAILED_PRECONDITION with
 // the reason PAYMENT_NOT_COMPLETED, NOTHING_LEFT or MORE_THAN_IS_LEFT; INVALID_ARGUMENT for a product
 // that the order has not.

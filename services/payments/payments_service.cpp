@@ -18,12 +18,18 @@ Refusal NoPayment() {
   return {Code::kNotFound, "there is no payment of such an order"};
 }
 
+Refusal KeyReused() {
+  return {.code = Code::kInvalidArgument,
+          .message = "this Idempotency-Key was used with another request",
+          .reason = "IDEMPOTENCY_KEY_REUSED"};
+}
+
 std::vector<RefundLine> LinesOf(const v1::CreateRefundRequest& request) {
   std::vector<RefundLine> lines;
   for (const v1::RefundLine& item : request.items()) {
     lines.push_back({item.product_id(), item.quantity()});
   }
-  return lines;
+  return MergeLines(lines);
 }
 
 std::string RandomUuid() {
@@ -49,14 +55,22 @@ Result<v1::Payment> PaymentsService::GetPayment(const Call& call,
   return *std::move(payment);
 }
 
-Result<v1::Refund> PaymentsService::CreateRefund(const Call&,
+Result<v1::Refund> PaymentsService::CreateRefund(const Call& call,
                                                  const v1::CreateRefundRequest& request) {
+  const std::string uuid = RandomUuid();
+  const std::string& key = request.idempotency_key();
+  const std::string source =
+      key.empty() ? "hand:" + uuid : "key:" + std::to_string(call.caller.user_id) + ":" + key;
+  const std::vector<RefundLine> lines = LinesOf(request);
   return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Refund> {
     std::optional<StoredPayment> stored = LockByOrder(tx, request.order_id());
     if (!stored || !stored->payment.wanted) return NoPayment();
-    const std::string uuid = RandomUuid();
-    const std::string source = "hand:" + uuid;
-    Result<Refund> refund = PlanRefund(stored->payment, uuid, source, LinesOf(request));
+    for (const Refund& earlier : stored->payment.refunds) {
+      if (earlier.source != source) continue;
+      if (earlier.items != lines) return KeyReused();
+      return FindRefund(tx, earlier.uuid);
+    }
+    Result<Refund> refund = PlanRefund(stored->payment, uuid, source, lines);
     if (!refund) return refund.refusal();
     const Step step = Apply(&stored->payment, RefundRequested{*std::move(refund)});
     Save(tx, *stored, step.events, {Schedule::Kind::kNews});

@@ -28,6 +28,7 @@ class Body {
   }
 
   std::string Text(const char* name) {
+    if (!wrong_.empty()) return {};
     std::string_view value;
     if (root_[name].get(value) != simdjson::SUCCESS || value.empty() ||
         value.size() > kLongestKey || value.find('\0') != std::string_view::npos) {
@@ -36,10 +37,12 @@ class Body {
     return std::string(value);
   }
   std::string OptionalText(const char* name) {
+    if (!wrong_.empty()) return {};
     simdjson::dom::element found;
     return root_[name].get(found) == simdjson::SUCCESS ? Text(name) : std::string();
   }
   int64_t Amount(const char* name) {
+    if (!wrong_.empty()) return 0;
     int64_t value = 0;
     if (root_[name].get(value) != simdjson::SUCCESS || value <= 0 || value > kMostMoney) {
       Complain(name, "has to be a positive number of minor units");
@@ -49,9 +52,7 @@ class Body {
   const std::string& wrong() const { return wrong_; }
 
  private:
-  void Complain(const char* name, const char* why) {
-    if (wrong_.empty()) wrong_ = std::string(name) + " " + why;
-  }
+  void Complain(const char* name, const char* why) { wrong_ = std::string(name) + " " + why; }
 
   simdjson::dom::parser parser_;
   simdjson::dom::element root_;
