@@ -199,6 +199,7 @@ CALLS = {
     "products": ("ListProducts", {"limit": 3}, False),
     "cart": ("GetCart", None, True),
     "orders": ("ListOrders", {"limit": 3}, True),
+    "payments": ("GetPayment", {"orderId": 1}, True),
     "shipping": ("GetShipment", {"orderId": 1}, True),
 }
 
@@ -241,7 +242,7 @@ class Grpcurl:
         code, text = self.run("-plaintext", *header, *(["-d", json.dumps(body)] if body else []),
                               self.settings.service_address(name),
                               f"shop.{name}.v1.{name.title()}Service/{method}", secret=self.token or "")
-        # There may be no order yet, hence no shipment of it.
+        # There may be no order yet, hence no payment and no shipment of it.
         return code == 0 or "Code: NotFound" in text
 
 

@@ -36,7 +36,8 @@ def read_process(port, admin_port, database, *groups):
 
 
 PROCESSES = {name: read_process(*words) for name, *words in read_list("deploy/services")}
-SERVICES = tuple(name for name in PROCESSES if name != "gateway")
+# Those that speak gRPC. The gateway is the public entrance, the provider stands for somebody else's.
+SERVICES = tuple(name for name in PROCESSES if name not in ("gateway", "provider"))
 DATABASES = tuple(name for name, process in PROCESSES.items() if process.database == "postgres")
 # Consumer group -> the service it is a part of.
 GROUPS = {group: name for name, process in PROCESSES.items() for group in process.groups}
@@ -63,8 +64,11 @@ OUTBOXES = tuple(name for name in DATABASES if any(topic.publisher == name for t
 CONTAINER_SECRETS = tuple(f"{database.upper()}_POSTGRES_PASSWORD" for database in DATABASES) + (
     "POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
+# What is generated for both stacks, besides the password of PostgreSQL.
+SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET")
+
 # The secrets that containers read as files of the same names in small letters.
-AS_FILES = ("SERVICE_TOKEN_KEY", "SUPER_ADMIN_PASSWORD") + CONTAINER_SECRETS
+AS_FILES = SHARED_SECRETS + ("SUPER_ADMIN_PASSWORD",) + CONTAINER_SECRETS
 
 # Settings that only these processes get to see.
 PRIVATE = {
@@ -79,6 +83,8 @@ PRIVATE = {
     "REDIS_URL": {"products", "gateway"},
     # The public entrance is no service: with the key it could be any of them.
     "SERVICE_TOKEN_KEY": set(SERVICES),
+    "PROVIDER_API_KEY": {"payments", "provider"},
+    "PROVIDER_WEBHOOK_SECRET": {"payments", "provider"},
 } | {name: set() for name in CONTAINER_SECRETS}
 
 # Above are ports that the kernel hands out to clients; a server there can find its port taken.
@@ -148,6 +154,8 @@ class Settings(dict):
             chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
         if process in DATABASES:
             chosen["POSTGRES_USER"] = process
+        if process == "provider":
+            chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")
         if process == "gateway":
             chosen.setdefault("SWAGGER_UI_DIR", str(TOOLS / "npm/node_modules/swagger-ui-dist"))
         if chosen.get("JWT_SIGNING_KEY_FILE"):
@@ -182,7 +190,7 @@ def change(text, changes):
 def missing_secrets(variables):
     """Values for the secrets that a file leaves empty."""
     return {name: secrets.token_hex(32)
-            for name in ("POSTGRES_PASSWORD", "SERVICE_TOKEN_KEY", *CONTAINER_SECRETS)
+            for name in ("POSTGRES_PASSWORD", *SHARED_SECRETS, *CONTAINER_SECRETS)
             if not variables.get(name)}
 
 

@@ -1,5 +1,7 @@
 #include "payments/payment_worker.h"
 
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
@@ -123,7 +125,10 @@ struct PaymentWorker::State {
                             {"orderId", payment.order.id}});
     const Brought brought = Call(job, stop);
     const std::string operation(Text(job.next.ask));
-    calls.Add({{"operation", operation}, {"outcome", brought.ending.outcome}}).Increment();
+    calls
+        .Add({{"operation", absl::AsciiStrToLower(operation)},
+              {"outcome", absl::AsciiStrToLower(brought.ending.outcome)}})
+        .Increment();
     if (stop.stop_requested()) return brought;
     Note(brought.fact.has_value());
     if (!brought.fact) {

@@ -103,14 +103,12 @@ struct HttpServer::State {
     parser.header_limit(kLongestHeader);
     parser.body_limit(kLongestBody);
     stream.expires_after(kIdle);
-    co_await http::async_read_header(stream, buffer, parser, asio::use_awaitable);
-    stream.expires_after(kPatience);
     error_code error;
-    co_await http::async_read(stream, buffer, parser, Into(error));
-    if (error == http::error::body_limit) {
-      Response refused = ToResponse(Error(413, "too_large", "the body is too large"), 11, false);
-      co_await http::async_write(stream, refused, asio::use_awaitable);
-      co_return false;
+    co_await http::async_read_header(stream, buffer, parser, Into(error));
+    stream.expires_after(kPatience);
+    if (!error) co_await http::async_read(stream, buffer, parser, Into(error));
+    if (error == http::error::body_limit || error == http::error::header_limit) {
+      co_await RefuseAsTooLarge(stream);
     }
     if (error) co_return false;
 
@@ -135,6 +133,17 @@ struct HttpServer::State {
     stream.expires_after(kPatience);
     co_await http::async_write(stream, response, asio::use_awaitable);
     co_return message.keep_alive();
+  }
+
+  // Reads on for a while, as a close with unread bytes would reset the connection before the client has
+  // the answer.
+  static asio::awaitable<void> RefuseAsTooLarge(beast::tcp_stream& stream) {
+    Response refused = ToResponse(Error(413, "too_large", "the request is too large"), 11, false);
+    co_await http::async_write(stream, refused, asio::use_awaitable);
+    stream.socket().shutdown(tcp::socket::shutdown_send);
+    char ignored[4096];
+    error_code error;
+    while (!error) co_await stream.async_read_some(asio::buffer(ignored), Into(error));
   }
 
   // Until the client has gone, or for as long as is set.

@@ -19,11 +19,8 @@ sys.path.insert(0, str(REPO / "deploy/local"))
 import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
-from settings import CONTAINER_SECRETS, DATABASES, GROUPS, PROCESSES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
+from settings import AS_FILES, DATABASES, GROUPS, PROCESSES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
 from settings import Settings, init_env, parse, remove_old_secrets  # pylint: disable=wrong-import-position
-
-# A topic may be there before the service that publishes it.
-TO_COME = {"payments"}
 
 
 class InFolder(unittest.TestCase):
@@ -54,7 +51,7 @@ class Secrets(InFolder):
 
     def test_say_what_env_says(self):
         settings, folder = self.make()
-        for name in ("SERVICE_TOKEN_KEY", "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS):
+        for name in AS_FILES:
             self.assertEqual(settings[name], (folder / name.lower()).read_text(), name)
 
     def test_can_be_read_by_the_users_of_containers_and_by_nobody_else_here(self):
@@ -105,7 +102,7 @@ class TheComposeFile(unittest.TestCase):
         self.assertEqual([], shown)
 
     def test_knows_a_file_for_every_secret(self):
-        wanted = map(str.lower, ("SERVICE_TOKEN_KEY", "SUPER_ADMIN_PASSWORD", "MONGODB_URI", *CONTAINER_SECRETS))
+        wanted = map(str.lower, ("MONGODB_URI", *AS_FILES))
         self.assertEqual([], [name for name in wanted
                               if not re.search(rf"\n  {name}:\n    file: \S.*}}/{name}\b", self.text)])
 
@@ -175,15 +172,15 @@ class TheListOfProcesses(unittest.TestCase):
     def test_has_a_topic_for_the_dead_letters_of_each_group_and_only_known_topics(self):
         wanted = {f"{group}.dead": service for group, service in GROUPS.items()}
         found = {name: topic.publisher for name, topic in TOPICS.items()
-                 if name.endswith(".dead") and topic.publisher not in TO_COME}
+                 if name.endswith(".dead")}
         self.assertEqual(wanted, found, "deploy/topics has GROUP.dead, published by the group's service, for each group")
         consumed = {topic for process in PROCESSES.values() for topics in process.groups.values() for topic in topics}
         self.assertEqual(set(), consumed - set(TOPICS), "not in deploy/topics")
-        self.assertEqual(set(), {topic.publisher for topic in TOPICS.values()} - set(DATABASES) - TO_COME,
+        self.assertEqual(set(), {topic.publisher for topic in TOPICS.values()} - set(DATABASES),
                          "publishers in deploy/topics without a database")
 
     def test_is_what_has_a_folder_and_a_page(self):
-        self.assertEqual(set(SERVICES), {path.parent.name for path in REPO.glob("services/*/README.md")}, "with a page")
+        self.assertEqual({*SERVICES, "provider"}, {path.parent.name for path in REPO.glob("services/*/README.md")}, "with a page")
         self.lacks("README.md", self.ports(" {port}"))
 
 

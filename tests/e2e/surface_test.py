@@ -10,7 +10,7 @@ from harness import PASSWORD, REPO, Person, fetch, tool, wait_for
 from settings import GROUPS, PROCESSES, SERVICES
 
 # Services that clients call; stock and notification only consume topics.
-CALLED = ("auth", "users", "products", "cart", "orders", "shipping")
+CALLED = ("auth", "users", "products", "cart", "orders", "payments", "shipping")
 
 
 class EveryService(Case):
@@ -141,7 +141,7 @@ class EveryProcess(Case):
                     self.assertEqual(200, fetch(self.shop.admin_port(process), path, plain=True).status)
 
     def test_counts_what_it_answers(self):
-        for path in ("/users", "/products", "/cart", "/orders", "/shipments/1"):  # and auth has let the boss in
+        for path in ("/users", "/products", "/cart", "/orders", "/payments/1", "/shipments/1"):  # and auth has let the boss in
             self.boss.call("GET", path)
         for service in CALLED:
             with self.subTest(service):

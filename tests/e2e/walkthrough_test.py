@@ -100,6 +100,7 @@ class TheWalkthrough(Case):
             "partition": re.compile(r"[0-5]"),
             "type": re.compile(r"[A-Z_]+|unknown"),
             "outcome": re.compile(r"[a-z_]+"),
+            "operation": re.compile(r"[a-z]+"),
             "limit": {"connections", "client_connections", "bytes", "client_bytes"},
             "le": re.compile(r"[\d.e+-]+|\+Inf")}
         verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}

@@ -19,6 +19,7 @@
 #include "common/rpc/client.h"
 #include "notification/notification_events.h"
 #include "orders/order_events.h"
+#include "payments/payment_events.h"
 #include "shipping/shipping_events.h"
 #include "shop/api/v1/options.pb.h"
 #include "shop/events/v1/orders.pb.h"
@@ -160,6 +161,8 @@ std::vector<Consumer> Consumers() {
   return {{"auth", "users", auth::EventHandlers()},
           {"stock", "orders", stock::EventHandlers(nowhere)},
           {"orders", "stock", orders::EventHandlers()},
+          {"payments", "stock", payments::EventHandlers()},
+          {"payments", "orders", payments::EventHandlers()},
           {"shipping", "orders", shipping::EventHandlers()},
           {"notification", "orders", notification::EventHandlers()},
           {"notification", "payments", notification::EventHandlers()},
