@@ -27,11 +27,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 import checks  # pylint: disable=wrong-import-position
 from clients import Customers  # pylint: disable=wrong-import-position
 from harness import REPO, Person, Stack, say, wait_for  # pylint: disable=wrong-import-position
-from settings import DATABASES, PROCESSES, Settings  # pylint: disable=wrong-import-position
+from settings import PROCESSES, Settings  # pylint: disable=wrong-import-position
 from trouble import Repeats, Trouble  # pylint: disable=wrong-import-position
 import servers  # pylint: disable=wrong-import-position
 
 TOPICS = ("orders", "stock", "payments", "shipments")
+PUBLISHERS = ("orders", "stock", "payments", "shipping")
 SERVERS = ("postgres", "kafka", "redis", "mongo")
 # Short, so that an order has its whole life in a run.
 SETTINGS = {"SHIPPING_DISPATCH_SECONDS": "1.5", "SHIPPING_DELIVERY_SECONDS": "1.5", "LOG_LEVEL": "warning"}
@@ -64,10 +65,10 @@ def look(shop, customers, products):
     buyers = ",".join(str(person.id) for person in customers.people)
     seen.orders = {row["id"]: row for row in databases.rows(
         "orders", f"SELECT id, uuid, user_id, status, total_price FROM orders WHERE user_id IN ({buyers})")}
-    for row in databases.rows("orders", "SELECT order_id, seq FROM order_timeline ORDER BY order_id, seq"):
-        seen.timeline.setdefault(row["order_id"], []).append(row["seq"])
+    for row in databases.rows("orders", "SELECT order_id, sequence FROM order_timeline ORDER BY order_id, sequence"):
+        seen.timeline.setdefault(row["order_id"], []).append(row["sequence"])
     seen.payments = {row["order_uuid"]: row for row in databases.rows(
-        "payments", "SELECT order_uuid, captured, refunded FROM payments")}
+        "payments", PAYMENTS)}
     seen.ledger = {row["order_uuid"]: row for row in databases.rows("provider", LEDGER)}
     seen.reservations = {row["order_uuid"]: row["state"] for row in databases.rows(
         "products", "SELECT order_uuid, state FROM reservations")}
@@ -82,7 +83,7 @@ def look(shop, customers, products):
         "products", "SELECT product_id, sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM stock_movements"
         " GROUP BY product_id")}
     seen.shipments = {row["order_uuid"]: row["status"] for row in databases.rows(
-        "shipping", "SELECT order_uuid, status FROM shipments")}
+        "shipping", "SELECT order_uuid, state AS status FROM shipments")}
     seen.events = [event for topic in TOPICS for event in shop.events(topic)]
     seen.mails = message_ids(shop)
     # An attempt beyond the first, or one whose sender died, may have sent the mail before.
@@ -91,17 +92,18 @@ def look(shop, customers, products):
     return seen
 
 
-LEDGER = """SELECT order_uuid, count(*) FILTER (WHERE kind = 'CAPTURE') AS captures,
-  coalesce(sum(amount) FILTER (WHERE kind = 'CAPTURE'), 0) AS captured,
-  coalesce(sum(amount) FILTER (WHERE kind = 'REFUND'), 0) AS refunded
-  FROM movements GROUP BY order_uuid"""
+# What payments says of each order, and what the provider does.
+PAYMENTS = """SELECT order_uuid, CASE charge WHEN 'CAPTURED' THEN p.amount ELSE 0 END AS captured,
+  coalesce((SELECT sum(r.amount) FROM refunds r WHERE r.order_uuid = p.order_uuid AND r.state = 'DONE'), 0) AS refunded
+  FROM payments p"""
+LEDGER = "SELECT key AS order_uuid, captured, refunded FROM payments"
 
 
 def at_rest(shop):
     """Whether nothing is under way any more."""
     databases = Databases(shop)
     waiting = databases.rows("orders", "SELECT count(*) AS n FROM orders WHERE status NOT IN ('DELIVERED', 'CANCELLED')")
-    unpublished = [row["n"] for name in DATABASES if name not in ("provider",) for row in databases.rows(
+    unpublished = [row["n"] for name in PUBLISHERS for row in databases.rows(
         name, "SELECT count(*) AS n FROM outbox WHERE published_at IS NULL")]
     queued = sum(shop.queued(process) for process in {"orders", "stock", "payments", "shipping", "notification"})
     mails = databases.rows("notification", "SELECT count(*) AS n FROM mail_jobs WHERE state = 'WAITING'")
