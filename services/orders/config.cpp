@@ -4,6 +4,25 @@
 
 namespace shop::orders {
 
+namespace {
+
+Deadlines ReadDeadlines(Env& env) {
+  Deadlines deadlines;
+  const auto read = [&](const char* name, std::chrono::milliseconds* deadline) {
+    const auto seconds = env.Seconds(name);
+    if (!seconds) return;
+    if (seconds->count() == 0) env.Wrong(name, "must be more than 0");
+    *deadline = *seconds;
+  };
+  read("ORDER_STOCK_SECONDS", &deadlines.stock);
+  read("ORDER_PAYMENT_SECONDS", &deadlines.payment);
+  read("ORDER_DISPATCH_SECONDS", &deadlines.dispatch);
+  read("ORDER_DELIVERY_SECONDS", &deadlines.delivery);
+  return deadlines;
+}
+
+}  // namespace
+
 Config Config::Read(Env& env) {
   return {
       .postgres = postgres::Settings::Read(env, "orders"),
@@ -11,7 +30,9 @@ Config Config::Read(Env& env) {
       .service = rpc::ServiceSettings::Read(env, "orders"),
       .products_address = ServiceAddress(env, "products"),
       .cart_address = ServiceAddress(env, "cart"),
+      .shipping_address = ServiceAddress(env, "shipping"),
       .currency = env.Currency(),
+      .deadlines = ReadDeadlines(env),
   };
 }
 

@@ -5,6 +5,7 @@
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service_settings.h"
+#include "orders/order_store.h"
 
 namespace shop::orders {
 
@@ -15,7 +16,9 @@ struct Config {
   rpc::ServiceSettings service;
   std::string products_address;
   std::string cart_address;
+  std::string shipping_address;
   std::string currency;  // CURRENCY, ISO 4217: one a deployment
+  Deadlines deadlines;   // ORDER_STOCK_SECONDS and so on
 
   static Config Read(Env& env);
 };

@@ -1,7 +1,9 @@
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
+#include "common/kafka/topic_ends.h"
 #include "messaging_migrations.h"
 #include "orders/config.h"
+#include "orders/deadline_sweeper.h"
 #include "orders/order_events.h"
 #include "orders/orders_service.h"
 #include "orders_migrations.h"
@@ -11,6 +13,9 @@ namespace {
 // Small, as each ordered cart is a call to cart of up to five seconds, and what comes after a batch
 // waits for all of them.
 constexpr int kCartBatch = 20;
+
+// That say something about orders.
+const std::vector<std::string> kTopics = {"stock", "payments", "shipments"};
 
 }  // namespace
 
@@ -30,14 +35,19 @@ int main() {
   const rpc::Channel products(config.products_address, &identity);
   const rpc::Channel cart(config.cart_address, &identity);
 
-  orders::OrdersService service(db, products, cart, config.currency);
+  const rpc::Channel shipping(config.shipping_address, &identity);
+
+  orders::OrdersService service(db, products, cart, shipping, config.currency, config.deadlines);
 
   // Orders are placed without these two all the same: they stay PENDING, and carts keep what was
   // ordered.
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("orders", {"stock"}, orders::EventHandlers());
+  messaging.Consume("orders", kTopics, orders::EventHandlers(config.deadlines));
   // A group of its own, so that a cart service that is away delays no order.
   messaging.Consume("cart", {"orders"}, orders::CartHandlers(cart, db), {.batch = kCartBatch});
+  kafka::TopicEnds ends(config.kafka, kTopics);
+  const orders::DeadlineSweeper sweeper(
+      db, orders::OrderShipping(shipping), [&ends] { return ends.Now(); }, config.deadlines);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

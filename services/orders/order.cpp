@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
+#include <span>
 #include <stdexcept>
 #include <type_traits>
 #include <unordered_map>
@@ -33,32 +35,74 @@ constexpr uint64_t Inverse(uint64_t factor) {
 static_assert((kFactors[0] * Inverse(kFactors[0]) & kNumberMask) == 1);
 static_assert((kFactors[1] * Inverse(kFactors[1]) & kNumberMask) == 1);
 
-std::string Amount(int64_t minor_units) {
-  return fmt::format("{}.{:02}", minor_units / 100, minor_units % 100);
+// The text of each value, in the sequence of its enum.
+constexpr std::string_view kStockFacts[] = {"", "RESERVED", "REJECTED"};
+constexpr std::string_view kPaymentFacts[] = {"", "NOT_DUE", "COMPLETED", "FAILED"};
+constexpr std::string_view kShipmentFacts[] = {"", "DISPATCHED", "DELIVERED"};
+constexpr std::string_view kCancelFacts[] = {"", "REQUESTED", "REFUSED", "DECIDED"};
+constexpr std::string_view kCancelledBy[] = {"", "CUSTOMER", "SHOP", "DEADLINE"};
+constexpr std::string_view kWaiting[] = {"", "STOCK", "PAYMENT", "DISPATCH", "CANCEL", "DELIVERY"};
+
+constexpr std::span<const std::string_view> TextsOf(StockFact) {
+  return kStockFacts;
+}
+constexpr std::span<const std::string_view> TextsOf(PaymentFact) {
+  return kPaymentFacts;
+}
+constexpr std::span<const std::string_view> TextsOf(ShipmentFact) {
+  return kShipmentFacts;
+}
+constexpr std::span<const std::string_view> TextsOf(CancelFact) {
+  return kCancelFacts;
+}
+constexpr std::span<const std::string_view> TextsOf(CancelledBy) {
+  return kCancelledBy;
 }
 
-// The text of each StockFact, in the sequence of the enum.
-constexpr std::string_view kStockFacts[] = {"", "RESERVED", "REJECTED"};
+template <typename Enum>
+std::string_view TextOf(Enum value) {
+  return TextsOf(value)[static_cast<size_t>(value)];
+}
 
-// The legal moves by hand.
-constexpr std::pair<v1::OrderStatus, v1::OrderStatus> kLegalMoves[] = {
-    {v1::ORDER_STATUS_PENDING, v1::ORDER_STATUS_CANCELLED},
-    {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_CANCELLED},
-    {v1::ORDER_STATUS_PROCESSING, v1::ORDER_STATUS_SHIPPED},
-    {v1::ORDER_STATUS_SHIPPED, v1::ORDER_STATUS_DELIVERED},
+events::v1::CancelCause CauseOf(const Facts& facts) {
+  if (facts.cancel == CancelFact::kDecided) {
+    switch (facts.cancelled_by) {
+      case CancelledBy::kCustomer:
+        return events::v1::CANCEL_CAUSE_BY_CUSTOMER;
+      case CancelledBy::kDeadline:
+        return events::v1::CANCEL_CAUSE_EXPIRED;
+      case CancelledBy::kShop:
+      case CancelledBy::kNobody:
+        return events::v1::CANCEL_CAUSE_BY_HAND;
+    }
+  }
+  return facts.stock == StockFact::kRejected ? events::v1::CANCEL_CAUSE_OUT_OF_STOCK
+                                             : events::v1::CANCEL_CAUSE_PAYMENT_FAILED;
+}
+
+// What an event needs beside the order.
+struct Entering {
+  const LockedOrder& order;
+  const Fact& fact;
 };
 
 template <typename Event>
-std::unique_ptr<google::protobuf::Message> MakeEvent(const LockedOrder& order) {
+std::unique_ptr<google::protobuf::Message> MakeEvent(const Entering& entering) {
+  const LockedOrder& order = entering.order;
   auto event = std::make_unique<Event>();
   event->set_order_id(order.id);
   event->set_order_uuid(order.uuid);
   event->set_user_id(order.user_id);
   event->set_order_number(OrderNumber(order.id));
+  event->set_seq(order.seq);
+  if constexpr (std::is_same_v<Event, events::v1::OrderShipped>) {
+    if (const auto* moved = std::get_if<ShipmentMoved>(&entering.fact)) {
+      event->set_tracking_number(moved->tracking_number);
+    }
+  }
   if constexpr (std::is_same_v<Event, events::v1::OrderCancelled>) {
     event->set_reason(order.reason);
-    event->set_cause(IsRejected(order.facts) ? events::v1::CANCEL_CAUSE_OUT_OF_STOCK
-                                             : events::v1::CANCEL_CAUSE_BY_HAND);
+    event->set_cause(CauseOf(order.facts));
     event->set_from_cart(order.from_cart);
   }
   return event;
@@ -67,7 +111,7 @@ std::unique_ptr<google::protobuf::Message> MakeEvent(const LockedOrder& order) {
 // The event to publish when an order enters each status. No order enters PENDING, it starts there.
 struct EventOfStatus {
   v1::OrderStatus entered;
-  std::unique_ptr<google::protobuf::Message> (*make)(const LockedOrder&);
+  std::unique_ptr<google::protobuf::Message> (*make)(const Entering&);
 };
 constexpr EventOfStatus kEvents[] = {
     {v1::ORDER_STATUS_PROCESSING, MakeEvent<events::v1::OrderConfirmed>},
@@ -76,39 +120,78 @@ constexpr EventOfStatus kEvents[] = {
     {v1::ORDER_STATUS_CANCELLED, MakeEvent<events::v1::OrderCancelled>},
 };
 
-std::unique_ptr<google::protobuf::Message> EventOnEntering(const LockedOrder& order) {
-  const v1::OrderStatus entered = StatusOf(order.facts);
+std::unique_ptr<google::protobuf::Message> EventOnEntering(v1::OrderStatus entered,
+                                                           const Entering& entering) {
   const auto found = std::ranges::find(kEvents, entered, &EventOfStatus::entered);
   if (found == std::end(kEvents)) {
     throw std::logic_error("no event is published when an order enters " + StatusText(entered));
   }
-  return found->make(order);
+  return found->make(entering);
+}
+
+// The statuses of an order that goes well.
+constexpr v1::OrderStatus kWay[] = {v1::ORDER_STATUS_PENDING, v1::ORDER_STATUS_PROCESSING,
+                                    v1::ORDER_STATUS_SHIPPED, v1::ORDER_STATUS_DELIVERED};
+
+// The statuses entered between one and another: those on the way, or CANCELLED.
+std::vector<v1::OrderStatus> Entered(v1::OrderStatus before, v1::OrderStatus now) {
+  if (now == before) return {};
+  const auto last = std::ranges::find(kWay, now);
+  if (last == std::end(kWay)) return {now};
+  return {std::next(std::ranges::find(kWay, before)), std::next(last)};
 }
 
 // The rule of each source. Answers whether the fact changed the order.
 Result<bool> Record(LockedOrder* order, const StockDecided& decided) {
   if (order->facts.stock != StockFact::kNone) return false;
   order->facts.stock = decided.fact;
-  // An order that was cancelled by hand keeps that reason.
+  // An order that was cancelled before keeps that reason.
   if (order->reason.empty()) order->reason = decided.reason;
   return true;
 }
 
-Result<bool> Record(LockedOrder* order, const MovedByHand& move) {
-  const v1::OrderStatus now = StatusOf(order->facts);
-  if (move.to == now) return false;
-  if (std::ranges::find(kLegalMoves, std::pair{now, move.to}) == std::end(kLegalMoves)) {
-    Refusal refusal{
-        .code = Code::kFailedPrecondition,
-        .message = "an order that is " + StatusText(now) + " cannot become " + StatusText(move.to),
-        .reason = "ILLEGAL_MOVE"};
-    refusal.details.push_back({"status", refusal.message});
-    return refusal;
+Result<bool> Record(LockedOrder* order, const PaymentDecided& decided) {
+  if (order->facts.payment != PaymentFact::kNone) return false;
+  order->facts.payment = decided.fact;
+  if (order->reason.empty()) order->reason = decided.reason;
+  return true;
+}
+
+Result<bool> Record(LockedOrder* order, const ShipmentMoved& moved) {
+  if (StatusOf(order->facts) == v1::ORDER_STATUS_CANCELLED) return false;
+  if (moved.fact <= order->facts.shipment) return false;
+  order->facts.shipment = moved.fact;
+  return true;
+}
+
+Result<bool> Record(LockedOrder* order, const CancelRequested& request) {
+  Facts& facts = order->facts;
+  const v1::OrderStatus now = StatusOf(facts);
+  if (now == v1::ORDER_STATUS_CANCELLED || facts.cancel == CancelFact::kRequested) return false;
+  if (now == v1::ORDER_STATUS_SHIPPED || now == v1::ORDER_STATUS_DELIVERED) {
+    return IllegalMove(now, v1::ORDER_STATUS_CANCELLED);
   }
-  order->facts.manual = move.to;
-  if (move.to == v1::ORDER_STATUS_CANCELLED) {
-    order->reason = move.reason.empty() ? "cancelled by the shop" : move.reason;
+  if (facts.cancel == CancelFact::kRefused) return AlreadyDispatched();
+  facts.cancelled_by = request.by;
+  order->cancel_reason = request.reason;
+  if (now == v1::ORDER_STATUS_PROCESSING) {
+    facts.cancel = CancelFact::kRequested;
+  } else {
+    facts.cancel = CancelFact::kDecided;
+    order->reason = request.reason;
   }
+  return true;
+}
+
+Result<bool> Record(LockedOrder* order, const CancelAnswered& answer) {
+  if (order->facts.cancel != CancelFact::kRequested) return false;
+  if (answer.decided && StatusOf(order->facts) != v1::ORDER_STATUS_PROCESSING) return false;
+  order->facts.cancel = answer.decided ? CancelFact::kDecided : CancelFact::kRefused;
+  if (answer.decided) order->reason = order->cancel_reason;
+  return true;
+}
+
+Result<bool> Record(LockedOrder*, const Noted&) {
   return true;
 }
 
@@ -149,16 +232,56 @@ std::optional<int64_t> OrderOfNumber(std::string_view number) {
   return static_cast<int64_t>(mixed);
 }
 
-std::string_view StockFactText(StockFact fact) {
-  return kStockFacts[static_cast<size_t>(fact)];
+std::string_view FactText(StockFact fact) {
+  return TextOf(fact);
+}
+std::string_view FactText(PaymentFact fact) {
+  return TextOf(fact);
+}
+std::string_view FactText(ShipmentFact fact) {
+  return TextOf(fact);
+}
+std::string_view FactText(CancelFact fact) {
+  return TextOf(fact);
+}
+std::string_view FactText(CancelledBy by) {
+  return TextOf(by);
 }
 
-StockFact ParseStockFact(std::string_view text) {
-  const auto found = std::ranges::find(kStockFacts, text);
-  if (found == std::end(kStockFacts)) {
-    throw std::runtime_error("stock says nothing such as " + std::string(text));
-  }
-  return static_cast<StockFact>(found - kStockFacts);
+template <typename Enum>
+Enum ParseFact(std::string_view text) {
+  const auto texts = TextsOf(Enum());
+  const auto found = std::ranges::find(texts, text);
+  if (found == texts.end()) throw std::runtime_error("no fact of an order: " + std::string(text));
+  return static_cast<Enum>(found - texts.begin());
+}
+template StockFact ParseFact<StockFact>(std::string_view);
+template PaymentFact ParseFact<PaymentFact>(std::string_view);
+template ShipmentFact ParseFact<ShipmentFact>(std::string_view);
+template CancelFact ParseFact<CancelFact>(std::string_view);
+template CancelledBy ParseFact<CancelledBy>(std::string_view);
+
+std::string_view WaitingText(Waiting waiting) {
+  return kWaiting[static_cast<size_t>(waiting)];
+}
+
+Refusal AlreadyDispatched() {
+  return {.code = Code::kFailedPrecondition,
+          .message = "the carrier has the order already, it cannot be cancelled",
+          .reason = "SHIPMENT_DISPATCHED"};
+}
+
+std::string AmountText(int64_t minor_units) {
+  return fmt::format("{}.{:02}", minor_units / 100, minor_units % 100);
+}
+
+Refusal IllegalMove(v1::OrderStatus from, v1::OrderStatus to) {
+  Refusal refusal{
+      .code = Code::kFailedPrecondition,
+      .message = "an order that is " + StatusText(from) + " cannot become " + StatusText(to),
+      .reason = "ILLEGAL_MOVE"};
+  refusal.details.push_back({"status", refusal.message});
+  return refusal;
 }
 
 std::string StatusText(v1::OrderStatus status) {
@@ -166,20 +289,69 @@ std::string StatusText(v1::OrderStatus status) {
 }
 
 v1::OrderStatus StatusOf(const Facts& facts) {
-  if (facts.manual != v1::ORDER_STATUS_UNSPECIFIED) return facts.manual;
-  switch (facts.stock) {
-    case StockFact::kNone:
-      return v1::ORDER_STATUS_PENDING;
-    case StockFact::kReserved:
-      return v1::ORDER_STATUS_PROCESSING;
-    case StockFact::kRejected:
-      return v1::ORDER_STATUS_CANCELLED;
+  if (facts.shipment == ShipmentFact::kDelivered) return v1::ORDER_STATUS_DELIVERED;
+  if (facts.shipment == ShipmentFact::kDispatched) return v1::ORDER_STATUS_SHIPPED;
+  if (facts.cancel == CancelFact::kDecided || facts.stock == StockFact::kRejected ||
+      facts.payment == PaymentFact::kFailed) {
+    return v1::ORDER_STATUS_CANCELLED;
   }
-  return v1::ORDER_STATUS_UNSPECIFIED;
+  if (facts.stock == StockFact::kReserved && facts.payment != PaymentFact::kNone) {
+    return v1::ORDER_STATUS_PROCESSING;
+  }
+  return v1::ORDER_STATUS_PENDING;
 }
 
-bool IsRejected(const Facts& facts) {
-  return facts.stock == StockFact::kRejected && facts.manual == v1::ORDER_STATUS_UNSPECIFIED;
+bool GoesBackIntoCart(const Facts& facts) {
+  return StatusOf(facts) == v1::ORDER_STATUS_CANCELLED && facts.cancel != CancelFact::kDecided;
+}
+
+Waiting WaitingFor(const Facts& facts) {
+  switch (StatusOf(facts)) {
+    case v1::ORDER_STATUS_PENDING:
+      return facts.stock == StockFact::kNone ? Waiting::kStock : Waiting::kPayment;
+    case v1::ORDER_STATUS_PROCESSING:
+      if (facts.cancel == CancelFact::kRequested) return Waiting::kCancel;
+      // The carrier has it, says shipping: its event is on the way.
+      return facts.cancel == CancelFact::kRefused ? Waiting::kDelivery : Waiting::kDispatch;
+    case v1::ORDER_STATUS_SHIPPED:
+      return Waiting::kDelivery;
+    default:
+      return Waiting::kNothing;
+  }
+}
+
+std::string NameOf(const Fact& fact) {
+  struct Namer {
+    std::string operator()(const StockDecided& stock) const {
+      return "STOCK_" + std::string(FactText(stock.fact));
+    }
+    std::string operator()(const PaymentDecided& payment) const {
+      return "PAYMENT_" + std::string(FactText(payment.fact));
+    }
+    std::string operator()(const ShipmentMoved& moved) const {
+      return "SHIPMENT_" + std::string(FactText(moved.fact));
+    }
+    std::string operator()(const CancelRequested&) const { return "CANCEL_REQUESTED"; }
+    std::string operator()(const CancelAnswered& answer) const {
+      return answer.decided ? "CANCEL_DECIDED" : "CANCEL_REFUSED";
+    }
+    std::string operator()(const Noted& note) const { return note.what; }
+  };
+  return std::visit(Namer(), fact);
+}
+
+std::string DetailOf(const Fact& fact) {
+  struct Detail {
+    std::string operator()(const StockDecided& stock) const { return stock.reason; }
+    std::string operator()(const PaymentDecided& payment) const { return payment.reason; }
+    std::string operator()(const ShipmentMoved& moved) const { return moved.tracking_number; }
+    std::string operator()(const CancelRequested& request) const { return request.reason; }
+    std::string operator()(const CancelAnswered& answer) const {
+      return answer.decided ? "" : "the carrier has it already";
+    }
+    std::string operator()(const Noted& note) const { return note.detail; }
+  };
+  return std::visit(Detail(), fact);
 }
 
 Result<Transition> Apply(LockedOrder* order, const Fact& fact) {
@@ -188,7 +360,10 @@ Result<Transition> Apply(LockedOrder* order, const Fact& fact) {
       std::visit([&](const auto& of_source) { return Record(order, of_source); }, fact);
   if (!changed) return changed.refusal();
   Transition transition{.changed = *changed};
-  if (StatusOf(order->facts) != before) transition.event = EventOnEntering(*order);
+  for (const v1::OrderStatus entered : Entered(before, StatusOf(order->facts))) {
+    ++order->seq;
+    transition.events.push_back(EventOnEntering(entered, {*order, fact}));
+  }
   return transition;
 }
 
@@ -258,8 +433,8 @@ Result<PricedLines> Price(const std::vector<Line>& lines,
 
 Result<void> CheckTotal(int64_t expected_total, int64_t total_price) {
   if (expected_total == total_price) return kDone;
-  const std::string expected = Amount(expected_total);
-  const std::string now = Amount(total_price);
+  const std::string expected = AmountText(expected_total);
+  const std::string now = AmountText(total_price);
   return Refusal{.code = Code::kFailedPrecondition,
                  .message = "the total is " + now + " now, not " + expected,
                  .details = {{"expectedTotal", expected}, {"totalPrice", now}},

@@ -7,6 +7,8 @@
 
 #include "common/messaging/handlers.h"
 #include "common/messaging/outbox.h"
+#include "shop/events/v1/payments.pb.h"
+#include "shop/events/v1/shipments.pb.h"
 #include "shop/events/v1/stock.pb.h"
 
 namespace shop::orders {
@@ -22,15 +24,43 @@ Fact FactOf(const events::v1::StockRejected& event) {
   return StockDecided{StockFact::kRejected, RejectionReason(event.shortages())};
 }
 
+Fact FactOf(const events::v1::StockReleased&) {
+  return Noted{"STOCK_RELEASED"};
+}
+
+Fact FactOf(const events::v1::PaymentCompleted&) {
+  return PaymentDecided{PaymentFact::kCompleted};
+}
+
+Fact FactOf(const events::v1::PaymentFailed& event) {
+  const std::string& why = event.reason().empty() ? event.code() : event.reason();
+  return PaymentDecided{PaymentFact::kFailed, "the payment failed: " + why};
+}
+
+Fact FactOf(const events::v1::PaymentRefunded& event) {
+  return Noted{"PAYMENT_REFUNDED", AmountText(event.amount()) + " " + event.currency()};
+}
+
+Fact FactOf(const events::v1::ShipmentDispatched& event) {
+  return ShipmentMoved{ShipmentFact::kDispatched, event.tracking_number()};
+}
+
+Fact FactOf(const events::v1::ShipmentDelivered&) {
+  return ShipmentMoved{ShipmentFact::kDelivered};
+}
+
 template <typename Event>
-Result<void> OnFacts(postgres::Tx& tx, const std::vector<messaging::Received<Event>>& received) {
-  std::vector<OrderFact> facts;
-  for (const auto& [event, envelope] : received) {
-    facts.push_back({event.order_id(),
-                     FactOf(event),
-                     {.source = "orders", .trace = envelope.trace, .cause_id = envelope.id}});
-  }
-  return ApplyFacts(tx, facts);
+void Consume(messaging::Handlers* handlers, const Deadlines& deadlines) {
+  handlers->OnBatch<Event>(
+      [deadlines](postgres::Tx& tx, const std::vector<messaging::Received<Event>>& received) {
+        std::vector<OrderFact> facts;
+        for (const auto& [event, envelope] : received) {
+          facts.push_back({event.order_id(),
+                           FactOf(event),
+                           {.source = "orders", .trace = envelope.trace, .cause_id = envelope.id}});
+        }
+        return ApplyFacts(tx, facts, deadlines);
+      });
 }
 
 using OrderCreatedEvent = events::v1::OrderCreated;
@@ -42,7 +72,8 @@ bool AffectsCart(const OrderCreatedEvent& order) {
 }
 
 bool AffectsCart(const OrderCancelledEvent& order) {
-  return order.from_cart() && order.cause() == events::v1::CANCEL_CAUSE_OUT_OF_STOCK;
+  return order.from_cart() && (order.cause() == events::v1::CANCEL_CAUSE_OUT_OF_STOCK ||
+                               order.cause() == events::v1::CANCEL_CAUSE_PAYMENT_FAILED);
 }
 
 // Calls cart for each order that affects one and is not in `updated_before`, outside of any
@@ -82,8 +113,8 @@ Result<void> RecordUpdates(postgres::Tx& tx, const std::vector<messaging::Receiv
 
 }  // namespace
 
-events::v1::OrderCreated OrderCreated(const v1::Order& order,
-                                      const std::optional<CartState>& cart) {
+events::v1::OrderCreated OrderCreated(const v1::Order& order, const std::optional<CartState>& cart,
+                                      const std::string& payment_token) {
   events::v1::OrderCreated event;
   event.set_order_id(order.id());
   event.set_order_uuid(order.uuid());
@@ -95,38 +126,68 @@ events::v1::OrderCreated OrderCreated(const v1::Order& order,
   if (order.has_shipping_address()) *event.mutable_shipping_address() = order.shipping_address();
   if (cart) event.set_cart_version(cart->version);
   event.set_order_number(order.number());
+  event.set_payment_token(payment_token);
+  event.set_seq(1);
   return event;
 }
 
-Result<void> ApplyFacts(postgres::Tx& tx, const std::vector<OrderFact>& facts) {
+Result<void> ApplyFacts(postgres::Tx& tx, const std::vector<OrderFact>& facts,
+                        const Deadlines& deadlines) {
   std::vector<int64_t> ids;
   for (const OrderFact& fact : facts) ids.push_back(fact.order_id);
-  std::map<int64_t, LockedOrder> orders = FindForUpdate(tx, ids);
+  return ApplyFacts(tx, FindForUpdate(tx, ids), facts, deadlines);
+}
 
+Result<void> ApplyFacts(postgres::Tx& tx, std::map<int64_t, LockedOrder> orders,
+                        const std::vector<OrderFact>& facts, const Deadlines& deadlines) {
   std::set<int64_t> changed;
+  std::vector<NewEntry> entries;
   std::vector<messaging::Envelope> events;
-  for (const auto& [order_id, fact, context] : facts) {
-    const auto order = orders.find(order_id);
-    if (order == orders.end()) {
+  for (const auto& [order_id, fact, context, by] : facts) {
+    const auto found = orders.find(order_id);
+    if (found == orders.end()) {
       return Refusal{Code::kNotFound, "there is no order " + std::to_string(order_id)};
     }
-    const Result<Transition> applied = Apply(&order->second, fact);
+    LockedOrder& order = found->second;
+    const Result<Transition> applied = Apply(&order, fact);
     if (!applied) return applied.refusal();
-    if (applied->changed) changed.insert(order_id);
-    if (applied->event) events.push_back(messaging::MakeEvent(*applied->event, context));
+    if (!applied->changed) continue;
+    changed.insert(order_id);
+    const auto enter = [&](std::string what, std::string detail) {
+      entries.push_back(
+          {.order_id = order_id,
+           .sequence = ++order.entries,
+           .what = std::move(what),
+           .status = StatusOf(order.facts),
+           .cause = context.cause_id.empty() ? std::string(FactText(by)) : context.cause_id,
+           .trace_id = context.trace.trace_id,
+           .detail = std::move(detail)});
+    };
+    enter(NameOf(fact), DetailOf(fact));
+    for (const auto& event : applied->events) {
+      events.push_back(messaging::MakeEvent(*event, context));
+      enter(events.back().type, "");
+    }
   }
   std::vector<LockedOrder> stored;
   for (const int64_t id : changed) stored.push_back(orders.at(id));
-  Update(tx, stored);
+  Update(tx, stored, entries, deadlines);
   messaging::Publish(tx, events);
   return kDone;
 }
 
-messaging::Handlers EventHandlers() {
-  return messaging::Handlers()
-      .OnBatch<events::v1::StockReserved>(OnFacts<events::v1::StockReserved>)
-      .OnBatch<events::v1::StockRejected>(OnFacts<events::v1::StockRejected>)
-      .Ignore<events::v1::StockReleased>();
+messaging::Handlers EventHandlers(const Deadlines& deadlines) {
+  messaging::Handlers handlers;
+  Consume<events::v1::StockReserved>(&handlers, deadlines);
+  Consume<events::v1::StockRejected>(&handlers, deadlines);
+  Consume<events::v1::StockReleased>(&handlers, deadlines);
+  Consume<events::v1::PaymentCompleted>(&handlers, deadlines);
+  Consume<events::v1::PaymentFailed>(&handlers, deadlines);
+  Consume<events::v1::PaymentRefunded>(&handlers, deadlines);
+  Consume<events::v1::ShipmentDispatched>(&handlers, deadlines);
+  Consume<events::v1::ShipmentDelivered>(&handlers, deadlines);
+  handlers.Ignore<events::v1::ShipmentCreated, events::v1::ShipmentCancelled>();
+  return handlers;
 }
 
 messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <stdexcept>
@@ -39,14 +40,42 @@ Enum ParseEnum(const std::string& text) {
   throw std::runtime_error("a column holds the unknown " + type->name() + " " + text);
 }
 
-// Reads the columns `stock` and `progress`.
+#define FACT_COLUMNS R"sql(stock, payment, shipment, cancel, cancelled_by, progress)sql"
+
+template <typename Enum>
+Enum ReadFact(const pqxx::row& row, const char* column) {
+  return ParseFact<Enum>(row[column].as<std::string>(""));
+}
+
+// Reads FACT_COLUMNS. The release before has kept how far an order was moved by hand in `progress`
+// alone.
 Facts ReadFacts(const pqxx::row& row) {
-  Facts facts;
-  facts.stock = ParseStockFact(row["stock"].as<std::string>(""));
-  if (!row["progress"].is_null()) {
-    facts.manual = ParseEnum<v1::OrderStatus>(row["progress"].as<std::string>());
+  Facts facts{.stock = ReadFact<StockFact>(row, "stock"),
+              .payment = ReadFact<PaymentFact>(row, "payment"),
+              .shipment = ReadFact<ShipmentFact>(row, "shipment"),
+              .cancel = ReadFact<CancelFact>(row, "cancel"),
+              .cancelled_by = ReadFact<CancelledBy>(row, "cancelled_by")};
+  const std::string progress = row["progress"].as<std::string>("");
+  if (progress == "SHIPPED") {
+    facts.shipment = std::max(facts.shipment, ShipmentFact::kDispatched);
+  } else if (progress == "DELIVERED") {
+    facts.shipment = ShipmentFact::kDelivered;
+  } else if (progress == "CANCELLED" && StatusOf(facts) != v1::ORDER_STATUS_CANCELLED) {
+    facts.cancel = CancelFact::kDecided;
+    facts.cancelled_by = CancelledBy::kShop;
   }
   return facts;
+}
+
+// The same as a value of `progress`, for the release before. It knows itself that an order which
+// stock has rejected is cancelled.
+std::string ProgressOf(const Facts& facts) {
+  const v1::OrderStatus status = StatusOf(facts);
+  const bool by_stock = facts.stock == StockFact::kRejected && facts.cancel != CancelFact::kDecided;
+  if (status == v1::ORDER_STATUS_CANCELLED && by_stock) return "";
+  return status == v1::ORDER_STATUS_PENDING || status == v1::ORDER_STATUS_PROCESSING
+             ? ""
+             : EnumText(status);
 }
 
 // Everything but the lines.
@@ -102,14 +131,34 @@ bool CartState::Matches(const CartState& other) const {
          (change_id == other.change_id || change_id.empty() || other.change_id.empty());
 }
 
-std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order) {
-  // One statement for the order and its lines: one round trip.
+std::chrono::milliseconds Deadlines::For(Waiting waiting) const {
+  switch (waiting) {
+    case Waiting::kStock:
+      return stock;
+    case Waiting::kPayment:
+      return payment;
+    case Waiting::kDispatch:
+      return dispatch;
+    case Waiting::kCancel:
+      return cancel;
+    case Waiting::kDelivery:
+      return delivery;
+    case Waiting::kNothing:
+      break;
+  }
+  return {};
+}
+
+std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order, const Deadlines& deadlines) {
+  // One statement for all of it: one round trip.
   static constexpr Statement kInsert{
       R"sql(WITH placed AS (
               INSERT INTO orders (user_id, total_price, currency, payment_method, payment_token,
                                   shipping_address, cart_version, cart_change_id,
-                                  request_fingerprint)
-              VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, nullif($9, ''))
+                                  request_fingerprint, payment, waiting, waiting_since,
+                                  deadline_at, entries)
+              VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, nullif($9, ''), NULL, 'STOCK', now(),
+                      now() + $14 * interval '1 millisecond', 1)
               ON CONFLICT (user_id, cart_version) WHERE cart_version IS NOT NULL DO NOTHING
               RETURNING )sql" ORDER_COLUMNS R"sql(
             ), lines AS (
@@ -117,6 +166,9 @@ std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order) {
               SELECT placed.id, line, product_id, name, quantity, unit_price
               FROM placed, unnest($10::bigint[], $11::text[], $12::bigint[], $13::bigint[])
                    WITH ORDINALITY AS l (product_id, name, quantity, unit_price, line)
+            ), first AS (
+              INSERT INTO order_timeline (order_id, sequence, what, status, cause, trace_id)
+              SELECT id, 1, 'ORDER_CREATED', status, 'CUSTOMER', $15 FROM placed
             ) SELECT * FROM placed)sql"};
   const auto& items = order.lines.items;
   std::optional<std::string> address;
@@ -133,7 +185,7 @@ std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order) {
               EnumText(order.payment_method), order.payment_token, address, cart_version,
               cart_change_id, order.request_fingerprint, Array(items, &v1::OrderItem::product_id),
               Array(items, &v1::OrderItem::name), Array(items, &v1::OrderItem::quantity),
-              Array(items, &v1::OrderItem::unit_price));
+              Array(items, &v1::OrderItem::unit_price), deadlines.stock.count(), order.trace_id);
   if (rows.empty()) return std::nullopt;
   v1::Order placed = ReadOrder(rows[0]);
   placed.mutable_items()->Assign(items.begin(), items.end());
@@ -155,10 +207,10 @@ std::optional<v1::Order> FindByUuid(Tx& tx, const std::string& uuid, int64_t own
 }
 
 std::vector<CartOrder> FindCartOrders(Tx& tx, int64_t user_id, int64_t cart_version) {
-#define CART_ORDERS                                                                              \
-  "SELECT " ORDER_COLUMNS                                                                        \
-  R"sql(, cart_version, cart_change_id, request_fingerprint, stock, progress, cart_settled )sql" \
-  R"sql(FROM orders WHERE user_id = $1 AND )sql"
+#define CART_ORDERS                                                                           \
+  "SELECT " ORDER_COLUMNS                                                                     \
+  R"sql(, cart_version, cart_change_id, request_fingerprint, cart_settled, )sql" FACT_COLUMNS \
+  R"sql( FROM orders WHERE user_id = $1 AND )sql"
   // A part for each index.
   static constexpr Statement kFind{
       CART_ORDERS R"sql(cart_version = $2 UNION )sql" CART_ORDERS
@@ -175,7 +227,7 @@ std::vector<CartOrder> FindCartOrders(Tx& tx, int64_t user_id, int64_t cart_vers
     found.push_back({std::move(orders[i]),
                      {row["cart_version"].as<int64_t>(), row["cart_change_id"].as<std::string>("")},
                      row["request_fingerprint"].as<std::string>(""),
-                     IsRejected(ReadFacts(row)),
+                     GoesBackIntoCart(ReadFacts(row)),
                      row["cart_settled"].as<bool>()});
   }
   return found;
@@ -284,41 +336,156 @@ v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
   return response;
 }
 
+#define LOCKED_COLUMNS                                                \
+  R"sql(id, uuid, user_id, reason, cancel_reason, seq, entries, )sql" \
+  R"sql(cart_version IS NOT NULL OR cart_change_id IS NOT NULL AS from_cart, )sql" FACT_COLUMNS
+
+LockedOrder ReadLocked(const pqxx::row& row) {
+  return {.id = row["id"].as<int64_t>(),
+          .uuid = row["uuid"].as<std::string>(),
+          .user_id = row["user_id"].as<int64_t>(),
+          .from_cart = row["from_cart"].as<bool>(),
+          .facts = ReadFacts(row),
+          .reason = row["reason"].as<std::string>(""),
+          .cancel_reason = row["cancel_reason"].as<std::string>(""),
+          .seq = row["seq"].as<int64_t>(),
+          .entries = row["entries"].as<int64_t>()};
+}
+
 std::map<int64_t, LockedOrder> FindForUpdate(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kFind{
-      R"sql(SELECT id, uuid, user_id, stock, progress, reason,
-                   cart_version IS NOT NULL OR cart_change_id IS NOT NULL AS from_cart
-            FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
+      "SELECT " LOCKED_COLUMNS
+      R"sql( FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
   std::map<int64_t, LockedOrder> found;
   for (const pqxx::row& row : tx.Exec(kFind, Array(ids))) {
-    LockedOrder order{.id = row["id"].as<int64_t>(),
-                      .uuid = row["uuid"].as<std::string>(),
-                      .user_id = row["user_id"].as<int64_t>(),
-                      .from_cart = row["from_cart"].as<bool>(),
-                      .facts = ReadFacts(row),
-                      .reason = row["reason"].as<std::string>("")};
+    LockedOrder order = ReadLocked(row);
     found.emplace(order.id, std::move(order));
   }
   return found;
 }
 
-void Update(Tx& tx, const std::vector<LockedOrder>& orders) {
+void Update(Tx& tx, const std::vector<LockedOrder>& orders, const std::vector<NewEntry>& entries,
+            const Deadlines& deadlines) {
   static constexpr Statement kUpdate{
-      R"sql(UPDATE orders SET status = o.status, stock = nullif(o.stock, ''),
-                              progress = nullif(o.progress, ''), reason = nullif(o.reason, ''),
-                              seq = seq + 1, updated_at = now()
-            FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])
-                 AS o (id, status, stock, progress, reason)
-            WHERE orders.id = o.id)sql"};
+      R"sql(WITH changed AS (
+              UPDATE orders
+              SET status = o.status, reason = nullif(o.reason, ''), stock = nullif(o.stock, ''),
+                  payment = nullif(o.payment, ''), shipment = nullif(o.shipment, ''),
+                  cancel = nullif(o.cancel, ''), cancelled_by = nullif(o.cancelled_by, ''),
+                  cancel_reason = nullif(o.cancel_reason, ''), progress = nullif(o.progress, ''),
+                  seq = o.seq, entries = o.entries, updated_at = now(),
+                  payment_token = CASE o.status WHEN 'PENDING' THEN payment_token ELSE '' END,
+                  waiting = nullif(o.waiting, ''),
+                  waiting_since = CASE
+                    WHEN o.waiting = '' THEN NULL
+                    WHEN o.waiting = orders.waiting THEN waiting_since
+                    ELSE now() END,
+                  deadline_at = CASE
+                    WHEN o.waiting = '' THEN NULL
+                    WHEN o.waiting = orders.waiting THEN deadline_at
+                    ELSE now() + o.patience * interval '1 millisecond' END
+              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
+                          $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[],
+                          $12::bigint[], $13::text[], $14::bigint[])
+                   AS o (id, status, reason, stock, payment, shipment, cancel, cancelled_by,
+                         cancel_reason, progress, seq, entries, waiting, patience)
+              WHERE orders.id = o.id
+            ) INSERT INTO order_timeline (order_id, sequence, what, status, cause, trace_id, detail)
+              SELECT * FROM unnest($15::bigint[], $16::bigint[], $17::text[], $18::text[],
+                                   $19::text[], $20::text[], $21::text[]))sql"};
   if (orders.empty()) return;
-  const auto manual = [](const LockedOrder& order) {
-    return order.facts.manual == v1::ORDER_STATUS_UNSPECIFIED ? std::string()
-                                                              : EnumText(order.facts.manual);
+  // A member of the facts as its text.
+  const auto fact = [](auto member) {
+    return [member](const LockedOrder& order) { return FactText(order.facts.*member); };
   };
+  const auto waiting = [](const LockedOrder& order) { return WaitingFor(order.facts); };
   tx.Exec(kUpdate, Array(orders, &LockedOrder::id),
           Array(orders, [](const LockedOrder& order) { return EnumText(StatusOf(order.facts)); }),
-          Array(orders, [](const LockedOrder& order) { return StockFactText(order.facts.stock); }),
-          Array(orders, manual), Array(orders, &LockedOrder::reason));
+          Array(orders, &LockedOrder::reason), Array(orders, fact(&Facts::stock)),
+          Array(orders, fact(&Facts::payment)), Array(orders, fact(&Facts::shipment)),
+          Array(orders, fact(&Facts::cancel)), Array(orders, fact(&Facts::cancelled_by)),
+          Array(orders, &LockedOrder::cancel_reason),
+          Array(orders, [](const LockedOrder& order) { return ProgressOf(order.facts); }),
+          Array(orders, &LockedOrder::seq), Array(orders, &LockedOrder::entries),
+          Array(orders, [&](const LockedOrder& order) { return WaitingText(waiting(order)); }),
+          Array(orders,
+                [&](const LockedOrder& order) { return deadlines.For(waiting(order)).count(); }),
+          Array(entries, &NewEntry::order_id), Array(entries, &NewEntry::sequence),
+          Array(entries, &NewEntry::what),
+          Array(entries, [](const NewEntry& entry) { return EnumText(entry.status); }),
+          Array(entries, &NewEntry::cause), Array(entries, &NewEntry::trace_id),
+          Array(entries, &NewEntry::detail));
+}
+
+std::optional<v1::OrderTimeline> FindTimeline(Tx& tx, int64_t id, int64_t owner) {
+  // The order is there also where its timeline is empty, as it is from before there was one.
+  static constexpr Statement kFind{
+      R"sql(SELECT sequence, what, t.status, cause, trace_id, detail,
+                   (extract(epoch FROM at) * 1000000)::bigint AS at_us
+            FROM orders LEFT JOIN order_timeline AS t ON order_id = id
+            WHERE id = $1 AND ($2::bigint = 0 OR user_id = $2) ORDER BY sequence)sql"};
+  const pqxx::result rows = tx.Exec(kFind, id, owner);
+  if (rows.empty()) return std::nullopt;
+  v1::OrderTimeline timeline;
+  for (const pqxx::row& row : rows) {
+    if (row["sequence"].is_null()) continue;
+    v1::TimelineEntry* entry = timeline.add_items();
+    entry->set_sequence(row["sequence"].as<int64_t>());
+    *entry->mutable_at() = TimeUtil::MicrosecondsToTimestamp(row["at_us"].as<int64_t>());
+    entry->set_what(row["what"].as<std::string>());
+    entry->set_status(ParseEnum<v1::OrderStatus>(row["status"].as<std::string>()));
+    entry->set_cause(row["cause"].as<std::string>());
+    entry->set_trace_id(row["trace_id"].as<std::string>());
+    entry->set_detail(row["detail"].as<std::string>());
+  }
+  return timeline;
+}
+
+int64_t DatabaseTime(Tx& tx) {
+  static constexpr Statement kNow{
+      R"sql(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)sql"};
+  return tx.Exec(kNow)[0][0].as<int64_t>();
+}
+
+std::vector<LockedOrder> LockOverdue(Tx& tx, int64_t until_us, int limit) {
+  static constexpr Statement kOverdue{"SELECT " LOCKED_COLUMNS
+                                      R"sql( FROM orders
+            WHERE waiting IN ('STOCK', 'PAYMENT', 'DISPATCH')
+              AND deadline_at <= least(now(), to_timestamp($1::bigint / 1000000.0))
+              AND NOT EXISTS (SELECT FROM retry_queue
+                              WHERE consumer = 'orders' AND key = orders.id::text)
+            ORDER BY deadline_at LIMIT $2 FOR UPDATE SKIP LOCKED)sql"};
+  std::vector<LockedOrder> orders;
+  for (const pqxx::row& row : tx.Exec(kOverdue, until_us, limit)) {
+    orders.push_back(ReadLocked(row));
+  }
+  return orders;
+}
+
+std::vector<LockedOrder> LeaseUnfinishedCancels(Tx& tx, int limit, const Deadlines& deadlines) {
+  static constexpr Statement kLease{
+      R"sql(UPDATE orders SET deadline_at = now() + $2 * interval '1 millisecond'
+            WHERE id IN (SELECT id FROM orders WHERE waiting = 'CANCEL' AND deadline_at <= now()
+                         ORDER BY deadline_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+            RETURNING )sql" LOCKED_COLUMNS};
+  std::vector<LockedOrder> orders;
+  for (const pqxx::row& row : tx.Exec(kLease, limit, deadlines.cancel.count())) {
+    orders.push_back(ReadLocked(row));
+  }
+  return orders;
+}
+
+std::vector<WaitingOrders> CountWaiting(Tx& tx) {
+  static constexpr Statement kCount{
+      R"sql(SELECT waiting, count(*), extract(epoch FROM now() - min(waiting_since))::bigint,
+                   count(*) FILTER (WHERE deadline_at <= now())
+            FROM orders WHERE waiting IS NOT NULL GROUP BY waiting)sql"};
+  std::vector<WaitingOrders> counted;
+  for (const pqxx::row& row : tx.Exec(kCount)) {
+    counted.push_back({row[0].as<std::string>(), row[1].as<int64_t>(), row[2].as<int64_t>(),
+                       row[3].as<int64_t>()});
+  }
+  return counted;
 }
 
 std::optional<KeyUse> FindKey(Tx& tx, int64_t user_id, const std::string& key) {

@@ -1,6 +1,7 @@
 // All SQL of the orders service. Functions that take a Tx belong to the caller's transaction.
 #pragma once
 
+#include <chrono>
 #include <limits>
 #include <map>
 #include <optional>
@@ -36,11 +37,25 @@ struct NewOrder {
   // Of an order made from a cart: the cart's state, and the request.
   std::optional<CartState> cart = {};
   std::string request_fingerprint = {};
+  std::string trace_id = {};
 };
 
-// Writes the order and its lines and answers it as stored. Nothing when an order of this version of
+// How long an order may wait for each thing.
+struct Deadlines {
+  std::chrono::milliseconds stock{std::chrono::minutes(5)};
+  std::chrono::milliseconds payment{std::chrono::minutes(15)};
+  std::chrono::milliseconds dispatch{std::chrono::hours(7 * 24)};
+  std::chrono::milliseconds delivery{std::chrono::hours(14 * 24)};
+  // How long whoever cancels an order may need to ask shipping, before the sweeper asks.
+  std::chrono::milliseconds cancel{std::chrono::seconds(30)};
+
+  std::chrono::milliseconds For(Waiting waiting) const;
+};
+
+// Writes the order, its lines, the first entry of its timeline and its deadline, and answers it as stored. Nothing when an order of this version of
 // the cart exists; waits for a transaction that is inserting one.
-std::optional<v1::Order> Insert(postgres::Tx& tx, const NewOrder& order);
+std::optional<v1::Order> Insert(postgres::Tx& tx, const NewOrder& order,
+                                const Deadlines& deadlines);
 
 // The order with its lines. `owner` 0 finds anybody's.
 std::optional<v1::Order> Find(postgres::Tx& tx, int64_t id, int64_t owner);
@@ -52,9 +67,9 @@ struct CartOrder {
   v1::Order order;
   CartState cart;
   std::string request_fingerprint;
-  bool rejected;  // by stock
-  // Whether the cart service has taken the lines out of the cart, or put them back if the order was
-  // rejected (column `cart_settled`).
+  bool goes_back;  // its lines, into the cart (GoesBackIntoCart)
+  // Whether the cart service has taken the lines out of the cart, or put them back where they go back
+  // (column `cart_settled`).
   bool cart_updated;
 };
 // The user's order of this version of the cart, if any, and all whose cart is not updated yet.
@@ -85,8 +100,44 @@ v1::ListOrdersResponse List(postgres::Tx& tx, const Listing& listing);
 // The orders with these ids, by id; one that does not exist is left out. Locks their rows, in the
 // sequence of their ids, until the transaction ends.
 std::map<int64_t, LockedOrder> FindForUpdate(postgres::Tx& tx, const std::vector<int64_t>& ids);
-// Writes the facts, the status that follows from them and the reason, and raises `seq` by one.
-void Update(postgres::Tx& tx, const std::vector<LockedOrder>& orders);
+// An entry of an order's timeline.
+struct NewEntry {
+  int64_t order_id;
+  int64_t sequence;
+  std::string what;
+  v1::OrderStatus status;
+  std::string cause;
+  std::string trace_id;
+  std::string detail = {};
+};
+// Writes what the orders have become, their deadlines where they wait for something else now, and the
+// entries of their timelines: by one statement. An order that is no longer PENDING needs no payment
+// token, which is cleared.
+void Update(postgres::Tx& tx, const std::vector<LockedOrder>& orders,
+            const std::vector<NewEntry>& entries, const Deadlines& deadlines);
+
+// What happened to the order, first to last. `owner` 0 finds anybody's.
+std::optional<v1::OrderTimeline> FindTimeline(postgres::Tx& tx, int64_t id, int64_t owner);
+
+// The time of the database, in microseconds since 1970.
+int64_t DatabaseTime(postgres::Tx& tx);
+// Up to `limit` orders whose deadline for stock, payment or dispatch has passed, by the database's
+// time and before `until_us`, without those that have events in the retry queue of the group
+// `orders`. Locks them; those that are locked are left out.
+std::vector<LockedOrder> LockOverdue(postgres::Tx& tx, int64_t until_us, int limit);
+// Up to `limit` orders whose cancellation nobody has finished in time. Gives each another
+// deadline, so that no other sweeper asks for it meanwhile.
+std::vector<LockedOrder> LeaseUnfinishedCancels(postgres::Tx& tx, int limit,
+                                                const Deadlines& deadlines);
+// How many orders wait for each thing, how long the first of them does, and how many do so beyond
+// their deadline.
+struct WaitingOrders {
+  std::string waiting;  // WaitingText
+  int64_t orders = 0;
+  int64_t oldest_seconds = 0;
+  int64_t overdue = 0;
+};
+std::vector<WaitingOrders> CountWaiting(postgres::Tx& tx);
 
 // What an Idempotency-Key was used for, if it was.
 struct KeyUse {

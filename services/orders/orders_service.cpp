@@ -98,12 +98,15 @@ Result<v1::Order> Replay(postgres::Tx& tx, const Call& call, const std::string& 
 }  // namespace
 
 OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
-                             const rpc::Channel& cart, std::string currency)
+                             const rpc::Channel& cart, const rpc::Channel& shipping,
+                             std::string currency, const Deadlines& deadlines)
     : db_(db),
       quote_(products, "shop.products.v1.ProductsService", "QuoteProducts"),
       get_cart_(cart, "shop.cart.v1.CartService", "GetCart"),
       carts_(cart),
-      currency_(std::move(currency)) {}
+      shipping_(shipping),
+      currency_(std::move(currency)),
+      deadlines_(deadlines) {}
 
 rpc::Service OrdersService::Methods() {
   return rpc::Service("shop.orders.v1.OrdersService")
@@ -113,7 +116,9 @@ rpc::Service OrdersService::Methods() {
       .On("GetOrderByNumber", this, &OrdersService::GetOrderByNumber)
       .On("GetOrderByUuid", this, &OrdersService::GetOrderByUuid)
       .On("GetOrderStatus", this, &OrdersService::GetOrderStatus)
-      .On("UpdateOrderStatus", this, &OrdersService::UpdateOrderStatus);
+      .On("UpdateOrderStatus", this, &OrdersService::UpdateOrderStatus)
+      .On("CancelOrder", this, &OrdersService::CancelOrder)
+      .On("GetTimeline", this, &OrdersService::GetTimeline);
 }
 
 // Places an order for the caller. A repeated idempotency key gets the order it made the first time.
@@ -152,9 +157,9 @@ Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOr
     if (order.cart && LockNewestCartOrder(tx, order.user_id) != resolved->newest_cart_order) {
       return CartBusy(kCartOrderedMeanwhile);
     }
-    const std::optional<v1::Order> inserted = Insert(tx, order);
+    const std::optional<v1::Order> inserted = Insert(tx, order, deadlines_);
     if (!inserted) return ReplayConcurrentOrder(tx, order);
-    messaging::Publish(tx, OrderCreated(*inserted, order.cart),
+    messaging::Publish(tx, OrderCreated(*inserted, order.cart, order.payment_token),
                        {.source = "orders", .trace = call.trace});
     if (!key.empty()) CompleteKey(tx, order.user_id, key, inserted->id());
     return *inserted;
@@ -171,7 +176,8 @@ NewOrder OrdersService::MakeOrder(const Call& call, const v1::CreateOrderRequest
                                        : request.payment_method(),
                  .payment_token = request.payment_token(),
                  .shipping_address = std::nullopt,
-                 .cart = resolved.cart};
+                 .cart = resolved.cart,
+                 .trace_id = call.trace.trace_id};
   if (order.cart) order.request_fingerprint = Fingerprint(request);
   if (request.has_shipping_address()) order.shipping_address = request.shipping_address();
   return order;
@@ -289,7 +295,7 @@ bool OrdersService::UpdateCart(const Call& call, const std::vector<CartOrder>& o
   for (const CartOrder& placed : orders) {
     if (placed.cart_updated) continue;
     const v1::Order& order = placed.order;
-    const Result<void> done = placed.rejected
+    const Result<void> done = placed.goes_back
                                   ? carts_.PutBackItems(call, order.user_id(), order.uuid())
                                   : carts_.RemoveItems(call, order.user_id(), placed.cart.version,
                                                        order.uuid(), order.items());
@@ -370,16 +376,85 @@ Result<v1::OrderState> OrdersService::GetOrderStatus(const Call& call,
 // Moves an order by hand; one that is in that status already is answered as it is.
 Result<v1::OrderState> OrdersService::UpdateOrderStatus(
     const Call& call, const v1::UpdateOrderStatusRequest& request) {
-  Result<v1::OrderState> moved =
-      postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::OrderState> {
-        const Result<void> applied =
-            ApplyFacts(tx, {{request.id(),
-                             MovedByHand{request.status(), request.reason()},
-                             {.source = "orders", .trace = call.trace}}});
+  if (request.status() == v1::ORDER_STATUS_CANCELLED) {
+    return Cancel(call, request.id(), 0, request.reason());
+  }
+  return MoveShipment(call, request.id(), request.status());
+}
+
+// Asks shipping to move the shipment and takes its answer for the event that will follow. Should this
+// process die in between, that event moves the order.
+Result<v1::OrderState> OrdersService::MoveShipment(const Call& call, int64_t id,
+                                                   v1::OrderStatus to) {
+  const std::optional<v1::OrderState> now =
+      postgres::Read(db_, [&](postgres::Tx& tx) { return FindState(tx, id, 0); });
+  if (!now) return NoOrder(id);
+  if (now->status() == to) return *now;
+
+  const bool dispatch =
+      now->status() == v1::ORDER_STATUS_PROCESSING && to == v1::ORDER_STATUS_SHIPPED;
+  const bool deliver =
+      now->status() == v1::ORDER_STATUS_SHIPPED && to == v1::ORDER_STATUS_DELIVERED;
+  if (!dispatch && !deliver) return IllegalMove(now->status(), to);
+  const Result<ShipmentMoved> moved =
+      dispatch ? shipping_.Dispatch(call, id) : shipping_.Deliver(call, id);
+  if (!moved) return moved.refusal();
+  return Store({id, *moved, {.source = "orders", .trace = call.trace}, CancelledBy::kShop});
+}
+
+Result<v1::OrderState> OrdersService::CancelOrder(const Call& call,
+                                                  const v1::CancelOrderRequest& request) {
+  return Cancel(call, request.id(), OwnerFor(call), request.reason());
+}
+
+// A PENDING order is cancelled by one transaction. Of a PROCESSING one the request is committed first,
+// then shipping says whether it came before a dispatch; what dies or fails in between is finished by
+// the sweeper.
+Result<v1::OrderState> OrdersService::Cancel(const Call& call, int64_t id, int64_t owner,
+                                             std::string reason) {
+  const messaging::EventContext context{.source = "orders", .trace = call.trace};
+  const Result<LockedOrder> requested =
+      postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<LockedOrder> {
+        std::map<int64_t, LockedOrder> orders = FindForUpdate(tx, {id});
+        if (orders.empty() || (owner != 0 && orders.at(id).user_id != owner)) return NoOrder(id);
+        const bool by_customer = orders.at(id).user_id == call.caller.user_id;
+        const CancelledBy by = by_customer ? CancelledBy::kCustomer : CancelledBy::kShop;
+        if (reason.empty()) {
+          reason = by_customer ? "cancelled by the customer" : "cancelled by the shop";
+        }
+        const Result<void> applied = ApplyFacts(
+            tx, std::move(orders), {{id, CancelRequested{by, reason}, context, by}}, deadlines_);
         if (!applied) return applied.refusal();
-        return *FindState(tx, request.id(), 0);
+        return FindForUpdate(tx, {id}).at(id);
       });
-  return moved;
+  if (!requested) return requested.refusal();
+  if (WaitingFor(requested->facts) != Waiting::kCancel) {
+    return *postgres::Read(db_, [&](postgres::Tx& tx) { return FindState(tx, id, 0); });
+  }
+
+  const Result<CancelAnswered> answer =
+      shipping_.Cancel(call, id, requested->uuid, requested->user_id);
+  // Our own request was wrong, or shipping is of another release; not the caller's fault.
+  if (!answer) throw Unavailable("shipping: " + answer.refusal().message);
+  Result<v1::OrderState> state = Store({id, *answer, context, requested->facts.cancelled_by});
+  if (state && state->status() != v1::ORDER_STATUS_CANCELLED) return AlreadyDispatched();
+  return state;
+}
+
+Result<v1::OrderState> OrdersService::Store(const OrderFact& fact) {
+  return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::OrderState> {
+    const Result<void> applied = ApplyFacts(tx, {fact}, deadlines_);
+    if (!applied) return applied.refusal();
+    return *FindState(tx, fact.order_id, 0);
+  });
+}
+
+Result<v1::OrderTimeline> OrdersService::GetTimeline(const Call& call,
+                                                     const v1::GetTimelineRequest& request) {
+  std::optional<v1::OrderTimeline> timeline = postgres::Read(
+      db_, [&](postgres::Tx& tx) { return FindTimeline(tx, request.id(), OwnerFor(call)); });
+  if (!timeline) return NoOrder(request.id());
+  return *std::move(timeline);
 }
 
 }  // namespace shop::orders

@@ -7,6 +7,8 @@
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
+#include "orders/order_events.h"
+#include "orders/order_shipping.h"
 #include "orders/order_store.h"
 #include "orders/ordered_carts.h"
 #include "shop/cart/v1/cart.pb.h"
@@ -18,7 +20,8 @@ namespace shop::orders {
 class OrdersService {
  public:
   OrdersService(postgres::Pool& db, const rpc::Channel& products, const rpc::Channel& cart,
-                std::string currency);
+                const rpc::Channel& shipping, std::string currency,
+                const Deadlines& deadlines = {});
 
   rpc::Service Methods();
 
@@ -30,6 +33,8 @@ class OrdersService {
   Result<v1::OrderState> GetOrderStatus(const Call& call, const v1::GetOrderStatusRequest& request);
   Result<v1::OrderState> UpdateOrderStatus(const Call& call,
                                            const v1::UpdateOrderStatusRequest& request);
+  Result<v1::OrderState> CancelOrder(const Call& call, const v1::CancelOrderRequest& request);
+  Result<v1::OrderTimeline> GetTimeline(const Call& call, const v1::GetTimelineRequest& request);
 
  private:
   // What a request orders, as it was found before the transaction.
@@ -60,11 +65,17 @@ class OrdersService {
   Result<bool> WasRestored(const Call& call, const CartOrder& placed, const CartState& cart) const;
   bool UpdateCart(const Call& call, const std::vector<CartOrder>& orders);
 
+  Result<v1::OrderState> MoveShipment(const Call& call, int64_t id, v1::OrderStatus to);
+  Result<v1::OrderState> Cancel(const Call& call, int64_t id, int64_t owner, std::string reason);
+  Result<v1::OrderState> Store(const OrderFact& fact);
+
   postgres::Pool& db_;
   rpc::ClientMethod<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse> quote_;
   rpc::ClientMethod<cart::v1::GetCartRequest, cart::v1::Cart> get_cart_;
   OrderedCarts carts_;
+  OrderShipping shipping_;
   std::string currency_;
+  Deadlines deadlines_;
 };
 
 }  // namespace shop::orders

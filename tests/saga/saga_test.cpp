@@ -24,7 +24,7 @@
 #include "orders/order.h"
 #include "payments/payment.h"
 #include "products/reservation.h"
-#include "saga/explore.h"
+#include "tests/saga/explore.h"
 #include "shipping/shipment.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/payments.pb.h"

@@ -61,6 +61,13 @@ std::map<Place, int64_t> Positions(postgres::Pool& db, const std::string& group)
   return positions;
 }
 
+bool HasReached(const std::map<Place, int64_t>& positions, const std::map<Place, int64_t>& ends) {
+  return std::ranges::all_of(ends, [&](const auto& end) {
+    const auto position = positions.find(end.first);
+    return position == positions.end() ? end.second == 0 : position->second >= end.second;
+  });
+}
+
 Gap NoteGap(postgres::Pool& db, const Gap& gap) {
   return InTransaction(db, [&](Tx& tx) {
     const pqxx::result known =

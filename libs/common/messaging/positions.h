@@ -21,6 +21,9 @@ void SavePositions(postgres::Pool& db, const std::string& group,
                    const std::map<Place, int64_t>& next);
 // The next record of each partition that was ever kept for the group.
 std::map<Place, int64_t> Positions(postgres::Pool& db, const std::string& group);
+// Whether everything before these offsets is done, by these positions. A partition that the group has no
+// position of has to be empty.
+bool HasReached(const std::map<Place, int64_t>& positions, const std::map<Place, int64_t>& ends);
 
 // The group needs the record `next`, and the partition has those from `first` up to before `until`:
 // it was away for longer than the topic keeps events, or the topic has lost some.
