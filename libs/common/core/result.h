@@ -71,6 +71,8 @@ inline Refusal VersionChanged() {
 template <typename T>
 class [[nodiscard]] Result {
  public:
+  using Value = T;
+
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
   Result(Refusal refusal) : state_(std::in_place_index<1>, std::move(refusal)) {}
 

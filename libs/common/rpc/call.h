@@ -11,6 +11,10 @@
 
 namespace shop {
 
+// The metadata of an answer that is an earlier one, given again to a repeated request; over HTTP a
+// header of this name.
+inline constexpr char kReplayed[] = "idempotent-replayed";
+
 // Whether clients may give this id to a request: it goes into logs and headers.
 inline bool IsRequestId(std::string_view id) {
   return !id.empty() && id.size() <= 128 &&
@@ -22,6 +26,9 @@ struct Call {
   std::chrono::system_clock::time_point deadline;
   std::string request_id;
   TraceContext trace;
+  // Set by a handler that gives an earlier answer again (common/idempotency): the caller gets the
+  // metadata `idempotent-replayed: true` with it.
+  mutable bool replayed = false;
 
   std::chrono::milliseconds remaining() const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(deadline -

@@ -130,7 +130,7 @@ Result<void> ParseRequest(const grpc::ByteBuffer& bytes, Message* request) {
 }
 
 // Everything between the wire and the handler.
-grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& context,
+grpc::Status Answer(BoundMethod& bound, grpc::CallbackServerContext& context,
                     const grpc::ByteBuffer& request_bytes, grpc::ByteBuffer* response_bytes,
                     Identity& identity, const std::stop_token& cut) {
   Call call = ReadCall(context);
@@ -159,6 +159,7 @@ grpc::Status Answer(BoundMethod& bound, const grpc::CallbackServerContext& conte
       });
     }();
     if (outcome) {
+      if (call.replayed) context.AddTrailingMetadata(kReplayed, "true");
       log::Info("rpc", {{"method", bound.path}, {"userId", call.caller.user_id}});
       return grpc::Status::OK;
     }

@@ -6,6 +6,8 @@
 //   Refusal          its code; google.rpc.BadRequest for field violations, ErrorInfo for its reason
 //   Unavailable      UNAVAILABLE (DEADLINE_EXCEEDED once the deadline has passed), logged
 //   other exception  INTERNAL without details, logged
+// An answer that the handler says is an earlier one (Call::replayed) carries the metadata
+// `idempotent-replayed: true`.
 // A refused or failed call has done nothing that the handler did not commit itself.
 //
 // Handlers run on a bounded pool of threads with a bounded queue: what does not fit is UNAVAILABLE
