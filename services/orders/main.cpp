@@ -1,6 +1,8 @@
 #include "common/core/process.h"
+#include "common/idempotency/sweeper.h"
 #include "common/kafka/messaging.h"
 #include "common/kafka/topic_ends.h"
+#include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "orders/config.h"
 #include "orders/deadline_sweeper.h"
@@ -27,7 +29,7 @@ int main() {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kOrdersMigrations});
+    postgres::Migrate(db, {kMessagingMigrations, kIdempotencyMigrations, kOrdersMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
@@ -37,6 +39,7 @@ int main() {
 
   const rpc::Channel shipping(config.shipping_address, &identity);
 
+  const idempotency::Sweeper key_sweeper(db);
   orders::OrdersService service(db, products, cart, shipping, config.currency, config.deadlines);
 
   // Orders are placed without these two all the same: they stay PENDING, and carts keep what was

@@ -488,36 +488,20 @@ std::vector<WaitingOrders> CountWaiting(Tx& tx) {
   return counted;
 }
 
-std::optional<KeyUse> FindKey(Tx& tx, int64_t user_id, const std::string& key) {
+std::optional<OldKey> FindOldKey(Tx& tx, int64_t user_id, const std::string& key) {
   static constexpr Statement kFind{
       R"sql(SELECT fingerprint, order_id FROM idempotency_keys
             WHERE user_id = $1 AND key = $2)sql"};
   const pqxx::result rows = tx.Exec(kFind, user_id, key);
   if (rows.empty()) return std::nullopt;
-  return KeyUse{rows[0]["fingerprint"].as<std::string>(), rows[0]["order_id"].as<int64_t>()};
+  return OldKey{rows[0]["fingerprint"].as<std::string>(), rows[0]["order_id"].as<int64_t>()};
 }
 
-Result<bool> ClaimKey(Tx& tx, int64_t user_id, const std::string& key,
-                      const std::string& fingerprint) {
-  static constexpr Statement kClaim{
-      R"sql(INSERT INTO idempotency_keys (user_id, key, fingerprint) VALUES ($1, $2, $3)
-            ON CONFLICT DO NOTHING)sql"};
-  constexpr std::string_view kLockNotAvailable = "55P03";
-  tx.Run("SET LOCAL lock_timeout = '2s'");
-  try {
-    const bool claimed = tx.Exec(kClaim, user_id, key, fingerprint).affected_rows() == 1;
-    tx.Run("SET LOCAL lock_timeout TO DEFAULT");
-    return claimed;
-  } catch (const pqxx::sql_error& error) {
-    if (error.sqlstate() != kLockNotAvailable) throw;
-    return Refusal{Code::kAborted, "the first request with this Idempotency-Key is still running"};
-  }
-}
-
-void CompleteKey(Tx& tx, int64_t user_id, const std::string& key, int64_t order_id) {
-  static constexpr Statement kComplete{
-      R"sql(UPDATE idempotency_keys SET order_id = $3 WHERE user_id = $1 AND key = $2)sql"};
-  tx.Exec(kComplete, user_id, key, order_id);
+bool InsertOldKey(Tx& tx, int64_t user_id, const std::string& key, const OldKey& use) {
+  static constexpr Statement kInsert{
+      R"sql(INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id)
+            VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING)sql"};
+  return tx.Exec(kInsert, user_id, key, use.fingerprint, use.order_id).affected_rows() == 1;
 }
 
 }  // namespace shop::orders

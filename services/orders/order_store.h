@@ -139,17 +139,14 @@ struct WaitingOrders {
 };
 std::vector<WaitingOrders> CountWaiting(postgres::Tx& tx);
 
-// What an Idempotency-Key was used for, if it was.
-struct KeyUse {
+// What processes of the release before, which may run beside this one, know of an Idempotency-Key
+// (table idempotency_keys). The table and this go with the next release.
+struct OldKey {
   std::string fingerprint;
   int64_t order_id;
 };
-std::optional<KeyUse> FindKey(postgres::Tx& tx, int64_t user_id, const std::string& key);
-// Claims a key for this transaction. False when it was used before. Waits for a transaction that is
-// claiming it; ABORTED when that takes longer than two seconds.
-Result<bool> ClaimKey(postgres::Tx& tx, int64_t user_id, const std::string& key,
-                      const std::string& fingerprint);
-// Writes down which order was placed under a claimed key.
-void CompleteKey(postgres::Tx& tx, int64_t user_id, const std::string& key, int64_t order_id);
+std::optional<OldKey> FindOldKey(postgres::Tx& tx, int64_t user_id, const std::string& key);
+// Tells them of an order. False when one of them has used the key; waits for one that is using it.
+bool InsertOldKey(postgres::Tx& tx, int64_t user_id, const std::string& key, const OldKey& use);
 
 }  // namespace shop::orders

@@ -12,6 +12,7 @@ namespace shop::orders {
 namespace {
 
 using google::protobuf::util::TimeUtil;
+using idempotency::Attempt;
 
 // How often the cart is read again after other orders have changed it.
 constexpr int kCartAttempts = 5;
@@ -22,12 +23,6 @@ constexpr char kCartOrderedMeanwhile[] = "CART_ORDERED_MEANWHILE";
 // Equal for equal requests, the Idempotency-Key included.
 std::string Fingerprint(const v1::CreateOrderRequest& request) {
   return Sha256Hex(request.SerializeAsString());
-}
-
-// Equal for requests that may share an Idempotency-Key.
-std::string FingerprintWithoutKey(v1::CreateOrderRequest request) {
-  request.clear_idempotency_key();
-  return Fingerprint(request);
 }
 
 // Whose orders a caller may see: 0 is everybody's.
@@ -80,18 +75,13 @@ Result<v1::Order> ReplayConcurrentOrder(postgres::Tx& tx, const NewOrder& order)
   return ReplayCartOrder(*placed, order.request_fingerprint);
 }
 
-// The order that was placed under this Idempotency-Key; NOT_FOUND when the key is new.
-Result<v1::Order> Replay(postgres::Tx& tx, const Call& call, const std::string& key,
-                         const std::string& fingerprint) {
-  const std::optional<KeyUse> use = FindKey(tx, call.caller.user_id, key);
-  if (!use) return Refusal{Code::kNotFound, "the Idempotency-Key is new"};
-  if (use->fingerprint != fingerprint) {
-    return Refusal{.code = Code::kInvalidArgument,
-                   .message = "this Idempotency-Key was used with another request",
-                   .reason = "IDEMPOTENCY_KEY_REUSED"};
-  }
-  std::optional<v1::Order> order = Find(tx, use->order_id, call.caller.user_id);
-  if (!order) return NoOrder(use->order_id);
+// The order that a process of the release before has placed under a key.
+Result<v1::Order> ReplayOldKey(postgres::Tx& tx, const Call& call, const OldKey& used,
+                               const std::string& fingerprint) {
+  if (used.fingerprint != fingerprint) return idempotency::KeyReused();
+  std::optional<v1::Order> order = Find(tx, used.order_id, call.caller.user_id);
+  if (!order) return NoOrder(used.order_id);
+  call.replayed = true;
   return *std::move(order);
 }
 
@@ -121,47 +111,52 @@ rpc::Service OrdersService::Methods() {
       .On("GetTimeline", this, &OrdersService::GetTimeline);
 }
 
-// Places an order for the caller. A repeated idempotency key gets the order it made the first time.
+// Places an order for the caller, once for an Idempotency-Key. A refusal gives way to the order that
+// another request with the key has placed meanwhile: its reason, such as an empty cart or another
+// total, may come from that very order, and a client that reads a refusal orders again with another
+// key.
 Result<v1::Order> OrdersService::CreateOrder(const Call& call,
                                              const v1::CreateOrderRequest& request) {
-  const std::string& key = request.idempotency_key();
-  const std::string fingerprint = key.empty() ? std::string() : FingerprintWithoutKey(request);
-  if (!key.empty()) {
-    Result<v1::Order> earlier =
-        postgres::Read(db_, [&](postgres::Tx& tx) { return Replay(tx, call, key, fingerprint); });
-    if (earlier || earlier.refusal().code != Code::kNotFound) return earlier;
-  }
-  for (int attempt = 0; attempt < kCartAttempts; ++attempt) {
-    Result<v1::Order> placed = TryToPlace(call, request, fingerprint);
-    if (placed || placed.refusal().reason != kCartOrderedMeanwhile) return placed;
-  }
-  throw Unavailable("other requests kept ordering the cart");
+  return idempotency::Once(db_, call, request, [&](Attempt& attempt) -> Result<v1::Order> {
+    const std::optional<OldKey> old_key = postgres::Read(
+        db_, [&](postgres::Tx& tx) { return FindOldKey(tx, call.caller.user_id, attempt.key()); });
+    if (old_key) {
+      return attempt.InTransaction([&](postgres::Tx& tx) {
+        return ReplayOldKey(tx, call, *old_key, attempt.fingerprint());
+      });
+    }
+    for (int i = 0; i < kCartAttempts; ++i) {
+      Result<v1::Order> placed = TryToPlace(call, request, attempt);
+      if (placed || placed.refusal().reason != kCartOrderedMeanwhile) return placed;
+    }
+    throw Unavailable("other requests kept ordering the cart");
+  });
 }
 
 // Decides what is ordered, asking other services, and then places it in one transaction.
 Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
-                                            const std::string& fingerprint) {
-  const std::string& key = request.idempotency_key();
+                                            Attempt& attempt) {
   const Result<ResolvedLines> resolved = ResolveLines(call, request);
-  if (!resolved) return RefuseUnlessPlaced(call, key, fingerprint, resolved.refusal());
-  if (resolved->placed_before) return *resolved->placed_before;
+  if (!resolved) return resolved.refusal();
+  if (resolved->placed_before) {
+    return attempt.InTransaction(
+        [&](postgres::Tx&) -> Result<v1::Order> { return *resolved->placed_before; });
+  }
   const NewOrder order = MakeOrder(call, request, *resolved);
 
-  return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Order> {
-    if (!key.empty()) {
-      const Result<bool> claimed = ClaimKey(tx, order.user_id, key, fingerprint);
-      if (!claimed) return claimed.refusal();
-      if (!*claimed) return Replay(tx, call, key, fingerprint);
-    }
+  return attempt.InTransaction([&](postgres::Tx& tx) -> Result<v1::Order> {
     // An order that was placed since the cart was read may have bought the same lines.
     if (order.cart && LockNewestCartOrder(tx, order.user_id) != resolved->newest_cart_order) {
       return CartBusy(kCartOrderedMeanwhile);
     }
     const std::optional<v1::Order> inserted = Insert(tx, order, deadlines_);
     if (!inserted) return ReplayConcurrentOrder(tx, order);
+    if (!attempt.key().empty() &&
+        !InsertOldKey(tx, order.user_id, attempt.key(), {attempt.fingerprint(), inserted->id()})) {
+      return idempotency::KeyBusy();
+    }
     messaging::Publish(tx, OrderCreated(*inserted, order.cart, order.payment_token),
                        {.source = "orders", .trace = call.trace});
-    if (!key.empty()) CompleteKey(tx, order.user_id, key, inserted->id());
     return *inserted;
   });
 }
@@ -181,22 +176,6 @@ NewOrder OrdersService::MakeOrder(const Call& call, const v1::CreateOrderRequest
   if (order.cart) order.request_fingerprint = Fingerprint(request);
   if (request.has_shipping_address()) order.shipping_address = request.shipping_address();
   return order;
-}
-
-// The refusal, unless another request with this key has placed its order since CreateOrder looked:
-// then that order. The reason of the refusal, such as an empty cart or another total, may come from
-// that very order, and a client that reads a refusal orders again with another key. Waits for a
-// request with the key that is placing its order now.
-Result<v1::Order> OrdersService::RefuseUnlessPlaced(const Call& call, const std::string& key,
-                                                    const std::string& fingerprint,
-                                                    const Refusal& refusal) {
-  if (key.empty()) return refusal;
-  return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Order> {
-    const Result<bool> claimed = ClaimKey(tx, call.caller.user_id, key, fingerprint);
-    if (!claimed) return claimed.refusal();
-    if (!*claimed) return Replay(tx, call, key, fingerprint);
-    return refusal;  // which rolls the claim back
-  });
 }
 
 // The lines with their prices, of the request or of the cart; or the order that the same request

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "common/idempotency/idempotency.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
@@ -50,9 +51,7 @@ class OrdersService {
   };
 
   Result<v1::Order> TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
-                               const std::string& fingerprint);
-  Result<v1::Order> RefuseUnlessPlaced(const Call& call, const std::string& key,
-                                       const std::string& fingerprint, const Refusal& refusal);
+                               idempotency::Attempt& attempt);
   NewOrder MakeOrder(const Call& call, const v1::CreateOrderRequest& request,
                      const ResolvedLines& resolved) const;
 

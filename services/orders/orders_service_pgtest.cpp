@@ -23,6 +23,7 @@
 #include "common/testing/fake_service.h"
 #include "common/testing/published_events.h"
 #include "common/testing/servers.h"
+#include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "orders/order_events.h"
 #include "orders_migrations.h"
@@ -64,11 +65,14 @@ class FakeProducts {
       quote->set_price(id == 1 ? lamp_price.load() : 500);
     }
     ++asked;
+    if (after_answering) std::exchange(after_answering, nullptr)();
     return response;
   }
   std::atomic<int> asked = 0;
   std::atomic<int64_t> lamp_price = 1999;
-  std::function<void()> before_answering;  // once
+  // Once each: before it reads the prices, and after.
+  std::function<void()> before_answering;
+  std::function<void()> after_answering;
 };
 
 // A cart that remembers which orders it was updated for, as cart does.
@@ -200,7 +204,9 @@ class FakeCart {
 
 class OrdersServiceTest : public ::testing::Test {
  protected:
-  OrdersServiceTest() { postgres::Migrate(db_, {kMessagingMigrations, kOrdersMigrations}); }
+  OrdersServiceTest() {
+    postgres::Migrate(db_, {kMessagingMigrations, kIdempotencyMigrations, kOrdersMigrations});
+  }
 
   static Call As(int64_t user, api::v1::Role role = api::v1::ROLE_USER) {
     Call call = rpc::BackgroundCall(TraceContext::New(), std::chrono::seconds(10));
@@ -334,6 +340,89 @@ TEST_F(OrdersServiceTest, ARepeatedKeyAnswersTheOrderOfTheFirstRequest) {
   ASSERT_TRUE(first);
   ASSERT_TRUE(second);
   EXPECT_EQ(first->id(), second->id());
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
+}
+
+TEST_F(OrdersServiceTest, ARepeatedKeyGetsTheFirstAnswerWhateverHasBecomeOfTheOrder) {
+  const Result<v1::Order> first = service_.CreateOrder(As(7), Of(1, 2, "k1"));
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(MoveTo(*first, v1::ORDER_STATUS_CANCELLED));
+  const Call repeating = As(7);
+  const Result<v1::Order> repeat = service_.CreateOrder(repeating, Of(1, 2, "k1"));
+  ASSERT_TRUE(repeat);
+  EXPECT_EQ(repeat->SerializeAsString(), first->SerializeAsString());
+  EXPECT_TRUE(repeating.replayed);
+}
+
+// What a process of the release before does in its transaction.
+constexpr postgres::Statement kUseOldKey{
+    "INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id) VALUES ($1, $2, $3, $4)"};
+
+TEST_F(OrdersServiceTest, AKeyOfTheReleaseBeforeAnswersItsOrder) {
+  const v1::Order placed = Place(7);
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    tx.Exec(kUseOldKey, 7, "k1", idempotency::Fingerprint(Of(1, 2)), placed.id());
+  });
+  fake_products_.lamp_price = 2999;
+  v1::CreateOrderRequest request = Of(1, 2, "k1");
+  for (int i = 0; i < 2; ++i) {
+    const Call repeating = As(7);
+    const Result<v1::Order> repeat = service_.CreateOrder(repeating, request);
+    ASSERT_TRUE(repeat) << repeat.refusal().message;
+    EXPECT_EQ(repeat->SerializeAsString(), placed.SerializeAsString());
+    EXPECT_TRUE(repeating.replayed);
+  }
+  const Result<v1::Order> other = service_.CreateOrder(As(7), Of(1, 3, "k1"));
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.refusal().reason, "IDEMPOTENCY_KEY_REUSED");
+}
+
+TEST_F(OrdersServiceTest, AProcessOfTheReleaseBeforeFindsTheOrderOfAKey) {
+  const Result<v1::Order> placed = service_.CreateOrder(As(7), Of(1, 2, "k1"));
+  ASSERT_TRUE(placed);
+  const auto key = postgres::Read(db_, [](postgres::Tx& tx) { return FindOldKey(tx, 7, "k1"); });
+  ASSERT_TRUE(key);
+  EXPECT_EQ(key->order_id, placed->id());
+  EXPECT_EQ(key->fingerprint, idempotency::Fingerprint(Of(1, 2)));
+}
+
+// The process of the release before places its order after this one has looked for the key.
+TEST_F(OrdersServiceTest, AKeyThatTheReleaseBeforeUsesAtTheSameTimeMakesOneOrder) {
+  const v1::Order placed = Place(7);
+  fake_products_.before_answering = [&] {
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+      tx.Exec(kUseOldKey, 7, "k1", idempotency::Fingerprint(Of(1, 2)), placed.id());
+    });
+  };
+  const Result<v1::Order> busy = service_.CreateOrder(As(7), Of(1, 2, "k1"));
+  ASSERT_FALSE(busy);
+  EXPECT_EQ(busy.refusal().code, Code::kAborted);
+  const Result<v1::Order> repeat = service_.CreateOrder(As(7), Of(1, 2, "k1"));
+  ASSERT_TRUE(repeat) << repeat.refusal().message;
+  EXPECT_EQ(repeat->id(), placed.id());
+  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
+}
+
+// The client gave up waiting for its first request, sent it again, read the refusal and ordered
+// anew under another key; then the first request goes on.
+TEST_F(OrdersServiceTest, ARequestThatWasGivenUpPlacesNothingAfterItsRepeatWasRefused) {
+  v1::CreateOrderRequest request = Of(1, 2, "k1");
+  request.set_expected_total(3998);
+  std::optional<Result<v1::Order>> repeat, anew;
+  fake_products_.after_answering = [&] {
+    fake_products_.lamp_price = 2999;
+    repeat = service_.CreateOrder(As(7), request);
+    request.set_expected_total(5998);
+    request.set_idempotency_key("k2");
+    anew = service_.CreateOrder(As(7), request);
+  };
+  const v1::CreateOrderRequest given_up = request;
+  const Result<v1::Order> first = service_.CreateOrder(As(7), given_up);
+  ASSERT_FALSE(*repeat);
+  EXPECT_EQ(repeat->refusal().reason, "TOTAL_CHANGED");
+  ASSERT_TRUE(*anew) << anew->refusal().message;
+  ASSERT_FALSE(first);
+  EXPECT_EQ(first.refusal().code, Code::kAborted);
   EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
 }
 

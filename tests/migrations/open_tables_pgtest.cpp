@@ -7,6 +7,7 @@
 #include "common/postgres/migrations.h"
 #include "common/postgres/pool.h"
 #include "common/testing/database.h"
+#include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "notification_migrations.h"
 #include "orders_migrations.h"
@@ -68,6 +69,10 @@ std::vector<std::string> ReadWhileLocked(const postgres::MigrationSet& set, size
 
 TEST(OpenTables, MessagingReadsNoTableThatItHasLocked) {
   EXPECT_THAT(ReadWhileLocked(kMessagingMigrations, 1), IsEmpty());
+}
+
+TEST(OpenTables, IdempotencyReadsNoTableThatItHasLocked) {
+  EXPECT_THAT(ReadWhileLocked(kIdempotencyMigrations, 1), IsEmpty());
 }
 
 TEST(OpenTables, OrdersReadsNoTableThatItHasLocked) {

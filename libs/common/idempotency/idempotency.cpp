@@ -46,10 +46,6 @@ const FieldDescriptor* KeyField(const google::protobuf::Descriptor& type) {
   throw std::logic_error(type.full_name() + " has no field for the Idempotency-Key");
 }
 
-Refusal Busy(const char* message) {
-  return {.code = Code::kAborted, .message = message, .reason = "IDEMPOTENCY_KEY_BUSY"};
-}
-
 // Runs a statement that waits for the key's row, for two seconds at most.
 Result<int64_t> ChangeRow(Tx& tx, const auto& execute) {
   tx.Run("SET LOCAL lock_timeout = '2s'");
@@ -59,11 +55,23 @@ Result<int64_t> ChangeRow(Tx& tx, const auto& execute) {
     return changed;
   } catch (const pqxx::sql_error& error) {
     if (error.sqlstate() != kLockNotAvailable) throw;
-    return Busy("the first request with this Idempotency-Key is still running, try again");
+    return KeyBusy();
   }
 }
 
 }  // namespace
+
+Refusal KeyReused() {
+  return {.code = Code::kInvalidArgument,
+          .message = "this Idempotency-Key was used with another request",
+          .reason = "IDEMPOTENCY_KEY_REUSED"};
+}
+
+Refusal KeyBusy() {
+  return {.code = Code::kAborted,
+          .message = "another request with this Idempotency-Key is running, try again",
+          .reason = "IDEMPOTENCY_KEY_BUSY"};
+}
 
 std::string Fingerprint(const Message& request) {
   const std::unique_ptr<Message> copy(request.New());
@@ -83,9 +91,7 @@ Result<Attempt::Use> Attempt::Replay(const pqxx::row& row, Message* earlier) {
   if (row["request_type"].as<std::string>() != request_type_ ||
       row["fingerprint"].as<std::string>() != fingerprint_) {
     decided_ = true;
-    return Refusal{.code = Code::kInvalidArgument,
-                   .message = "this Idempotency-Key was used with another request",
-                   .reason = "IDEMPOTENCY_KEY_REUSED"};
+    return KeyReused();
   }
   if (!earlier->ParseFromString(pqxx::binarystring(row["response"]).str())) {
     throw std::runtime_error("idempotent_requests.response is no " +
@@ -116,7 +122,7 @@ Result<Attempt::Use> Attempt::Claim(Tx& tx, Message* earlier) {
   if (!claimed) return claimed.refusal();
   const pqxx::row row = tx.Exec(kFind, call_.caller.user_id, key_)[0];
   if (!row["response"].is_null()) return Replay(row, earlier);
-  return Busy("another request with this Idempotency-Key was refused meanwhile, try again");
+  return KeyBusy();
 }
 
 void Attempt::Keep(Tx& tx, const Message& answer) {

@@ -49,6 +49,11 @@ namespace shop::idempotency {
 // Equal for requests that may share a key: the hex SHA-256 of the request without its key.
 std::string Fingerprint(const google::protobuf::Message& request);
 
+// INVALID_ARGUMENT: the key was used with another request.
+Refusal KeyReused();
+// ABORTED: nothing was done because of another request with the key; the client may try again.
+Refusal KeyBusy();
+
 // One attempt to answer a request, with its key or without one. Used by one thread.
 class Attempt {
  public:
