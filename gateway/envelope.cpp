@@ -101,7 +101,8 @@ HttpResponse RefusalResponse(const RequestContext& context, const Refusal& refus
     response.AddHeader("WWW-Authenticate",
                        context.token_sent ? R"(Bearer error="invalid_token")" : "Bearer");
   }
-  if (status == 429 || status == 503) {
+  // ABORTED is about another request that is at the same thing just now.
+  if (status == 429 || status == 503 || (status == 409 && refusal.code == Code::kAborted)) {
     response.AddHeader("Retry-After", std::to_string(std::max(retry_after, 1)));
   }
   return response;

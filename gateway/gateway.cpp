@@ -69,10 +69,11 @@ HttpResponse WithoutRoute(const RequestContext& context, const Router::Found& fo
   return response;
 }
 
-// Refuses a body whose header says that it is not JSON as it stands.
+// Refuses a body whose header says that it is not JSON as it stands, or, where the body is raw, that
+// it is not what its sender wrote.
 std::optional<HttpResponse> RefuseMediaType(const RequestContext& context) {
   const HttpRequest& request = context.request;
-  if (!IsJson(request.Header("content-type"))) {
+  if (!context.endpoint->binding.has_raw_body() && !IsJson(request.Header("content-type"))) {
     return ErrorResponse(context, 415, "UNSUPPORTED_MEDIA_TYPE",
                          "the body has to be application/json in UTF-8");
   }
@@ -444,6 +445,7 @@ asio::awaitable<UpstreamAnswer> Gateway::State::Call(UpstreamCall call) {
   } else {
     co_await MakeAside(make);
   }
+  if (reply->replayed) answer.response.AddHeader("Idempotent-Replayed", "true");
   co_return answer;
 }
 

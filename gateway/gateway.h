@@ -13,6 +13,9 @@
 // Route, method, the body's declared length, token, access, and the body's form as the header has
 // it are checked before any of the body is read, so that a refused request costs no memory.
 //
+// An answer that a service gives again to a repeated request (metadata `idempotent-replayed`) has the
+// header `Idempotent-Replayed: true`.
+//
 // Thread-safe. No thread waits for a service, and none of the caller's threads checks signatures.
 // Counts http_requests_total{route,method,status}, http_request_duration_seconds{route},
 // http_requests_shed_total and http_requests_in_flight; `route` is a path template or "none", so

@@ -24,6 +24,25 @@ TEST_F(GatewayTest, ABodyHasToBeJson) {
   }
 }
 
+TEST_F(GatewayTest, ARawBodyIsOfAnyContentTypeAndPassedOnAsItIs) {
+  for (const char* type : {"", "Content-Type: text/plain\r\n", "Content-Type: application/json\r\n",
+                           "Content-Type: application/octet-stream\r\n"}) {
+    const Response response = Exchange(Post("/api/v1/shelves/top/letters", "{ \n\xff",
+                                            std::string("Provider-Signature: s\r\n") + type));
+    EXPECT_EQ(response.status, 200) << type;
+    EXPECT_EQ(response.text("/data/request"), R"(letter: "{ \n\377" signature: "s" shelf: "top")");
+  }
+  const Response compressed =
+      Exchange(Post("/api/v1/shelves/top/letters", "x", "Content-Encoding: gzip\r\n"));
+  EXPECT_EQ(compressed.status, 415);
+}
+
+TEST_F(GatewayTest, ARawBodyBeyondTheLimitIsRefused) {
+  http_.max_body_bytes = 1000;
+  EXPECT_EQ(Exchange(Post("/api/v1/shelves/top/letters", std::string(1000, 'x'))).status, 200);
+  EXPECT_EQ(Exchange(Post("/api/v1/shelves/top/letters", std::string(1001, 'x'))).status, 413);
+}
+
 TEST_F(GatewayTest, AnEmptyBodyIsAnEmptyObject) {
   EXPECT_EQ(Exchange(Post("/api/v1/books", "", User())).status, 201);
   EXPECT_EQ(Exchange(Get("/api/v1/books", User(), "POST")).status, 201);

@@ -102,6 +102,22 @@ TEST_F(GatewayTest, SaysWhenToTryAgain) {
   EXPECT_EQ(Exchange(Get("/api/v1/fail/8?retryAfter=17")).headers.at("retry-after"), "17");
   EXPECT_EQ(Exchange(Get("/api/v1/fail/8")).headers.at("retry-after"), "1");
   EXPECT_EQ(Exchange(Get("/api/v1/fail/14")).headers.at("retry-after"), "1");
+  EXPECT_EQ(Exchange(Get("/api/v1/fail/10")).headers.at("retry-after"), "1");
+  EXPECT_THAT(Exchange(Get("/api/v1/fail/9")).headers, Not(Contains(Key("retry-after"))));
+  EXPECT_THAT(Exchange(Get("/api/v1/fail/10?reason=VERSION_CHANGED")).headers,
+              Not(Contains(Key("retry-after"))));
+}
+
+TEST_F(GatewayTest, AnAnswerThatIsGivenAgainSaysSo) {
+  const auto create = [&](const std::string& key) {
+    return Exchange(
+        Post("/api/v1/books", R"({"title":"T"})",
+             User() + "Content-Type: application/json\r\nIdempotency-Key: " + key + "\r\n"));
+  };
+  const Response again = create("repeated");
+  EXPECT_EQ(again.status, 201);
+  EXPECT_EQ(again.headers.at("idempotent-replayed"), "true");
+  EXPECT_THAT(create("new").headers, Not(Contains(Key("idempotent-replayed"))));
 }
 
 TEST_F(GatewayTest, UnknownPathsAreNotFound) {

@@ -19,6 +19,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "common/rpc/call.h"
 #include "common/rpc/connection.h"
 #include "common/rpc/status.h"
 #include "google/rpc/error_details.pb.h"
@@ -56,6 +57,7 @@ struct Pending : Upstreams::Reply {
 
   // On the queue's thread.
   void Finish() {
+    replayed = status.ok() && context.GetServerTrailingMetadata().contains(kReplayed);
     if (!status.ok()) {
       refusal = rpc::FromStatus(status);
       // Either the service gave up on us or we are stopping: the client may try again.

@@ -26,7 +26,8 @@ void AddCorsHeaders(const HttpRequest& request, const CorsOrigins& origins,
   } else if (std::find(origins.begin(), origins.end(), origin) != origins.end()) {
     response->AddHeader("Access-Control-Allow-Origin", origin);
   }
-  response->AddHeader("Access-Control-Expose-Headers", "ETag, Retry-After, X-Request-Id");
+  response->AddHeader("Access-Control-Expose-Headers",
+                      "ETag, Idempotent-Replayed, Retry-After, X-Request-Id");
 }
 
 void AddPreflightHeaders(const HttpRequest& request, std::string_view methods,

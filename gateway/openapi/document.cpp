@@ -96,7 +96,9 @@ constexpr ErrorKind kErrors[] = {
     {408, "REQUEST_TIMEOUT", "the request took too long to arrive",
      "The request took too long to arrive"},
     {409, "FAILED_PRECONDITION", "only 3 are in stock",
-     "It contradicts what is there, such as not enough stock"},
+     "It contradicts what is there, such as not enough stock; or another request is at the same "
+     "thing, "
+     "and `Retry-After` says when to try again"},
     {412, "VERSION_CHANGED", "it has changed since", "It is not what `If-Match` names"},
     {413, "PAYLOAD_TOO_LARGE", "the body is too large", "The body is too large"},
     {415, "UNSUPPORTED_MEDIA_TYPE", "the body has to be application/json in UTF-8",
@@ -322,6 +324,12 @@ class Document {
              field.options().GetExtension(api::v1::header).empty();
     };
     const FieldDescriptor* part = request.FindFieldByName(body);
+    if (part != nullptr && part->options().GetExtension(api::v1::raw_body)) {
+      json::object raw{{"required", RulesOf(*part).required()},
+                       {"content", json::object{{"application/octet-stream", json::object()}}}};
+      AddDescription(Comment(*part), &raw);
+      return raw;
+    }
     json::object content =
         part == nullptr
             ? JsonContent(schemas_.BodySchema(request, in_body),
@@ -351,6 +359,9 @@ class Document {
     }
     json::object headers{{"X-Request-Id", Reference("headers", "X-Request-Id")}};
     if (tagged) headers["ETag"] = Reference("headers", "ETag");
+    if (HasHeader(*method.input_type(), "Idempotency-Key")) {
+      headers["Idempotent-Replayed"] = Reference("headers", "Idempotent-Replayed");
+    }
     return {status, json::object{{"description", status == 201 ? "Made" : "Done"},
                                  {"headers", std::move(headers)},
                                  {"content", JsonContent(std::move(schema), std::move(example))}}};
@@ -383,11 +394,15 @@ class Document {
   }
 
   static json::object Headers() {
-    const auto header = [](const char* description, json::object schema) {
+    const auto header = [](const char* description, json::object schema, bool required = true) {
       return json::object{
-          {"description", description}, {"required", true}, {"schema", std::move(schema)}};
+          {"description", description}, {"required", required}, {"schema", std::move(schema)}};
     };
     return {{"ETag", header("The entity tag of this very answer.", Typed("string"))},
+            {"Idempotent-Replayed",
+             header("`true` where this is the answer to an earlier request with the same "
+                    "Idempotency-Key; else it is not there.",
+                    {{"const", "true"}}, false)},
             {"X-Request-Id", header("Under which logs know the request.", Typed("string"))},
             {"Retry-After",
              header("After how many seconds to try again.", {{"type", "integer"}, {"minimum", 1}})},

@@ -1,6 +1,8 @@
 #include "gateway/openapi/document.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include <boost/json.hpp>
@@ -99,6 +101,70 @@ TEST(OpenApi, AHeaderFieldIsAHeaderAndNotInTheBody) {
   EXPECT_FALSE(At("/components/schemas/CreateOrderRequest/properties")
                    .as_object()
                    .contains("idempotencyKey"));
+}
+
+TEST(OpenApi, WhatMayBeRepeatedSaysWhenItsAnswerIsGivenAgain) {
+  const json::value& order = At("/paths/~1api~1v1~1orders/post/responses/201/headers");
+  EXPECT_TRUE(order.as_object().contains("Idempotent-Replayed"));
+  const json::value& read = At("/paths/~1api~1v1~1orders/get/responses/200/headers");
+  EXPECT_FALSE(read.as_object().contains("Idempotent-Replayed"));
+  EXPECT_FALSE(At("/components/headers/Idempotent-Replayed/required").as_bool());
+}
+
+TEST(OpenApi, ARawBodyIsBytes) {
+  google::protobuf::FileDescriptorProto file;
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      R"pb(
+        name: "letters.proto"
+        package: "letters"
+        syntax: "proto3"
+        dependency: "google/api/annotations.proto"
+        dependency: "shop/api/v1/options.proto"
+        message_type {
+          name: "Letter"
+          field {
+            name: "text"
+            number: 1
+            label: LABEL_OPTIONAL
+            type: TYPE_BYTES
+            options {
+              [shop.api.v1.raw_body]: true
+              [shop.api.v1.rules] { required: true }
+            }
+          }
+          field {
+            name: "signature"
+            number: 2
+            label: LABEL_OPTIONAL
+            type: TYPE_STRING
+            options {
+              [shop.api.v1.header]: "Provider-Signature"
+            }
+          }
+        }
+        service {
+          name: "LettersService"
+          method {
+            name: "Receive"
+            input_type: ".letters.Letter"
+            output_type: ".letters.Letter"
+            options {
+              [google.api.http] { post: "/letters" body: "text" }
+              [shop.api.v1.access] { roles: ROLE_GUEST }
+            }
+          }
+        }
+      )pb",
+      &file));
+  google::protobuf::DescriptorPool pool(google::protobuf::DescriptorPool::generated_pool());
+  ASSERT_NE(pool.BuildFile(file), nullptr);
+  const json::value document =
+      json::parse(OpenApiDocument({pool.FindServiceByName("letters.LettersService")}));
+  const json::value& operation = document.at_pointer("/paths/~1letters/post");
+  EXPECT_EQ(operation.at_pointer("/requestBody/content"),
+            json::parse(R"({"application/octet-stream":{}})"));
+  EXPECT_TRUE(operation.at_pointer("/requestBody/required").as_bool());
+  EXPECT_EQ(operation.at_pointer("/parameters/0/name").as_string(), "Provider-Signature");
 }
 
 TEST(OpenApi, AnOperationSaysWhoMayCallIt) {

@@ -27,6 +27,10 @@ bool IsScalar(const FieldDescriptor& field) {
          field.message_type()->full_name() == "google.protobuf.Timestamp";
 }
 
+bool IsRawBody(const FieldDescriptor& field) {
+  return field.options().GetExtension(api::v1::raw_body);
+}
+
 // The message that holds the last field of `path`.
 Message* Holder(Message* message, const std::vector<const FieldDescriptor*>& path) {
   for (size_t i = 0; i + 1 < path.size(); ++i) {
@@ -81,12 +85,18 @@ Binding::Binding(const Descriptor* request, const std::vector<std::string>& vari
   }
   if (!body.empty() && !whole_body_) {
     body_field_ = request->FindFieldByName(body);
-    if (body_field_ == nullptr || body_field_->is_repeated() || IsScalar(*body_field_)) {
+    raw_body_ = body_field_ != nullptr && IsRawBody(*body_field_);
+    if (body_field_ == nullptr || body_field_->is_repeated() ||
+        (IsScalar(*body_field_) && !raw_body_)) {
       throw std::logic_error(request->full_name() + " has no message " + body + " for its body");
     }
   }
   for (int i = 0; i < request->field_count(); ++i) {
     const FieldDescriptor* field = request->field(i);
+    if (IsRawBody(*field) &&
+        (field != body_field_ || field->type() != FieldDescriptor::TYPE_BYTES)) {
+      throw std::logic_error(field->full_name() + " is no field of bytes that the body fills");
+    }
     const std::string& header = field->options().GetExtension(api::v1::header);
     if (EqualsIgnoringCase(header, "If-Match")) {
       if (!field->is_repeated() || field->cpp_type() != FieldDescriptor::CPPTYPE_INT64) {
@@ -148,6 +158,10 @@ Result<void> Binding::Bind(const HttpRequest& request, const std::vector<std::st
 
 Result<void> Binding::BindBody(std::string_view body, Message* message) const {
   if (body.empty()) return kDone;
+  if (raw_body_) {
+    message->GetReflection()->SetString(message, body_field_, std::string(body));
+    return kDone;
+  }
   if (whole_body_) return json::Read(body, message);
   return json::Read(body, message->GetReflection()->MutableMessage(message, body_field_),
                     body_field_->json_name());

@@ -8,6 +8,9 @@
 // header is If-Match takes the versions of its entity tags (gateway/http/conditional.h), and one with
 // shop.api.v1.part_version those of the part, one for each. What does not fit is INVALID_ARGUMENT
 // naming the field, parameter or header.
+//
+// A body field with shop.api.v1.raw_body gets the body's bytes as they were sent, and nothing of them is
+// read; the other fields come from path, query and headers.
 #pragma once
 
 #include <google/protobuf/message.h>
@@ -31,6 +34,9 @@ class Binding {
   // Whether the method reads the body of a request.
   bool has_body() const { return whole_body_ || body_field_ != nullptr; }
 
+  // Whether that body may be of any content type, as nothing of it is read.
+  bool has_raw_body() const { return raw_body_; }
+
   // Fills `message`; `values` are those of the path's variables, in order.
   Result<void> Bind(const HttpRequest& request, const std::vector<std::string>& values,
                     google::protobuf::Message* message) const;
@@ -47,6 +53,7 @@ class Binding {
   const google::protobuf::Descriptor* request_;
   std::vector<std::pair<FieldPath, std::string>> variables_;  // with their names in JSON
   bool whole_body_ = false;
+  bool raw_body_ = false;
   const google::protobuf::FieldDescriptor* body_field_ = nullptr;
   std::vector<std::pair<const google::protobuf::FieldDescriptor*, std::string>> headers_;
   // Those of If-Match.

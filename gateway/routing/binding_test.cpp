@@ -15,10 +15,12 @@ namespace {
 using shop::testing::v1::CreateBookRequest;
 using shop::testing::v1::GetBookRequest;
 using shop::testing::v1::ListBooksRequest;
+using shop::testing::v1::ReceiveLetterRequest;
 using shop::testing::v1::Thing;
 using shop::testing::v1::UpdateBookRequest;
 using shop::testing::v1::WrongConditionRequest;
 using shop::testing::v1::WrongPartRequest;
+using shop::testing::v1::WrongRawBodyRequest;
 using shop::testing::v1::WrongRequest;
 
 template <typename Message>
@@ -176,6 +178,23 @@ TEST(BodyField, IsThatFieldAlone) {
   EXPECT_EQ(bind(Query("/x"), {"seven"}), "refused: book.id");
 }
 
+TEST(RawBody, IsTheFieldAsItWasSent) {
+  Bound<ReceiveLetterRequest> bind({"shelf"}, "letter");
+  HttpRequest request = Query("/x?read=true&letter=no&signature=no&shelf=no");
+  request.headers = {{"provider-signature", "t=1,v1=ab"}};
+  request.body = std::string_view("{\"a\":\0\xff", 7);
+  EXPECT_EQ(bind(request, {"top"}),
+            R"(letter: "{\"a\":\000\377" signature: "t=1,v1=ab" shelf: "top" read: true)");
+  request.body = "";
+  EXPECT_EQ(bind(request, {"top"}), R"(signature: "t=1,v1=ab" shelf: "top" read: true)");
+}
+
+TEST(RawBody, IsSaidOfTheBody) {
+  EXPECT_TRUE(Binding(ReceiveLetterRequest::descriptor(), {}, "letter").has_raw_body());
+  EXPECT_FALSE(Binding(UpdateBookRequest::descriptor(), {}, "book").has_raw_body());
+  EXPECT_FALSE(Binding(CreateBookRequest::descriptor(), {}, "*").has_raw_body());
+}
+
 TEST(Headers, FillTheFieldsThatNameThem) {
   Bound<CreateBookRequest> bind({}, "*");
   HttpRequest request = Body(R"({"key":"from the body"})");
@@ -215,6 +234,12 @@ TEST(Bindings, ThatDoNotFitTheirMessageAreRefusedAtTheStart) {
   EXPECT_THROW(binds({}, "ids"), std::logic_error);
   EXPECT_THROW(Binding(WrongConditionRequest::descriptor(), {}, ""), std::logic_error);
   EXPECT_THROW(Binding(WrongPartRequest::descriptor(), {}, ""), std::logic_error);
+  for (const char* body : {"", "*"}) {
+    EXPECT_THROW(Binding(ReceiveLetterRequest::descriptor(), {}, body), std::logic_error) << body;
+  }
+  for (const char* body : {"text", "book"}) {
+    EXPECT_THROW(Binding(WrongRawBodyRequest::descriptor(), {}, body), std::logic_error) << body;
+  }
 }
 
 }  // namespace

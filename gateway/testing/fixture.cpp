@@ -70,8 +70,9 @@ class Library::Service final : public api::LibraryService::Service {
     }
     return grpc::Status::OK;
   }
-  grpc::Status CreateBook(grpc::ServerContext*, const api::CreateBookRequest* request,
+  grpc::Status CreateBook(grpc::ServerContext* context, const api::CreateBookRequest* request,
                           api::Book* response) override {
+    if (request->key() == "repeated") context->AddTrailingMetadata("idempotent-replayed", "true");
     ++library_.created;
     response->set_id(static_cast<int64_t>(request->title().size()));
     response->set_title(request->title() + request->key());
@@ -91,6 +92,11 @@ class Library::Service final : public api::LibraryService::Service {
   }
   grpc::Status DeleteBook(grpc::ServerContext*, const api::GetBookRequest*,
                           google::protobuf::Empty*) override {
+    return grpc::Status::OK;
+  }
+  grpc::Status ReceiveLetter(grpc::ServerContext*, const api::ReceiveLetterRequest* request,
+                             api::ListBooksResponse* response) override {
+    response->set_request(request->ShortDebugString());
     return grpc::Status::OK;
   }
   grpc::Status Fail(grpc::ServerContext*, const api::FailRequest* request,

@@ -101,6 +101,8 @@ class Document(Schemas):
             return ["it takes no body"]
         if not text:
             return ["it has to have a body"] if body["required"] else []
+        if "application/json" not in body["content"]:
+            return []  # raw bytes, whatever they say
         return self.complaints(body["content"]["application/json"]["schema"], parse(text))
 
     def about_answer(self, method, url, status, headers, text):

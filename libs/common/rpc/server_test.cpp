@@ -16,6 +16,7 @@
 #include "common/core/deadline.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
+#include "common/rpc/unary_call.h"
 #include "common/testing/callers.h"
 #include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
@@ -104,6 +105,22 @@ TEST_F(ServerTest, AnswersWhatTheHandlerAnswers) {
   const Result<Product> product = get(Now(), Product7());
   ASSERT_TRUE(product) << product.refusal().message;
   EXPECT_EQ(product->id(), 7);
+}
+
+TEST_F(ServerTest, AnAnswerThatIsGivenAgainSaysSo) {
+  const auto replayed = [&] {
+    UnaryStub stub(grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    Product product;
+    EXPECT_TRUE(CallUnary(stub, '/' + get_ + "/GetProduct", &context, Product7(), &product).ok());
+    return context.GetServerTrailingMetadata().contains("idempotent-replayed");
+  };
+  EXPECT_FALSE(replayed());
+  fake_.get = [](const Call& call, const GetProductRequest&) {
+    call.replayed = true;
+    return Product();
+  };
+  EXPECT_TRUE(replayed());
 }
 
 TEST_F(ServerTest, AServerThatIsSlowToAcceptAConnectionIsCalledAllTheSame) {
