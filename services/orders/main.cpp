@@ -36,7 +36,6 @@ int main() {
   rpc::Identity identity(config.service.identity);
   const rpc::Channel products(config.products_address, &identity);
   const rpc::Channel cart(config.cart_address, &identity);
-
   const rpc::Channel shipping(config.shipping_address, &identity);
 
   const idempotency::Sweeper key_sweeper(db);
