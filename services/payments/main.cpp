@@ -1,8 +1,10 @@
 #include "common/core/process.h"
+#include "common/idempotency/sweeper.h"
 #include "common/kafka/messaging.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "payments/config.h"
 #include "payments/payment_events.h"
@@ -19,11 +21,12 @@ int main() {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kPaymentsMigrations});
+    postgres::Migrate(db, {kMessagingMigrations, kIdempotencyMigrations, kPaymentsMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
+  const idempotency::Sweeper key_sweeper(db);
   payments::PaymentsService service(db, config.webhook_secret);
   payments::HttpPaymentProvider provider(config.provider);
 

@@ -55,9 +55,8 @@ struct RefundLine {
 };
 
 struct Refund {
-  std::string uuid;  // the provider's idempotency key
-  std::string
-      source;  // unique in a payment: "cancellation", "return:<uuid>", "key:…", "hand:<uuid>"
+  std::string uuid;    // the provider's idempotency key
+  std::string source;  // unique in a payment: "cancellation", "return:<uuid>", "hand:<uuid>"
   events::v1::RefundCause cause = events::v1::REFUND_CAUSE_UNSPECIFIED;
   int64_t amount = 0;             // minor units
   std::vector<RefundLine> items;  // none: all that was left

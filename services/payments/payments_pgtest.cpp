@@ -20,6 +20,7 @@
 #include "common/testing/deliver.h"
 #include "common/testing/published_events.h"
 #include "common/testing/servers.h"
+#include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "payments/payment_events.h"
 #include "payments/payment_store.h"
@@ -212,7 +213,7 @@ class Gate {
 
 class PaymentsTest : public ::testing::Test {
  protected:
-  PaymentsTest() { postgres::Migrate(db_, {kMessagingMigrations, kPaymentsMigrations}); }
+  PaymentsTest() { postgres::Migrate(db_, {kMessagingMigrations, kIdempotencyMigrations, kPaymentsMigrations}); }
 
   static WorkerOptions Quick() {
     WorkerOptions options;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/crypto/random.h"
+#include "common/idempotency/idempotency.h"
 #include "common/telemetry/log.h"
 #include "payments/payment_store.h"
 #include "payments/provider_client.h"
@@ -16,12 +17,6 @@ namespace {
 
 Refusal NoPayment() {
   return {Code::kNotFound, "there is no payment of such an order"};
-}
-
-Refusal KeyReused() {
-  return {.code = Code::kInvalidArgument,
-          .message = "this Idempotency-Key was used with another request",
-          .reason = "IDEMPOTENCY_KEY_REUSED"};
 }
 
 std::vector<RefundLine> LinesOf(const v1::CreateRefundRequest& request) {
@@ -57,24 +52,17 @@ Result<v1::Payment> PaymentsService::GetPayment(const Call& call,
 
 Result<v1::Refund> PaymentsService::CreateRefund(const Call& call,
                                                  const v1::CreateRefundRequest& request) {
-  const std::string uuid = RandomUuid();
-  const std::string& key = request.idempotency_key();
-  const std::string source =
-      key.empty() ? "hand:" + uuid : "key:" + std::to_string(call.caller.user_id) + ":" + key;
-  const std::vector<RefundLine> lines = LinesOf(request);
-  return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::Refund> {
-    std::optional<StoredPayment> stored = LockByOrder(tx, request.order_id());
-    if (!stored || !stored->payment.wanted) return NoPayment();
-    for (const Refund& earlier : stored->payment.refunds) {
-      if (earlier.source != source) continue;
-      if (earlier.items != lines) return KeyReused();
-      return FindRefund(tx, earlier.uuid);
-    }
-    Result<Refund> refund = PlanRefund(stored->payment, uuid, source, lines);
-    if (!refund) return refund.refusal();
-    const Step step = Apply(&stored->payment, RefundRequested{*std::move(refund)});
-    Save(tx, *stored, step.events, {Schedule::Kind::kNews});
-    return FindRefund(tx, uuid);
+  return idempotency::Once(db_, call, request, [&](idempotency::Attempt& attempt) {
+    return attempt.InTransaction([&](postgres::Tx& tx) -> Result<v1::Refund> {
+      std::optional<StoredPayment> stored = LockByOrder(tx, request.order_id());
+      if (!stored || !stored->payment.wanted) return NoPayment();
+      const std::string uuid = RandomUuid();
+      Result<Refund> refund = PlanRefund(stored->payment, uuid, "hand:" + uuid, LinesOf(request));
+      if (!refund) return refund.refusal();
+      const Step step = Apply(&stored->payment, RefundRequested{*std::move(refund)});
+      Save(tx, *stored, step.events, {Schedule::Kind::kNews});
+      return FindRefund(tx, uuid);
+    });
   });
 }
 

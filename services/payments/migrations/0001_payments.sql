@@ -38,7 +38,7 @@ CREATE TABLE refunds (
   uuid            uuid PRIMARY KEY,   -- also its idempotency key at the provider
   order_uuid      uuid NOT NULL REFERENCES payments,
   position        integer NOT NULL,   -- counted from 0 in a payment
-  -- What it is for: once a cancellation, once a return, once an Idempotency-Key.
+  -- What it is for: once a cancellation, once a return.
   source          text NOT NULL,
   cause           text NOT NULL,
   amount          bigint NOT NULL CHECK (amount > 0),
