@@ -898,6 +898,25 @@ TEST_F(StockStoreTest, WhatAnOlderReleaseWritesIsAMovementAndAChange) {
   EXPECT_FALSE(ledger->items(0).has_user_id());
 }
 
+TEST_F(StockStoreTest, WhatAnOlderReleaseHasReservedIsSoldAndComesBack) {
+  const int64_t lamp = Stocked(5);
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    tx.Run("INSERT INTO reservations (order_uuid, order_id, state) VALUES ('" + Uuid(1) +
+           "', 1, 'HELD');"
+           "UPDATE products SET reserved = reserved + 2, stock_version = stock_version + 1;"
+           "INSERT INTO reservation_lines (order_uuid, product_id, quantity) SELECT '" +
+           Uuid(1) +
+           "', id, 2 FROM products;"
+           "INSERT INTO stock_movements (product_id, kind, reserved, order_uuid) SELECT id, "
+           "'RESERVED', 2, '" +
+           Uuid(1) + "' FROM products");
+  });
+  EXPECT_TRUE(Sell(1));
+  EXPECT_EQ(OnHand(lamp), 3);
+  EXPECT_TRUE(GiveBack(1));
+  EXPECT_EQ(OnHand(lamp), 5);
+}
+
 TEST_F(StockStoreTest, WhatIsSoldMarksItsCopyStaleAndNoList) {
   const int64_t lamp = Stocked(1);
   Ask(1, {{lamp, 2}});

@@ -55,7 +55,7 @@ class Databases:
 
 
 def message_ids(shop):
-    return [str(mail["Message-ID"]) for mail in shop.mails("")]
+    return [str(mail["Message-ID"]) for mail in shop.mails("", None)]
 
 
 def look(shop, customers, products):

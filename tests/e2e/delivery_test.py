@@ -70,8 +70,8 @@ class TheSameEventTwice(Deliveries):
         order = buyer.order(product, 2)
         self.assertEqual("PROCESSING", buyer.wait_until_decided(order))
         self.wait_for_mails(buyer, 1)
-        before_shipment = self.shipment(buyer, order)
         self.shop.wait_until_consumed()
+        before_shipment = self.shipment(buyer, order)
         before_order = buyer.call("GET", f"/orders/{order}").data
         before_events = Counter(event.type for topic in ("orders", "stock")
                                 for event in self.shop.events(topic, order))

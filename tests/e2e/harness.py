@@ -220,14 +220,14 @@ class Stack:
     # --- mails ---
 
     def mails(self, to, change="created"):
-        """The mails that somebody got about a change of their orders, decoded."""
+        """The mails that somebody got about a change of their orders, or with None about any, decoded."""
         folder = self.folder / "data" / "mail"
         if not folder.exists():
             return []
         box = mailbox.Maildir(folder, create=False, factory=lambda file: email.message_from_binary_file(
             file, policy=email.policy.default))
-        return [mail for mail in box
-                if to.lower() in str(mail["To"]).lower() and f"-{change}@shop>" in str(mail["Message-ID"])]
+        return [mail for mail in box if to.lower() in str(mail["To"]).lower()
+                and (change is None or f"-{change}@shop>" in str(mail["Message-ID"]))]
 
 
 def mail_text(mail):
