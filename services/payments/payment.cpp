@@ -83,7 +83,7 @@ events::v1::PaymentRefunded RefundedEvent(const Payment& payment, const Refund& 
 
 void Fail(Payment* payment, std::string code, std::string reason, Step* step) {
   payment->outcome = Outcome::kFailed;
-  payment->failure_code = std::move(code);
+  payment->failure_code = code.empty() ? "declined" : std::move(code);
   payment->failure_reason = std::move(reason);
   auto event = About<events::v1::PaymentFailed>(payment->order);
   event.set_code(payment->failure_code);

@@ -19,7 +19,8 @@ import case  # pylint: disable=wrong-import-position
 from harness import REPO, Stack, say  # pylint: disable=wrong-import-position
 from settings import PROCESSES  # pylint: disable=wrong-import-position
 
-MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test", "messages_test")
+MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
+           "payments_test", "messages_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through

@@ -1,3 +1,4 @@
+#include <absl/strings/escaping.h>
 #include <gtest/gtest.h>
 
 #include <set>
@@ -35,6 +36,18 @@ TEST(Base64, OfTheUrlAlphabetIsReadStrictly) {
   for (const char* text : {"_-8=", "/+8", "_-9", "_", "_- 8", "_-8.", "_-8\n"}) {
     EXPECT_FALSE(DecodeBase64Url(text)) << text;
   }
+}
+
+TEST(Hmac, IsTheStandardsOwnExample) {  // RFC 4231, test case 2
+  EXPECT_EQ(absl::BytesToHexString(HmacSha256("Jefe", "what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+}
+
+TEST(EqualInConstantTime, IsEquality) {
+  EXPECT_TRUE(EqualInConstantTime("", ""));
+  EXPECT_TRUE(EqualInConstantTime("abc", "abc"));
+  for (const char* other : {"", "ab", "abd", "abcd"})
+    EXPECT_FALSE(EqualInConstantTime("abc", other));
 }
 
 TEST(Sha256, IsTheStandardsOwnExample) {
