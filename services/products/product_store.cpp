@@ -20,7 +20,7 @@ constexpr Statement kFind{"SELECT " SHOP_PRODUCT_COLUMNS
                           " FROM products WHERE id = $1 AND deleted_at IS NULL"};
 
 constexpr Statement kQuote{R"sql(
-    SELECT id, name, price, on_hand - reserved AS stock
+    SELECT id, name, price, on_hand - reserved AS stock, coalesce(seller_id, 0) AS seller_id
     FROM products WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL ORDER BY id)sql"};
 
 #define IMAGES_OF(urls, indexes)                                                  \
@@ -130,6 +130,7 @@ v1::QuoteProductsResponse Quote(Tx& tx, const std::vector<int64_t>& ids) {
     quote.set_name(row["name"].as<std::string>());
     quote.set_price(row["price"].as<int64_t>());
     quote.set_stock(row["stock"].as<int64_t>());
+    quote.set_seller_id(row["seller_id"].as<int64_t>());
   }
   return quotes;
 }

@@ -206,6 +206,14 @@ TEST_F(ProductsServiceTest, AnothersProductIsNotFoundByASeller) {
   EXPECT_EQ(Outcome(Reprice(Admin(), id, 2)), "OK");
 }
 
+TEST_F(ProductsServiceTest, AQuoteSaysWhoSells) {
+  const auto seller = [&](int64_t id) {
+    return Quote(callers_.Service("orders"), id)->items(0).seller_id();
+  };
+  EXPECT_EQ(seller(Create(Seller(), Draft())->id()), kSeller);
+  EXPECT_EQ(seller(Create(Admin(), Draft())->id()), 0);
+}
+
 TEST_F(ProductsServiceTest, ProductsAreReadFromTheCacheAndQuotesFromTheDatabase) {
   CacheIsServing();
   const int64_t id = Made();
