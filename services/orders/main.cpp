@@ -8,6 +8,7 @@
 #include "orders/deadline_sweeper.h"
 #include "orders/order_events.h"
 #include "orders/orders_service.h"
+#include "orders/returns_service.h"
 #include "orders_migrations.h"
 
 namespace {
@@ -40,6 +41,7 @@ int main() {
 
   const idempotency::Sweeper key_sweeper(db);
   orders::OrdersService service(db, products, cart, shipping, config.currency, config.deadlines);
+  orders::ReturnsService returns(db, products);
 
   // Orders are placed without these two all the same: they stay PENDING, and carts keep what was
   // ordered.
@@ -51,5 +53,6 @@ int main() {
   const orders::DeadlineSweeper sweeper(
       db, orders::OrderShipping(shipping), [&ends] { return ends.Now(); }, config.deadlines);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
+  orders::ReturnsService returns(db, products);
   return process.RunUntilStopped();
 }

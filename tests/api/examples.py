@@ -26,7 +26,8 @@ VOLATILE = (
 )
 # Of what is longer, such as the API's own document, the beginning is saved.
 SHOWN = 12_000
-KEPT_HEADERS = ("content-type", "etag", "location", "allow", "www-authenticate", "retry-after")
+KEPT_HEADERS = ("content-type", "etag", "location", "allow", "www-authenticate", "retry-after",
+                "idempotent-replayed")
 
 
 def requests(folder):
