@@ -52,7 +52,6 @@ int main() {
   kafka::TopicEnds ends(config.kafka, kTopics);
   const orders::DeadlineSweeper sweeper(
       db, orders::OrderShipping(shipping), [&ends] { return ends.Now(); }, config.deadlines);
-  const rpc::Server server(config.service.server, identity, {service.Methods()});
-  orders::ReturnsService returns(db, products);
+  const rpc::Server server(config.service.server, identity, {service.Methods(), returns.Methods()});
   return process.RunUntilStopped();
 }
