@@ -160,9 +160,9 @@ std::vector<Consumer> Consumers() {
   static postgres::Pool no_database{postgres::Settings()};
   return {{"auth", "users", auth::EventHandlers()},
           {"stock", "orders", stock::EventHandlers(nowhere)},
-          {"orders", "stock", orders::EventHandlers({})},
-          {"orders", "payments", orders::EventHandlers({})},
-          {"orders", "shipments", orders::EventHandlers({})},
+          {"orders", "stock", orders::EventHandlers()},
+          {"orders", "payments", orders::EventHandlers()},
+          {"orders", "shipments", orders::EventHandlers()},
           {"payments", "stock", payments::EventHandlers()},
           {"payments", "orders", payments::EventHandlers()},
           {"shipping", "orders", shipping::EventHandlers()},
