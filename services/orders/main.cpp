@@ -41,7 +41,7 @@ int main() {
 
   const idempotency::Sweeper key_sweeper(db);
   orders::OrdersService service(db, products, cart, shipping, config.currency, config.deadlines);
-  orders::ReturnsService returns(db, products);
+  orders::ReturnsService returns(db, products, config.deadlines);
 
   // Orders are placed without these two all the same: they stay PENDING, and carts keep what was
   // ordered.

@@ -4,6 +4,7 @@
 
 #include "common/idempotency/idempotency.h"
 #include "common/messaging/outbox.h"
+#include "orders/order_events.h"
 #include "shop/events/v1/orders.pb.h"
 
 namespace shop::orders {
@@ -35,8 +36,11 @@ events::v1::OrderReturned OrderReturned(const StoredReturn& accepted, const Retu
 
 }  // namespace
 
-ReturnsService::ReturnsService(postgres::Pool& db, const rpc::Channel& products)
-    : db_(db), quote_(products, "shop.products.v1.ProductsService", "QuoteProducts") {}
+ReturnsService::ReturnsService(postgres::Pool& db, const rpc::Channel& products,
+                               const Deadlines& deadlines)
+    : db_(db),
+      deadlines_(deadlines),
+      quote_(products, "shop.products.v1.ProductsService", "QuoteProducts") {}
 
 rpc::Service ReturnsService::Methods() {
   return rpc::Service("shop.orders.v1.ReturnsService")
@@ -57,6 +61,9 @@ Result<v1::Return> ReturnsService::RequestReturn(const Call& call,
           CheckReturn(order->status, order->items, FindAskedLines(tx, order_id), request.items());
       if (!items) return items.refusal();
       const int64_t id = InsertReturn(tx, order_id, *items, request.reason());
+      const Result<void> noted =
+          Note(tx, call, order_id, {"RETURN_REQUESTED", request.reason()}, CancelledBy::kCustomer);
+      if (!noted) return noted.refusal();
       return FindReturns(tx, order_id, 0, id).at(0).shown;
     });
   });
@@ -106,12 +113,24 @@ Result<v1::Return> ReturnsService::Decide(const Call& call, int64_t order_id, in
     if (!moves) return moves.refusal();
     if (!*moves) return current.shown;
     UpdateReturn(tx, return_id, decision.status, call.caller.user_id, decision.rejection);
-    if (decision.status == v1::RETURN_STATUS_ACCEPTED) {
+    const bool accepted = decision.status == v1::RETURN_STATUS_ACCEPTED;
+    const Result<void> noted = Note(
+        tx, call, order_id, {accepted ? "RETURN_ACCEPTED" : "RETURN_REJECTED", decision.rejection},
+        CancelledBy::kShop);
+    if (!noted) return noted.refusal();
+    if (accepted) {
       messaging::Publish(tx, OrderReturned(current, *order, NextSeq(tx, order_id)),
                          {.source = "orders", .trace = call.trace});
     }
     return FindReturns(tx, order_id, 0, return_id).at(0).shown;
   });
+}
+
+// Writes down in the order's timeline what has become of a return, and whose doing it was.
+Result<void> ReturnsService::Note(postgres::Tx& tx, const Call& call, int64_t order_id,
+                                  const Noted& noted, CancelledBy by) const {
+  return ApplyFacts(tx, {{order_id, noted, {.source = "orders", .trace = call.trace}, by}},
+                    deadlines_);
 }
 
 // An ADMIN may, and the SELLER of every product of it.

@@ -6,6 +6,7 @@
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
+#include "orders/order_store.h"
 #include "orders/return_store.h"
 #include "shop/orders/v1/returns.pb.h"
 #include "shop/products/v1/products.pb.h"
@@ -14,7 +15,7 @@ namespace shop::orders {
 
 class ReturnsService {
  public:
-  ReturnsService(postgres::Pool& db, const rpc::Channel& products);
+  ReturnsService(postgres::Pool& db, const rpc::Channel& products, const Deadlines& deadlines);
 
   rpc::Service Methods();
 
@@ -32,8 +33,11 @@ class ReturnsService {
   Result<v1::Return> Decide(const Call& call, int64_t order_id, int64_t return_id,
                             const Decision& decision);
   Result<bool> MayDecide(const Call& call, const v1::Return& asked) const;
+  Result<void> Note(postgres::Tx& tx, const Call& call, int64_t order_id, const Noted& noted,
+                    CancelledBy by) const;
 
   postgres::Pool& db_;
+  const Deadlines deadlines_;
   rpc::ClientMethod<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse> quote_;
 };
 

@@ -135,7 +135,7 @@ class ReturnsServiceTest : public ::testing::Test {
       {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_products_.Methods())}};
   rpc::Identity identity_{IdentityOf("orders"), NoKeys};
   rpc::Channel products_{products_server_.address(), &identity_};
-  ReturnsService service_{db_, products_};
+  ReturnsService service_{db_, products_, Deadlines()};
 };
 
 TEST_F(ReturnsServiceTest, AReturnIsAskedForAtThePricesOfTheOrder) {
