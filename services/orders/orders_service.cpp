@@ -383,13 +383,7 @@ Result<v1::OrderState> OrdersService::MoveShipment(const Call& call, int64_t id,
 
 Result<v1::OrderState> OrdersService::CancelOrder(const Call& call,
                                                   const v1::CancelOrderRequest& request) {
-  return idempotency::Once(db_, call, request, [&](Attempt& attempt) {
-    const Result<v1::OrderState> cancelled =
-        Cancel(call, request.id(), OwnerFor(call), request.reason());
-    if (!cancelled) return cancelled;
-    // Cancelling again changes nothing, so the answer may be kept after the effect.
-    return attempt.InTransaction([&](postgres::Tx&) { return cancelled; });
-  });
+  return Cancel(call, request.id(), OwnerFor(call), request.reason());
 }
 
 // A PENDING order is cancelled by one transaction. Of a PROCESSING one the request is committed first,
