@@ -1,9 +1,17 @@
 #include "orders/order_shipping.h"
 
+#include <chrono>
+#include <thread>
+
 namespace shop::orders {
 namespace {
 
 constexpr char kService[] = "shop.shipping.v1.ShippingService";
+
+// A shipment that is not ready to be dispatched may be so in a moment: the event that confirms its order
+// is on its way.
+constexpr int kAttempts = 20;
+constexpr std::chrono::milliseconds kPause{100};
 
 Result<ShipmentMoved> Moved(ShipmentFact fact, const Result<shipping::v1::Shipment>& shipment) {
   if (shipment) return ShipmentMoved{fact, shipment->tracking_number()};
@@ -23,7 +31,12 @@ OrderShipping::OrderShipping(const rpc::Channel& shipping)
 Result<ShipmentMoved> OrderShipping::Dispatch(const Call& call, int64_t order_id) const {
   shipping::v1::DispatchShipmentRequest request;
   request.set_order_id(order_id);
-  return Moved(ShipmentFact::kDispatched, dispatch_(call, request));
+  for (int attempt = 1;; ++attempt) {
+    Result<ShipmentMoved> moved = Moved(ShipmentFact::kDispatched, dispatch_(call, request));
+    const bool not_ready = !moved && moved.refusal().reason == "ILLEGAL_MOVE";
+    if (!not_ready || attempt == kAttempts || call.remaining() < kPause) return moved;
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 Result<ShipmentMoved> OrderShipping::Deliver(const Call& call, int64_t order_id) const {

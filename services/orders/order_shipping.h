@@ -20,7 +20,7 @@ class OrderShipping {
   explicit OrderShipping(const rpc::Channel& shipping);
 
   // What has become of the shipment. FAILED_PRECONDITION with the reason ILLEGAL_MOVE where it is not
-  // ready for that, as its order is not confirmed or shipping has not heard so yet.
+  // ready for that; Dispatch waits up to two seconds for shipping to hear that the order is confirmed.
   Result<ShipmentMoved> Dispatch(const Call& call, int64_t order_id) const;
   Result<ShipmentMoved> Deliver(const Call& call, int64_t order_id) const;
 
