@@ -231,7 +231,12 @@ void World::Consume(OneOrder* order, Reader reader, const std::string& type) {
       return StockConsumes(order, type);
     case kPaymentsReadsStock:
       if (type != "STOCK_RESERVED") return;
-      return Tell(order, payments::Wanted{.order = named, .amount = kPrice, .currency = "USD"});
+      return Tell(order, payments::Wanted{.order = named,
+                                         .amount = kPrice,
+                                         .currency = "USD",
+                                         .method = {},
+                                         .token = {},
+                                         .items = {}});
     case kPaymentsReadsOrders:
       if (type == "ORDER_CANCELLED") Tell(order, payments::Cancelled{named});
       return;
