@@ -100,12 +100,19 @@ struct PaymentWorker::State {
 
   // Leases a payment and makes its calls, one after another.
   void WorkOnOne(const std::stop_token& stop) {
-    const bool retries = retrying < options.retries_at_once;
-    std::optional<Job> job = BeginNext(db, options.pace, retries);
+    // Taken before it is known whether this is a retry, so that several threads never take more.
+    const bool slot = TakeRetrySlot();
+    std::optional<Job> job;
+    try {
+      job = BeginNext(db, options.pace, slot);
+    } catch (...) {
+      if (slot) --retrying;
+      throw;
+    }
+    const bool retry = slot && job && job->stored.failures > 0;
+    if (slot && !retry) --retrying;
     if (!job) return;
     Wake();  // there may be more
-    const bool retry = job->stored.failures > 0;
-    if (retry) ++retrying;
     try {
       while (job) {
         const Brought brought = Make(*job, stop);
@@ -117,6 +124,12 @@ struct PaymentWorker::State {
     }
     if (retry) --retrying;
     Wake();  // one that had to wait for its turn
+  }
+
+  bool TakeRetrySlot() {
+    if (retrying.fetch_add(1) < options.retries_at_once) return true;
+    --retrying;
+    return false;
   }
 
   Brought Make(const Job& job, const std::stop_token& stop) {
