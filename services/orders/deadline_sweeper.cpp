@@ -36,6 +36,12 @@ std::string WhyExpired(Waiting waiting) {
   }
 }
 
+prometheus::Counter& Expired(const std::string& waiting) {
+  static auto& expired =
+      CounterFamily("orders_expired_total", "Orders that were cancelled at their deadline");
+  return expired.Add({{"for", waiting}});
+}
+
 void SetGauges(const std::vector<WaitingOrders>& counted) {
   static auto& orders = GaugeFamily("orders_waiting", "Orders that wait for something");
   static auto& oldest =
@@ -97,9 +103,7 @@ int ExpireOverdue(postgres::Pool& db, int64_t until_us, int limit, const Deadlin
   });
   if (!count) throw std::runtime_error(count.refusal().message);
   for (const auto& [waiting, orders] : expired) {
-    CounterFamily("orders_expired_total", "Orders that waited longer than they may")
-        .Add({{"for", waiting}})
-        .Increment(orders);
+    Expired(waiting).Increment(orders);
     log::Warning("orders have waited too long",
                  {{"for", waiting}, {"orders", std::to_string(orders)}});
   }
@@ -138,7 +142,12 @@ struct DeadlineSweeper::State {
         shipping(std::move(with)),
         consumed(pool, "orders", std::move(ends)),
         deadlines(limits),
-        thread([this](const std::stop_token& stop) { Run(stop); }) {}
+        thread([this](const std::stop_token& stop) { Run(stop); }) {
+    // So that there is a 0 before the first one.
+    for (const Waiting waiting : {Waiting::kStock, Waiting::kPayment, Waiting::kDispatch}) {
+      Expired(std::string(WaitingText(waiting)));
+    }
+  }
 
   void Run(const std::stop_token& stop) {
     const DeadlineScope scope(DeadlineScope::TimePoint::max(), stop);

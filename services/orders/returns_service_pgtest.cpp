@@ -77,12 +77,16 @@ class ReturnsServiceTest : public ::testing::Test {
   // An order of the customer: two mice at 19.99 and five pencils at 0.50.
   int64_t AnOrder(const std::string& status = "DELIVERED") {
     return postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-      const auto id =
-          tx.ExecOnce(
-                "INSERT INTO orders (user_id, status, total_price, currency, payment_method) "
-                "VALUES ($1, $2, 4248, 'USD', 'CREDIT_CARD') RETURNING id",
-                kCustomer, status)[0][0]
-              .as<int64_t>();
+      const auto id = tx.ExecOnce(
+                            "INSERT INTO orders (user_id, status, total_price, currency, "
+                            "payment_method, stock, "
+                            "                    payment, shipment) "
+                            "VALUES ($1, $2, 4248, 'USD', 'CREDIT_CARD', 'RESERVED', 'COMPLETED', "
+                            "        CASE $2 WHEN 'DELIVERED' THEN 'DELIVERED' WHEN 'SHIPPED' THEN "
+                            "'DISPATCHED' END) "
+                            "RETURNING id",
+                            kCustomer, status)[0][0]
+                          .as<int64_t>();
       tx.ExecOnce(
           "INSERT INTO order_items (order_id, line, product_id, name, quantity, unit_price) "
           "VALUES ($1, 1, 1, 'Mouse', 2, 1999), ($1, 2, 2, 'Pencil', 5, 50)",

@@ -217,8 +217,11 @@ std::map<std::string, OrderStock> LockOrders(postgres::Tx& tx, const std::string
     orders[row[0].as<std::string>()].state = ParseReservation(row[1].as<std::string>());
   }
   for (const pqxx::row& row : tx.Exec(kLockLines, uuids)) {
-    orders.at(row["order_uuid"].as<std::string>()).lines[row["product_id"].as<int64_t>()] = {
-        row["quantity"].as<int64_t>(), row["returned"].as<int64_t>()};
+    const auto order = orders.find(row["order_uuid"].as<std::string>());
+    // Reserved since: whoever asked for a change knew of no reservation.
+    if (order == orders.end()) continue;
+    order->second.lines[row["product_id"].as<int64_t>()] = {row["quantity"].as<int64_t>(),
+                                                            row["returned"].as<int64_t>()};
   }
   return orders;
 }

@@ -38,6 +38,8 @@ class TheDocument(unittest.TestCase):
             for response in operation["responses"].values():
                 bodies += document.resolve(response).get("content", {}).values()
             for body in bodies:
+                if not body:  # of whatever content
+                    continue
                 with self.subTest(name):
                     self.assertIn("example", body)
                     self.assertEqual([], document.complaints(body["schema"], body["example"]))

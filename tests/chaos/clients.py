@@ -43,7 +43,7 @@ class Customers:
             self.insist(request)
             if request.orders and chance.random() < 0.2:
                 self.cancel(request, chance)
-            self.stop.wait(chance.uniform(0.02, 0.3))  # a customer's pace
+            self.stop.wait(chance.uniform(0.1, 0.8))  # a customer's pace; a mail takes longer than an order
 
     def wish(self, chance):
         chosen = chance.sample(self.products, chance.randint(1, 2))

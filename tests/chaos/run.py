@@ -146,7 +146,7 @@ def main():
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/chaos")
     parser.add_argument("--seconds", type=float, default=45)
     parser.add_argument("--seed", type=int, default=random.randrange(100_000))
-    parser.add_argument("--customers", type=int, default=8)
+    parser.add_argument("--customers", type=int, default=6)
     args = parser.parse_args()
     say(f"seed {args.seed}, {args.seconds:.0f} seconds")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))

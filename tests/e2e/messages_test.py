@@ -11,9 +11,9 @@ from harness import Person, say, wait_for
 class ADeadEvent(Case):
     def test_is_listed_and_discarded_once_that_is_said(self):
         key, event_id = "999999001", str(uuid.uuid4())
-        self.shop.publish("stock", key, "{}", {"ce_id": event_id, "ce_type": "STOCK_FORGOTTEN"})
+        self.shop.publish("shipments", key, "{}", {"ce_id": event_id, "ce_type": "SHIPMENT_FORGOTTEN"})
         listed = wait_for("the event to be dead", lambda: re.search(
-            rf"(orders-\d+)  dead  orders  STOCK_FORGOTTEN  stock key {key}\n.*ce_id {event_id}",
+            rf"(orders-\d+)  dead  orders  SHIPMENT_FORGOTTEN  shipments key {key}\n.*ce_id {event_id}",
             self.shop.script("dead", quiet=True)))
         self.assertIn("Nothing was changed", self.shop.script("redrive", listed[1]))
         self.assertIn("Nothing was changed", self.shop.script("discard", listed[1]))

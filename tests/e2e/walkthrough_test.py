@@ -101,6 +101,7 @@ class TheWalkthrough(Case):
             "type": re.compile(r"[A-Z_]+|unknown"),
             "outcome": re.compile(r"[a-z_]+"),
             "operation": re.compile(r"[a-z]+"),
+            "for": {"STOCK", "PAYMENT", "DISPATCH", "CANCEL", "DELIVERY"},
             "limit": {"connections", "client_connections", "bytes", "client_bytes"},
             "le": re.compile(r"[\d.e+-]+|\+Inf")}
         verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
