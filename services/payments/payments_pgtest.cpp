@@ -213,7 +213,9 @@ class Gate {
 
 class PaymentsTest : public ::testing::Test {
  protected:
-  PaymentsTest() { postgres::Migrate(db_, {kMessagingMigrations, kIdempotencyMigrations, kPaymentsMigrations}); }
+  PaymentsTest() {
+    postgres::Migrate(db_, {kMessagingMigrations, kIdempotencyMigrations, kPaymentsMigrations});
+  }
 
   static WorkerOptions Quick() {
     WorkerOptions options;
