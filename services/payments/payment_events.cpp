@@ -38,6 +38,11 @@ Result<void> OnStockReserved(postgres::Tx& tx, const events::v1::StockReserved& 
   if (stock.total_price() < 0 || stock.currency().empty()) {
     return Refusal{Code::kInvalidArgument, "the event names no amount"};
   }
+  if (stock.items().empty()) {
+    log::Info("an order of a release that charged nothing is not charged",
+              {{"orderId", stock.order_id()}});
+    return kDone;
+  }
   TakeIn(tx, LockOrCreate(tx, OrderOf(stock), event.trace.Header()),
          Wanted{.order = OrderOf(stock),
                 .amount = stock.total_price(),

@@ -628,6 +628,15 @@ TEST_F(PaymentsTest, AnEventWithoutAnOrderOrAnAmountIsRefused) {
   EXPECT_EQ(Value("SELECT count(*) FROM payments"), "0");
 }
 
+// The topic still has events of that release when payments is deployed for the first time.
+TEST_F(PaymentsTest, AnOrderOfAReleaseThatChargedNothingIsNotCharged) {
+  events::v1::StockReserved before = Reserved();
+  before.clear_items();
+  before.clear_payment_token();
+  EXPECT_TRUE(Receive(before));
+  EXPECT_EQ(Value("SELECT count(*) FROM payments"), "0");
+}
+
 TEST_F(PaymentsTest, ANumberThatComesWithAnotherUuidIsNotTakenForARepeat) {
   ASSERT_TRUE(Receive(Reserved()));
   events::v1::StockReserved other = Reserved();
