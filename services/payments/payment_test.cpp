@@ -229,6 +229,10 @@ TEST(Refunds, OfLinesCostWhatTheyCostAndCountOnce) {
   EXPECT_EQ(Why(Plan(payment, {{1, 1}, {1, 1}})), "MORE_THAN_IS_LEFT") << "lines are merged";
   EXPECT_TRUE(Plan(payment, {{1, 1}, {2, 1}}));
   EXPECT_EQ(Plan(payment)->amount, 1500);
+
+  payment = Captured2500();
+  Apply(&payment, RefundRequested{*Plan(payment, {{2, 1}})});
+  EXPECT_EQ(Why(Plan(payment, {{2, 1}})), "MORE_THAN_IS_LEFT") << "the total has room for it";
 }
 
 TEST(Refunds, ThatAreNotDefinitelyFailedTakeFromWhatIsLeft) {
