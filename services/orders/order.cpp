@@ -275,6 +275,10 @@ std::string AmountText(int64_t minor_units) {
   return fmt::format("{}.{:02}", minor_units / 100, minor_units % 100);
 }
 
+Refusal NoOrder(int64_t id) {
+  return {Code::kNotFound, "there is no order " + std::to_string(id)};
+}
+
 Refusal IllegalMove(v1::OrderStatus from, v1::OrderStatus to) {
   Refusal refusal{
       .code = Code::kFailedPrecondition,

@@ -132,6 +132,9 @@ using Fact = std::variant<StockDecided, PaymentDecided, ShipmentMoved, CancelReq
 // "19.99" of an amount in minor units.
 std::string AmountText(int64_t minor_units);
 
+// NOT_FOUND, also for somebody else's order.
+Refusal NoOrder(int64_t id);
+
 // FAILED_PRECONDITION with the reason ILLEGAL_MOVE.
 Refusal IllegalMove(v1::OrderStatus from, v1::OrderStatus to);
 

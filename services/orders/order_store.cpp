@@ -9,6 +9,7 @@
 
 #include "common/json/codec.h"
 #include "common/postgres/columns.h"
+#include "orders/order_columns.h"
 
 namespace shop::orders {
 namespace {
@@ -23,22 +24,6 @@ using postgres::Tx;
   R"sql(shipping_address, )sql"                                                         \
   R"sql((extract(epoch FROM created_at) * 1000000)::bigint AS created_us, )sql"         \
   R"sql((extract(epoch FROM updated_at) * 1000000)::bigint AS updated_us)sql"
-
-// An enum's text in the database is the name of its value without the prefix.
-template <typename Enum>
-std::string EnumText(Enum value) {
-  const auto* type = google::protobuf::GetEnumDescriptor<Enum>();
-  return std::string(json::BareName(type->FindValueByNumber(value)));
-}
-
-template <typename Enum>
-Enum ParseEnum(const std::string& text) {
-  const auto* type = google::protobuf::GetEnumDescriptor<Enum>();
-  for (int i = 0; i < type->value_count(); ++i) {
-    if (json::BareName(type->value(i)) == text) return static_cast<Enum>(type->value(i)->number());
-  }
-  throw std::runtime_error("a column holds the unknown " + type->name() + " " + text);
-}
 
 #define FACT_COLUMNS R"sql(stock, payment, shipment, cancel, cancelled_by, progress)sql"
 
@@ -107,12 +92,7 @@ void AddLines(Tx& tx, google::protobuf::RepeatedPtrField<v1::Order>* orders) {
   std::map<int64_t, v1::Order*> by_id;
   for (v1::Order& order : *orders) by_id.emplace(order.id(), &order);
   for (const pqxx::row& row : tx.Exec(kLines, Array(*orders, &v1::Order::id))) {
-    v1::OrderItem* item = by_id.at(row["order_id"].as<int64_t>())->add_items();
-    item->set_product_id(row["product_id"].as<int64_t>());
-    item->set_name(row["name"].as<std::string>());
-    item->set_quantity(row["quantity"].as<int64_t>());
-    item->set_unit_price(row["unit_price"].as<int64_t>());
-    item->set_total_price(item->quantity() * item->unit_price());
+    *by_id.at(row["order_id"].as<int64_t>())->add_items() = ReadItem(row);
   }
 }
 

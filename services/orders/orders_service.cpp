@@ -30,10 +30,6 @@ int64_t OwnerFor(const Call& call) {
   return call.caller.is_admin() ? 0 : call.caller.user_id;
 }
 
-Refusal NoOrder(int64_t id) {
-  return {Code::kNotFound, "there is no order " + std::to_string(id)};
-}
-
 CartState StateOf(const cart::v1::Cart& cart) {
   return {cart.version(), cart.change_id()};
 }

@@ -2,10 +2,8 @@
 
 #include <google/protobuf/util/time_util.h>
 
-#include <stdexcept>
-
-#include "common/json/codec.h"
 #include "common/postgres/columns.h"
+#include "orders/order_columns.h"
 
 namespace shop::orders {
 namespace {
@@ -14,25 +12,6 @@ using google::protobuf::util::TimeUtil;
 using postgres::Array;
 using postgres::Statement;
 using postgres::Tx;
-
-template <typename Enum>
-Enum ParseEnum(const std::string& text) {
-  const auto* type = google::protobuf::GetEnumDescriptor<Enum>();
-  for (int i = 0; i < type->value_count(); ++i) {
-    if (json::BareName(type->value(i)) == text) return static_cast<Enum>(type->value(i)->number());
-  }
-  throw std::runtime_error("a column holds the unknown " + type->name() + " " + text);
-}
-
-v1::OrderItem ReadItem(const pqxx::row& row) {
-  v1::OrderItem item;
-  item.set_product_id(row["product_id"].as<int64_t>());
-  item.set_name(row["name"].as<std::string>());
-  item.set_quantity(row["quantity"].as<int64_t>());
-  item.set_unit_price(row["unit_price"].as<int64_t>());
-  item.set_total_price(item.quantity() * item.unit_price());
-  return item;
-}
 
 StoredReturn ReadReturn(const pqxx::row& row) {
   StoredReturn found{.shown = {}, .uuid = row["uuid"].as<std::string>()};
@@ -140,8 +119,7 @@ void UpdateReturn(Tx& tx, int64_t return_id, v1::ReturnStatus status, int64_t de
   static constexpr Statement kUpdate{
       R"sql(UPDATE returns SET status = $2, decided_by = $3, rejection = $4, decided_at = now()
             WHERE id = $1)sql"};
-  const auto* value = v1::ReturnStatus_descriptor()->FindValueByNumber(status);
-  tx.Exec(kUpdate, return_id, std::string(json::BareName(value)), decided_by, rejection);
+  tx.Exec(kUpdate, return_id, EnumText(status), decided_by, rejection);
 }
 
 }  // namespace shop::orders

@@ -12,10 +12,6 @@ namespace {
 
 using idempotency::Attempt;
 
-Refusal NoOrder(int64_t id) {
-  return {Code::kNotFound, "there is no order " + std::to_string(id)};
-}
-
 Refusal NoReturn(int64_t id) {
   return {Code::kNotFound, "there is no return " + std::to_string(id)};
 }
