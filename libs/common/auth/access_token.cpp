@@ -284,6 +284,7 @@ std::optional<Result<Caller>> TokenVerifier::Check(std::string_view token) {
   Caller caller;
   caller.user_id = *user_id;
   caller.role = *role;
+  caller.expires = std::chrono::system_clock::from_time_t(subject->expires);
   state_->cache.Add(token, {caller, subject->expires, snapshot.generation});
   return Result<Caller>(caller);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 
@@ -12,6 +13,8 @@ struct Caller {
   int64_t user_id = 0;  // 0 unless a user
   api::v1::Role role = api::v1::ROLE_GUEST;
   std::string service;  // empty unless a service
+  // When a user's token expires: what goes on for longer than a call ends then.
+  std::chrono::system_clock::time_point expires = std::chrono::system_clock::time_point::max();
 
   bool is_user() const { return user_id != 0; }
   bool is_service() const { return !service.empty(); }

@@ -14,12 +14,24 @@ namespace shop::rpc {
 
 void DescriptorService::Add(const std::string& path, Handler handler) {
   const int index = static_cast<int>(paths_.size());
-  const std::string& kept = *paths_.emplace_back(std::make_unique<const std::string>(path));
-  AddMethod(new grpc::internal::RpcServiceMethod(kept.c_str(),
-                                                 grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
+  AddMethod(new grpc::internal::RpcServiceMethod(Keep(path), grpc::internal::RpcMethod::NORMAL_RPC,
+                                                 nullptr));
   MarkMethodCallback(index,
                      new grpc::internal::CallbackUnaryHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
                          std::move(handler)));
+}
+
+void DescriptorService::AddStream(const std::string& path, StreamHandler handler) {
+  const int index = static_cast<int>(paths_.size());
+  AddMethod(new grpc::internal::RpcServiceMethod(
+      Keep(path), grpc::internal::RpcMethod::SERVER_STREAMING, nullptr));
+  MarkMethodCallback(
+      index, new grpc::internal::CallbackServerStreamingHandler<grpc::ByteBuffer, grpc::ByteBuffer>(
+                 std::move(handler)));
+}
+
+const char* DescriptorService::Keep(const std::string& path) {
+  return paths_.emplace_back(std::make_unique<const std::string>(path))->c_str();
 }
 
 }  // namespace shop::rpc

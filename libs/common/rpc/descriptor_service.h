@@ -22,11 +22,18 @@ class DescriptorService final : public grpc::Service {
   using Handler = std::function<grpc::ServerUnaryReactor*(
       grpc::CallbackServerContext*, const grpc::ByteBuffer* request, grpc::ByteBuffer* response)>;
 
+  // The same for a method that streams its responses.
+  using StreamHandler = std::function<grpc::ServerWriteReactor<grpc::ByteBuffer>*(
+      grpc::CallbackServerContext*, const grpc::ByteBuffer* request)>;
+
   // Adds the unary method at `path` (/shop.orders.v1.OrdersService/CreateOrder). All methods are
   // added before the service is registered with a server.
   void Add(const std::string& path, Handler handler);
+  void AddStream(const std::string& path, StreamHandler handler);
 
  private:
+  const char* Keep(const std::string& path);
+
   std::vector<std::unique_ptr<const std::string>> paths_;  // gRPC keeps pointers to their text
 };
 

@@ -17,9 +17,23 @@ Service::Service(const std::string& name)
 }
 
 Service& Service::On(const MethodDescriptor& method, Method::Handler handler) {
+  if (method.server_streaming() || method.client_streaming()) {
+    throw std::logic_error(method.full_name() + " is declared as a stream");
+  }
   RequireAccessOption(method);
   const auto* request = MessageFactory::generated_factory()->GetPrototype(method.input_type());
-  methods_.push_back({&method, request, std::move(handler)});
+  methods_.push_back({&method, request, std::move(handler), {}});
+  return *this;
+}
+
+Service& Service::OnStream(const MethodDescriptor& method, Method::Opener opener) {
+  if (!method.server_streaming() || method.client_streaming()) {
+    throw std::logic_error(method.full_name() + " is not declared as a stream of responses");
+  }
+  RequireAccessOption(method);
+  StreamIdOf(*method.output_type());
+  const auto* request = MessageFactory::generated_factory()->GetPrototype(method.input_type());
+  methods_.push_back({&method, request, {}, std::move(opener)});
   return *this;
 }
 

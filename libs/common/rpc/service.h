@@ -3,7 +3,8 @@
 //   rpc::Service OrdersService::Methods() {
 //     return rpc::Service("shop.orders.v1.OrdersService")
 //         .On("CreateOrder", this, &OrdersService::CreateOrder)
-//         .On("GetOrder", this, &OrdersService::GetOrder);
+//         .On("GetOrder", this, &OrdersService::GetOrder)
+//         .OnStream("WatchOrder", this, &OrdersService::WatchOrder);
 //   }
 //
 // Adding an rpc is: declare it in proto/, write the function, name it here. What surrounds a
@@ -20,19 +21,23 @@
 
 #include "common/core/result.h"
 #include "common/rpc/call.h"
+#include "common/rpc/stream.h"
 
 namespace shop::rpc {
 
-// One method: its descriptor and the function behind it with its types erased.
+// One method: its descriptor and the function behind it with its types erased: `handle`, or for one
+// that streams `open`.
 struct Method {
   using Reply = std::function<void(const google::protobuf::Message&)>;
   // Calls `reply` once with the answer, or refuses.
   using Handler =
       std::function<Result<void>(const Call&, const google::protobuf::Message&, const Reply&)>;
+  using Opener = std::function<Result<OpenedStream>(const Call&, const google::protobuf::Message&)>;
 
   const google::protobuf::MethodDescriptor* descriptor = nullptr;
   const google::protobuf::Message* request_type = nullptr;
   Handler handle;
+  Opener open;
 };
 
 class Service {
@@ -57,6 +62,25 @@ class Service {
   }
   // The same for a handler that takes its messages as Message.
   Service& On(const google::protobuf::MethodDescriptor& method, Method::Handler handler);
+
+  // Binds a server-streaming method. The handler says whether the caller may have the stream, and
+  // what it shows; it is called once, when the stream is opened. Throws std::logic_error as On does,
+  // and when the streamed message has no field with the option stream_id.
+  template <typename Owner, typename Request, typename Response>
+  Service& OnStream(const char* method, Owner* owner,
+                    Result<Stream<Response>> (Owner::*handler)(const Call&, const Request&)) {
+    const google::protobuf::FieldDescriptor* id = StreamIdOf(*Response::descriptor());
+    return OnStream(
+        Declared(method, Request::descriptor(), Response::descriptor()),
+        [owner, handler, id](const Call& call,
+                             const google::protobuf::Message& request) -> Result<OpenedStream> {
+          Result<Stream<Response>> stream =
+              (owner->*handler)(call, static_cast<const Request&>(request));
+          if (!stream) return stream.refusal();
+          return Erase(*std::move(stream), id);
+        });
+  }
+  Service& OnStream(const google::protobuf::MethodDescriptor& method, Method::Opener opener);
 
   const google::protobuf::ServiceDescriptor* descriptor() const { return descriptor_; }
   const std::vector<Method>& methods() const { return methods_; }

@@ -9,9 +9,13 @@ rpc::Service FakeService(rpc::Service service) {
     const google::protobuf::MethodDescriptor* method = service.descriptor()->method(i);
     const auto is_method = [&](const rpc::Method& bound) { return bound.descriptor == method; };
     if (std::any_of(service.methods().begin(), service.methods().end(), is_method)) continue;
-    service.On(*method, [](const auto&...) -> Result<void> {
-      return Refusal{Code::kUnimplemented, "the fake has no such method"};
-    });
+    const Refusal missing{Code::kUnimplemented, "the fake has no such method"};
+    if (method->server_streaming()) {
+      service.OnStream(*method,
+                       [missing](const auto&...) -> Result<rpc::OpenedStream> { return missing; });
+    } else {
+      service.On(*method, [missing](const auto&...) -> Result<void> { return missing; });
+    }
   }
   return service;
 }
