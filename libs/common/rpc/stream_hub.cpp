@@ -10,6 +10,8 @@ namespace shop::rpc {
 namespace {
 
 constexpr std::chrono::seconds kPollLimit{5};
+// Between two polls, however many ask for one.
+constexpr std::chrono::milliseconds kPause{20};
 
 }  // namespace
 
@@ -37,11 +39,21 @@ void StreamHub::Remove(Listeners::iterator place) {
   removed = listeners_.extract(place);
 }
 
+void StreamHub::PollSoon() noexcept {
+  {
+    const std::lock_guard lock(mutex_);
+    soon_ = true;
+  }
+  wait_.notify_one();
+}
+
 void StreamHub::Run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     {
       std::unique_lock lock(mutex_);
-      wait_.wait_for(lock, stop, poll_, [] { return false; });
+      wait_.wait_for(lock, stop, kPause, [] { return false; });
+      wait_.wait_for(lock, stop, poll_, [this] { return soon_; });
+      soon_ = false;
     }
     if (stop.stop_requested()) return;
     const DeadlineScope until(std::chrono::steady_clock::now() + kPollLimit, stop);

@@ -40,6 +40,10 @@ class StreamHub {
   // Wakes the streams of this key. Returns at once and never throws.
   void Wake(int64_t key) noexcept;
 
+  // Polls at once, for commits of this process whose keys are not at hand: what Pool::Subscribe calls.
+  // Returns at once and never throws. Many calls are one poll, at most fifty times a second.
+  void PollSoon() noexcept;
+
   // One stream, as the hub sees it. Both are called on any thread and must not block.
   class Listener {
    public:
@@ -62,6 +66,7 @@ class StreamHub {
   bool away_ = false;  // whether the last poll failed; of the thread alone
   std::mutex mutex_;
   std::condition_variable_any wait_;
+  bool soon_ = false;
   Listeners listeners_;
   std::jthread thread_;  // the last: it uses the rest
 };

@@ -214,6 +214,18 @@ TEST_F(StreamsTest, WhatAnotherReplicaCommitsIsFoundByOnePollForAllKeys) {
   EXPECT_EQ(again->Next(), 1);
 }
 
+TEST_F(StreamsTest, ACommitWhoseKeyIsNotAtHandMakesThePollComeAtOnce) {
+  Start();
+  const auto watcher = Open(1);
+  watcher->WaitUntilOpen();
+  watch_->ticks.Commit(1);
+  ASSERT_TRUE(Eventually([&] {
+    watch_->hub.PollSoon();
+    return !watch_->ticks.asked().empty();
+  }));
+  EXPECT_EQ(watcher->Next(), 1);
+}
+
 TEST_F(StreamsTest, NothingIsReadForAClientThatDoesNotReadAndOthersGoOn) {
   Start();
   constexpr int kMany = 60;
