@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <boost/algorithm/string/join.hpp>
+#include <boost/asio/this_coro.hpp>
 #include <optional>
 #include <utility>
 
@@ -24,6 +25,9 @@
 #include "gateway/request_context.h"
 #include "gateway/routing/endpoint.h"
 #include "gateway/side_thread.h"
+#include "gateway/streaming/event_source.h"
+#include "gateway/streaming/stream_request.h"
+#include "gateway/streaming/upgrade.h"
 #include "gateway/upstream.h"
 
 namespace shop::gateway {
@@ -139,8 +143,8 @@ void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& se
   const Endpoint* endpoint = context.endpoint;
   response->AddHeader("X-Request-Id", context.request_id);
   // What a caller may see can be theirs alone; a public GET may be cached by anybody.
-  if (endpoint != nullptr &&
-      (!endpoint->is_public || context.token_sent || endpoint->http_method != "GET")) {
+  if (endpoint != nullptr && (!endpoint->is_public || endpoint->stream_id != nullptr ||
+                              context.token_sent || endpoint->http_method != "GET")) {
     response->AddHeader("Cache-Control", "no-store");
   }
   // Which responses are long enough to be compressed is not for a cache to know.
@@ -151,6 +155,16 @@ void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& se
     response->AddHeader("Vary", "Origin");
   }
   AddCorsHeaders(context.request, settings.cors_origins, response);
+}
+
+// What goes with the call of a service.
+std::vector<std::pair<std::string, std::string>> MetadataOf(const std::string& request_id,
+                                                            const TraceContext& trace,
+                                                            std::string_view token) {
+  std::vector<std::pair<std::string, std::string>> metadata{
+      {"x-request-id", request_id}, {"traceparent", trace.Child().Header()}};
+  if (!token.empty()) metadata.emplace_back("authorization", "Bearer " + std::string(token));
+  return metadata;
 }
 
 prometheus::Gauge& NewGauge(const char* name, const char* help) {
@@ -196,6 +210,8 @@ struct Gateway::State {
   asio::awaitable<std::optional<HttpResponse>> ReadBody(RequestContext& context, BodyReader& body);
   asio::awaitable<HttpResponse> CallService(const RequestContext& context,
                                             std::unique_ptr<Message> message);
+  asio::awaitable<HttpResponse> OpenStream(const RequestContext& context,
+                                           std::unique_ptr<Message> message, BodyReader& body);
   asio::awaitable<HttpResponse> ShareCall(const RequestContext& context, UpstreamCall call);
   asio::awaitable<UpstreamAnswer> Call(UpstreamCall call);
   template <typename Work>
@@ -257,7 +273,7 @@ Gateway::~Gateway() = default;
 asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyReader& body) {
   RequestContext context(request);
   HttpResponse response;
-  state_->BeginAnswer();
+  state_->BeginAnswer();  // a stream counts until it is open
   const absl::Cleanup end_answer = [this] { state_->EndAnswer(); };
   try {
     response = co_await state_->Respond(context, body);
@@ -326,6 +342,11 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(RequestContext& conte
   if (const HttpFault fault = body.Declared(); fault.status != 0) {
     co_return FaultResponse(context, fault);
   }
+  if (endpoint.stream_id != nullptr) {
+    if (Result<void> fits = CheckStreamRequest(context.request, settings.cors_origins); !fits) {
+      co_return RefusalResponse(context, fits.refusal());
+    }
+  }
   const Result<void> allowed = co_await CheckCaller(context);
   if (!allowed) co_return RefusalResponse(context, allowed.refusal());
   if (!endpoint.cache_tag.empty()) {
@@ -338,16 +359,26 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(RequestContext& conte
     if (refused) co_return *std::move(refused);
   }
   std::unique_ptr<Message> message(endpoint.request_type->New());
-  if (const Result<void> bound = endpoint.binding.Bind(context.request, values, message.get());
+  const HttpRequest& request = context.request;
+  if (const Result<void> bound =
+          endpoint.binding.Bind(endpoint.stream_id == nullptr ? request : WithLastEventId(request),
+                                values, message.get());
       !bound) {
     co_return RefusalResponse(context, bound.refusal());
+  }
+  if (endpoint.stream_id != nullptr) {
+    co_return co_await OpenStream(context, std::move(message), body);
   }
   co_return co_await CallService(context, std::move(message));
 }
 
 // Finds out who calls and how long they wait, and whether they may call the endpoint.
 asio::awaitable<Result<void>> Gateway::State::CheckCaller(RequestContext& context) {
-  const auto token = BearerToken(context.request);
+  auto token = BearerToken(context.request);
+  if (token && !*token && context.endpoint->stream_id != nullptr &&
+      WantsWebSocket(context.request)) {
+    token = SubprotocolToken(context.request);
+  }
   context.token_sent = !token || *token;
   if (!token) co_return token.refusal();
   const Result<std::chrono::milliseconds> timeout =
@@ -398,6 +429,52 @@ asio::awaitable<HttpResponse> Gateway::State::CallService(const RequestContext& 
   co_return std::move(answer.response);
 }
 
+// The response is a stream once the service has accepted the call.
+asio::awaitable<HttpResponse> Gateway::State::OpenStream(const RequestContext& context,
+                                                         std::unique_ptr<Message> message,
+                                                         BodyReader& body) {
+  const Endpoint& endpoint = *context.endpoint;
+  HttpResponse response{200};
+  response.content_type = "text/event-stream";
+  if (context.request.method == "HEAD") co_return response;
+  if (const HttpFault fault = body.BecomeStream(); fault.status != 0) {
+    co_return FaultResponse(context, fault);
+  }
+  const auto read = [id = endpoint.stream_id](const Message& event) {
+    EventSource::Event shown{event.GetReflection()->GetInt64(event, id), {}};
+    json::Write(event, &shown.data);
+    return shown;
+  };
+  const auto describe = [target = std::string(context.request.target),
+                         id = context.request_id](const Refusal& refusal) {
+    const HttpRequest request{"GET", target, {}, {{"x-request-id", id}}};
+    HttpResponse error = RefusalResponse(RequestContext(request), refusal);
+    return EventSource::Error{error.status, std::move(error.body)};
+  };
+  const asio::any_io_executor executor = co_await asio::this_coro::executor;
+  Upstreams::Request request{endpoint.upstream,
+                             endpoint.path,
+                             *message,
+                             *endpoint.response_type,
+                             {},  // no deadline
+                             MetadataOf(context.request_id, context.trace, context.token)};
+  response.stream = std::make_shared<EventSource>(executor, read, describe);
+  const EventSource::Start start = [&](std::function<void()> on_change) {
+    return upstreams.OpenStream(request, executor, std::move(on_change));
+  };
+  if (const auto end = co_await response.stream->Open(start, context.deadline)) {
+    HttpResponse refused = RefusalResponse(context, *end->refusal, end->retry_after);
+    refused.close = true;  // its place is among the streams
+    co_return refused;
+  }
+  if (WantsWebSocket(context.request)) {
+    response.status = 101;
+    response.websocket = true;
+    if (OffersSubprotocol(context.request)) response.subprotocol = kSubprotocol;
+  }
+  co_return response;
+}
+
 // Nobody's token goes with a shared call: its answer is everybody's.
 asio::awaitable<HttpResponse> Gateway::State::ShareCall(const RequestContext& context,
                                                         UpstreamCall call) {
@@ -418,14 +495,12 @@ asio::awaitable<HttpResponse> Gateway::State::ShareCall(const RequestContext& co
 
 asio::awaitable<UpstreamAnswer> Gateway::State::Call(UpstreamCall call) {
   const Endpoint& endpoint = call.endpoint;
-  Upstreams::Request request{
-      endpoint.upstream,
-      endpoint.path,
-      *call.message,
-      *endpoint.response_type,
-      std::chrono::system_clock::now() + call.timeout,
-      {{"x-request-id", call.request_id}, {"traceparent", call.trace.Child().Header()}}};
-  if (!call.token.empty()) request.metadata.emplace_back("authorization", "Bearer " + call.token);
+  Upstreams::Request request{endpoint.upstream,
+                             endpoint.path,
+                             *call.message,
+                             *endpoint.response_type,
+                             std::chrono::system_clock::now() + call.timeout,
+                             MetadataOf(call.request_id, call.trace, call.token)};
   const auto reply = co_await upstreams.Call(std::move(request));
   if (reply->refusal) {
     if (StatusOf(*reply->refusal) >= 500) {

@@ -16,6 +16,9 @@
 // An answer that a service gives again to a repeated request (metadata `idempotent-replayed`) has the
 // header `Idempotent-Replayed: true`.
 //
+// A method that streams its responses answers with events (gateway/streaming/transport.h). What is
+// refused before the first event is answered like any other request.
+//
 // Thread-safe. No thread waits for a service, and none of the caller's threads checks signatures.
 // Counts http_requests_total{route,method,status}, http_request_duration_seconds{route},
 // http_requests_shed_total and http_requests_in_flight; `route` is a path template or "none", so
@@ -64,7 +67,7 @@ class Gateway {
   };
 
   // Throws std::logic_error for a method without a usable access option or with an HTTP binding
-  // that does not fit it. Streaming methods are left out. `tokens` has to outlive the gateway.
+  // that does not fit it. `tokens` has to outlive the gateway.
   Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens);
   // No request may be running any more.
   ~Gateway();

@@ -134,9 +134,7 @@ TEST_F(GatewayTest, OtherMethodsAreToldWhichThereAre) {
 }
 
 TEST_F(GatewayTest, MethodsWithoutABindingAreNotServed) {
-  for (const char* path : {"/shop.testing.v1.LibraryService/Internal", "/api/v1/books/7/watch"}) {
-    EXPECT_EQ(Exchange(Get(path)).status, 404) << path;
-  }
+  EXPECT_EQ(Exchange(Get("/shop.testing.v1.LibraryService/Internal")).status, 404);
 }
 
 TEST_F(GatewayTest, HeadAnswersWithoutABody) {

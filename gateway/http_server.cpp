@@ -34,6 +34,8 @@
 #include "gateway/http/client_limits.h"
 #include "gateway/http/message.h"
 #include "gateway/http/request_parser.h"
+#include "gateway/streaming/event_source.h"
+#include "gateway/streaming/transport.h"
 
 namespace shop::gateway {
 namespace {
@@ -87,7 +89,10 @@ void WriteHead(const HttpResponse& response, bool keep_alive, unsigned version, 
   head->append("HTTP/1.1 ").append(std::to_string(response.status)).append(" ");
   head->append(reason.data(), reason.size()).append("\r\n");
   head->append(DateLine());
-  if (response.status != 204 && response.status != 304) {
+  if (response.stream) {
+    head->append("Content-Type: ").append(response.content_type).append("\r\n");
+    if (version >= 11) head->append("Transfer-Encoding: chunked\r\n");
+  } else if (response.status != 204 && response.status != 304) {
     head->append("Content-Type: ").append(response.content_type).append("\r\nContent-Length: ");
     head->append(std::to_string(response.content().size())).append("\r\n");
   }
@@ -101,7 +106,7 @@ void WriteHead(const HttpResponse& response, bool keep_alive, unsigned version, 
 }
 
 // Used on its own executor, `deadline` and `idle` also by the sweep.
-struct Connection {
+struct Connection : std::enable_shared_from_this<Connection> {
   Connection(tcp::socket socket, size_t max_buffer, std::unique_ptr<ClientLimits::Share> share)
       : socket(std::move(socket)), buffer(max_buffer), share(std::move(share)) {}
 
@@ -116,6 +121,8 @@ struct Connection {
   bool expects_continue = false;  // waits for 100 Continue before it sends its body
   std::string head;
   std::unique_ptr<ClientLimits::Share> share;
+  std::shared_ptr<EventSource> stream;  // set while it serves one, as the next
+  std::atomic<bool> streams = false;
   asio::cancellation_signal cancel;
   std::atomic<Clock::rep> deadline = std::numeric_limits<Clock::rep>::max();
   std::atomic<bool> idle = true;
@@ -213,6 +220,7 @@ class ConnectionBody final : public BodyReader {
   bool expected() const override { return !connection_.parser->is_done(); }
   HttpFault Declared() const override;
   asio::awaitable<HttpFault> Read() override;
+  HttpFault BecomeStream() override;
 
  private:
   const HttpServer::Settings& settings_;
@@ -245,6 +253,18 @@ asio::awaitable<HttpFault> ConnectionBody::Read() {
   connection_.ExpiresNever();
   connection_.request.body = parser.get().body().text();
   co_return HttpFault{};
+}
+
+HttpFault ConnectionBody::BecomeStream() {
+  switch (connection_.share->BecomeStream()) {
+    case ClientLimits::Verdict::kLimitOfAll:
+      return {503, "OVERLOADED", "too many streams are open, try again later"};
+    case ClientLimits::Verdict::kLimitOfClient:
+      return {429, "RESOURCE_EXHAUSTED", "too many streams are open from this address"};
+    case ClientLimits::Verdict::kGiven:
+      break;
+  }
+  return {};
 }
 
 // How much is still to come of a request that was answered without its body; throws away what has
@@ -319,13 +339,16 @@ struct HttpServer::State {
         limits({.connections = settings.max_connections,
                 .connections_per_client = settings.max_connections_per_client,
                 .bytes = settings.max_buffered_bytes,
-                .bytes_per_client = settings.max_buffered_bytes_per_client}) {}
+                .bytes_per_client = settings.max_buffered_bytes_per_client,
+                .streams = settings.max_streams,
+                .streams_per_client = settings.max_streams_per_client}) {}
 
   void Listen();
   asio::awaitable<void> Accept();
   asio::awaitable<void> Sweep();
   asio::awaitable<void> Serve(std::shared_ptr<Connection> connection);
   asio::awaitable<bool> ServeOne(Connection& connection);
+  asio::awaitable<void> ServeStream(Connection& connection, HttpResponse response);
 
   const Settings settings;
   Gateway& gateway;
@@ -368,6 +391,10 @@ HttpServer::Settings HttpServer::Settings::Read(Env& env) {
   settings.max_connections = amount("HTTP_MAX_CONNECTIONS", settings.max_connections, 1 << 20);
   settings.max_connections_per_client =
       amount("HTTP_MAX_CONNECTIONS_PER_CLIENT", settings.max_connections_per_client, 1 << 20);
+  settings.max_streams = amount("HTTP_MAX_STREAMS", settings.max_streams, 1 << 20);
+  settings.max_streams_per_client =
+      amount("HTTP_MAX_STREAMS_PER_CLIENT", settings.max_streams_per_client, 1 << 20);
+  settings.stream_heartbeat = duration("HTTP_STREAM_HEARTBEAT_MS", settings.stream_heartbeat);
   settings.idle_timeout = duration("HTTP_IDLE_TIMEOUT_MS", settings.idle_timeout);
   settings.header_timeout = duration("HTTP_HEADER_TIMEOUT_MS", settings.header_timeout);
   settings.body_timeout = duration("HTTP_BODY_TIMEOUT_MS", settings.body_timeout);
@@ -472,13 +499,16 @@ asio::awaitable<void> HttpServer::State::Sweep() {
     if (ending && connections.empty()) co_return;
     for (const auto& [key, connection] : connections) {
       if (ending && connection->idle) connection->Expires(milliseconds(0));
-      if (!impatient && !connection->Expired()) continue;
-      asio::post(connection->socket.get_executor(), [connection = connection, impatient] {
+      const bool drain = ending && connection->streams;
+      if (!impatient && !drain && !connection->Expired()) continue;
+      asio::post(connection->socket.get_executor(), [connection = connection, impatient, drain] {
         error_code ignored;
         if (impatient) {
           connection->cancel.emit(asio::cancellation_type::terminal);
         } else if (connection->Expired()) {
           connection->socket.cancel(ignored);
+        } else if (drain && connection->stream) {
+          connection->stream->Drain();
         }
       });
     }
@@ -494,6 +524,7 @@ asio::awaitable<void> HttpServer::State::Serve(std::shared_ptr<Connection> conne
   } catch (const std::exception& error) {
     log::Error("a connection ended with an error", {{"error", error.what()}});
   }
+  connection->stream.reset();
   error_code ignored;
   connection->socket.shutdown(tcp::socket::shutdown_both, ignored);
   connection->socket.close(ignored);
@@ -531,6 +562,10 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
     ConnectionBody body(settings, connection);
     response = co_await gateway.Handle(connection.request, body);
     if (response.status == 0) co_return false;
+    if (response.stream) {
+      co_await ServeStream(connection, std::move(response));
+      co_return false;
+    }
     if (!response.close) unread = Unread(connection);
     if (unread > kSkippedBytes) response.close = true;
   } else {
@@ -557,6 +592,36 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
     error = co_await Parse(connection, &RequestParser::is_done);
   }
   co_return keep_alive && !error;
+}
+
+// Sends the events of `response` until one side has enough of it.
+asio::awaitable<void> HttpServer::State::ServeStream(Connection& connection,
+                                                     HttpResponse response) {
+  const auto shared = connection.shared_from_this();
+  connection.stream = response.stream;
+  connection.streams = true;
+  StreamTransport transport{.socket = {shared, &connection.socket},
+                            .events = response.stream,
+                            .heartbeat = settings.stream_heartbeat,
+                            .writing = [this, &connection](bool begins) {
+                              if (begins) {
+                                connection.Expires(settings.write_timeout);
+                              } else {
+                                connection.ExpiresNever();
+                              }
+                            }};
+  const unsigned version = connection.parser->get().version();
+  if (response.websocket) {
+    const UpgradeRequest request(connection.parser->get().base());
+    FreeRequest(connection, false);
+    co_await ServeWebSocket(std::move(transport), request, std::move(response.headers),
+                            std::move(response.subprotocol));
+  } else {
+    std::string head;
+    WriteHead(response, false, version, &head);
+    FreeRequest(connection, false);
+    co_await ServeSse(std::move(transport), std::move(head), version >= 11);
+  }
 }
 
 }  // namespace shop::gateway

@@ -9,6 +9,9 @@
 // with the response. Connections, and the memory that requests take, are limited for all clients
 // together (503 beyond) and for each client (429), which is an address
 // (gateway/http/client_limits.h).
+//
+// A response that is a stream (gateway/streaming/) has its connection to itself, without the idle
+// time-out, until one side ends it.
 #pragma once
 
 #include <chrono>
@@ -32,6 +35,10 @@ class HttpServer {
     size_t max_body_bytes = 1024 * 1024;
     size_t max_connections = 10000;            // more get a 503 at once
     size_t max_connections_per_client = 2000;  // more get a 429 at once
+    size_t max_streams = 20000;                // beside the connections; more get a 503
+    size_t max_streams_per_client = 2000;      // more get a 429
+    std::chrono::milliseconds stream_heartbeat{
+        15000};  // what is sent when nothing else was so long
     // Memory for requests that are not answered yet: bodies, fields while the rest of their header
     // or the body is awaited, and what is unparsed beyond the first 4 KB.
     size_t max_buffered_bytes = 32 * 1024 * 1024;
@@ -47,6 +54,7 @@ class HttpServer {
 
     // BIND_HOST, GATEWAY_PORT, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_BUFFERED_BYTES,
     // HTTP_MAX_BUFFERED_BYTES_PER_CLIENT, HTTP_MAX_CONNECTIONS, HTTP_MAX_CONNECTIONS_PER_CLIENT,
+    // HTTP_MAX_STREAMS, HTTP_MAX_STREAMS_PER_CLIENT, HTTP_STREAM_HEARTBEAT_MS,
     // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_DELAY_MS.
     // A limit of bytes that would not take one body of the largest size is wrong.
     static Settings Read(Env& env);

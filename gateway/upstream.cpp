@@ -22,6 +22,7 @@
 #include "common/rpc/call.h"
 #include "common/rpc/connection.h"
 #include "common/rpc/status.h"
+#include "gateway/streaming/upstream_stream_call.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 
@@ -59,10 +60,9 @@ struct Pending : Upstreams::Reply {
   void Finish() {
     replayed = status.ok() && context.GetServerTrailingMetadata().contains(kReplayed);
     if (!status.ok()) {
-      refusal = rpc::FromStatus(status);
-      // Either the service gave up on us or we are stopping: the client may try again.
-      if (status.error_code() == grpc::StatusCode::CANCELLED) refusal->code = Code::kUnavailable;
-      retry_after = RetryAfter(status);
+      UpstreamStream::End end = EndOf(status);
+      refusal = std::move(end.refusal);
+      retry_after = end.retry_after;
     }
     Complete();
     self.reset();
@@ -158,6 +158,21 @@ bool Upstreams::IsReachable(size_t upstream) const {
   const std::lock_guard lock(state_->mutex);
   State::CheckState(state_->links[upstream]);
   return state_->links[upstream].reachable;
+}
+
+UpstreamStream::End EndOf(const grpc::Status& status) {
+  if (status.ok()) return {};
+  UpstreamStream::End end{rpc::FromStatus(status), RetryAfter(status)};
+  // Either the service gave up on us or we are stopping: the client may try again.
+  if (status.error_code() == grpc::StatusCode::CANCELLED) end.refusal->code = Code::kUnavailable;
+  return end;
+}
+
+std::unique_ptr<UpstreamStream> Upstreams::OpenStream(const Request& request,
+                                                      const asio::any_io_executor& executor,
+                                                      std::function<void()> on_change) {
+  return StartUpstreamStream(*state_->links[request.upstream].stub, request, executor,
+                             std::move(on_change));
 }
 
 asio::awaitable<std::shared_ptr<const Upstreams::Reply>> Upstreams::Call(Request request) {

@@ -1,4 +1,4 @@
-// Calls of the services: unary rpcs of any message types. No thread waits for a call.
+// Calls of the services: rpcs of any message types. No thread waits for a call.
 //
 // One thread takes completed calls from gRPC's queue, parses their responses and resumes the
 // callers on their own executors. Nothing is retried: only a client knows what may run twice.
@@ -7,8 +7,10 @@
 #include <google/protobuf/arena.h>
 #include <google/protobuf/message.h>
 
+#include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +18,7 @@
 #include <vector>
 
 #include "common/core/result.h"
+#include "gateway/streaming/upstream_stream.h"
 
 namespace shop::gateway {
 
@@ -54,6 +57,12 @@ class Upstreams {
 
   // Ends at the deadline at the latest. Cancelling the coroutine cancels the call.
   boost::asio::awaitable<std::shared_ptr<const Reply>> Call(Request request);
+
+  // Calls a method that streams its responses; without the request's deadline. `on_change` runs on
+  // `executor`, from where alone the stream is used, whenever there is something new in it.
+  std::unique_ptr<UpstreamStream> OpenStream(const Request& request,
+                                             const boost::asio::any_io_executor& executor,
+                                             std::function<void()> on_change);
 
  private:
   struct State;

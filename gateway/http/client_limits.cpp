@@ -32,19 +32,23 @@ bool AddWithin(std::atomic<size_t>& sum, size_t more, size_t limit) {
 
 struct ClientLimits::Client {
   Key key;
-  size_t connections = 0;  // guarded by ClientLimits' mutex
+  size_t connections = 0;  // guarded by ClientLimits' mutex, as the next
+  size_t streams = 0;
   std::atomic<size_t> bytes = 0;
 };
 
 ClientLimits::ClientLimits(const Settings& settings)
     : settings_(settings),
       connections_gauge_(NewGauge("http_connections", "Connections of clients.")),
+      streams_gauge_(NewGauge("http_streams", "Open streams of clients.")),
       bytes_gauge_(
           NewGauge("http_buffered_bytes", "Bytes in memory of requests that are coming in.")),
       refused_connections_(Refusals("connections")),
       refused_client_connections_(Refusals("client_connections")),
       refused_bytes_(Refusals("bytes")),
-      refused_client_bytes_(Refusals("client_bytes")) {}
+      refused_client_bytes_(Refusals("client_bytes")),
+      refused_streams_(Refusals("streams")),
+      refused_client_streams_(Refusals("client_streams")) {}
 
 ClientLimits::~ClientLimits() = default;
 
@@ -71,9 +75,37 @@ std::pair<std::unique_ptr<ClientLimits::Share>, ClientLimits::Verdict> ClientLim
 ClientLimits::Share::~Share() {
   GiveBack();
   const std::lock_guard lock(limits_.mutex_);
+  if (is_stream_) {
+    --limits_.streams_;
+    --client_.streams;
+    limits_.streams_gauge_.Decrement();
+  } else {
+    --limits_.connections_;
+    --client_.connections;
+    limits_.connections_gauge_.Decrement();
+  }
+  if (client_.connections == 0 && client_.streams == 0) limits_.clients_.erase(Key(client_.key));
+}
+
+ClientLimits::Verdict ClientLimits::Share::BecomeStream() {
+  const std::lock_guard lock(limits_.mutex_);
+  if (is_stream_) return Verdict::kGiven;
+  if (client_.streams >= limits_.settings_.streams_per_client) {
+    limits_.refused_client_streams_.Increment();
+    return Verdict::kLimitOfClient;
+  }
+  if (limits_.streams_ >= limits_.settings_.streams) {
+    limits_.refused_streams_.Increment();
+    return Verdict::kLimitOfAll;
+  }
+  is_stream_ = true;
+  ++client_.streams;
+  ++limits_.streams_;
+  limits_.streams_gauge_.Increment();
+  --client_.connections;
   --limits_.connections_;
   limits_.connections_gauge_.Decrement();
-  if (--client_.connections == 0) limits_.clients_.erase(Key(client_.key));
+  return Verdict::kGiven;
 }
 
 ClientLimits::Verdict ClientLimits::Share::Take(size_t bytes) {

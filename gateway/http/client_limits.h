@@ -5,8 +5,8 @@
 // A client is an IPv4 address, or the first 64 bits of an IPv6 one: whoever has one address of such
 // a network has them all. Whatever comes through one proxy is one client.
 //
-// Thread-safe. Metrics: http_connections, http_buffered_bytes and
-// http_limit_refusals_total{limit=connections|client_connections|bytes|client_bytes}.
+// Thread-safe. Metrics: http_connections, http_streams, http_buffered_bytes and
+// http_limit_refusals_total{limit=connections|client_connections|bytes|client_bytes|streams|client_streams}.
 #pragma once
 
 #include <atomic>
@@ -34,6 +34,8 @@ class ClientLimits {
     size_t connections_per_client;
     size_t bytes;
     size_t bytes_per_client;
+    size_t streams = 20000;
+    size_t streams_per_client = 2000;
   };
   enum class Verdict {
     kGiven,
@@ -60,6 +62,9 @@ class ClientLimits {
       return bytes <= taken_ || Take(bytes - taken_) == Verdict::kGiven;
     }
     void GiveBack();
+    // Takes a place among the streams for the one among the connections. Where it is refused the
+    // connection stays what it is.
+    Verdict BecomeStream();
     size_t taken() const { return taken_; }
     // The result of the last Take since the last GiveBack.
     Verdict verdict() const { return verdict_; }
@@ -71,6 +76,7 @@ class ClientLimits {
     ClientLimits& limits_;
     Client& client_;
     size_t taken_ = 0;
+    bool is_stream_ = false;
     Verdict verdict_ = Verdict::kGiven;
   };
 
@@ -84,14 +90,18 @@ class ClientLimits {
 
   const Settings settings_;
   prometheus::Gauge& connections_gauge_;
+  prometheus::Gauge& streams_gauge_;
   prometheus::Gauge& bytes_gauge_;
   prometheus::Counter& refused_connections_;
   prometheus::Counter& refused_client_connections_;
   prometheus::Counter& refused_bytes_;
   prometheus::Counter& refused_client_bytes_;
+  prometheus::Counter& refused_streams_;
+  prometheus::Counter& refused_client_streams_;
   std::atomic<size_t> bytes_ = 0;
   std::mutex mutex_;  // guards these:
   size_t connections_ = 0;
+  size_t streams_ = 0;
   std::map<Key, Client> clients_;  // those with a connection
 };
 

@@ -49,6 +49,9 @@ class BodyReader {
   virtual HttpFault Declared() const = 0;
   // Reads it and sets the request's body, which lasts as long as the request. At most once.
   virtual boost::asio::awaitable<HttpFault> Read() = 0;
+  // Makes the request's connection one of a stream, which has a limit of its own in the place of
+  // that of connections; 429 or 503 where there is no room.
+  virtual HttpFault BecomeStream() = 0;
 };
 
 // A body that many responses share.
@@ -56,6 +59,8 @@ struct SharedBody {
   std::string plain;
   std::string gzip = {};  // "" where it is never compressed
 };
+
+class EventSource;
 
 struct HttpResponse {
   int status = 200;
@@ -67,6 +72,9 @@ struct HttpResponse {
   std::string etag = {};                               // of the body before any coding, "" for none
   std::shared_ptr<const SharedBody> shared_body = {};  // instead of `body`
   bool gzip = false;                                   // whether the content is compressed
+  std::shared_ptr<EventSource> stream = {};            // instead of a body: events, to their end
+  bool websocket = false;                              // whether they go over a WebSocket,
+  std::string subprotocol = {};                        // and its subprotocol, "" for none
 
   // The bytes of the body that is sent.
   std::string_view content() const {

@@ -11,6 +11,7 @@
 
 #include "common/json/codec.h"
 #include "common/rpc/access.h"
+#include "common/rpc/stream.h"
 #include "gateway/http/conditional.h"
 #include "gateway/openapi/comments.h"
 #include "gateway/openapi/example.h"
@@ -214,8 +215,16 @@ class Document {
     operation["parameters"] = Parameters(request, variables, http.body, reads && tagged);
     if (!http.body.empty()) operation["requestBody"] = RequestBody(request, variables, http.body);
     json::object responses;
-    const auto [status, success] = Success(method, tagged);
+    const auto [status, success] =
+        method.server_streaming() ? StreamSuccess(method) : Success(method, tagged);
     responses[std::to_string(status)] = success;
+    if (method.server_streaming()) {
+      responses["101"] = json::object{
+          {"description",
+           "To a request for a WebSocket: the same messages, as text of the form "
+           "`{\"id\":7,\"data\":{…}}`. Where no header can be set, the token is the subprotocol "
+           "`bearer.<token>`, offered beside `shop.v1`"}};
+    }
     if (reads && tagged) {
       responses["304"] = json::object{
           {"description", "What the client has is still right"},
@@ -224,6 +233,7 @@ class Document {
     }
     for (const ErrorKind& error : kErrors) {
       if (CanAnswer(error.status, request, http, open, !variables.empty()) ||
+          (error.status == 429 && method.server_streaming()) ||
           (error.status == 412 && reads && tagged)) {
         const std::string code = std::to_string(error.status);
         responses[code] = Reference("responses", "E" + code);
@@ -239,6 +249,7 @@ class Document {
   // would, with its version.
   bool IsTagged(const MethodDescriptor& method, const HttpBinding& http) const {
     if (method.options().GetExtension(api::v1::answer).status() != 0) return false;
+    if (method.server_streaming()) return false;
     if (http.method == "GET") return true;
     if (http.method != "PUT" && http.method != "PATCH") return false;
     const auto read = reads_.find(http.path_template);
@@ -365,6 +376,30 @@ class Document {
     return {status, json::object{{"description", status == 201 ? "Made" : "Done"},
                                  {"headers", std::move(headers)},
                                  {"content", JsonContent(std::move(schema), std::move(example))}}};
+  }
+
+  // Server-sent events, each with the JSON of a message.
+  std::pair<int, json::object> StreamSuccess(const MethodDescriptor& method) {
+    const Descriptor& message = *method.output_type();
+    const json::value example = ObjectExample(message, In::kResponse, AnyField);
+    const json::value& id = example.at(rpc::StreamIdOf(message)->json_name());
+    const json::object schema{
+        {"type", "string"},
+        {"description",
+         "Events of the HTML standard. `data` is the JSON of a message, without an envelope, `id` "
+         "its number: sent as `Last-Event-ID`, the stream goes on after it. A comment every 15 "
+         "seconds keeps an idle stream alive. The last event is `bye` (connect again after "
+         "`retry`), `error` (with the body of an error) or `end`."},
+        {"contentMediaType", "application/json"},
+        {"contentSchema", schemas_.MessageSchema(message, In::kResponse)}};
+    const std::string text =
+        "id: " + json::serialize(id) + "\ndata: " + json::serialize(example) + "\n\n";
+    return {200,
+            json::object{
+                {"description", "The stream is open"},
+                {"headers", json::object{{"X-Request-Id", Reference("headers", "X-Request-Id")}}},
+                {"content", json::object{{"text/event-stream",
+                                          json::object{{"schema", schema}, {"example", text}}}}}}};
   }
 
   static json::object ErrorResponses() {

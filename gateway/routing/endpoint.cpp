@@ -5,7 +5,7 @@
 #include <stdexcept>
 
 #include "common/rpc/access.h"
-#include "common/telemetry/log.h"
+#include "common/rpc/stream.h"
 #include "shop/api/v1/options.pb.h"
 
 namespace shop::gateway {
@@ -31,6 +31,14 @@ const FieldDescriptor* CacheId(const MethodDescriptor& method, const HttpBinding
                                    id->cpp_type() == FieldDescriptor::CPPTYPE_INT64));
   if (!fits) throw std::logic_error(method.full_name() + " has responses that cannot be cached");
   return id;
+}
+
+// Endpoint::stream_id. Throws std::logic_error where the stream cannot be served over HTTP.
+const FieldDescriptor* StreamId(const MethodDescriptor& method, const HttpBinding& http) {
+  if (method.client_streaming() || (method.server_streaming() && http.method != "GET")) {
+    throw std::logic_error(method.full_name() + " has a stream that HTTP cannot carry");
+  }
+  return method.server_streaming() ? rpc::StreamIdOf(*method.output_type()) : nullptr;
 }
 
 int StatusOfSuccess(const MethodDescriptor& method) {
@@ -80,16 +88,13 @@ Endpoint::Endpoint(const MethodDescriptor* method, const HttpBinding& http,
       raw(method->options().GetExtension(api::v1::answer).raw()),
       is_public(rpc::IsPublic(*method)),
       versions(VersionFields::Of(*method->output_type())),
+      stream_id(StreamId(*method, http)),
       cache_tag(method->options().GetExtension(api::v1::cache).tag()),
       cache_id(CacheId(*method, http)) {}
 
 void RoutingTable::Add(const MethodDescriptor* method, size_t upstream) {
   rpc::RequireAccessOption(*method);
   const std::vector<HttpBinding> bindings = HttpBindings(*method);
-  if (!bindings.empty() && (method->client_streaming() || method->server_streaming())) {
-    log::Warning("a streaming method is not served over HTTP", {{"method", method->full_name()}});
-    return;
-  }
   for (const HttpBinding& http : bindings) {
     const size_t route = router_.Add(http.method, http.path_template);
     endpoints_.push_back(
@@ -101,7 +106,7 @@ void RoutingTable::Complete() {
   // Reads have an entity tag, and changes that answer what a read of their path would.
   for (const auto& endpoint : endpoints_) {
     if (endpoint->status != 200) continue;
-    endpoint->has_etag = IsRead(endpoint->http_method);
+    endpoint->has_etag = IsRead(endpoint->http_method) && endpoint->stream_id == nullptr;
     if (endpoint->versions.version == nullptr) continue;
     if (endpoint->http_method != "PUT" && endpoint->http_method != "PATCH") continue;
     // Taken as a path, a template matches one with its literals and a variable where it has one.

@@ -58,6 +58,8 @@ struct Endpoint {
   bool raw;    // whether the response goes without the envelope
   bool is_public;
   VersionFields versions;  // of the response
+  // Of a method that streams its responses, the field that numbers them; null otherwise.
+  const google::protobuf::FieldDescriptor* stream_id;
   // Where its responses may be cached: the tag of what they are about, or "", and the field of the
   // request that names the one thing, null where they are about all under the tag.
   std::string cache_tag;
@@ -75,7 +77,7 @@ inline bool IsRead(std::string_view method) {
 // Built at the start, then used from any thread.
 class RoutingTable {
  public:
-  // Adds an endpoint for each HTTP binding. Streaming methods are left out, with a line in the log.
+  // Adds an endpoint for each HTTP binding.
   // Throws std::logic_error for a method without a usable access option, or whose options do not
   // fit each other.
   void Add(const google::protobuf::MethodDescriptor* method, size_t upstream);

@@ -121,6 +121,39 @@ class Library::Service final : public api::LibraryService::Service {
     --library_.waiting;
     return grpc::Status::OK;
   }
+  grpc::Status Watch(grpc::ServerContext* context, const api::WatchRequest* request,
+                     grpc::ServerWriter<api::BookChange>* writer) override {
+    if (request->id() == 404) return {grpc::StatusCode::NOT_FOUND, "no such book"};
+    writer->SendInitialMetadata();
+    ++library_.streams;
+    auto shown = static_cast<size_t>(request->last_event_id());
+    const auto next = [&] {
+      const std::lock_guard lock(library_.mutex_);
+      return shown < library_.changes_.size() ? library_.changes_[shown] : std::string();
+    };
+    grpc::Status end = grpc::Status::CANCELLED;
+    while (!context->IsCancelled() && !library_.release) {
+      if (const std::string what = next(); !what.empty()) {
+        api::BookChange change;
+        change.set_seq(static_cast<int64_t>(++shown));
+        change.set_what(what);
+        change.set_price(4999);
+        if (!writer->Write(change)) break;
+        ++library_.messages_sent;
+      } else if (const int code = library_.end_code_; code >= 0) {
+        end = grpc::Status(static_cast<grpc::StatusCode>(code), "it is over");
+        break;
+      } else {
+        std::this_thread::sleep_for(milliseconds(5));
+      }
+    }
+    --library_.streams;
+    return end;
+  }
+  grpc::Status WatchMine(grpc::ServerContext* context, const api::WatchRequest* request,
+                         grpc::ServerWriter<api::BookChange>* writer) override {
+    return Watch(context, request, writer);
+  }
   grpc::Status Echo(grpc::ServerContext* context, const google::protobuf::Empty*,
                     api::EchoResponse* response) override {
     for (const auto& [name, value] : context->client_metadata()) {
@@ -167,6 +200,11 @@ void Library::Stop() {
 void Library::Hold(std::set<int> numbers) {
   const std::lock_guard lock(mutex_);
   on_hold_ = std::move(numbers);
+}
+
+void Library::Change(std::string what) {
+  const std::lock_guard lock(mutex_);
+  changes_.push_back(std::move(what));
 }
 
 void Library::LetGo(int number) {
@@ -237,6 +275,16 @@ Response Client::Receive(bool with_body) {
   buffer_.erase(0, length);
   response.status = status;
   return response;
+}
+
+std::string Client::ReceiveUntil(std::string_view end) {
+  size_t at = 0;
+  while ((at = buffer_.find(end)) == std::string::npos) {
+    if (!More()) return std::exchange(buffer_, {});
+  }
+  std::string text = buffer_.substr(0, at + end.size());
+  buffer_.erase(0, at + end.size());
+  return text;
 }
 
 bool Client::HasMore() const {

@@ -44,6 +44,14 @@ class Library {
   void Hold(std::set<int> numbers);
   void LetGo(int number);
 
+  // Something happens to the book that is watched: the next message of each stream, and of those to
+  // come.
+  void Change(std::string what = "read");
+  // Ends the streams once they have shown everything; 0 is their proper end.
+  void EndStreams(int code) { end_code_ = code; }
+
+  std::atomic<int> streams = 0;        // that are open
+  std::atomic<int> messages_sent = 0;  // on all of them
   std::atomic<int> read = 0;
   std::atomic<int> with_token = 0;
   std::atomic<int> cancelled = 0;
@@ -61,6 +69,8 @@ class Library {
 
   std::mutex mutex_;
   std::set<int> on_hold_;
+  std::vector<std::string> changes_;
+  std::atomic<int> end_code_ = -1;
   int port_ = 0;
   std::unique_ptr<Service> service_;
   std::unique_ptr<grpc::Server> server_;
@@ -88,6 +98,8 @@ class Client {
   // False once the other side takes no more.
   bool Send(std::string_view text);
   Response Receive(bool with_body = true);
+  // What comes up to and with `end`; what there is when the connection ends, or nothing comes.
+  std::string ReceiveUntil(std::string_view end);
   // Whether something has come that was not received yet.
   bool HasMore() const;
   // Whether the other side has closed, having sent nothing more.
