@@ -463,9 +463,7 @@ asio::awaitable<HttpResponse> Gateway::State::OpenStream(const RequestContext& c
     return upstreams.OpenStream(request, executor, std::move(on_change));
   };
   if (const auto end = co_await response.stream->Open(start, context.deadline)) {
-    HttpResponse refused = RefusalResponse(context, *end->refusal, end->retry_after);
-    refused.close = true;  // its place is among the streams
-    co_return refused;
+    co_return RefusalResponse(context, *end->refusal, end->retry_after);
   }
   if (WantsWebSocket(context.request)) {
     response.status = 101;

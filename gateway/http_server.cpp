@@ -566,6 +566,7 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
       co_await ServeStream(connection, std::move(response));
       co_return false;
     }
+    connection.share->BecomeConnection();  // where a stream was refused
     if (!response.close) unread = Unread(connection);
     if (unread > kSkippedBytes) response.close = true;
   } else {

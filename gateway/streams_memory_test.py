@@ -13,12 +13,12 @@ import time
 
 STREAMS = 10_000
 # What one stream may cost the gateway, and the service.
-MOST = 64 << 10
+MOST = 48 << 10
 
 
 def start(*command):
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    return process, int(process.stdout.readline())
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return process, int(process.stderr.readline())
 
 
 def memory(process):

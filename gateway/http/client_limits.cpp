@@ -75,15 +75,7 @@ std::pair<std::unique_ptr<ClientLimits::Share>, ClientLimits::Verdict> ClientLim
 ClientLimits::Share::~Share() {
   GiveBack();
   const std::lock_guard lock(limits_.mutex_);
-  if (is_stream_) {
-    --limits_.streams_;
-    --client_.streams;
-    limits_.streams_gauge_.Decrement();
-  } else {
-    --limits_.connections_;
-    --client_.connections;
-    limits_.connections_gauge_.Decrement();
-  }
+  Count(is_stream_, -1);
   if (client_.connections == 0 && client_.streams == 0) limits_.clients_.erase(Key(client_.key));
 }
 
@@ -98,14 +90,24 @@ ClientLimits::Verdict ClientLimits::Share::BecomeStream() {
     limits_.refused_streams_.Increment();
     return Verdict::kLimitOfAll;
   }
+  Count(false, -1);
+  Count(true, 1);
   is_stream_ = true;
-  ++client_.streams;
-  ++limits_.streams_;
-  limits_.streams_gauge_.Increment();
-  --client_.connections;
-  --limits_.connections_;
-  limits_.connections_gauge_.Decrement();
   return Verdict::kGiven;
+}
+
+void ClientLimits::Share::BecomeConnection() {
+  if (!is_stream_) return;
+  const std::lock_guard lock(limits_.mutex_);
+  Count(true, -1);
+  Count(false, 1);
+  is_stream_ = false;
+}
+
+void ClientLimits::Share::Count(bool as_stream, int one) {
+  (as_stream ? client_.streams : client_.connections) += static_cast<size_t>(one);
+  (as_stream ? limits_.streams_ : limits_.connections_) += static_cast<size_t>(one);
+  (as_stream ? limits_.streams_gauge_ : limits_.connections_gauge_).Increment(one);
 }
 
 ClientLimits::Verdict ClientLimits::Share::Take(size_t bytes) {

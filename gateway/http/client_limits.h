@@ -65,6 +65,8 @@ class ClientLimits {
     // Takes a place among the streams for the one among the connections. Where it is refused the
     // connection stays what it is.
     Verdict BecomeStream();
+    // Takes it back, also where the connections have reached their limit meanwhile.
+    void BecomeConnection();
     size_t taken() const { return taken_; }
     // The result of the last Take since the last GiveBack.
     Verdict verdict() const { return verdict_; }
@@ -74,9 +76,12 @@ class ClientLimits {
     Share(ClientLimits& limits, Client& client) : limits_(limits), client_(client) {}
 
     ClientLimits& limits_;
+    // Moves its place; under the mutex.
+    void Count(bool as_stream, int one);
+
     Client& client_;
     size_t taken_ = 0;
-    bool is_stream_ = false;
+    bool is_stream_ = false;  // guarded by ClientLimits' mutex; read by its own thread
     Verdict verdict_ = Verdict::kGiven;
   };
 

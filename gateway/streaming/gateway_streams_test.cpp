@@ -135,6 +135,16 @@ TEST_F(GatewayStreamsTest, WhatIsRefusedIsAnsweredAsAnyRequest) {
   EXPECT_EQ(Exchange(Get(kWatch)).status, 503);
 }
 
+TEST_F(GatewayStreamsTest, AConnectionWhoseStreamWasRefusedGoesOn) {
+  Client client(port());
+  client.Send(Get("/api/v1/books/404/watch"));
+  EXPECT_EQ(client.Receive().status, 404);
+  client.Send(Get("/api/v1/books/7"));
+  EXPECT_EQ(client.Receive().status, 200);
+  EXPECT_EQ(Gauged("http_streams"), 0);
+  EXPECT_EQ(Gauged("http_connections"), 1);
+}
+
 TEST_F(GatewayStreamsTest, AHeadRequestOpensNoStream) {
   EXPECT_EQ(Exchange(Get(kWatch, "", "HEAD")).headers["content-type"], "text/event-stream");
   EXPECT_EQ(library_.streams, 0);

@@ -1,7 +1,7 @@
 // A service with a stream, or a gateway in front of it, each as a process of its own, for measuring.
 //
-//   stream_server service                  prints its port; each line on stdin is one more change
-//   stream_server gateway <service port>   prints its port
+//   stream_server service                  prints its port to stderr; each line on stdin is one more change
+//   stream_server gateway <service port>   prints its port to stderr
 //
 // Both end with stdin.
 #include <atomic>
@@ -58,7 +58,7 @@ void Serve() {
                          [] { return std::vector<auth::PublicKey>(); });
   // Many may come at the same moment.
   const rpc::Server server({.host = "127.0.0.1", .queue = 100000}, identity, {library.Methods()});
-  std::cout << server.port() << std::endl;
+  std::cerr << server.port() << std::endl;
   for (std::string line; std::getline(std::cin, line);) library.Change();
 }
 
@@ -74,7 +74,7 @@ void ServeGateway(const std::string& service_port) {
   http.max_streams_per_client = http.max_streams;
   http.max_connections_per_client = http.max_connections;
   const gateway::HttpServer server(http, gateway);
-  std::cout << server.port() << std::endl;
+  std::cerr << server.port() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
   }
 }
