@@ -58,13 +58,13 @@ TEST_F(GatewayTest, EveryRouteIsCountedUnderLabelsThatNoClientChooses) {
   for (const auto* service : services) {
     for (int i = 0; i < service->method_count(); ++i) {
       const auto* method = service->method(i);
-      if (method->server_streaming() || method->client_streaming()) continue;
+      const bool streams = method->server_streaming();  // HEAD opens none
       for (const HttpBinding& http : HttpBindings(*method)) {
         templates.insert(http.path_template);
         routes.emplace(http.path_template, http.method);
         for (const char* value : {"7", "unlikely-6f1a", "%27%20OR%201=1", "%2e%2e%2F"}) {
           const std::string path = Filled(http.path_template, value);
-          ask(http.method, path + "?unlikely=6f1a");
+          if (!streams) ask(http.method, path + "?unlikely=6f1a");
           ask("HEAD", path);
           ask("UNLIKELY", path);
         }
