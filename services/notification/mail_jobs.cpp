@@ -7,9 +7,24 @@ namespace shop::notification {
 namespace {
 
 constexpr postgres::Statement kInsert{R"sql(
+    WITH turn AS MATERIALIZED (
+      SELECT pg_advisory_xact_lock(hashtextextended('mail_jobs', 0)))
     INSERT INTO mail_jobs (order_uuid, order_id, kind, user_id, event, traceparent)
-    VALUES ($1, $2, $3, $4, $5, $6)
+    SELECT $1::uuid, $2::bigint, $3::text, $4::bigint, $5::text, $6::text FROM turn
     ON CONFLICT (order_uuid, kind) DO NOTHING)sql"};
+
+constexpr postgres::Statement kAfter{R"sql(
+    SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint AS at_us, kind, order_id, event
+    FROM mail_jobs
+    WHERE user_id = $1 AND id > $2
+    ORDER BY id
+    LIMIT $3)sql"};
+
+constexpr postgres::Statement kNewest{R"sql(
+    SELECT user_id, max(id) FROM mail_jobs WHERE user_id = ANY($1::bigint[]) GROUP BY user_id)sql"};
+
+constexpr postgres::Statement kBefore{R"sql(
+    SELECT id FROM mail_jobs WHERE user_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)sql"};
 
 // A job without attempts is not leased: leasing counts one, and a release undoes both.
 constexpr postgres::Statement kLease{R"sql(
@@ -81,10 +96,41 @@ std::string EventOf(std::string stored) {
 
 }  // namespace
 
+std::string EventType(std::string_view kind) {
+  return std::string(kind.substr(0, kind.find(' ')));
+}
+
 bool Insert(postgres::Tx& tx, const NewMailJob& job) {
+  tx.SignalCommit(kChangeSignal);
   return tx.Exec(kInsert, job.order_uuid, job.order_id, job.kind, job.user_id, Stored(job),
                  job.traceparent)
              .affected_rows() == 1;
+}
+
+std::vector<Change> ChangesAfter(postgres::Tx& tx, int64_t user_id, int64_t id, int limit) {
+  std::vector<Change> changes;
+  for (const pqxx::row& row : tx.Exec(kAfter, user_id, id, limit)) {
+    const auto kind = row["kind"].as<std::string>();
+    changes.push_back({.id = row["id"].as<int64_t>(),
+                       .at_us = row["at_us"].as<int64_t>(),
+                       .type = EventType(kind),
+                       .order_id = row["order_id"].as<int64_t>(),
+                       .event = EventOf(row["event"].as<std::string>())});
+  }
+  return changes;
+}
+
+std::map<int64_t, int64_t> NewestChanges(postgres::Tx& tx, const std::vector<int64_t>& users) {
+  std::map<int64_t, int64_t> newest;
+  for (const pqxx::row& row : tx.Exec(kNewest, postgres::Array(users))) {
+    newest.emplace(row[0].as<int64_t>(), row[1].as<int64_t>());
+  }
+  return newest;
+}
+
+int64_t BeforeNewest(postgres::Tx& tx, int64_t user_id, int count) {
+  const pqxx::result rows = tx.Exec(kBefore, user_id, count);
+  return rows.empty() ? 0 : rows[0][0].as<int64_t>();
 }
 
 std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, MailSlots slots) {

@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,6 +27,9 @@ struct NewMailJob {
   std::string traceparent;
 };
 
+// The type of the event that a job of this kind tells of.
+std::string EventType(std::string_view kind);
+
 // A leased job; without its order_uuid, which sending does not need.
 struct MailJob : NewMailJob {
   int64_t id = 0;
@@ -38,8 +42,27 @@ struct MailJob : NewMailJob {
 // The final states of a job.
 enum class JobState { kSent, kRefused, kGone };
 
-// False when the order has a job of this kind already, which stays as it is.
+// False when the order has a job of this kind already, which stays as it is. One transaction at a time
+// inserts jobs, until it ends: so whoever sees a job sees all with a smaller id, too.
 bool Insert(postgres::Tx& tx, const NewMailJob& job);
+
+// What Tx::SignalCommit is called with by Insert.
+inline constexpr char kChangeSignal[] = "mail_jobs";
+
+// A job, for those who watch live what the customer is told of.
+struct Change {
+  int64_t id = 0;
+  int64_t at_us = 0;  // since 1970
+  std::string type;   // of the event
+  int64_t order_id = 0;
+  std::string event;  // JSON
+};
+// Up to `limit` of the user's after this id, in their sequence.
+std::vector<Change> ChangesAfter(postgres::Tx& tx, int64_t user_id, int64_t id, int limit);
+// Of each of these users who has any the id of the newest.
+std::map<int64_t, int64_t> NewestChanges(postgres::Tx& tx, const std::vector<int64_t>& users);
+// The id after which the user's newest `count` come; 0 where there are no more than these.
+int64_t BeforeNewest(postgres::Tx& tx, int64_t user_id, int count);
 
 struct MailSlots {
   int fresh = 0;    // never tried: the oldest first

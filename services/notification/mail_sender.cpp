@@ -261,8 +261,7 @@ struct MailSender::State {
   }
 
   Mail Render(const MailJob& job, const Mailbox& to) const {
-    const std::string type = job.kind.substr(0, job.kind.find(' '));
-    Result<Mail> mail = MailAbout(type, job.event, {from, to, job.created_at});
+    Result<Mail> mail = MailAbout(EventType(job.kind), job.event, {from, to, job.created_at});
     if (!mail)
       throw std::runtime_error("the job's event cannot be read: " + mail.refusal().message);
     return *std::move(mail);

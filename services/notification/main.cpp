@@ -13,6 +13,7 @@
 #include "notification/mail_command.h"
 #include "notification/mail_sender.h"
 #include "notification/notification_events.h"
+#include "notification/notification_service.h"
 #include "notification_migrations.h"
 
 namespace {
@@ -51,12 +52,13 @@ int main(int argc, char** argv) {
   rpc::Identity identity(config.service.identity);
   const rpc::Channel users(config.users_address, &identity);
 
+  notification::NotificationService service(db);
   const notification::MailSender sender(db, users, config.smtp, config.mail_from);
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });
 
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("notification", {"orders", "payments"}, notification::EventHandlers(),
                     {.required = true});
-  const rpc::Server server(config.service.server, identity, {});  // health and reflection
+  const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

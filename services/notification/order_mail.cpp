@@ -222,14 +222,24 @@ constexpr Words kWords[] = {
     {"PAYMENT_REFUNDED", Read<events::v1::PaymentRefunded>},
 };
 
-}  // namespace
-
-Result<Mail> MailAbout(std::string_view type, std::string_view event, const MailFrame& frame) {
+Result<Content> ContentAbout(std::string_view type, std::string_view event) {
   const auto words = std::ranges::find(kWords, type, &Words::type);
   if (words == std::end(kWords)) {
     return Refusal{Code::kInvalidArgument, "there is no mail about " + std::string(type)};
   }
-  const Result<Content> content = words->read(event);
+  return words->read(event);
+}
+
+}  // namespace
+
+Result<std::string> SubjectAbout(std::string_view type, std::string_view event) {
+  const Result<Content> content = ContentAbout(type, event);
+  if (!content) return content.refusal();
+  return content->subject;
+}
+
+Result<Mail> MailAbout(std::string_view type, std::string_view event, const MailFrame& frame) {
+  const Result<Content> content = ContentAbout(type, event);
   if (!content) return content.refusal();
   const std::string name = OneLine(frame.to.name);
   return Mail{.from = frame.from,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <string>
 #include <string_view>
 
 #include "common/core/result.h"
@@ -23,5 +24,8 @@ struct MailFrame {
 // cannot be read. The Message-ID follows from the order, or the refund, and the type alone, so that
 // mailboxes can recognise a mail that was sent twice.
 Result<Mail> MailAbout(std::string_view type, std::string_view event, const MailFrame& frame);
+
+// The subject of that mail. The same refusals.
+Result<std::string> SubjectAbout(std::string_view type, std::string_view event);
 
 }  // namespace shop::notification
