@@ -56,7 +56,7 @@ class Bench:
         self.rates = defaultdict(list)   # (case, what): requests a second, a round each
         self.cpu = defaultdict(list)     # case: {process: µs a request}
         self.strangers = []              # share of the machine that was used by none of this
-        self.decided = []                # orders to PROCESSING: what SQL says of a round
+        self.decided = defaultdict(list) # case: orders to PROCESSING, what SQL says of a round
         self.latencies = {}
         self.idle = {}                   # CPU seconds a second of each process when nothing is asked
         self.files = 0
@@ -101,6 +101,7 @@ class Bench:
                 for turn in range(CART_PRODUCTS) for number, person in enumerate(people)]
         orders = [(people[product % len(people)], {"items": [{"productId": product, "quantity": 1}]})
                   for product in products]
+        same = [(person, {"items": [{"productId": 1, "quantity": 1}]}) for person in people]
 
         self.bare_port = free_ports(1)[0]
         body = len(fetch(gateway, "/api/v1/products/1").text)
@@ -133,6 +134,10 @@ class Bench:
             Case("POST /orders", gateway,
                  [("POST", "/orders", person.token, order) for person, order in orders],
                  self.direct("orders", "CreateOrder", [order for _, order in orders], people),
+                 {"pgbench": self.sql("order.sql", orders_copy)}, outlasts=True),
+            Case("POST /orders, all of one product", gateway,
+                 [("POST", "/orders", person.token, order) for person, order in same],
+                 self.direct("orders", "CreateOrder", [order for _, order in same], people),
                  {"pgbench": self.sql("order.sql", orders_copy)}, outlasts=True)]
 
     def empty_carts(self):
@@ -155,7 +160,7 @@ class Bench:
         used = sum(self.shop.cpu().values()) - sum(before.values())
         self.strangers.append(max(0.0, busy() - busy_before - used - load_cpu) / (took * os.cpu_count()))
         if case.outlasts:
-            self.decided.append(self.decisions(last_order))
+            self.decided[case.name].append(self.decisions(last_order))
             self.shop.settle()
         spent = self.since(before, begun, requests)
         self.rates[case.name, "http"].append(rate)
@@ -171,7 +176,8 @@ class Bench:
         return int(self.shop.sql("orders", "SELECT coalesce(max(id), 0) FROM orders;")[0][0])
 
     def decisions(self, last_order):
-        """Once no order after that one is PENDING: how quickly they came to PROCESSING."""
+        """Once no order after that one is PENDING: how quickly they came to PROCESSING, that is reserved and paid,
+        and how long their first events took from the outbox to their consumer."""
         def pending():
             return self.shop.sql("orders", "SELECT count(*) FROM orders WHERE status = 'PENDING';")[0][0]
         wait_for("all orders to be decided", lambda: pending() == "0", 120)
@@ -188,7 +194,17 @@ class Bench:
         if others:
             raise RuntimeError(f"{others:.0f} of {orders:.0f} orders did not come to PROCESSING")
         return {"orders": orders, "overall": overall, "meanwhile": meanwhile,
-                "p50": p50 * 1000, "p99": p99 * 1000}
+                "p50": p50 * 1000, "p99": p99 * 1000, "delay": self.delays(last_order)}
+
+    def delays(self, last_order):
+        """From the transaction that wrote ORDER_CREATED to the outbox to the one that recorded it as consumed by
+        stock, in ms."""
+        written = dict(self.shop.sql("orders", f"""
+            SELECT event_id, extract(epoch FROM created_at) FROM outbox
+            WHERE type = 'ORDER_CREATED' AND key::bigint > {last_order};"""))
+        consumed = dict(self.shop.sql("stock", "SELECT event_id, extract(epoch FROM seen_at) FROM inbox;"))
+        took = sorted((float(consumed[event]) - float(begun)) * 1000 for event, begun in written.items())
+        return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100]}
 
     def measure(self, cases):
         seconds = self.args.seconds

@@ -1,11 +1,12 @@
--- What CreateOrder runs: the order with its line and the event in the outbox, in one transaction.
+-- What CreateOrder runs: the order with its line, the first entry of its timeline and its deadline, and the event in
+-- the outbox, in one transaction.
 \set buyer random(1, 1000)
 \set product random(1, :products)
 BEGIN;
 WITH placed AS (
   INSERT INTO orders (user_id, total_price, currency, payment_method, payment_token,
-                      shipping_address, cart_version)
-  VALUES (:buyer, 4999, 'USD', 'CREDIT_CARD', '', NULL::jsonb, NULL)
+                      shipping_address, cart_version, waiting, waiting_since, deadline_at, entries)
+  VALUES (:buyer, 4999, 'USD', 'CREDIT_CARD', '', NULL::jsonb, NULL, 'STOCK', now(), now() + interval '5 minutes', 1)
   ON CONFLICT (user_id, cart_version) WHERE cart_version IS NOT NULL DO NOTHING
   RETURNING id, uuid, user_id, status, reason, total_price, currency, payment_method, shipping_address,
     (extract(epoch FROM created_at) * 1000000)::bigint AS created_us,
@@ -16,6 +17,9 @@ WITH placed AS (
   FROM placed, unnest(ARRAY[:product]::bigint[], ARRAY['Hummingbird Wireless Mouse']::text[],
                       ARRAY[1]::bigint[], ARRAY[4999]::bigint[])
        WITH ORDINALITY AS l (product_id, name, quantity, unit_price, line)
+), first AS (
+  INSERT INTO order_timeline (order_id, sequence, what, status, cause, trace_id)
+  SELECT id, 1, 'ORDER_CREATED', status, 'CUSTOMER', '4bf92f3577b34da6a3ce929d0e0e4736' FROM placed
 ) SELECT * FROM placed \gset
 INSERT INTO outbox (topic, key, event_id, type, source, time, traceparent, headers, value)
 VALUES ('orders', :id::text, gen_random_uuid()::text, 'ORDER_CREATED', '/orders', '2026-01-31T12:00:00.000Z',
