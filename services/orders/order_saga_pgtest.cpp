@@ -245,6 +245,60 @@ TEST_F(OrderSagaTest, OfADispatchAndACancellationAtOnceTheCancellationWinsWhereI
   EXPECT_EQ(StatusNow(order), "CANCELLED");
 }
 
+TEST_F(OrderSagaTest, ARepeatedCancellationGetsTheFirstAnswer) {
+  const v1::Order pending = Place(7);
+  const v1::Order confirmed = Place(7);
+  Confirm(confirmed);
+  for (const v1::Order& order : {pending, confirmed}) {
+    const Call first = As(7);
+    const Result<v1::OrderState> state = Cancel(order, first, "ordered twice", order.uuid());
+    ASSERT_TRUE(state) << state.refusal().message;
+    EXPECT_FALSE(first.replayed);
+    // The order is paid back and so changes once more.
+    ASSERT_TRUE(Receive<events::v1::PaymentRefunded>(order, "refunded " + order.uuid()));
+    const Call repeat = As(7);
+    const Result<v1::OrderState> again = Cancel(order, repeat, "ordered twice", order.uuid());
+    ASSERT_TRUE(again) << again.refusal().message;
+    EXPECT_TRUE(repeat.replayed);
+    EXPECT_EQ(again->SerializeAsString(), state->SerializeAsString());
+    EXPECT_EQ(Cancel(order, As(7), "another reason", order.uuid()).refusal().reason,
+              "IDEMPOTENCY_KEY_REUSED");
+  }
+  EXPECT_EQ(fake_shipping_.asked_to_cancel, 1);
+  EXPECT_EQ(Cancel(pending, As(7), "ordered twice", confirmed.uuid()).refusal().reason,
+            "IDEMPOTENCY_KEY_REUSED");
+}
+
+// The first one has asked shipping and not stored its answer yet.
+TEST_F(OrderSagaTest, ACancellationIsRepeatedWhileTheFirstIsUnderWay) {
+  const v1::Order order = Place(7);
+  Confirm(order);
+  std::optional<Result<v1::OrderState>> repeated;
+  fake_shipping_.after_cancelling = [&] { repeated = Cancel(order, As(7), "", "key"); };
+  const Call first = As(7);
+  const Result<v1::OrderState> state = Cancel(order, first, "", "key");
+  ASSERT_TRUE(state);
+  ASSERT_TRUE(*repeated);
+  EXPECT_TRUE(first.replayed);
+  EXPECT_EQ(state->SerializeAsString(), (*repeated)->SerializeAsString());
+  EXPECT_EQ(std::ranges::count(Told(order), "CANCEL_DECIDED"), 1);
+}
+
+// What was asked for is kept; the key is free, and an answer is kept under it once there is one.
+TEST_F(OrderSagaTest, ACancellationThatShippingDoesNotAnswerLeavesItsKeyFree) {
+  const v1::Order order = Place(7);
+  Confirm(order);
+  fake_shipping_.away = true;
+  EXPECT_THROW(Cancel(order, As(7), "", "key"), Unavailable);
+  EXPECT_EQ(FactsOf(order).cancel, CancelFact::kRequested);
+  fake_shipping_.away = false;
+  fake_shipping_.dispatched = true;
+  EXPECT_EQ(Cancel(order, As(7), "", "key").refusal().reason, "SHIPMENT_DISPATCHED");
+  EXPECT_EQ(FactsOf(order).cancel, CancelFact::kRefused);
+  const v1::Order another = Place(7);
+  EXPECT_TRUE(Cancel(another, As(7), "", "key"));
+}
+
 // Both wait for the order's row and then take turns: whoever is first, the order ends cancelled and
 // knows that it was paid.
 TEST_F(OrderSagaTest, ACancellationAndAPaymentAtOnceTakeTurns) {

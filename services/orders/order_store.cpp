@@ -167,6 +167,7 @@ std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order, const Deadlines& 
               Array(items, &v1::OrderItem::name), Array(items, &v1::OrderItem::quantity),
               Array(items, &v1::OrderItem::unit_price), deadlines.stock.count(), order.trace_id);
   if (rows.empty()) return std::nullopt;
+  tx.SignalCommit(kTimelineSignal);
   v1::Order placed = ReadOrder(rows[0]);
   placed.mutable_items()->Assign(items.begin(), items.end());
   return placed;
@@ -395,30 +396,60 @@ void Update(Tx& tx, const std::vector<LockedOrder>& orders, const std::vector<Ne
           Array(entries, [](const NewEntry& entry) { return EnumText(entry.status); }),
           Array(entries, &NewEntry::cause), Array(entries, &NewEntry::trace_id),
           Array(entries, &NewEntry::detail));
+  tx.SignalCommit(kTimelineSignal);
+}
+
+#define ENTRY_COLUMNS                                            \
+  R"sql(sequence, what, t.status, cause, trace_id, detail, )sql" \
+  R"sql((extract(epoch FROM at) * 1000000)::bigint AS at_us)sql"
+
+v1::TimelineEntry ReadEntry(const pqxx::row& row) {
+  v1::TimelineEntry entry;
+  entry.set_sequence(row["sequence"].as<int64_t>());
+  *entry.mutable_at() = TimeUtil::MicrosecondsToTimestamp(row["at_us"].as<int64_t>());
+  entry.set_what(row["what"].as<std::string>());
+  entry.set_status(ParseEnum<v1::OrderStatus>(row["status"].as<std::string>()));
+  entry.set_cause(row["cause"].as<std::string>());
+  entry.set_trace_id(row["trace_id"].as<std::string>());
+  entry.set_detail(row["detail"].as<std::string>());
+  return entry;
 }
 
 std::optional<v1::OrderTimeline> FindTimeline(Tx& tx, int64_t id, int64_t owner) {
   // The order is there also where its timeline is empty, as it is from before there was one.
-  static constexpr Statement kFind{
-      R"sql(SELECT sequence, what, t.status, cause, trace_id, detail,
-                   (extract(epoch FROM at) * 1000000)::bigint AS at_us
+  static constexpr Statement kFind{"SELECT " ENTRY_COLUMNS R"sql(
             FROM orders LEFT JOIN order_timeline AS t ON order_id = id
             WHERE id = $1 AND ($2::bigint = 0 OR user_id = $2) ORDER BY sequence)sql"};
   const pqxx::result rows = tx.Exec(kFind, id, owner);
   if (rows.empty()) return std::nullopt;
   v1::OrderTimeline timeline;
   for (const pqxx::row& row : rows) {
-    if (row["sequence"].is_null()) continue;
-    v1::TimelineEntry* entry = timeline.add_items();
-    entry->set_sequence(row["sequence"].as<int64_t>());
-    *entry->mutable_at() = TimeUtil::MicrosecondsToTimestamp(row["at_us"].as<int64_t>());
-    entry->set_what(row["what"].as<std::string>());
-    entry->set_status(ParseEnum<v1::OrderStatus>(row["status"].as<std::string>()));
-    entry->set_cause(row["cause"].as<std::string>());
-    entry->set_trace_id(row["trace_id"].as<std::string>());
-    entry->set_detail(row["detail"].as<std::string>());
+    if (!row["sequence"].is_null()) *timeline.add_items() = ReadEntry(row);
   }
   return timeline;
+}
+
+std::vector<v1::TimelineEntry> TimelineAfter(Tx& tx, int64_t id, int64_t sequence, int limit) {
+  static constexpr Statement kAfter{
+      "SELECT " ENTRY_COLUMNS
+      R"sql( FROM order_timeline AS t WHERE order_id = $1 AND sequence > $2
+            ORDER BY sequence LIMIT $3)sql"};
+  std::vector<v1::TimelineEntry> entries;
+  for (const pqxx::row& row : tx.Exec(kAfter, id, sequence, limit)) {
+    entries.push_back(ReadEntry(row));
+  }
+  return entries;
+}
+
+std::map<int64_t, int64_t> NewestEntries(Tx& tx, const std::vector<int64_t>& ids) {
+  static constexpr Statement kNewest{
+      R"sql(SELECT order_id, max(sequence) FROM order_timeline WHERE order_id = ANY($1::bigint[])
+            GROUP BY order_id)sql"};
+  std::map<int64_t, int64_t> newest;
+  for (const pqxx::row& row : tx.Exec(kNewest, Array(ids))) {
+    newest.emplace(row[0].as<int64_t>(), row[1].as<int64_t>());
+  }
+  return newest;
 }
 
 int64_t DatabaseTime(Tx& tx) {

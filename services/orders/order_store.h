@@ -118,6 +118,15 @@ void Update(postgres::Tx& tx, const std::vector<LockedOrder>& orders,
 
 // What happened to the order, first to last. `owner` 0 finds anybody's.
 std::optional<v1::OrderTimeline> FindTimeline(postgres::Tx& tx, int64_t id, int64_t owner);
+// Up to `limit` entries of the order's timeline after this sequence. They are committed in their
+// sequence, as each is written under the lock of the order's row: one that is not there yet has none
+// after it that is.
+std::vector<v1::TimelineEntry> TimelineAfter(postgres::Tx& tx, int64_t id, int64_t sequence,
+                                             int limit);
+// Of each of these orders that has entries the sequence of the newest.
+std::map<int64_t, int64_t> NewestEntries(postgres::Tx& tx, const std::vector<int64_t>& ids);
+// What Tx::SignalCommit is called with by whatever writes into a timeline.
+inline constexpr char kTimelineSignal[] = "order_timeline";
 
 // The time of the database, in microseconds since 1970.
 int64_t DatabaseTime(postgres::Tx& tx);

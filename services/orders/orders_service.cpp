@@ -19,6 +19,10 @@ constexpr int kCartAttempts = 5;
 // The reason of a refusal that no client sees: another order of the user's cart was placed since
 // the cart was read.
 constexpr char kCartOrderedMeanwhile[] = "CART_ORDERED_MEANWHILE";
+// Of another one: the order is PROCESSING, so that its cancellation takes more than a transaction.
+constexpr char kShippingDecides[] = "SHIPPING_DECIDES";
+// Of a timeline, for one that watches it.
+constexpr int kEntriesAtOnce = 100;
 
 // Equal for equal requests, the Idempotency-Key included.
 std::string Fingerprint(const v1::CreateOrderRequest& request) {
@@ -54,6 +58,12 @@ Result<v1::Order> ReplayCartOrder(const CartOrder& placed, const std::string& fi
                  .details = {{"orderId", std::to_string(placed.order.id())},
                              {"orderNumber", placed.order.number()}},
                  .reason = "CART_ORDERED"};
+}
+
+Refusal ShippingDecides() {
+  return {.code = Code::kAborted,
+          .message = "shipping decides on the cancellation",
+          .reason = kShippingDecides};
 }
 
 Refusal CartBusy(std::string reason = {}) {
@@ -92,7 +102,11 @@ OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
       carts_(cart),
       shipping_(shipping),
       currency_(std::move(currency)),
-      deadlines_(deadlines) {}
+      deadlines_(deadlines),
+      timelines_([this](const std::vector<int64_t>& orders) {
+        return postgres::Read(db_, [&](postgres::Tx& tx) { return NewestEntries(tx, orders); });
+      }),
+      timeline_signals_(db_.Subscribe(kTimelineSignal, [this] { timelines_.PollSoon(); })) {}
 
 rpc::Service OrdersService::Methods() {
   return rpc::Service("shop.orders.v1.OrdersService")
@@ -104,7 +118,8 @@ rpc::Service OrdersService::Methods() {
       .On("GetOrderStatus", this, &OrdersService::GetOrderStatus)
       .On("UpdateOrderStatus", this, &OrdersService::UpdateOrderStatus)
       .On("CancelOrder", this, &OrdersService::CancelOrder)
-      .On("GetTimeline", this, &OrdersService::GetTimeline);
+      .On("GetTimeline", this, &OrdersService::GetTimeline)
+      .OnStream("WatchOrder", this, &OrdersService::WatchOrder);
 }
 
 // Places an order for the caller, once for an Idempotency-Key. A refusal gives way to the order that
@@ -352,7 +367,10 @@ Result<v1::OrderState> OrdersService::GetOrderStatus(const Call& call,
 Result<v1::OrderState> OrdersService::UpdateOrderStatus(
     const Call& call, const v1::UpdateOrderStatusRequest& request) {
   if (request.status() == v1::ORDER_STATUS_CANCELLED) {
-    return Cancel(call, request.id(), 0, request.reason());
+    v1::CancelOrderRequest cancel;
+    cancel.set_id(request.id());
+    cancel.set_reason(request.reason());
+    return CancelOrder(call, cancel);
   }
   return MoveShipment(call, request.id(), request.status());
 }
@@ -374,54 +392,77 @@ Result<v1::OrderState> OrdersService::MoveShipment(const Call& call, int64_t id,
   const Result<ShipmentMoved> moved =
       dispatch ? shipping_.Dispatch(call, id) : shipping_.Deliver(call, id);
   if (!moved) return moved.refusal();
-  return Store({id, *moved, {.source = "orders", .trace = call.trace}, CancelledBy::kShop});
+  return postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    return Store(tx, {id, *moved, {.source = "orders", .trace = call.trace}, CancelledBy::kShop});
+  });
 }
 
+// A PENDING order is cancelled by one transaction, with the answer under the request's key. Of a
+// PROCESSING one shipping decides.
 Result<v1::OrderState> OrdersService::CancelOrder(const Call& call,
                                                   const v1::CancelOrderRequest& request) {
-  return Cancel(call, request.id(), OwnerFor(call), request.reason());
+  return idempotency::Once(db_, call, request, [&](Attempt& attempt) -> Result<v1::OrderState> {
+    Result<v1::OrderState> cancelled =
+        attempt.InTransaction([&](postgres::Tx& tx) -> Result<v1::OrderState> {
+          const Result<LockedOrder> order = RequestCancel(tx, call, request);
+          if (!order) return order.refusal();
+          if (WaitingFor(order->facts) == Waiting::kCancel) return ShippingDecides();
+          return *FindState(tx, request.id(), 0);
+        });
+    if (cancelled || cancelled.refusal().reason != kShippingDecides) return cancelled;
+    return CancelWithShipping(call, request, attempt);
+  });
 }
 
-// A PENDING order is cancelled by one transaction. Of a PROCESSING one the request is committed first,
-// then shipping says whether it came before a dispatch; what dies or fails in between is finished by
-// the sweeper.
-Result<v1::OrderState> OrdersService::Cancel(const Call& call, int64_t id, int64_t owner,
-                                             std::string reason) {
-  const messaging::EventContext context{.source = "orders", .trace = call.trace};
-  const Result<LockedOrder> requested =
-      postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<LockedOrder> {
-        std::map<int64_t, LockedOrder> orders = FindForUpdate(tx, {id});
-        if (orders.empty() || (owner != 0 && orders.at(id).user_id != owner)) return NoOrder(id);
-        const bool by_customer = orders.at(id).user_id == call.caller.user_id;
-        const CancelledBy by = by_customer ? CancelledBy::kCustomer : CancelledBy::kShop;
-        if (reason.empty()) {
-          reason = by_customer ? "cancelled by the customer" : "cancelled by the shop";
-        }
-        const Result<void> applied = ApplyFacts(
-            tx, std::move(orders), {{id, CancelRequested{by, reason}, context, by}}, deadlines_);
-        if (!applied) return applied.refusal();
-        return FindForUpdate(tx, {id}).at(id);
-      });
-  if (!requested) return requested.refusal();
-  if (WaitingFor(requested->facts) != Waiting::kCancel) {
-    return *postgres::Read(db_, [&](postgres::Tx& tx) { return FindState(tx, id, 0); });
-  }
+Result<LockedOrder> OrdersService::RequestCancel(postgres::Tx& tx, const Call& call,
+                                                 const v1::CancelOrderRequest& request) {
+  const int64_t id = request.id();
+  const int64_t owner = OwnerFor(call);
+  std::map<int64_t, LockedOrder> orders = FindForUpdate(tx, {id});
+  if (orders.empty() || (owner != 0 && orders.at(id).user_id != owner)) return NoOrder(id);
+  const bool by_customer = orders.at(id).user_id == call.caller.user_id;
+  const CancelledBy by = by_customer ? CancelledBy::kCustomer : CancelledBy::kShop;
+  std::string reason = request.reason();
+  if (reason.empty()) reason = by_customer ? "cancelled by the customer" : "cancelled by the shop";
+  const Result<void> applied =
+      ApplyFacts(tx, std::move(orders),
+                 {{id, CancelRequested{by, reason}, {.source = "orders", .trace = call.trace}, by}},
+                 deadlines_);
+  if (!applied) return applied.refusal();
+  return FindForUpdate(tx, {id}).at(id);
+}
 
-  const Result<CancelAnswered> answer =
-      shipping_.Cancel(call, id, requested->uuid, requested->user_id);
+// The request is committed first, whatever comes of it; then shipping says whether it came before a
+// dispatch, and its answer is committed with the answer under the key. What dies or fails in between is
+// finished by the sweeper.
+Result<v1::OrderState> OrdersService::CancelWithShipping(const Call& call,
+                                                         const v1::CancelOrderRequest& request,
+                                                         Attempt& attempt) {
+  const int64_t id = request.id();
+  const Result<LockedOrder> order = postgres::InTransaction(
+      db_, [&](postgres::Tx& tx) { return RequestCancel(tx, call, request); });
+  if (!order) return order.refusal();
+  if (WaitingFor(order->facts) != Waiting::kCancel) {  // ended meanwhile
+    return attempt.InTransaction(
+        [&](postgres::Tx& tx) -> Result<v1::OrderState> { return *FindState(tx, id, 0); });
+  }
+  const Result<CancelAnswered> answer = shipping_.Cancel(call, id, order->uuid, order->user_id);
   // Our own request was wrong, or shipping is of another release; not the caller's fault.
   if (!answer) throw Unavailable("shipping: " + answer.refusal().message);
-  Result<v1::OrderState> state = Store({id, *answer, context, requested->facts.cancelled_by});
-  if (state && state->status() != v1::ORDER_STATUS_CANCELLED) return AlreadyDispatched();
-  return state;
+  const auto store = [&](postgres::Tx& tx) {
+    return Store(
+        tx, {id, *answer, {.source = "orders", .trace = call.trace}, order->facts.cancelled_by});
+  };
+  if (answer->decided) return attempt.InTransaction(store);
+  const Result<v1::OrderState> state = postgres::InTransaction(db_, store);
+  if (!state) return state.refusal();
+  return AlreadyDispatched();
 }
 
-Result<v1::OrderState> OrdersService::Store(const OrderFact& fact) {
-  return postgres::InTransaction(db_, [&](postgres::Tx& tx) -> Result<v1::OrderState> {
-    const Result<void> applied = ApplyFacts(tx, {fact}, deadlines_);
-    if (!applied) return applied.refusal();
-    return *FindState(tx, fact.order_id, 0);
-  });
+Result<v1::OrderState> OrdersService::Store(postgres::Tx& tx, const OrderFact& fact) {
+  const Result<void> applied = ApplyFacts(tx, {fact}, deadlines_);
+  if (!applied) return applied.refusal();
+  return *FindState(tx, fact.order_id, 0);
 }
 
 Result<v1::OrderTimeline> OrdersService::GetTimeline(const Call& call,
@@ -430,6 +471,23 @@ Result<v1::OrderTimeline> OrdersService::GetTimeline(const Call& call,
       db_, [&](postgres::Tx& tx) { return FindTimeline(tx, request.id(), OwnerFor(call)); });
   if (!timeline) return NoOrder(request.id());
   return *std::move(timeline);
+}
+
+Result<rpc::Stream<v1::TimelineEntry>> OrdersService::WatchOrder(
+    const Call& call, const v1::WatchOrderRequest& request) {
+  const int64_t id = request.id();
+  const int64_t watched_by = OwnerFor(call);
+  const std::optional<v1::OrderState> order =
+      postgres::Read(db_, [&](postgres::Tx& tx) { return FindState(tx, id, watched_by); });
+  if (!order) return NoOrder(id);
+  return rpc::Stream<v1::TimelineEntry>{.hub = &timelines_,
+                                        .key = id,
+                                        .after = request.last_event_id(),
+                                        .read = [this, id](int64_t after) {
+                                          return postgres::Read(db_, [&](postgres::Tx& tx) {
+                                            return TimelineAfter(tx, id, after, kEntriesAtOnce);
+                                          });
+                                        }};
 }
 
 }  // namespace shop::orders

@@ -1,6 +1,7 @@
 // The rpcs of shop.orders.v1.OrdersService.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -8,6 +9,7 @@
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
+#include "common/rpc/stream_hub.h"
 #include "orders/order_events.h"
 #include "orders/order_shipping.h"
 #include "orders/order_store.h"
@@ -36,6 +38,8 @@ class OrdersService {
                                            const v1::UpdateOrderStatusRequest& request);
   Result<v1::OrderState> CancelOrder(const Call& call, const v1::CancelOrderRequest& request);
   Result<v1::OrderTimeline> GetTimeline(const Call& call, const v1::GetTimelineRequest& request);
+  Result<rpc::Stream<v1::TimelineEntry>> WatchOrder(const Call& call,
+                                                    const v1::WatchOrderRequest& request);
 
  private:
   // What a request orders, as it was found before the transaction.
@@ -65,8 +69,12 @@ class OrdersService {
   bool UpdateCart(const Call& call, const std::vector<CartOrder>& orders);
 
   Result<v1::OrderState> MoveShipment(const Call& call, int64_t id, v1::OrderStatus to);
-  Result<v1::OrderState> Cancel(const Call& call, int64_t id, int64_t owner, std::string reason);
-  Result<v1::OrderState> Store(const OrderFact& fact);
+  // Applies the request to the order, and answers the order as it is then.
+  Result<LockedOrder> RequestCancel(postgres::Tx& tx, const Call& call,
+                                    const v1::CancelOrderRequest& request);
+  Result<v1::OrderState> CancelWithShipping(const Call& call, const v1::CancelOrderRequest& request,
+                                            idempotency::Attempt& attempt);
+  Result<v1::OrderState> Store(postgres::Tx& tx, const OrderFact& fact);
 
   postgres::Pool& db_;
   rpc::ClientMethod<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse> quote_;
@@ -75,6 +83,8 @@ class OrdersService {
   OrderShipping shipping_;
   std::string currency_;
   Deadlines deadlines_;
+  rpc::StreamHub timelines_;  // of the open streams of WatchOrder, by the orders' ids
+  std::shared_ptr<const void> timeline_signals_;
 };
 
 }  // namespace shop::orders

@@ -20,7 +20,7 @@ from harness import REPO, Stack, say  # pylint: disable=wrong-import-position
 from settings import PROCESSES  # pylint: disable=wrong-import-position
 
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
-           "payments_test", "messages_test")
+           "payments_test", "streams_test", "messages_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through

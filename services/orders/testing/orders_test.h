@@ -332,10 +332,11 @@ class OrdersServiceTest : public ::testing::Test {
     ASSERT_TRUE(Receive<events::v1::PaymentCompleted>(order, "paid " + order.uuid()));
   }
   Result<v1::OrderState> Cancel(const v1::Order& order, const Call& call,
-                                const std::string& reason = "") {
+                                const std::string& reason = "", const std::string& key = "") {
     v1::CancelOrderRequest request;
     request.set_id(order.id());
     request.set_reason(reason);
+    request.set_idempotency_key(key);
     return service_.CancelOrder(call, request);
   }
   std::string StatusNow(const v1::Order& order) { return StatusText(Get(order.id()).status()); }
