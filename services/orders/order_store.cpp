@@ -104,6 +104,22 @@ std::optional<v1::Order> WithLines(Tx& tx, const pqxx::result& rows) {
   return std::move(orders[0]);
 }
 
+#define ENTRY_COLUMNS                                            \
+  R"sql(sequence, what, t.status, cause, trace_id, detail, )sql" \
+  R"sql((extract(epoch FROM at) * 1000000)::bigint AS at_us)sql"
+
+v1::TimelineEntry ReadEntry(const pqxx::row& row) {
+  v1::TimelineEntry entry;
+  entry.set_sequence(row["sequence"].as<int64_t>());
+  *entry.mutable_at() = TimeUtil::MicrosecondsToTimestamp(row["at_us"].as<int64_t>());
+  entry.set_what(row["what"].as<std::string>());
+  entry.set_status(ParseEnum<v1::OrderStatus>(row["status"].as<std::string>()));
+  entry.set_cause(row["cause"].as<std::string>());
+  entry.set_trace_id(row["trace_id"].as<std::string>());
+  entry.set_detail(row["detail"].as<std::string>());
+  return entry;
+}
+
 }  // namespace
 
 bool CartState::Matches(const CartState& other) const {
@@ -397,22 +413,6 @@ void Update(Tx& tx, const std::vector<LockedOrder>& orders, const std::vector<Ne
           Array(entries, &NewEntry::cause), Array(entries, &NewEntry::trace_id),
           Array(entries, &NewEntry::detail));
   tx.SignalCommit(kTimelineSignal);
-}
-
-#define ENTRY_COLUMNS                                            \
-  R"sql(sequence, what, t.status, cause, trace_id, detail, )sql" \
-  R"sql((extract(epoch FROM at) * 1000000)::bigint AS at_us)sql"
-
-v1::TimelineEntry ReadEntry(const pqxx::row& row) {
-  v1::TimelineEntry entry;
-  entry.set_sequence(row["sequence"].as<int64_t>());
-  *entry.mutable_at() = TimeUtil::MicrosecondsToTimestamp(row["at_us"].as<int64_t>());
-  entry.set_what(row["what"].as<std::string>());
-  entry.set_status(ParseEnum<v1::OrderStatus>(row["status"].as<std::string>()));
-  entry.set_cause(row["cause"].as<std::string>());
-  entry.set_trace_id(row["trace_id"].as<std::string>());
-  entry.set_detail(row["detail"].as<std::string>());
-  return entry;
 }
 
 std::optional<v1::OrderTimeline> FindTimeline(Tx& tx, int64_t id, int64_t owner) {
