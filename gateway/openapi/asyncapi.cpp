@@ -7,10 +7,13 @@
 #include <string_view>
 
 #include "common/messaging/event.h"
+#include "gateway/embedded.h"
 #include "gateway/openapi/comments.h"
 #include "gateway/openapi/example.h"
 #include "gateway/openapi/schema.h"
 #include "shop/api/v1/options.pb.h"
+
+SHOP_EMBED(shop_events_page, SHOP_EVENTS_PAGE);
 
 namespace shop::gateway {
 
@@ -171,79 +174,7 @@ std::string AsyncApiDocument(const std::vector<const Descriptor*>& events) {
 }
 
 std::string EventsPage() {
-  return R"html(<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Shop events</title>
-<style>
-:root {color-scheme: light dark}
-body {font: 1em/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em}
-section {border-top: 1px solid #8888; margin-top: 2em}
-table {border-collapse: collapse; width: 100%}
-th, td {text-align: left; vertical-align: top; padding: .2em 1em .2em 0; border-bottom: 1px solid #8884}
-pre {overflow-x: auto; padding: .8em; background: #8882}
-</style>
-</head>
-<body>
-<h1>Shop events</h1>
-<p id="about"></p>
-<p>For programs: <a href="/asyncapi.json">/asyncapi.json</a> (AsyncAPI 3.0). The HTTP API: <a href="/docs">/docs</a>.</p>
-<nav><ul id="contents"></ul></nav>
-<main id="topics"></main>
-<script>
-"use strict";
-const make = (name, text, parent) => {
-  const element = parent.appendChild(document.createElement(name));
-  if (text) element.textContent = text;
-  return element;
-};
-const kind = schema =>
-  schema.$ref ? schema.$ref.split("/").pop()
-  : schema.type === "array" ? "list of " + kind(schema.items)
-  : schema.enum ? schema.enum.join(" | ")
-  : [schema.type].flat().join(" | ") + (schema.format ? " (" + schema.format + ")" : "");
-  const fields = (schema, parent) = > {
-    const rows = make("table", "", parent);
-    const head = make("tr", "", rows);
-    for (const title of["field", "type", ""]) make("th", title, head);
-    for (const[name, field] of Object.entries(schema.properties)) {
-      const row = make("tr", "", rows);
-      make("code", name, make("td", "", row));
-      make("td", kind(field), row);
-      make("td", field.description, row);
-    }
-  };
-  fetch("/asyncapi.json").then(answer = > answer.json()).then(api = > {
-    document.getElementById("about").textContent = api.info.description;
-    const contents = document.getElementById("contents");
-    const topics = document.getElementById("topics");
-    for (const[topic, channel] of Object.entries(api.channels)) {
-      const entry = make("li", "", contents);
-      make("strong", topic + ": ", entry);
-      make("h2", "Topic " + topic, make("section", "", topics));
-      make("p", channel.description, topics);
-      for (const name of Object.keys(channel.messages)) {
-        const link = make("a", name, entry);
-        link.href = "#" + name;
-        entry.append(" ");
-        const message = api.components.messages[name];
-        make("h3", name, topics).id = name;
-        make("p", message.description, topics);
-        fields(api.components.schemas[message.payload.$ref.split("/").pop()], topics);
-        const {headers, payload} = message.examples[0];
-        const lines = Object.entries(headers).map(([ header, value ]) = > header + ": " + value);
-        make("pre", lines.join("\n") + "\n\n" + JSON.stringify(payload, null, 2), topics);
-      }
-    }
-    make("h2", "Headers of every event", make("section", "", topics));
-    fields(api.components.messageTraits.CloudEvent.headers, topics);
-  });
-</script>
-</body>
-</html>
-)html";
+  return std::string(SHOP_EMBEDDED(shop_events_page));
 }
 
 }  // namespace shop::gateway
