@@ -580,10 +580,12 @@ void Gateway::State::CountAndLog(const RequestContext& context, int status) {
                         {"traceId", context.trace.trace_id}});
 }
 
-void Gateway::Publish(const std::string& path, std::string_view content_type, std::string body) {
+void Gateway::Publish(const std::string& path, std::string_view content_type, std::string body,
+                      std::string headers) {
   SharedBody shared{std::move(body)};
   if (shared.plain.size() >= kGzipFrom) shared.gzip = GzipSmall(shared.plain);
   HttpResponse& response = state_->documents[path];
+  response.headers = std::move(headers);
   response.content_type = content_type;
   response.etag = EntityTag(shared.plain);
   response.shared_body = std::make_shared<const SharedBody>(std::move(shared));

@@ -72,9 +72,10 @@ class Gateway {
   // No request may be running any more.
   ~Gateway();
 
-  // Publishes a document: GET of `path` answers it. Only before the first request. `content_type` has
-  // to outlive the gateway.
-  void Publish(const std::string& path, std::string_view content_type, std::string body);
+  // Publishes a document: GET of `path` answers it, with these headers (whole lines) besides. Only
+  // before the first request. `content_type` has to outlive the gateway.
+  void Publish(const std::string& path, std::string_view content_type, std::string body,
+               std::string headers = {});
 
   // The response to `request`, whatever that is; it and `body`, which reads its body, have to live
   // until then. Status 0: the client has gone, and nobody is to be answered.

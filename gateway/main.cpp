@@ -6,6 +6,7 @@
 #include "gateway/cache/invalidation.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
+#include "gateway/live/live.h"
 #include "gateway/openapi/docs.h"
 
 int main() {
@@ -22,6 +23,7 @@ int main() {
   auth::TokenVerifier tokens(rpc::KeysFrom(auth_address));
   gateway::Gateway gateway(settings, services, tokens);
   gateway::PublishDocs(swagger_ui, services, &gateway);
+  gateway::PublishLivePage(&gateway);
   std::unique_ptr<redis::Subscription> changes;
   if (settings.cache_max_age.count() > 0) {
     changes = gateway::SubscribeInvalidations(redis, gateway.cache_tags(), gateway.cache());

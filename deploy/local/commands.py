@@ -30,6 +30,7 @@ def next_steps(settings, kafka, more=""):
     """What somebody does first with a stack that is up."""
     return f"""
   API        {settings.base_url}/api/v1
+  try it     {settings.base_url}/live
   log in     {settings.get("SUPER_ADMIN_EMAIL")}  (SUPER_ADMIN_PASSWORD in {settings.path})
   Kafka      {kafka}{more}
 

@@ -52,6 +52,7 @@ std::string FrontPage(bool with_docs) {
 <ul>
 )" + docs +
          R"(
+<li><a href="/live">/live</a>: place an order and watch its way through the services</li>
 <li><a href="/openapi.json">/openapi.json</a>: the same for programs (OpenAPI 3.1)</li>
 <li><a href="/docs/events">/docs/events</a>: what is published on Kafka, and
 <a href="/asyncapi.json">/asyncapi.json</a>: the same for programs (AsyncAPI 3.0)</li>
