@@ -31,6 +31,7 @@ server_packages=(
   openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil
   postgresql-15 redis-server supervisor openjdk-17-jdk-headless maven
 )
+browser_packages=(chromium chromium-driver python3-selenium)  # for the test of the page at /live
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
 long_packages=(clang-14 libclang-rt-14-dev python3-venv)
 
@@ -138,7 +139,7 @@ install_packages() {
 bring_packages() {
   local wanted=("${build_packages[@]}") missing
   if ! $build_only; then
-    wanted+=("${server_packages[@]}")
+    wanted+=("${server_packages[@]}" "${browser_packages[@]}")
     ! $everything || wanted+=("${lint_packages[@]}")
     ! $long || wanted+=("${long_packages[@]}")
     if ! node_is_new_enough; then wanted+=(nodejs npm); fi
