@@ -41,7 +41,8 @@ def browser():
     options.binary_location = tool("chromium")
     options.ignore_local_proxy_environment_variables()
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in ("--headless=new", "--no-proxy-server", "--disable-dev-shm-usage", "--window-size=1200,900"):
+    for argument in ("--headless=new", "--no-proxy-server", "--disable-dev-shm-usage", "--hide-scrollbars",
+                     "--window-size=1040,1040"):
         options.add_argument(argument)
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # it refuses root otherwise, and sees no page but ours
