@@ -21,7 +21,6 @@ class Refused extends Error {
 
 // The token is kept by the tab and gone with it, and is in no URL.
 let session = JSON.parse(sessionStorage.getItem("session"));
-const EXPIRED = "Your login has expired. Log in again to go on.";
 
 async function call(method, path, body, headers = {}) {
   const used = session;
@@ -35,7 +34,7 @@ async function call(method, path, body, headers = {}) {
     throw new Error("The shop does not answer. Try again: nothing is done twice.");
   }
   if (response.ok) return answer.data;
-  if (response.status === 401 && used && used === session) endSession(EXPIRED);
+  if (response.status === 401 && used && used === session) endSession("Your login has expired. Log in again to go on.");
   throw new Refused(response.status, answer.error);
 }
 
@@ -65,7 +64,7 @@ class Stream {
       showConnection();
     };
     this.socket.onmessage = message => this.receive(JSON.parse(message.data));
-    this.socket.onclose = ({code}) => this.lost(code);
+    this.socket.onclose = () => this.lost();
   }
 
   receive({id, data}) {
@@ -74,17 +73,13 @@ class Stream {
     this.show(data);
   }
 
-  lost(code) {
-    if (code === 1008) {
-      endSession(EXPIRED);
-      return;
-    }
+  lost() {
     const pause = Math.min(1000 * 2 ** this.losses++, 8000) * (0.5 + Math.random() / 2);
     this.timer = setTimeout(() => this.comeBack(), pause);
     showConnection();
   }
 
-  // Why a WebSocket was refused no page can see, so whether it was the token is found out first.
+  // A WebSocket that is refused does not tell a page why; whether the token has expired a request finds out.
   async comeBack() {
     await call("GET", "/auth/me").catch(() => {});
     if (Stream.open.has(this)) this.connect();

@@ -7,10 +7,11 @@ import time
 import unittest
 from decimal import Decimal
 
+from selenium.webdriver.common.keys import Keys
+
 from case import Case
 from harness import PASSWORD, REPO, Person, fetch, tool, wait_for
 from live_page import FAINT, PHONE, Page, browser
-from selenium.webdriver.common.keys import Keys
 
 
 def base64_of(data):

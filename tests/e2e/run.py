@@ -19,6 +19,7 @@ import case  # pylint: disable=wrong-import-position
 from harness import REPO, Stack, say  # pylint: disable=wrong-import-position
 from settings import PROCESSES  # pylint: disable=wrong-import-position
 
+# live_test, which needs a browser, is a run of its own.
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
            "payments_test", "streams_test", "messages_test")
 
