@@ -84,10 +84,10 @@ class Program:
         return digest.hexdigest()
 
     def launch(self, folder):
-        """Starts it with no supervisor: in its own session, holding none of our descriptors."""
+        """Starts it with no supervisor: in its own session, holding none of our descriptors. Answers its process."""
         with open(folder.log(self.name), "ab") as log:
-            subprocess.Popen(["/bin/sh", str(self.write_script(folder))], stdin=subprocess.DEVNULL,
-                             stdout=log, stderr=log, start_new_session=True)
+            return subprocess.Popen(["/bin/sh", str(self.write_script(folder))], stdin=subprocess.DEVNULL,
+                                    stdout=log, stderr=log, start_new_session=True)
 
 
 def as_user(user):

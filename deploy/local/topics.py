@@ -58,8 +58,8 @@ def apply(bootstrap, wanted):
         waiting += admin.create_topics(missing).values()
     known = [ConfigResource("topic", name) for name in wanted if name in present]
     for resource, told in (admin.describe_configs(known) if known else {}).items():
-        # Source 1: set on the topic. What is set besides has to be sent along, or it is lost.
-        before = {name: entry.value for name, entry in told.result(PATIENCE).items() if entry.source == 1}
+        # What is set besides has to be sent along, or it is lost.
+        before = own_settings(told.result(PATIENCE))
         after = before | settings[resource.name]
         if after != before:
             waiting += admin.alter_configs([ConfigResource("topic", resource.name, set_config=after)]).values()
@@ -68,6 +68,21 @@ def apply(bootstrap, wanted):
     for done in waiting:
         done.result(30)
     return changes
+
+
+def own_settings(described):
+    """Those that are set on the topic itself (source 1), and are no defaults."""
+    return {name: entry.value for name, entry in described.items() if entry.source == 1}
+
+
+def set_option(bootstrap, topic, name, value):
+    """Sets an option of a topic; None removes it."""
+    admin = client(AdminClient, bootstrap)
+    resource = ConfigResource("topic", topic)
+    settings = own_settings(admin.describe_configs([resource])[resource].result(PATIENCE)) | {name: value}
+    changed = ConfigResource("topic", topic, set_config={
+        key: str(chosen) for key, chosen in settings.items() if chosen is not None})
+    admin.alter_configs([changed])[changed].result(30)
 
 
 def counts(bootstrap):

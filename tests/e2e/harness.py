@@ -121,17 +121,25 @@ class Stack:
 
     def start(self, settings=None):
         """A fresh stack on free ports; what an earlier run left in the folder is removed first."""
+        self.prepare(settings)
+        self.script("up")
+
+    def prepare(self, settings=None):
+        """The same without starting it."""
         if self.env_file.exists():
             self.script("down", check=False)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.script("free-env", "--from", str(REPO / ".env.example"), "--out", str(self.env_file))
         # People are made by the dozen here; what bcrypt costs is not what is tested. No carrier: what a test finds
         # must not depend on how long it took to get there.
-        changed = {"BCRYPT_COST": 4, "SHIPPING_DISPATCH_SECONDS": "", "SHIPPING_DELIVERY_SECONDS": "", **(settings or {})}
+        self.change({"BCRYPT_COST": 4, "SHIPPING_DISPATCH_SECONDS": "", "SHIPPING_DELIVERY_SECONDS": "",
+                     **(settings or {})})
+
+    def change(self, settings):
+        """Settings for what is started from now on."""
         with open(self.env_file, "a", encoding="utf-8") as file:
-            file.writelines(f"{name}={value}\n" for name, value in changed.items())
+            file.writelines(f"{name}={value}\n" for name, value in settings.items())
         self.settings = parse(self.env_file.read_text())
-        self.script("up")
 
     def port(self, process):
         return int(self.settings[f"{process.upper()}_PORT"])
