@@ -1,191 +1,293 @@
 #!/usr/bin/python3
 """Many customers and few pieces, while processes die, stand still and events come twice; then what has to hold.
 
-  tests/chaos/run.py --bin build/dev/bin --dir build/dev/chaos [--seconds 45] [--seed 7] [--customers 8]
+  tests/chaos/run.py --bin build/dev/bin --dir build/dev/chaos [--seconds 45] [--seed 7] [--customers 6]
 
 Every process, PostgreSQL, Kafka, Redis, MongoDB and the payment provider among them, is killed with SIGKILL or
 stopped and continued, in an order that follows from the seed; a share of all events is put on the topics twice.
-Then everything is started, the run waits for quiet and looks from outside (checks.py). Exit status 1 when anything
-does not hold; the stack's data and logs then stay in <dir>.
+Orders and stock have a second process each. What chance seldom brings about is brought about (provoke.py). Then
+everything is started, the run waits for quiet and looks from outside: what has to hold (checks.py), and which hard
+situations it has been through (situations.py). Exit status 1 when anything does not hold or a situation did not
+occur; the stack's data and logs then stay in <dir>.
 """
 
 import argparse
-import json
 import random
 import re
 import signal
 import sys
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "e2e")]
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "e2e"), str(HERE.parents[1] / "deploy/local")]
 
 import checks  # pylint: disable=wrong-import-position
-from clients import Customers  # pylint: disable=wrong-import-position
+import situations  # pylint: disable=wrong-import-position
+from clients import Customers, Desk  # pylint: disable=wrong-import-position
+from databases import Databases  # pylint: disable=wrong-import-position
 from harness import REPO, Person, Stack, say, wait_for  # pylint: disable=wrong-import-position
-from settings import PROCESSES, Settings  # pylint: disable=wrong-import-position
+from processes import Folder, recorded_pid  # pylint: disable=wrong-import-position
+from provoke import PIECES, Provoked  # pylint: disable=wrong-import-position
+from replicas import Replica  # pylint: disable=wrong-import-position
+from settings import GROUPS, PROCESSES, free_ports  # pylint: disable=wrong-import-position
 from trouble import Repeats, Trouble  # pylint: disable=wrong-import-position
-import servers  # pylint: disable=wrong-import-position
 
 TOPICS = ("orders", "stock", "payments", "shipments")
 PUBLISHERS = ("orders", "stock", "payments", "shipping")
 SERVERS = ("postgres", "kafka", "redis", "mongo")
-# Short, so that an order has its whole life in a run.
-SETTINGS = {"SHIPPING_DISPATCH_SECONDS": "1.5", "SHIPPING_DELIVERY_SECONDS": "1.5", "LOG_LEVEL": "warning"}
+TWICE = ("orders", "stock")  # services with a second process
+# Short, so that an order has its whole life in a run; and a provider that takes its time, as they do.
+SETTINGS = {"SHIPPING_DISPATCH_SECONDS": "1.5", "SHIPPING_DELIVERY_SECONDS": "1.5", "PROVIDER_ANSWER_MS": "150",
+            "LOG_LEVEL": "warning"}
 SHARE_REPEATED = 0.1
-PIECES = (25, 60, 400, 400)  # of each product: few of some
+PIECES_OF_PRODUCTS = (25, 60, 400, 400)  # few of some
+CALM = 120   # seconds that what is provoked may take once the trouble is over
 QUIET = 240  # seconds until everything has to be at rest
 
 
-class Databases:
-    def __init__(self, shop):
-        self.settings = Settings.read(shop.env_file)
+# --- what is seen from outside ------------------------------------------------------------------
 
-    def rows(self, database, query):
-        done = servers.psql(self.settings, database, self.settings.require("POSTGRES_PASSWORD"), database,
-                            ["-XAtc", f"SELECT coalesce(json_agg(t), '[]') FROM ({query}) t"],
-                            capture_output=True, text=True)
-        if done.returncode:
-            raise OSError(done.stderr)
-        return json.loads(done.stdout)
+# What payments says of each order, and what the provider does.
+PAYMENTS = """SELECT order_uuid, CASE charge WHEN 'CAPTURED' THEN p.amount ELSE 0 END AS captured,
+  coalesce((SELECT sum(r.amount) FROM refunds r WHERE r.order_uuid = p.order_uuid AND r.state = 'DONE'), 0) AS refunded
+  FROM payments p"""
+CAPTURES = """SELECT order_uuid, min(extract(epoch FROM ended_at)) AS at FROM attempts
+  WHERE outcome = 'CAPTURED' GROUP BY order_uuid"""
+LEDGER = """SELECT left(key, 36) AS order_uuid, sum(captured) AS captured, sum(refunded) AS refunded,
+  coalesce(sum(amount) FILTER (WHERE status IN ('PENDING', 'AUTHORIZED')), 0) AS held FROM payments GROUP BY 1"""
+TIMELINE = """SELECT order_id, sequence, what, cause, extract(epoch FROM at) AS at FROM order_timeline
+  ORDER BY order_id, sequence"""
+RETURNS = """SELECT o.uuid AS order_uuid, o.id AS order_id, r.uuid AS return_uuid, i.product_id, i.quantity
+  FROM returns r JOIN return_items i ON i.return_id = r.id JOIN orders o ON o.id = r.order_id
+  WHERE r.status = 'ACCEPTED'"""
 
 
-def message_ids(shop):
-    return [str(mail["Message-ID"]) for mail in shop.mails("", None)]
-
-
-def look(shop, customers, products):
-    """Everything that the checks need, from outside."""
-    databases = Databases(shop)
-    seen = checks.Seen(requests=customers.requests, cancelled=customers.cancelled)
-    buyers = ",".join(str(person.id) for person in customers.people)
+def look_at_orders(databases, people, seen):
+    buyers = ",".join(str(person.id) for person in people)
     seen.orders = {row["id"]: row for row in databases.rows(
-        "orders", f"SELECT id, uuid, user_id, status, total_price FROM orders WHERE user_id IN ({buyers})")}
-    for row in databases.rows("orders", "SELECT order_id, sequence FROM order_timeline ORDER BY order_id, sequence"):
-        seen.timeline.setdefault(row["order_id"], []).append(row["sequence"])
-    seen.payments = {row["order_uuid"]: row for row in databases.rows(
-        "payments", PAYMENTS)}
+        "orders", f"SELECT id, uuid, user_id, status, reason, total_price FROM orders WHERE user_id IN ({buyers})")}
+    for row in databases.rows("orders", TIMELINE):
+        seen.timeline.setdefault(row["order_id"], []).append(row)
+    seen.returns = databases.rows("orders", RETURNS)
+    seen.shipments = {row["order_uuid"]: row["status"] for row in databases.rows(
+        "shipping", "SELECT order_uuid, state AS status FROM shipments")}
+
+
+def look_at_money(databases, seen):
+    seen.payments = {row["order_uuid"]: row for row in databases.rows("payments", PAYMENTS)}
+    seen.refunds = databases.rows("payments", "SELECT uuid, order_uuid, source, cause, amount, state FROM refunds")
+    seen.captures = {row["order_uuid"]: row["at"] for row in databases.rows("payments", CAPTURES)}
     seen.ledger = {row["order_uuid"]: row for row in databases.rows("provider", LEDGER)}
-    seen.reservations = {row["order_uuid"]: row["state"] for row in databases.rows(
-        "products", "SELECT order_uuid, state FROM reservations")}
-    held = defaultdict(dict)
-    for row in databases.rows("products", "SELECT order_uuid, product_id, quantity FROM reservation_lines"):
-        held[row["order_uuid"]][row["product_id"]] = row["quantity"]
-    seen.held = dict(held)
+
+
+def look_at_stock(databases, products, seen):
+    seen.reservations = {row["order_uuid"]: row for row in databases.rows(
+        "products", "SELECT order_uuid, state, shortages FROM reservations")}
+    lines = defaultdict(dict)
+    for row in databases.rows("products", "SELECT order_uuid, product_id, quantity, returned FROM reservation_lines"):
+        lines[row["order_uuid"]][row["product_id"]] = row
+    seen.lines = dict(lines)
     for row in databases.rows("products", "SELECT id, on_hand, reserved FROM products"):
         if row["id"] in products:
             seen.products[row["id"]] = row | {"received": products[row["id"]]}
     seen.movements = {row["product_id"]: row for row in databases.rows(
         "products", "SELECT product_id, sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM stock_movements"
         " GROUP BY product_id")}
-    seen.shipments = {row["order_uuid"]: row["status"] for row in databases.rows(
-        "shipping", "SELECT order_uuid, state AS status FROM shipments")}
+
+
+def look_at_events(shop, databases, seen):
     seen.events = [event for topic in TOPICS for event in shop.events(topic)]
-    seen.mails = message_ids(shop)
+    for group, service in GROUPS.items():
+        seen.inbox[group] = {row["event_id"]: row["at"] for row in databases.rows(
+            service, f"SELECT event_id, extract(epoch FROM seen_at) AS at FROM inbox WHERE consumer = '{group}'")}
+    seen.written_again = [row["event_id"] for name in PUBLISHERS for row in databases.rows(
+        name, "SELECT event_id FROM outbox GROUP BY event_id HAVING count(*) > 1")]
+    seen.mails = [str(mail["Message-ID"]).strip("<>") for mail in shop.mails("", None)]
     # An attempt beyond the first, or one whose sender died, may have sent the mail before.
-    seen.mails_in_doubt = databases.rows(
-        "notification", "SELECT coalesce(sum(attempts - 1), 0) AS n FROM mail_jobs WHERE attempts > 1")[0]["n"]
-    return seen
+    seen.mails_in_doubt = databases.number(
+        "notification", "SELECT coalesce(sum(attempts - 1), 0) FROM mail_jobs WHERE attempts > 1")
 
 
-# What payments says of each order, and what the provider does.
-PAYMENTS = """SELECT order_uuid, CASE charge WHEN 'CAPTURED' THEN p.amount ELSE 0 END AS captured,
-  coalesce((SELECT sum(r.amount) FROM refunds r WHERE r.order_uuid = p.order_uuid AND r.state = 'DONE'), 0) AS refunded
-  FROM payments p"""
-LEDGER = "SELECT key AS order_uuid, captured, refunded FROM payments"
+# --- the run ------------------------------------------------------------------------------------
+
+class Run:
+    def __init__(self, args):
+        self.args = args
+        self.shop = Stack(args.dir, args.bin)
+        self.replicas = []
+
+    def start(self):
+        """The stack, the second processes, people and goods."""
+        self.shop.prepare(SETTINGS)
+        ports = iter(free_ports(2 * len(TWICE)))
+        numbers = {service: (next(ports), next(ports)) for service in TWICE}
+        # Calls are spread over both.
+        self.shop.change({"ORDERS_ADDR": "ipv4:127.0.0.1:{},127.0.0.1:{}".format(  # pylint: disable=consider-using-f-string
+            self.shop.port("orders"), numbers["orders"][0])})
+        self.shop.script("up")
+        self.replicas = [Replica(self.shop, service, *numbers[service]) for service in TWICE]
+        for replica in self.replicas:
+            replica.start()
+            wait_for(f"{replica.name} to be ready", replica.answers, 60)
+        self.databases = Databases(self.shop)
+        self.boss = Person.super_admin(self.shop)
+        self.products = {self.boss.make_product(f"Chaos {pieces}", Decimal("12.50"), pieces): pieces
+                         for pieces in PIECES_OF_PRODUCTS}
+        self.people = [Person(self.shop) for _ in range(4)]
+        self.pids = {name: partial(recorded_pid, Folder(self.shop.folder), name) for name in (*SERVERS, *PROCESSES)}
+        self.pids |= {replica.name: replica.pid for replica in self.replicas}
+
+    def disturb(self):
+        args = self.args
+        chance = random.Random(args.seed)
+        self.customers = Customers(self.people, list(self.products), args.seed)
+        self.desk = Desk(self.boss, self.customers)
+        targets = {name: pid for name, pid in self.pids.items() if not args.focus or name in args.focus}
+        self.trouble = Trouble(targets, chance.random())
+        self.repeats = Repeats(self.shop, TOPICS, SHARE_REPEATED, chance.random())
+        self.provoked = Provoked(self.shop, self.databases, self.customers, self.pids, args.provoke)
+        with ThreadPoolExecutor(args.customers + 4) as pool:
+            working = [pool.submit(self.customers.run) for _ in range(args.customers)]
+            working += [pool.submit(work) for work in (self.desk.run, self.trouble.run, self.repeats.run)]
+            provoking = pool.submit(self.provoked.run)
+            threading.Event().wait(args.seconds)
+            self.trouble.stop.set()
+            try:
+                wait_for("everything to run", lambda: all(pid() for pid in self.pids.values()), 90)
+                wait_for("what is provoked to have occurred", provoking.done, CALM)
+            except AssertionError as error:  # the report says which situation did not occur
+                say(str(error))
+            finally:
+                self.provoked.stop.set()
+                self.repeats.stop.set()
+                self.customers.stop.set()
+            for done in [*working, provoking]:
+                done.result()
+
+    def under_way(self):
+        """How much of what is not at rest yet."""
+        def count(database, what):
+            return self.databases.number(database, f"SELECT count(*) FROM {what}")
+        return {
+            "orders": count("orders", "orders WHERE status NOT IN ('DELIVERED', 'CANCELLED')"),
+            "payments": count("payments", "payments WHERE next_at IS NOT NULL"),
+            "unpublished events": sum(count(name, "outbox WHERE published_at IS NULL") for name in PUBLISHERS),
+            "unconsumed events": self.shop.lag(),
+            "events in retry queues": sum(count(name, "retry_queue") for name in {
+                GROUPS[group] for group in ("orders", "cart", "payments", "stock", "shipping", "notification")}),
+            "mails": count("notification", "mail_jobs WHERE state = 'WAITING'")}
+
+    def wait_for_quiet(self):
+        """Answers what is still under way when it does not come to rest."""
+        left = {"looks from outside": 1}  # until one has succeeded
+
+        def at_rest():
+            nonlocal left
+            left = self.under_way()
+            assert not any(left.values()), left
+            return True
+        try:
+            wait_for("quiet", at_rest, self.args.quiet)
+        except AssertionError as error:
+            say(str(error))
+        return left
+
+    def look(self, left):
+        seen = checks.Seen(requests=self.customers.requests, cancelled=self.customers.cancelled,
+                           refunds_wanted=self.desk.refunds, returns_accepted=self.desk.returns,
+                           repeats_that_waited=self.customers.repeats_that_waited,
+                           relays_taken_over=self.provoked.relays_taken_over, shuffled=self.provoked.shuffled,
+                           left=left)
+        look_at_orders(self.databases, self.people, seen)
+        look_at_money(self.databases, seen)
+        look_at_stock(self.databases, self.products, seen)
+        look_at_events(self.shop, self.databases, seen)
+        return seen
+
+    def end(self, passed):
+        for replica in self.replicas:
+            replica.end()
+        self.shop.script("down" if passed else "stop", check=False)
+        if not passed:
+            say(f"seed {self.args.seed}: data and logs are in {self.shop.folder}")
+
+    def report(self, seen, quiet, wrong, occurred):
+        for check in checks.ALL:
+            found = wrong.get(check.__name__, [])
+            print(f"  {'FAILED' if found else 'holds '}  {in_words(check.__name__)}")
+            for sentence in found[:10]:
+                print(f"            {sentence}")
+            if len(found) > 10:
+                print(f"            and {len(found) - 10} more")
+        for name, times in occurred.items():
+            if times:
+                print(f"  {times:5} ×  {in_words(name)}")
+            else:
+                print(f"  FAILED  it never occurred that {in_words(name)}: the run says nothing about it")
+        print(self.summary(seen, quiet, wrong, occurred))
+
+    def summary(self, seen, quiet, wrong, occurred):
+        """One line, for docs/testing.md."""
+        ends = Counter(order["status"] for order in seen.orders.values())
+        kills = sum(what == "kill" for _, what, _ in self.trouble.done)
+        missing = [name for name, times in occurred.items() if not times]
+        result = "everything held" if not wrong else "did not hold: " + ", ".join(map(in_words, wrong))
+        if missing:
+            result += "; did not occur: " + ", ".join(map(in_words, missing))
+        return (f"{time.strftime('%Y-%m-%d')}, seed {self.args.seed}, {self.args.seconds:.0f} s:"
+                f" {len(seen.requests)} requests sent {sum(r.sent for r in seen.requests)} times,"
+                f" {', '.join(f'{n} {status}' for status, n in sorted(ends.items()))},"
+                f" {sum(len(wanted.given) for wanted in seen.refunds_wanted)} refunds, {len(self.desk.returns)} returns,"
+                f" {kills} kills, {len(self.trouble.done) - kills} pauses, {self.repeats.count} events repeated,"
+                f" {len(seen.mails)} mails; quiet after {quiet:.0f} s; situations"
+                f" {'/'.join(map(str, occurred.values()))}; {result}")
 
 
-def at_rest(shop):
-    """Whether nothing is under way any more."""
-    databases = Databases(shop)
-    waiting = databases.rows("orders", "SELECT count(*) AS n FROM orders WHERE status NOT IN ('DELIVERED', 'CANCELLED')")
-    unpublished = [row["n"] for name in PUBLISHERS for row in databases.rows(
-        name, "SELECT count(*) AS n FROM outbox WHERE published_at IS NULL")]
-    queued = sum(shop.queued(process) for process in {"orders", "stock", "payments", "shipping", "notification"})
-    mails = databases.rows("notification", "SELECT count(*) AS n FROM mail_jobs WHERE state = 'WAITING'")
-    left = {"orders": waiting[0]["n"], "events": sum(unpublished), "lag": shop.lag(), "queued": queued,
-            "mails": mails[0]["n"]}
-    assert not any(left.values()), left
-    return True
+def in_words(name):
+    return re.sub("_", " ", name)
 
 
-def start(args):
-    shop = Stack(args.dir, args.bin)
-    shop.start(SETTINGS)
-    boss = Person.super_admin(shop)
-    products = {boss.make_product(f"Chaos {pieces}", Decimal("12.50"), pieces): pieces for pieces in PIECES}
-    people = [Person(shop) for _ in range(4)]
-    return shop, people, products
+def words(text):
+    return [word for word in text.split(",") if word]
 
 
-def disturb(shop, customers, args):
-    chance = random.Random(args.seed)
-    trouble = Trouble(shop, [*PROCESSES, *SERVERS], chance.random())
-    repeats = Repeats(shop, TOPICS, SHARE_REPEATED, chance.random())
-    with ThreadPoolExecutor(args.customers + 2) as pool:
-        running = [pool.submit(customers.run) for _ in range(args.customers)]
-        running += [pool.submit(trouble.run), pool.submit(repeats.run)]
-        threading.Event().wait(args.seconds)
-        trouble.end()
-        repeats.stop.set()
-        for program in [*SERVERS, *PROCESSES]:  # supervision gives up on nobody, but may be slow
-            wait_for(f"{program} to run", lambda program=program: shop.pid(program), 60)
-        customers.stop.set()
-        for done in running:
-            done.result()
-    return trouble, repeats
-
-
-def main():
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bin", type=Path, default=REPO / "build/dev/bin")
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/chaos")
     parser.add_argument("--seconds", type=float, default=45)
     parser.add_argument("--seed", type=int, default=random.randrange(100_000))
     parser.add_argument("--customers", type=int, default=6)
-    args = parser.parse_args()
+    parser.add_argument("--focus", type=words, default=[], help="the programs that die and stand still; else all")
+    parser.add_argument("--provoke", type=words, default=list(PIECES), help="some of " + ", ".join(PIECES))
+    parser.add_argument("--quiet", type=float, default=QUIET, help="seconds until everything has to be at rest")
+    return parser.parse_args()
+
+
+def main():
+    args = arguments()
     say(f"seed {args.seed}, {args.seconds:.0f} seconds")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    passed, shop = False, None
+    run = Run(args)
+    passed = False
     try:
-        shop, people, products = start(args)
-        customers = Customers(people, list(products), args.seed)
-        trouble, repeats = disturb(shop, customers, args)
+        run.start()
+        run.disturb()
         began = time.monotonic()
-        wait_for("quiet", lambda: at_rest(shop), QUIET)
-        quiet = time.monotonic() - began
-        seen = look(shop, customers, products)
+        seen = run.look(run.wait_for_quiet())
         wrong = checks.violations(seen)
-        report(args, seen, trouble, repeats, quiet, wrong)
-        passed = not wrong
+        occurred = situations.counts(seen)
+        run.report(seen, time.monotonic() - began, wrong, occurred)
+        passed = not wrong and all(occurred.values())
     finally:
-        if shop is not None:
-            shop.script("down" if passed else "stop", check=False)
-            if not passed:
-                say(f"seed {args.seed}: data and logs are in {shop.folder}")
+        run.end(passed)
     sys.exit(0 if passed else 1)
-
-
-def report(args, seen, trouble, repeats, quiet, wrong):
-    ends = defaultdict(int)
-    for order in seen.orders.values():
-        ends[order["status"]] += 1
-    kills = sum(what == "kill" for _, what, _ in trouble.done)
-    print(f"seed {args.seed}: {len(seen.requests)} requests sent {sum(r.sent for r in seen.requests)} times,"
-          f" {len(seen.orders)} orders ({', '.join(f'{n} {status}' for status, n in sorted(ends.items()))}),"
-          f" {kills} kills, {len(trouble.done) - kills} pauses, {repeats.count} events repeated,"
-          f" {len(seen.mails)} mails; quiet after {quiet:.0f} s")
-    for check in checks.ALL:
-        found = wrong.get(check.__name__, [])
-        print(f"  {'FAILED' if found else 'holds '}  {re.sub('_', ' ', check.__name__)}")
-        for sentence in found[:10]:
-            print(f"            {sentence}")
-        if len(found) > 10:
-            print(f"            and {len(found) - 10} more")
 
 
 if __name__ == "__main__":

@@ -10,59 +10,52 @@ import time
 from harness import say
 from settings import StackError
 
-# Longest time that a process stands still. The lease of a relay, a sender or a worker expires meanwhile.
+# Longest time that a process stands still by chance.
 LONGEST_PAUSE = 6.0
+# Between one trouble and the next.
+SHORTEST_PEACE, LONGEST_PEACE = 0.3, 2.5
+
+
+def send(pid, what):
+    try:
+        os.kill(pid, what)
+        return True
+    except ProcessLookupError:
+        return False
 
 
 class Trouble:
     """Kills and pauses, one after another."""
 
-    def __init__(self, shop, programs, seed):
-        self.shop = shop
-        self.programs = programs
+    def __init__(self, pids, seed):
+        self.pids = pids  # program -> a function that answers its process id
         self.random = random.Random(seed)
         self.stop = threading.Event()
         self.done = []  # (seconds since the start, what, program)
-        self.paused = None
 
     def run(self):
         start = time.monotonic()
         turn = []
-        while not self.stop.wait(self.random.uniform(0.3, 2.5)):
+        while not self.stop.wait(self.random.uniform(SHORTEST_PEACE, LONGEST_PEACE)):
             if not turn:  # every program in turn, each time in another order
-                turn = self.random.sample(self.programs, len(self.programs))
+                turn = self.random.sample(list(self.pids), len(self.pids))
             program = turn.pop()
             what = self.random.choice(("kill", "kill", "pause"))
-            pid = self.shop.pid(program)
+            pid = self.pids[program]()
             if pid is None:  # not up again yet
                 continue
             self.done.append((time.monotonic() - start, what, program))
             say(f"{what} {program}")
             if what == "kill":
-                self.send(pid, signal.SIGKILL)
+                send(pid, signal.SIGKILL)
             else:
                 self.pause(pid)
 
     def pause(self, pid):
-        if not self.send(pid, signal.SIGSTOP):
+        if not send(pid, signal.SIGSTOP):
             return
-        self.paused = pid
         self.stop.wait(self.random.uniform(0.5, LONGEST_PAUSE))
-        self.send(pid, signal.SIGCONT)
-        self.paused = None
-
-    def end(self):
-        self.stop.set()
-        if self.paused:
-            self.send(self.paused, signal.SIGCONT)
-
-    @staticmethod
-    def send(pid, what):
-        try:
-            os.kill(pid, what)
-            return True
-        except ProcessLookupError:
-            return False
+        send(pid, signal.SIGCONT)
 
 
 class Repeats:
