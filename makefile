@@ -100,7 +100,7 @@ resume: ## have a group go on after its gaps; GROUP=stock, TOPIC=orders, FROM=ti
 	@$(stack) resume $(GROUP) $(TOPIC) $(if $(FROM),--from "$(FROM)") $(if $(APPLY),--apply)
 
 ##@ Building and testing
-.PHONY: build build-% install-for-tests test test-repeat test-faults test-asan test-tsan fuzz test-long bench lint format
+.PHONY: build build-% install-for-tests test test-repeat test-faults chaos chaos-faults test-asan test-tsan fuzz test-long bench lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
 
 # Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
@@ -129,6 +129,9 @@ test-faults: install-for-tests ## plant faults in a copy, one by one: is each ca
 
 chaos: install-for-tests build-dev ## orders while everything is killed, paused and repeated; MINUTES=5, SEED=7
 	tests/chaos/run.py --seconds $$(( 60 * $(or $(MINUTES),5) )) $(if $(SEED),--seed $(SEED))
+
+chaos-faults: install-for-tests ## plant faults that show only in the whole: does a run of chaos catch each? FAULTS=regex, ROUNDS=3
+	tests/chaos/planted.py $(if $(FAULTS),--faults "$(FAULTS)") $(if $(ROUNDS),--rounds $(ROUNDS))
 
 test-asan: install-for-tests build/asan/build.ninja ## unit tests with AddressSanitizer and UBSan
 	cmake --build --preset asan --target unit_tests $(build_options)

@@ -115,7 +115,7 @@ class Provoked:
         with self.undone(lambda: self.limit_events(None)):
             self.limit_events(100)
             return self.until(lambda: self.databases.number(
-                "orders", "SELECT count(*) FROM outbox WHERE refusal IS NOT NULL AND published_at IS NULL"))
+                "orders", "SELECT count(*) FROM outbox WHERE refusal IS NOT NULL"))
 
     def limit_events(self, size):
         topics.set_option(self.shop.bootstrap, "orders", "max.message.bytes", size)

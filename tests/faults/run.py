@@ -171,10 +171,10 @@ def check(faults):
 class Copy:
     """A copy of the tree for one worker, with a build folder and servers of its own."""
 
-    def __init__(self, number, jobs):
-        self.tree = FOLDER / f"tree-{number}"
+    def __init__(self, number, jobs, folder=FOLDER):
+        self.tree = folder / f"tree-{number}"
         self.build = self.tree / "build/dev"
-        self.servers = Servers(FOLDER / f"servers-{number}")
+        self.servers = Servers(folder / f"servers-{number}")
         self.compilers = max(1, COMPILERS // jobs)
         self.say = say if jobs == 1 else lambda text: say(f"[{number}] {text}")
 
