@@ -385,6 +385,30 @@ TEST_F(StockStoreTest, AReleaseThatComesFirstRefusesTheReservation) {
   EXPECT_EQ(Available(lamp), 3);
 }
 
+TEST_F(StockStoreTest, AReservationThatMeetsAReleaseUnderWayIsRefused) {
+  const int64_t lamp = Stocked(3);
+  std::thread reserving;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    EXPECT_FALSE(Release(tx, Uuid(1), 1).released);
+    reserving = std::thread([&] { EXPECT_FALSE(Ask(1, {{lamp, 2}}).reserved); });
+    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+  });
+  reserving.join();
+  EXPECT_EQ(Available(lamp), 3);
+}
+
+TEST_F(StockStoreTest, AReleaseThatMeetsAReservationUnderWayGivesItBack) {
+  const int64_t lamp = Stocked(3);
+  std::thread releasing;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    EXPECT_TRUE(Reserve(tx, {{Uuid(1), 1, {{lamp, 2}}}})[0].reserved);
+    releasing = std::thread([&] { EXPECT_TRUE(GiveBack(1)); });
+    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+  });
+  releasing.join();
+  EXPECT_EQ(Available(lamp), 3);
+}
+
 TEST_F(StockStoreTest, ARefusedOrderReleasesNothing) {
   const int64_t lamp = Stocked(3);
   ASSERT_FALSE(Ask(1, {{lamp, 5}}).reserved);

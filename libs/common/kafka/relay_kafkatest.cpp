@@ -122,6 +122,14 @@ class RelayTest : public ::testing::Test {
       return tx.Run("SELECT count(*) FROM outbox WHERE published_at IS NULL")[0][0].as<int>();
     });
   }
+  int WaitingForALock() {
+    return Read(db_, [](Tx& tx) {
+      return tx.Run(
+          "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+          "wait_event_type = 'Lock'")[0][0]
+          .as<int>();
+    });
+  }
   // The numbers told for each key, in the topic's order, each where it came first.
   static std::map<std::string, std::vector<int>> FirstTold(
       const std::vector<TopicRecord>& records) {
@@ -276,6 +284,36 @@ TEST_F(RelayTest, TwoRelaysOnlyRepeat) {
     ids.insert(record.headers.at("ce_id"));
   }
   EXPECT_EQ(ids.size(), 300u);
+}
+
+// A process may stand still between the acknowledgement and the mark for longer than its lease.
+TEST_F(RelayTest, ARelayThatStoodStillWhileAnotherTookOverOnlyRepeats) {
+  PublishMany(10);
+  RelayOptions brief;
+  brief.lease = std::chrono::milliseconds(200);
+  RelayOptions lasting;
+  lasting.lease = std::chrono::seconds(60);
+  std::unique_ptr<OutboxRelay> still;
+  std::unique_ptr<OutboxRelay> other;
+  InTransaction(db_, [&](Tx& tx) {
+    tx.Run("SELECT FROM outbox FOR UPDATE");
+    still = std::make_unique<OutboxRelay>(Brokers(), db_, brief);
+    EXPECT_TRUE(Eventually([&] { return WaitingForALock() == 1; }));
+    other = std::make_unique<OutboxRelay>(Brokers(), db_, lasting);
+    EXPECT_TRUE(Eventually([&] { return WaitingForALock() == 2; }));
+  });
+  ASSERT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+  PublishMany(5);
+  ASSERT_TRUE(Eventually([&] { return Unpublished() == 0; }));
+
+  const std::vector<TopicRecord> records = ReadTopic(topic_, 26, std::chrono::seconds(1));
+  std::map<std::string, int> times;
+  for (const TopicRecord& record : records) ++times[record.headers.at("ce_id")];
+  EXPECT_EQ(times.size(), 15u);
+  EXPECT_EQ(records.size(), 25u) << "the first ten twice, and what came after the other took over once";
+  auto expected = AllInOrder(10);
+  for (auto& [key, numbers] : expected) numbers.push_back(std::stoi(key));
+  EXPECT_EQ(FirstTold(records), expected);
 }
 
 TEST_F(RelayTest, AnotherRelayGoesOnWhenTheHolderIsGone) {
