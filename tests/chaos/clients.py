@@ -15,6 +15,8 @@ TOKENS = {"tok_approve": 10, "tok_decline": 2, "tok_insufficient_funds": 1, "tok
 PATIENCE = 120
 # How many seconds after an order somebody looks whether there is anything to give back.
 SOON = 3
+# How many seconds the desk goes on with what is left once the customers are gone.
+OVERTIME = 15
 # How long a customer watches for the charge, in order to cancel while it is under way.
 WATCHES = 6
 
@@ -124,8 +126,8 @@ class Customers:
                 self.cancel_while_it_is_charged(request)
             self.stop.wait(chance.uniform(0.1, 0.8))  # a customer's pace; a mail takes longer than an order
 
-    def wish(self, chance, token=None):
-        chosen = chance.sample(self.products, chance.randint(1, 2))
+    def wish(self, chance, token=None, products=None):
+        chosen = chance.sample(products or self.products, chance.randint(1, 2))
         body = {"items": [{"productId": product, "quantity": chance.randint(1, 3)} for product in chosen],
                 "paymentToken": token or chance.choices(list(TOKENS), list(TOKENS.values()))[0],
                 "shippingAddress": {"street": "Main Street 1", "city": "Springfield", "country": "US"}}
@@ -164,19 +166,23 @@ class Customers:
         return answer.status == 200
 
     def cancel_while_it_is_charged(self, request):
-        """As soon as the customer sees that the money is being taken."""
+        if self.is_charged(request):
+            self.cancel(request)
+
+    def is_charged(self, request):
+        """Waits until the customer sees that the money is being taken; False where that is not to be seen."""
         order = next(iter(request.orders))
         end = time.monotonic() + WATCHES
         while time.monotonic() < end and not self.stop.is_set():
             try:
                 seen = request.buyer.call("GET", f"/payments/{order}")
             except OSError:
-                return
+                return False
             attempts = seen.data["attempts"] if seen.status == 200 else []
             if any(attempt["operation"] == "CAPTURE" for attempt in attempts):
-                self.cancel(request)
-                return
+                return True
             threading.Event().wait(0.02)
+        return False
 
 
 class Desk:
@@ -191,18 +197,21 @@ class Desk:
 
     def run(self):
         chance = self.customers.chance()
-        while not self.customers.stop.wait(0.1):
+        end = None
+        while end is None or time.monotonic() < end:
+            if self.customers.stop.wait(0.05):
+                end = end or time.monotonic() + OVERTIME
             request = self.choose(chance)
             if request is None:
                 continue
             order = next(iter(request.orders))
             status = insist(lambda order=order: self.boss.call("GET", f"/orders/{order}/status")).answer.data["status"]
-            if status == "PENDING":
-                continue
+            if status == "PENDING" or (status in ("PROCESSING", "SHIPPED") and chance.random() < 0.6):
+                continue  # later
             self.seen.add(request.key)
-            if status == "DELIVERED" and chance.random() < 0.5:
+            if status == "DELIVERED" and chance.random() < 0.6:
                 self.take_back(request, order, chance)
-            elif status != "CANCELLED" and chance.random() < 0.6:
+            elif status != "CANCELLED":
                 self.give_back(request, order, chance)
 
     def choose(self, chance):

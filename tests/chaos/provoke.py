@@ -27,6 +27,8 @@ GIVE_TURN_BACK = "DELETE FROM relay_lease WHERE holder = 'chaos'"
 TURN = "SELECT holder, extract(epoch FROM until) AS until FROM relay_lease"
 WRITTEN = """SELECT key, event_id, type, source, time, traceparent, value, published_at IS NULL AS waits FROM outbox
   WHERE topic = 'orders' AND key = '{order}'"""
+CAPTURED = """SELECT count(*) FROM attempts JOIN payments USING (order_uuid)
+  WHERE order_id = {order} AND attempts.outcome = 'CAPTURED' AND ended_at > '{time}'"""
 REFUSE_SOME = """CREATE OR REPLACE FUNCTION chaos_refuses() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'chaos: not now'; END $$;
   CREATE OR REPLACE TRIGGER chaos_refuses BEFORE INSERT ON shipments FOR EACH ROW WHEN (NEW.order_id % 4 = 1)
@@ -60,9 +62,9 @@ class Provoked:
                         break
                 self.stop.wait(0.5)
 
-    def until(self, condition):
+    def until(self, condition, limit=PATIENCE):
         """Whether it came true in time. A failure counts as "not yet"."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + limit
         while time.monotonic() < end and not self.stop.is_set():
             with suppress(*FAILURES):
                 if condition():
@@ -99,6 +101,30 @@ class Provoked:
         if not all(row["waits"] for row in rows):
             return None
         return next((row for row in rows if row["type"] == "ORDER_CANCELLED"), None)
+
+    # --- a cancellation while the money is taken ------------------------------------------------
+
+    def cancel_during_a_capture(self):
+        """The provider stands still with a charge under way, until its order is cancelled."""
+        products = self.customers.products[-2:]  # of which there are many
+        request = self.customers.wish(self.customers.chance(), "tok_approve", products)
+        self.customers.order(request)
+        pid = self.pids["provider"]()
+        if pid is None or not self.customers.is_charged(request) or not send(pid, signal.SIGSTOP):
+            return False
+        try:
+            self.customers.cancel(request)
+        finally:
+            send(pid, signal.SIGCONT)
+        order = next(iter(request.orders))
+        return self.until(lambda: self.captured_after(order, self.cancelled_at(order)), 8)
+
+    def cancelled_at(self, order):
+        return self.databases.run(
+            "orders", f"SELECT at FROM order_timeline WHERE order_id = {order} AND what = 'ORDER_CANCELLED'").strip()
+
+    def captured_after(self, order, moment):
+        return moment and self.databases.number("payments", CAPTURED.format(order=order, time=moment))
 
     # --- a table that refuses some rows ---------------------------------------------------------
 
@@ -167,5 +193,6 @@ class Provoked:
                     threading.Event().wait(0.2)
 
 
-PIECES = {"overtake": Provoked.overtake, "refuse-rows": Provoked.refuse_rows, "refuse-events": Provoked.refuse_events,
+PIECES = {"overtake": Provoked.overtake, "cancel-during-a-capture": Provoked.cancel_during_a_capture,
+          "refuse-rows": Provoked.refuse_rows, "refuse-events": Provoked.refuse_events,
           "pause-the-relay": Provoked.pause_the_relay}

@@ -43,7 +43,7 @@ class Door {
   Door() : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
     sockaddr_in any = Loopback(0);
     socklen_t size = sizeof any;
-    ::bind(socket_, reinterpret_cast<sockaddr*>(&any), size);
+    if (::bind(socket_, reinterpret_cast<sockaddr*>(&any), size) != 0) std::abort();
     ::getsockname(socket_, reinterpret_cast<sockaddr*>(&any), &size);
     port_ = ntohs(any.sin_port);
   }
@@ -124,9 +124,10 @@ class RelayTest : public ::testing::Test {
   }
   int WaitingForALock() {
     return Read(db_, [](Tx& tx) {
-      return tx.Run(
-          "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-          "wait_event_type = 'Lock'")[0][0]
+      return tx
+          .Run(
+              "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
+              "wait_event_type = 'Lock'")[0][0]
           .as<int>();
     });
   }
@@ -310,7 +311,8 @@ TEST_F(RelayTest, ARelayThatStoodStillWhileAnotherTookOverOnlyRepeats) {
   std::map<std::string, int> times;
   for (const TopicRecord& record : records) ++times[record.headers.at("ce_id")];
   EXPECT_EQ(times.size(), 15u);
-  EXPECT_EQ(records.size(), 25u) << "the first ten twice, and what came after the other took over once";
+  EXPECT_EQ(records.size(), 25u)
+      << "the first ten twice, and what came after the other took over once";
   auto expected = AllInOrder(10);
   for (auto& [key, numbers] : expected) numbers.push_back(std::stoi(key));
   EXPECT_EQ(FirstTold(records), expected);
