@@ -19,7 +19,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend grpc
+.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend reconcile grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
@@ -75,6 +75,9 @@ mails-refused: ## the mails that the mail server refused for good, and why
 
 mails-resend: ## send refused mails again; ORDER=12, ORDER=all
 	@$(stack) mails-resend $(ORDER)
+
+reconcile: ## do all services, their topics and the payment provider say the same? a table of what they do not
+	@$(stack) reconcile
 
 grpc: ## a grpcurl example a service; SERVICE=orders
 	@$(stack) grpc $(SERVICE)

@@ -158,26 +158,30 @@ def mails(args):
     print("\n" + (body.get_content() if body else "(no text)"))
 
 
-def run_mail_command(args, *words):
-    """One of notification's own commands, beside its running process and with its settings."""
+def run_own_command(args, process, *words):
+    """One of the commands that a process has, beside the running one and with its settings."""
     settings = Settings.read(args.env)
     if args.stack(args) == "docker":
-        sys.exit(containers.run_inside(settings, "notification", *words))
-    program = Path(args.bin) / "notification"
+        sys.exit(containers.run_inside(settings, process, *words))
+    program = Path(args.bin) / process
     if not program.exists():
         raise StackError(f"{program} is missing: run make build")
-    sys.exit(subprocess.run([program, *words], env=settings.environment_of("notification"),
-                            check=False).returncode)
+    sys.exit(subprocess.run([program, *words], env=settings.environment_of(process), check=False).returncode)
+
+
+def reconcile(args):
+    """One run of the reconciler beside the one that runs on a schedule, with its settings."""
+    run_own_command(args, "reconciler", "--once")
 
 
 def refused_mails(args):
-    run_mail_command(args, "refused-mails")
+    run_own_command(args, "notification", "refused-mails")
 
 
 def resend_mails(args):
     if args.order is None:
         raise StackError("which? make mails-resend ORDER=12, or ORDER=all; make mails-refused lists them")
-    run_mail_command(args, "resend-mails", args.order)
+    run_own_command(args, "notification", "resend-mails", args.order)
 
 
 def tool(path, maker):
@@ -310,6 +314,7 @@ def add_commands(command):
     command("mails", mails, "the mails that were sent").add_argument("number", nargs="?", type=int)
     command("mails-refused", refused_mails, "the mails that the mail server refused for good")
     command("mails-resend", resend_mails, "send refused mails again").add_argument("order", nargs="?")
+    command("reconcile", reconcile, "compare all services, their topics and the payment provider")
     command("grpc", grpc, "a grpcurl example a service").add_argument("service", nargs="?")
     added = command("walkthrough", walkthrough, "run the Postman collection")
     added.add_argument("newman", nargs="*", help="more arguments for newman, after --")

@@ -87,7 +87,7 @@ def is_well(one):
 # --- up, stop, down, scale ----------------------------------------------------------------------
 
 def published_ports(settings):
-    names = [f"{process.upper()}_{kind}" for process in PROCESSES for kind in ("PORT", "ADMIN_PORT")]
+    names = [f"{name.upper()}_{kind}" for name, process in PROCESSES.items() for kind in process.ports]
     return {name: settings.port(name) for name in (*names, "KAFKA_PORT", "MAIL_VIEWER_PORT")}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import topics
 from processes import Folder, Program, as_user, can_reach, give_to, stop_recorded, wait_ready
-from settings import DATABASES, TOOLS, TOPICS, StackError, Topic, free_ports, write_private
+from settings import DATABASES, READERS, TOOLS, TOPICS, StackError, Topic, free_ports, write_private
 
 KAFKA = TOOLS / "kafka"
 MONGO = TOOLS / "mongo"
@@ -133,7 +133,7 @@ def psql(settings, user, password, database, arguments=(), **options):
 
 
 def make_databases(folder, settings):
-    """A database and a role for each service; no service may open another's database."""
+    """A database and a role for each service, which may open no other's; and those that may read some, and no more."""
     quoted = settings.require("POSTGRES_PASSWORD").replace("'", "''")
     lines = ["\\set ON_ERROR_STOP on", "SET client_min_messages = warning;"]
     for name in DATABASES:
@@ -144,6 +144,14 @@ def make_databases(folder, settings):
             f"SELECT 'CREATE DATABASE {name} OWNER {name}' WHERE NOT EXISTS"
             f" (SELECT FROM pg_database WHERE datname = '{name}') \\gexec",
             f"REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC;"]
+    for name, read in READERS.items():
+        lines += [
+            f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS"
+            f" (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec",
+            f"ALTER ROLE {name} PASSWORD '{quoted}';",
+            f"ALTER ROLE {name} SET default_transaction_read_only = on;",
+            f"GRANT pg_read_all_data TO {name};",
+            f"GRANT CONNECT ON DATABASE {', '.join(read)} TO {name};"]
     # Search needs trigrams, and only a superuser may be sure to create an extension.
     lines += ["\\connect products", "SET client_min_messages = warning;",
               "CREATE EXTENSION IF NOT EXISTS pg_trgm;"]

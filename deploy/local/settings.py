@@ -24,21 +24,28 @@ def read_list(name):
 
 class Process(NamedTuple):
     """A line of deploy/services."""
-    port: int
-    admin_port: int
-    database: str
-    groups: dict  # consumer group -> its topics
+    ports: dict    # PORT, where it has one, and ADMIN_PORT -> number
+    database: str  # postgres, mongo, none or reads
+    reads: tuple   # services whose databases it may read
+    groups: dict   # consumer group -> its topics
 
 
 def read_process(port, admin_port, database, *groups):
-    return Process(int(port), int(admin_port), database,
+    ports = {} if port == "-" else {"PORT": int(port)}
+    database, _, reads = database.partition(":")
+    return Process(ports | {"ADMIN_PORT": int(admin_port)}, database, tuple(reads.split(",")) if reads else (),
                    {group: topics.split(",") for group, topics in (word.split("=") for word in groups)})
 
 
 PROCESSES = {name: read_process(*words) for name, *words in read_list("deploy/services")}
-# Those that speak gRPC. The gateway is the public entrance, the provider stands for somebody else's.
-SERVICES = tuple(name for name in PROCESSES if name not in ("gateway", "provider"))
+# Those that speak gRPC. The gateway is the public entrance, the provider stands for somebody else's, the reconciler
+# answers nobody.
+SERVICES = tuple(name for name in PROCESSES if name not in ("gateway", "provider", "reconciler"))
 DATABASES = tuple(name for name, process in PROCESSES.items() if process.database == "postgres")
+# Those that have no database and may read others.
+READERS = {name: process.reads for name, process in PROCESSES.items() if process.reads}
+# Those with a role in PostgreSQL.
+ROLES = (*DATABASES, *READERS)
 # Consumer group -> the service it is a part of.
 GROUPS = {group: name for name, process in PROCESSES.items() for group in process.groups}
 
@@ -60,8 +67,8 @@ TOPICS = {name: read_topic(*words) for name, *words in read_list("deploy/topics"
 # Services that publish: their databases have an outbox.
 OUTBOXES = tuple(name for name in DATABASES if any(topic.publisher == name for topic in TOPICS.values()))
 
-# What .env has for the containers alone: in each stack of theirs every database has a password of its own.
-CONTAINER_SECRETS = tuple(f"{database.upper()}_POSTGRES_PASSWORD" for database in DATABASES) + (
+# What .env has for the containers alone: in each stack of theirs every role has a password of its own.
+CONTAINER_SECRETS = tuple(f"{role.upper()}_POSTGRES_PASSWORD" for role in ROLES) + (
     "POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
 # What is generated for both stacks, besides the password of PostgreSQL.
@@ -77,13 +84,13 @@ PRIVATE = {
     "JWT_SIGNING_KEY_FILE": {"auth"},
     "SUPER_ADMIN_EMAIL": {"auth"},
     "SUPER_ADMIN_PASSWORD": {"auth"},
-    "POSTGRES_PASSWORD": set(DATABASES),
+    "POSTGRES_PASSWORD": set(ROLES),
     "SMTP_URL": {"notification"},
     "MONGODB_URI": {name for name, process in PROCESSES.items() if process.database == "mongo"},
     "REDIS_URL": {"products", "gateway"},
     # The public entrance is no service: with the key it could be any of them.
     "SERVICE_TOKEN_KEY": set(SERVICES),
-    "PROVIDER_API_KEY": {"payments", "provider"},
+    "PROVIDER_API_KEY": {"payments", "provider", "reconciler"},
     "PROVIDER_WEBHOOK_SECRET": {"payments", "provider"},
 } | {name: set() for name in CONTAINER_SECRETS}
 
@@ -152,7 +159,7 @@ class Settings(dict):
                   if process in PRIVATE.get(name, {process})}
         for service in SERVICES:
             chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
-        if process in DATABASES:
+        if process in ROLES:
             chosen["POSTGRES_USER"] = process
         if process == "provider":
             chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")

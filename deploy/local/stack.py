@@ -46,8 +46,7 @@ def process(settings, name, binaries):
     binary = Path(binaries).resolve() / name
     if not binary.exists():
         raise StackError(f"{binary} is missing: run make build")
-    ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}")
-             for kind in ("PORT", "ADMIN_PORT")}
+    ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}") for kind in PROCESSES[name].ports}
     asked = ports[f"{name.upper()}_ADMIN_PORT"]
     return Program(name, [binary], ports, host=settings.bind_host, cwd=str(REPO), files=(binary,),
                    environment=settings.environment_of(name),

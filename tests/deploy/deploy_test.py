@@ -19,7 +19,7 @@ sys.path.insert(0, str(REPO / "deploy/local"))
 import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
-from settings import AS_FILES, DATABASES, GROUPS, PROCESSES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
+from settings import AS_FILES, DATABASES, GROUPS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
 from settings import Settings, init_env, parse, remove_old_secrets  # pylint: disable=wrong-import-position
 
 
@@ -133,14 +133,14 @@ class TheListOfProcesses(unittest.TestCase):
         """A line for each port of each process."""
         return [form.format(name=name, NAME=name.upper(), kind=kind, port=port)
                 for name, process in PROCESSES.items()
-                for kind, port in (("PORT", process.port), ("ADMIN_PORT", process.admin_port))]
+                for kind, port in process.ports.items()]
 
     def test_is_what_the_settings_offer(self):
         offered = parse((REPO / ".env.example").read_text())
         ours = [f"{name}={value}" for name, value in offered.items()
                 if re.fullmatch(r"\d+", value) and (value.startswith("70") or name.endswith("_ADMIN_PORT"))]
         wanted = self.ports("{NAME}_{kind}={port}")
-        self.lacks(".env.example", wanted + [f"{name.upper()}_POSTGRES_PASSWORD=" for name in DATABASES],
+        self.lacks(".env.example", wanted + [f"{name.upper()}_POSTGRES_PASSWORD=" for name in ROLES],
                    [f"{line} is of no process" for line in ours if line not in wanted])
 
     def test_is_what_compose_starts(self):
@@ -149,21 +149,22 @@ class TheListOfProcesses(unittest.TestCase):
             lines.append(f"{name}: <<: *process image: shop/{name}:${{SHOP_VERSION:-dev}} "
                          f"build: {{<<: *build, args: {{<<: *build-args, PROCESS: {name}}}}}")
             if name in SERVICES:
-                lines.append(f"{name.upper()}_ADDR: dns:///{name}:{process.port}")
-            if name in DATABASES:
+                lines.append(f"{name.upper()}_ADDR: dns:///{name}:{process.ports['PORT']}")
+            if name in ROLES:
                 lines += [f"<<: *with-database POSTGRES_USER: {name}",
                           f"- {{source: {name}_postgres_password, target: postgres_password}}"]
+        lines += [f"{name.upper()}_READS: {','.join(reads)}" for name, reads in READERS.items()]
         job = re.search(r"\n  databases:\n.*?\n\n", TheComposeFile.text, re.S)[0]
         started = re.findall(r"PROCESS: (\w+)", TheComposeFile.text)
         self.lacks("docker-compose.yml", lines,
-                   [f"{name} in the job databases" for name in DATABASES if f"- {name}_postgres_password\n" not in job]
+                   [f"{name} in the job databases" for name in ROLES if f"- {name}_postgres_password\n" not in job]
                    + [f"{name} is no process" for name in started if name not in PROCESSES])
 
     def test_is_what_the_ports_of_the_containers_lead_to(self):
         name = "deploy/docker/ports.conf"
         text = (REPO / name).read_text()
         listening = [range(int(first), int(last) + 1) for first, last in re.findall(r"listen (\d+)-(\d+);", text)]
-        wanted = {(port, name) for name in SERVICES for port in (PROCESSES[name].port, PROCESSES[name].admin_port)}
+        wanted = {(port, name) for name in SERVICES for port in PROCESSES[name].ports.values()}
         known = {(int(port), service) for port, service in re.findall(r"\b(\d+) (\w+);", text.split("map ")[1])}
         self.lacks(name, [f"{port} {service};" for port, service in sorted(wanted)],
                    [f"{port} is no port of {service}" for port, service in sorted(known - wanted)]
@@ -180,7 +181,7 @@ class TheListOfProcesses(unittest.TestCase):
                          "publishers in deploy/topics without a database")
 
     def test_is_what_has_a_folder_and_a_page(self):
-        self.assertEqual({*SERVICES, "provider"}, {path.parent.name for path in REPO.glob("services/*/README.md")}, "with a page")
+        self.assertEqual({*SERVICES, "provider", "reconciler"}, {path.parent.name for path in REPO.glob("services/*/README.md")}, "with a page")
         self.lacks("README.md", self.ports(" {port}"))
 
 

@@ -27,7 +27,7 @@ sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/e2e")]
 
 import containers  # pylint: disable=wrong-import-position
 from harness import fetch, say, wait_for  # pylint: disable=wrong-import-position
-from settings import AS_FILES, DATABASES, PROCESSES, SERVICES, TOPICS, Settings, change  # pylint: disable=wrong-import-position
+from settings import AS_FILES, DATABASES, PROCESSES, READERS, SERVICES, TOPICS, Settings, change  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
 PROJECT = "shop-test"
@@ -132,8 +132,7 @@ def check_secrets(settings):
 
 def check_published(settings):
     """On loopback alone, on the ports of the settings, and nothing else."""
-    wanted = {settings.port(f"{process.upper()}_{kind}")
-              for process in PROCESSES for kind in ("PORT", "ADMIN_PORT")}
+    wanted = {settings.port(f"{name.upper()}_{kind}") for name, process in PROCESSES.items() for kind in process.ports}
     wanted |= {settings.port("KAFKA_PORT"), settings.port("MAIL_VIEWER_PORT")}
     published = [port for one in containers.containers_of(settings)
                  for port in one.get("Publishers") or [] if port["PublishedPort"]]
@@ -142,13 +141,17 @@ def check_published(settings):
 
 
 def check_databases(settings):
-    """A service's password opens its own database as its own role, and nothing else."""
+    """A service's password opens its own database as its own role, a reader's those that it reads, and nothing else."""
     tried = {}
     for number, service in enumerate(DATABASES):
         password = settings[f"{service.upper()}_POSTGRES_PASSWORD"]
         for database in (*DATABASES, "postgres", "template1"):
             tried[service, database, password] = service == database
         tried[DATABASES[number - 1], DATABASES[number - 1], password] = False
+    for reader, reads in READERS.items():
+        password = settings[f"{reader.upper()}_POSTGRES_PASSWORD"]
+        for database in (*DATABASES, "postgres", "template1"):
+            tried[reader, database, password] = database in reads
     script = """while read -r user database password; do
         PGPASSWORD=$password psql -X -h postgres -U "$user" -d "$database" -tAc 'SELECT 1' </dev/null >/dev/null 2>&1
         echo $?
