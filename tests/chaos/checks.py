@@ -39,6 +39,7 @@ class Seen:
     events: list = field(default_factory=list)        # harness.Event
     inbox: dict = field(default_factory=dict)         # consumer -> {event id: when}
     written_again: list = field(default_factory=list)  # ids that an outbox has more than once
+    drift: list = field(default_factory=list)         # what the reconciler has reported meanwhile, and finds now
     mails: list = field(default_factory=list)         # Message-ID
     mails_in_doubt: int = 0                           # whose attempt had no known outcome
 
@@ -267,6 +268,11 @@ def every_change_has_its_mail(seen):
     return [f"there is no mail {mail}" for mail in sorted(wanted - sent)]
 
 
+def nothing_has_drifted(seen):
+    """Neither now nor while processes died: services that follow each other are no drift."""
+    return seen.drift
+
+
 def one_mail_a_change(seen):
     again = sum(times - 1 for times in Counter(seen.mails).values())
     return [f"{again} mails were sent again, and {seen.mails_in_doubt} attempts had an unknown outcome"] \
@@ -277,8 +283,8 @@ ALL = (everything_came_to_rest, no_order_is_lost, a_request_made_one_order, ever
        every_order_was_published, every_order_has_ended, what_was_cancelled_stays_cancelled,
        who_can_pay_is_not_refused, money_follows_the_order, refunds_are_as_promised, returns_come_back_once,
        stock_is_conserved, stock_follows_the_order, shipments_follow_the_order, sequences_have_no_gap,
-       events_come_in_their_order, an_event_has_one_id, an_event_takes_effect_once, every_change_has_its_mail,
-       one_mail_a_change)
+       events_come_in_their_order, an_event_has_one_id, an_event_takes_effect_once, nothing_has_drifted,
+       every_change_has_its_mail, one_mail_a_change)
 
 
 def violations(seen):

@@ -109,6 +109,7 @@ def look_at_events(shop, databases, seen):
     seen.written_again = [row["event_id"] for name in PUBLISHERS for row in databases.rows(
         name, "SELECT event_id FROM outbox GROUP BY event_id HAVING count(*) > 1")]
     seen.mails = [str(mail["Message-ID"]).strip("<>") for mail in shop.mails("", None)]
+    seen.drift = shop.drift_reported() + shop.drift()
     # An attempt beyond the first, or one whose sender died, may have sent the mail before.
     seen.mails_in_doubt = databases.number(
         "notification", "SELECT coalesce(sum(attempts - 1), 0) FROM mail_jobs WHERE attempts > 1")

@@ -131,9 +131,10 @@ class Stack:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.script("free-env", "--from", str(REPO / ".env.example"), "--out", str(self.env_file))
         # People are made by the dozen here; what bcrypt costs is not what is tested. No carrier: what a test finds
-        # must not depend on how long it took to get there.
+        # must not depend on how long it took to get there. The reconciler looks often: whatever a test does, services
+        # that follow each other are no drift.
         self.change({"BCRYPT_COST": 4, "SHIPPING_DISPATCH_SECONDS": "", "SHIPPING_DELIVERY_SECONDS": "",
-                     **(settings or {})})
+                     "RECONCILE_SECONDS": 5, "RECONCILE_SETTLE_SECONDS": 1, **(settings or {})})
 
     def change(self, settings):
         """Settings for what is started from now on."""
@@ -224,6 +225,30 @@ class Stack:
         """Until every group has handled everything on its topics, and none of it failed."""
         wait_for("all consumers to have handled what is on their topics",
                  lambda: self.lag() == 0 and not any(map(self.queued, set(GROUPS.values()))), limit)
+
+    # --- whether all say the same ---
+
+    def reconcile(self):
+        """What a run of the reconciler prints."""
+        return self.script("reconcile", check=False, quiet=True)
+
+    def drift_reported(self):
+        """What the reconciler that runs on its schedule has reported since the stack was started, as it logged it."""
+        lines = self.log("reconciler").read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in lines if '"message":"drift"' in line]
+
+    def drift(self):
+        """What services, topics and the payment provider do not say alike now, or why that cannot be said."""
+        said = self.reconcile()
+        return [] if said.startswith("no drift") and "could not" not in said else said.splitlines()
+
+    def check_consistency(self):
+        """Fails unless all say the same once nothing is under way any more."""
+        def consistent():
+            drift = self.drift()
+            assert not drift, drift
+            return True
+        wait_for("everything to be consistent", consistent, 90)
 
     # --- mails ---
 

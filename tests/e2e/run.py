@@ -21,7 +21,7 @@ from settings import PROCESSES  # pylint: disable=wrong-import-position
 
 # live_test, which needs a browser, is a run of its own.
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
-           "payments_test", "streams_test", "messages_test")
+           "payments_test", "streams_test", "messages_test", "reconciler_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through
@@ -60,7 +60,10 @@ def main():
     try:
         stack.start()
         suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests)
-        passed = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
+        succeeded = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
+        if succeeded:
+            stack.check_consistency()
+        passed = succeeded
     finally:
         signal.alarm(0)
         if not passed:
