@@ -96,6 +96,7 @@ class TheChecks(unittest.TestCase):
             "sequences_have_no_gap": lambda s: s.timeline[1].pop(1),
             "an_event_has_one_id": lambda s: s.events.append(event("orders", 1, "ORDER_CREATED", "x", 1)),
             "every_change_has_its_mail": lambda s: s.mails.remove("order-2-cancelled@shop"),
+            "nothing_has_drifted": lambda s: s.drift.append("stock_negative  product 3  -1 on hand, 0 reserved"),
             "one_mail_a_change": lambda s: s.mails.append("order-1-created@shop"),
         }
         for name, spoil in cases.items():

@@ -102,6 +102,8 @@ class TheWalkthrough(Case):
             "outcome": re.compile(r"[a-z_]+"),
             "operation": re.compile(r"[a-z]+"),
             "for": {"STOCK", "PAYMENT", "DISPATCH", "CANCEL", "DELIVERY"},
+            "kind": re.compile(r"[a-z_]+"),
+            "result": {"clean", "drift", "undecided", "unreadable"},
             "limit": {"connections", "client_connections", "bytes", "client_bytes"},
             "le": re.compile(r"[\d.e+-]+|\+Inf")}
         verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
