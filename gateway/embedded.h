@@ -12,7 +12,7 @@
       "_end:\n"                        \
       ".byte 0\n"                      \
       ".previous\n");                  \
-  extern "C" const char SYMBOL[];      \
+  extern "C" const char(SYMBOL)[];     \
   extern "C" const char SYMBOL##_end[]
 
 #define SHOP_EMBEDDED(SYMBOL) std::string_view(SYMBOL, SYMBOL##_end)
