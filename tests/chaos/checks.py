@@ -21,6 +21,7 @@ class Seen:
     refunds_wanted: list = field(default_factory=list)  # clients.Refund
     returns_accepted: list = field(default_factory=list)  # orders, one for each acceptance that was answered 200
     repeats_that_waited: int = 0                      # requests sent twice at once, of which one was the repeat
+    watched: dict = field(default_factory=dict)       # order id -> the entries of its timeline as they were shown live
     relays_taken_over: int = 0                        # paused relays that went on after another one
     shuffled: set = field(default_factory=set)        # orders whose events the run itself has put out of order
     left: dict = field(default_factory=dict)          # what is still under way, by kind
@@ -232,6 +233,19 @@ def sequences_have_no_gap(seen):
     return wrong
 
 
+def who_watches_an_order_sees_all_of_it(seen):
+    """To its end, without a gap and without a repeat, over however many connections."""
+    wrong = []
+    for order, shown in seen.watched.items():
+        numbers = [entry["sequence"] for entry in shown]
+        kept = [row["what"] for row in seen.timeline.get(order, [])]
+        if numbers != list(range(1, len(shown) + 1)) or [entry["what"] for entry in shown] != kept[:len(shown)]:
+            wrong.append(f"of order {order} the entries {numbers} were shown")
+        elif not shown or shown[-1]["what"] not in ("ORDER_DELIVERED", "ORDER_CANCELLED"):
+            wrong.append(f"of order {order} {len(shown)} entries were shown, of {len(kept)}, and not its end")
+    return wrong
+
+
 def an_event_has_one_id(seen):
     """Repeats are the same event: one ce_id for each type of an order, but for refunds."""
     ids = defaultdict(set)
@@ -283,7 +297,7 @@ ALL = (everything_came_to_rest, no_order_is_lost, a_request_made_one_order, ever
        every_order_was_published, every_order_has_ended, what_was_cancelled_stays_cancelled,
        who_can_pay_is_not_refused, money_follows_the_order, refunds_are_as_promised, returns_come_back_once,
        stock_is_conserved, stock_follows_the_order, shipments_follow_the_order, sequences_have_no_gap,
-       events_come_in_their_order, an_event_has_one_id, an_event_takes_effect_once, nothing_has_drifted,
+       events_come_in_their_order, who_watches_an_order_sees_all_of_it, an_event_has_one_id, an_event_takes_effect_once, nothing_has_drifted,
        every_change_has_its_mail, one_mail_a_change)
 
 

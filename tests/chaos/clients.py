@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from event_stream import EventStream
+
 # What customers pay with, and how often. The provider decides by these (services/provider/README.md).
 TOKENS = {"tok_approve": 10, "tok_decline": 2, "tok_insufficient_funds": 1, "tok_timeout": 1,
           "tok_timeout_charged": 1, "tok_reset_charged": 1, "tok_late": 2, "tok_twice": 2, "tok_webhook_lost": 1}
@@ -17,6 +19,8 @@ PATIENCE = 120
 SOON = 3
 # How many seconds the desk goes on with what is left once the customers are gone.
 OVERTIME = 15
+# The entries of a timeline with which people stop watching.
+ENDS = ("ORDER_DELIVERED", "ORDER_CANCELLED")
 # How long a customer watches for the charge, in order to cancel while it is under way.
 WATCHES = 6
 
@@ -183,6 +187,41 @@ class Customers:
                 return True
             threading.Event().wait(0.02)
         return False
+
+
+class Watcher:
+    """Somebody who watches orders live, each from soon after it was placed to its end, whatever connection is lost."""
+
+    def __init__(self, shop, customers, seen):
+        self.shop = shop
+        self.customers = customers
+        self.seen = seen     # order -> the entries of its timeline as they came; shared by all watchers
+        self.end = None      # when to give up, once everything is at rest
+
+    def run(self):
+        while not self.customers.stop.wait(0.05):
+            request = self.choose()
+            if request is None:
+                continue
+            order = next(iter(request.orders))
+            stream = EventStream(self.shop, request.buyer.token, f"/orders/{order}/watch", silence=5)
+            while entry := stream.next(self.given_up):
+                self.seen[order].append(entry)
+                if entry["what"] in ENDS:
+                    break
+
+    def choose(self):
+        """The newest order that nobody watches."""
+        with self.customers.lock:
+            placed = [request for request in self.customers.requests
+                      if request.orders and next(iter(request.orders)) not in self.seen]
+            if not placed:
+                return None
+            self.seen[next(iter(placed[-1].orders))] = []
+            return placed[-1]
+
+    def given_up(self):
+        return self.end is not None and time.monotonic() > self.end
 
 
 class Desk:

@@ -29,7 +29,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "e2e"), str(HERE.parents[1] / "depl
 
 import checks  # pylint: disable=wrong-import-position
 import situations  # pylint: disable=wrong-import-position
-from clients import Customers, Desk  # pylint: disable=wrong-import-position
+from clients import Customers, Desk, Watcher  # pylint: disable=wrong-import-position
 from databases import Databases  # pylint: disable=wrong-import-position
 from harness import REPO, Person, Stack, say, wait_for  # pylint: disable=wrong-import-position
 from processes import Folder, recorded_pid  # pylint: disable=wrong-import-position
@@ -47,7 +47,9 @@ SETTINGS = {"SHIPPING_DISPATCH_SECONDS": "1.5", "SHIPPING_DELIVERY_SECONDS": "1.
             "LOG_LEVEL": "warning"}
 SHARE_REPEATED = 0.1
 PIECES_OF_PRODUCTS = (25, 60, 400, 400)  # few of some
+WATCHERS = 3
 CALM = 120   # seconds that what is provoked may take once the trouble is over
+LAST_LOOK = 20  # seconds in which somebody who watches an order sees its end, when all is at rest
 QUIET = 240  # seconds until everything has to be at rest
 
 
@@ -149,6 +151,10 @@ class Run:
         chance = random.Random(args.seed)
         self.customers = Customers(self.people, list(self.products), args.seed)
         self.desk = Desk(self.boss, self.customers)
+        self.watched = {}
+        self.watchers = [Watcher(self.shop, self.customers, self.watched) for _ in range(WATCHERS)]
+        self.watching = ThreadPoolExecutor(WATCHERS)
+        self.watches = [self.watching.submit(watcher.run) for watcher in self.watchers]
         targets = {name: pid for name, pid in self.pids.items() if not args.focus or name in args.focus}
         self.trouble = Trouble(targets, chance.random())
         self.repeats = Repeats(self.shop, TOPICS, SHARE_REPEATED, chance.random())
@@ -199,12 +205,20 @@ class Run:
             say(str(error))
         return left
 
+    def end_watches(self):
+        """Whoever has not seen the end of an order by now, while all is at rest, will not."""
+        for watcher in self.watchers:
+            watcher.end = time.monotonic() + LAST_LOOK
+        for done in self.watches:
+            done.result()
+
     def look(self, left):
+        self.end_watches()
         seen = checks.Seen(requests=self.customers.requests, cancelled=self.customers.cancelled,
                            refunds_wanted=self.desk.refunds, returns_accepted=self.desk.returns,
                            repeats_that_waited=self.customers.repeats_that_waited,
                            relays_taken_over=self.provoked.relays_taken_over, shuffled=self.provoked.shuffled,
-                           left=left)
+                           watched=self.watched, left=left)
         look_at_orders(self.databases, self.people, seen)
         look_at_money(self.databases, seen)
         look_at_stock(self.databases, self.products, seen)
@@ -244,7 +258,7 @@ class Run:
         return (f"{time.strftime('%Y-%m-%d')}, seed {self.args.seed}, {self.args.seconds:.0f} s:"
                 f" {len(seen.requests)} requests sent {sum(r.sent for r in seen.requests)} times,"
                 f" {', '.join(f'{n} {status}' for status, n in sorted(ends.items()))},"
-                f" {sum(len(wanted.given) for wanted in seen.refunds_wanted)} refunds, {len(self.desk.returns)} returns,"
+                f" {len(self.watched)} watched, {sum(len(wanted.given) for wanted in seen.refunds_wanted)} refunds, {len(self.desk.returns)} returns,"
                 f" {kills} kills, {len(self.trouble.done) - kills} pauses, {self.repeats.count} events repeated,"
                 f" {len(seen.mails)} mails; quiet after {quiet:.0f} s; situations"
                 f" {'/'.join(map(str, occurred.values()))}; {result}")
