@@ -18,7 +18,7 @@ MAILS = {"ORDER_CREATED": "created", "ORDER_CONFIRMED": "confirmed", "ORDER_CANC
 class Seen:
     requests: list = field(default_factory=list)      # clients.Request
     cancelled: set = field(default_factory=set)       # orders whose cancellation was answered 200
-    refunds_wanted: list = field(default_factory=list)  # clients.Refund
+    refunds_wanted: list = field(default_factory=list)    # clients.Refund
     returns_accepted: list = field(default_factory=list)  # orders, one for each acceptance that was answered 200
     repeats_that_waited: int = 0                      # requests sent twice at once, of which one was the repeat
     watched: dict = field(default_factory=dict)       # order id -> the entries of its timeline as they were shown live
@@ -95,7 +95,7 @@ def what_was_cancelled_stays_cancelled(seen):
 
 
 def who_can_pay_is_not_refused(seen):
-    """A charge in doubt is no failed one: an order ends for want of money where the provider declines, and nowhere else."""
+    """A charge in doubt is no failed one: an order ends for want of money only where the provider declines."""
     tokens = {order: request.body["paymentToken"] for request in seen.requests for order in request.orders}
     return [f"order {number} was cancelled as its payment failed, and {tokens[number]} pays: {order['reason']}"
             for number, order in seen.orders.items()
@@ -297,8 +297,8 @@ ALL = (everything_came_to_rest, no_order_is_lost, a_request_made_one_order, ever
        every_order_was_published, every_order_has_ended, what_was_cancelled_stays_cancelled,
        who_can_pay_is_not_refused, money_follows_the_order, refunds_are_as_promised, returns_come_back_once,
        stock_is_conserved, stock_follows_the_order, shipments_follow_the_order, sequences_have_no_gap,
-       events_come_in_their_order, who_watches_an_order_sees_all_of_it, an_event_has_one_id, an_event_takes_effect_once, nothing_has_drifted,
-       every_change_has_its_mail, one_mail_a_change)
+       events_come_in_their_order, who_watches_an_order_sees_all_of_it, an_event_has_one_id,
+       an_event_takes_effect_once, nothing_has_drifted, every_change_has_its_mail, one_mail_a_change)
 
 
 def violations(seen):

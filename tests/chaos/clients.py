@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from event_stream import EventStream
+from harness import Answer
 
 # What customers pay with, and how often. The provider decides by these (services/provider/README.md).
 TOKENS = {"tok_approve": 10, "tok_decline": 2, "tok_insufficient_funds": 1, "tok_timeout": 1,
@@ -48,7 +49,7 @@ class Refund:
 @dataclass
 class Got:
     """An answer, and when the request that it belongs to left and it came."""
-    answer: object
+    answer: Answer
     began: float
     ended: float
 
@@ -189,10 +190,11 @@ class Customers:
         return False
 
 
-class Watcher:
+class Watcher(threading.Thread):
     """Somebody who watches orders live, each from soon after it was placed to its end, whatever connection is lost."""
 
     def __init__(self, shop, customers, seen):
+        super().__init__(daemon=True)
         self.shop = shop
         self.customers = customers
         self.seen = seen     # order -> the entries of its timeline as they came; shared by all watchers

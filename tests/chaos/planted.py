@@ -75,8 +75,8 @@ def problems(planted, root):
     found = [f"{key}: the key is there twice" for key in {key for key in keys if keys.count(key) > 1}]
     for fault in planted:
         found += [f"{fault.key}: there is no check {name}" for name in fault.caught_by if name not in known]
-        found += [f"{fault.key}: nothing asks for it" for _ in [0]
-                  if not any(f'Planted("{fault.key}")' in edit.replace for edit in fault.edits)]
+        if not any(f'Planted("{fault.key}")' in edit.replace for edit in fault.edits):
+            found.append(f"{fault.key}: nothing asks for it")
         found += [f"{fault.key}: {why}" for edit in fault.edits if (why := faults.why_not_applicable(edit, root))]
     return found
 
@@ -126,7 +126,8 @@ class Result:
 
     def __str__(self):
         verdict = "as it should" if self.good else "NOT SO"
-        return f"{verdict:<13} {self.fault.key or 'none'}: {self.fault.name}\n{'':<13} {self.detail} ({self.seconds:.0f} s)"
+        return (f"{verdict:<13} {self.fault.key or 'none'}: {self.fault.name}\n"
+                f"{'':<13} {self.detail} ({self.seconds:.0f} s)")
 
 
 def try_out(fault, copy, seed):
@@ -171,8 +172,8 @@ def report(results, wanted, began):
 def remove_stack(copy):
     stack = FOLDER / "stack"
     if (stack / "env").exists():
-        subprocess.run(["/usr/bin/python3", REPO / "deploy/local/stack.py", "down", "--dir", stack, "--env", stack / "env",
-                        "--bin", copy.build / "bin"], check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(["/usr/bin/python3", REPO / "deploy/local/stack.py", "down", "--dir", stack,
+                        "--env", stack / "env", "--bin", copy.build / "bin"], check=False, stdout=subprocess.DEVNULL)
 
 
 def main():

@@ -119,20 +119,25 @@ def look_at_events(shop, databases, seen):
 
 # --- the run ------------------------------------------------------------------------------------
 
-class Run:
+class Scene:
+    """The stack, the second processes, people and goods."""
+
     def __init__(self, args):
-        self.args = args
         self.shop = Stack(args.dir, args.bin)
         self.replicas = []
+        self.databases = None
+        self.boss = None
+        self.people = []
+        self.products = {}  # id -> how many pieces there are
+        self.pids = {}      # program -> a function that answers its process id
 
     def start(self):
-        """The stack, the second processes, people and goods."""
         self.shop.prepare(SETTINGS)
         ports = iter(free_ports(2 * len(TWICE)))
         numbers = {service: (next(ports), next(ports)) for service in TWICE}
         # Calls are spread over both.
-        self.shop.change({"ORDERS_ADDR": "ipv4:127.0.0.1:{},127.0.0.1:{}".format(  # pylint: disable=consider-using-f-string
-            self.shop.port("orders"), numbers["orders"][0])})
+        both = f"127.0.0.1:{self.shop.port('orders')},127.0.0.1:{numbers['orders'][0]}"
+        self.shop.change({"ORDERS_ADDR": f"ipv4:{both}"})
         self.shop.script("up")
         self.replicas = [Replica(self.shop, service, *numbers[service]) for service in TWICE]
         for replica in self.replicas:
@@ -146,27 +151,41 @@ class Run:
         self.pids = {name: partial(recorded_pid, Folder(self.shop.folder), name) for name in (*SERVERS, *PROCESSES)}
         self.pids |= {replica.name: replica.pid for replica in self.replicas}
 
-    def disturb(self):
-        args = self.args
+    def end(self, passed):
+        for replica in self.replicas:
+            replica.end()
+        self.shop.script("down" if passed else "stop", check=False)
+
+
+class Run:
+    """What happens on the scene, and what came of it."""
+
+    def __init__(self, args, scene):
+        self.args = args
+        self.scene = scene
+        self.shop = scene.shop
+        self.databases = scene.databases
         chance = random.Random(args.seed)
-        self.customers = Customers(self.people, list(self.products), args.seed)
-        self.desk = Desk(self.boss, self.customers)
+        self.customers = Customers(scene.people, list(scene.products), args.seed)
+        self.desk = Desk(scene.boss, self.customers)
         self.watched = {}
         self.watchers = [Watcher(self.shop, self.customers, self.watched) for _ in range(WATCHERS)]
-        self.watching = ThreadPoolExecutor(WATCHERS)
-        self.watches = [self.watching.submit(watcher.run) for watcher in self.watchers]
-        targets = {name: pid for name, pid in self.pids.items() if not args.focus or name in args.focus}
+        targets = {name: pid for name, pid in scene.pids.items() if not args.focus or name in args.focus}
         self.trouble = Trouble(targets, chance.random())
         self.repeats = Repeats(self.shop, TOPICS, SHARE_REPEATED, chance.random())
-        self.provoked = Provoked(self.shop, self.databases, self.customers, self.pids, args.provoke)
-        with ThreadPoolExecutor(args.customers + 4) as pool:
-            working = [pool.submit(self.customers.run) for _ in range(args.customers)]
+        self.provoked = Provoked(self.shop, self.databases, self.customers, scene.pids, args.provoke)
+
+    def disturb(self):
+        for watcher in self.watchers:
+            watcher.start()
+        with ThreadPoolExecutor(self.args.customers + 4) as pool:
+            working = [pool.submit(self.customers.run) for _ in range(self.args.customers)]
             working += [pool.submit(work) for work in (self.desk.run, self.trouble.run, self.repeats.run)]
             provoking = pool.submit(self.provoked.run)
-            threading.Event().wait(args.seconds)
+            threading.Event().wait(self.args.seconds)
             self.trouble.stop.set()
             try:
-                wait_for("everything to run", lambda: all(pid() for pid in self.pids.values()), 90)
+                wait_for("everything to run", lambda: all(pid() for pid in self.scene.pids.values()), 90)
                 wait_for("what is provoked to have occurred", provoking.done, CALM)
             except AssertionError as error:  # the report says which situation did not occur
                 say(str(error))
@@ -209,8 +228,8 @@ class Run:
         """Whoever has not seen the end of an order by now, while all is at rest, will not."""
         for watcher in self.watchers:
             watcher.end = time.monotonic() + LAST_LOOK
-        for done in self.watches:
-            done.result()
+        for watcher in self.watchers:
+            watcher.join()
 
     def look(self, left):
         self.end_watches()
@@ -219,18 +238,11 @@ class Run:
                            repeats_that_waited=self.customers.repeats_that_waited,
                            relays_taken_over=self.provoked.relays_taken_over, shuffled=self.provoked.shuffled,
                            watched=self.watched, left=left)
-        look_at_orders(self.databases, self.people, seen)
+        look_at_orders(self.databases, self.scene.people, seen)
         look_at_money(self.databases, seen)
-        look_at_stock(self.databases, self.products, seen)
+        look_at_stock(self.databases, self.scene.products, seen)
         look_at_events(self.shop, self.databases, seen)
         return seen
-
-    def end(self, passed):
-        for replica in self.replicas:
-            replica.end()
-        self.shop.script("down" if passed else "stop", check=False)
-        if not passed:
-            say(f"seed {self.args.seed}: data and logs are in {self.shop.folder}")
 
     def report(self, seen, quiet, wrong, occurred):
         for check in checks.ALL:
@@ -258,7 +270,8 @@ class Run:
         return (f"{time.strftime('%Y-%m-%d')}, seed {self.args.seed}, {self.args.seconds:.0f} s:"
                 f" {len(seen.requests)} requests sent {sum(r.sent for r in seen.requests)} times,"
                 f" {', '.join(f'{n} {status}' for status, n in sorted(ends.items()))},"
-                f" {len(self.watched)} watched, {sum(len(wanted.given) for wanted in seen.refunds_wanted)} refunds, {len(self.desk.returns)} returns,"
+                f" {len(self.watched)} watched, {sum(len(wanted.given) for wanted in seen.refunds_wanted)} refunds,"
+                f" {len(seen.returns_accepted)} returns,"
                 f" {kills} kills, {len(self.trouble.done) - kills} pauses, {self.repeats.count} events repeated,"
                 f" {len(seen.mails)} mails; quiet after {quiet:.0f} s; situations"
                 f" {'/'.join(map(str, occurred.values()))}; {result}")
@@ -289,10 +302,11 @@ def main():
     args = arguments()
     say(f"seed {args.seed}, {args.seconds:.0f} seconds")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    run = Run(args)
+    scene = Scene(args)
     passed = False
     try:
-        run.start()
+        scene.start()
+        run = Run(args, scene)
         run.disturb()
         began = time.monotonic()
         seen = run.look(run.wait_for_quiet())
@@ -301,7 +315,9 @@ def main():
         run.report(seen, time.monotonic() - began, wrong, occurred)
         passed = not wrong and all(occurred.values())
     finally:
-        run.end(passed)
+        scene.end(passed)
+        if not passed:
+            say(f"seed {args.seed}: data and logs are in {scene.shop.folder}")
     sys.exit(0 if passed else 1)
 
 
