@@ -18,17 +18,31 @@ using postgres::Tx;
 
 constexpr int kFetch = 1000;  // rows of a cursor at a time
 
+// What `read` answers; an error of it names the database.
+template <typename Reading>
+auto Naming(const std::string& service, const Reading& read) {
+  try {
+    return read();
+  } catch (const std::exception& error) {
+    throw Unreadable("the database of " + service + ": " + error.what());
+  }
+}
+
+// Runs `work(Tx&)`, which is one statement: that is one round trip, and read-only by the role.
+template <typename Work>
+auto ReadOne(postgres::Pool& pool, const std::string& service, const Work& work) {
+  return Naming(service, [&] { return postgres::Read(pool, work); });
+}
+
 // Runs `work(Tx&)` in a transaction that cannot write and sees one moment. It may be run again.
 template <typename Work>
-auto Read(postgres::Pool& pool, const std::string& service, const Work& work) {
-  try {
+auto ReadTogether(postgres::Pool& pool, const std::string& service, const Work& work) {
+  return Naming(service, [&] {
     return postgres::InTransaction(pool, [&](Tx& tx) {
       tx.Run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
       return work(tx);
     });
-  } catch (const std::exception& error) {
-    throw Unreadable("the database of " + service + ": " + error.what());
-  }
+  });
 }
 
 // Calls `take` with each row of a query, of which only some are in memory at a time. Nothing is
@@ -36,7 +50,7 @@ auto Read(postgres::Pool& pool, const std::string& service, const Work& work) {
 void ReadEach(postgres::Pool& pool, const std::string& service, const std::string& query,
               const std::function<void(const pqxx::result&)>& take) {
   bool begun = false;
-  Read(pool, service, [&](Tx& tx) {
+  ReadTogether(pool, service, [&](Tx& tx) {
     if (std::exchange(begun, true)) throw std::runtime_error("the connection broke");
     // The first row of a sum over everything may take its time.
     tx.Run("SET LOCAL statement_timeout = '10min'");
@@ -219,8 +233,7 @@ constexpr Statement kIdsWithoutOrder{R"sql(
 // Of all products, or of those whose ids are in the array.
 std::string ProductsQuery(const std::string& ids) {
   const auto only = [&](const char* column) {
-    return ids.empty() ? std::string()
-                       : fmt::format("WHERE {} = ANY('{}'::bigint[])", column, ids);
+    return ids.empty() ? std::string() : fmt::format("WHERE {} = ANY('{}'::bigint[])", column, ids);
   };
   return fmt::format(
       R"sql(
@@ -305,14 +318,14 @@ void Databases::Ping() {
 }
 
 Window Databases::WindowOf(const std::string& service, int64_t seconds) {
-  return Read(Of(service), service, [&](Tx& tx) {
+  return ReadOne(Of(service), service, [&](Tx& tx) {
     const double now = tx.Run("SELECT extract(epoch FROM now())::float8")[0][0].as<double>();
     return Window{now - static_cast<double>(seconds), now};
   });
 }
 
 std::vector<ListedOrder> Databases::OrdersAfter(int64_t id, int limit, const Window& window) {
-  return Read(Of("orders"), "orders", [&](Tx& tx) {
+  return ReadOne(Of("orders"), "orders", [&](Tx& tx) {
     std::vector<ListedOrder> orders;
     for (const auto& row : tx.Exec(kOrdersAfter, id, limit, window.from, window.until)) {
       orders.push_back({row[0].as<int64_t>(), row[1].as<std::string>(), row[2].as<int64_t>(),
@@ -325,21 +338,23 @@ std::vector<ListedOrder> Databases::OrdersAfter(int64_t id, int limit, const Win
 std::vector<std::string> Databases::OrdersKnownTo(Keeper keeper, const std::string& after,
                                                   int limit) {
   const Kept& kept = kKept[static_cast<size_t>(keeper)];
-  return Read(Of(kept.service), kept.service, [&](Tx& tx) {
+  return ReadOne(Of(kept.service), kept.service, [&](Tx& tx) {
     return postgres::FirstColumn<std::vector<std::string>>(tx.Exec(kept.keys, after, limit));
   });
 }
 
 // Orders last: each was committed before anybody else could hear of it.
 std::vector<OrderView> Databases::Views(const std::vector<std::string>& uuids) {
+  if (uuids.empty()) return {};
   const std::string asked = Array(uuids);
   const auto reservations =
-      Read(Of("products"), "products", [&](Tx& tx) { return ReadReservations(tx, asked); });
+      ReadOne(Of("products"), "products", [&](Tx& tx) { return ReadReservations(tx, asked); });
   const auto payments =
-      Read(Of("payments"), "payments", [&](Tx& tx) { return ReadPayments(tx, asked); });
+      ReadOne(Of("payments"), "payments", [&](Tx& tx) { return ReadPayments(tx, asked); });
   const auto shipments =
-      Read(Of("shipping"), "shipping", [&](Tx& tx) { return ReadShipments(tx, asked); });
-  const auto orders = Read(Of("orders"), "orders", [&](Tx& tx) { return ReadOrders(tx, asked); });
+      ReadOne(Of("shipping"), "shipping", [&](Tx& tx) { return ReadShipments(tx, asked); });
+  const auto orders =
+      ReadTogether(Of("orders"), "orders", [&](Tx& tx) { return ReadOrders(tx, asked); });
 
   std::vector<OrderView> views;
   for (const std::string& uuid : uuids) {
@@ -356,14 +371,14 @@ std::vector<OrderView> Databases::Views(const std::vector<std::string>& uuids) {
 }
 
 std::vector<std::string> Databases::WithoutOrder(const std::vector<std::string>& uuids) {
-  return Read(Of("orders"), "orders", [&](Tx& tx) {
+  return ReadOne(Of("orders"), "orders", [&](Tx& tx) {
     return postgres::FirstColumn<std::vector<std::string>>(
         tx.Exec(kUuidsWithoutOrder, Array(uuids)));
   });
 }
 
 std::vector<int64_t> Databases::WithoutOrder(const std::vector<int64_t>& ids) {
-  return Read(Of("orders"), "orders", [&](Tx& tx) {
+  return ReadOne(Of("orders"), "orders", [&](Tx& tx) {
     return postgres::FirstColumn<std::vector<int64_t>>(tx.Exec(kIdsWithoutOrder, Array(ids)));
   });
 }
@@ -406,7 +421,7 @@ void Databases::EachEvent(const Publisher& publisher, const Window& window,
 std::set<int64_t> Databases::StillPublished(const std::string& service,
                                             const std::vector<int64_t>& rows,
                                             const Window& window) {
-  return Read(Of(service), service, [&](Tx& tx) {
+  return ReadOne(Of(service), service, [&](Tx& tx) {
     return postgres::FirstColumn<std::set<int64_t>>(
         tx.Exec(kStillPublished, Array(rows), window.until));
   });
@@ -414,10 +429,9 @@ std::set<int64_t> Databases::StillPublished(const std::string& service,
 
 std::vector<OrderEvents> Databases::EventsOf(const std::vector<int64_t>& orders,
                                              const Window& window) {
-  return Read(Of("orders"), "orders", [&](Tx& tx) {
+  return ReadOne(Of("orders"), "orders", [&](Tx& tx) {
     std::vector<OrderEvents> events;
-    for (const auto& row :
-         tx.Exec(kEventsOf, Array(orders), window.from, Array(Texts(orders)))) {
+    for (const auto& row : tx.Exec(kEventsOf, Array(orders), window.from, Array(Texts(orders)))) {
       const int64_t id = row[0].as<int64_t>();
       if (events.empty() || events.back().order_id != id) {
         events.push_back({.order_id = id, .seq = row[1].as<int64_t>(), .all = row[2].as<bool>()});
@@ -431,8 +445,8 @@ std::vector<OrderEvents> Databases::EventsOf(const std::vector<int64_t>& orders,
 std::vector<Outbox> Databases::Outboxes() {
   std::vector<Outbox> outboxes;
   for (const Publisher& publisher : kPublishers) {
-    const pqxx::result found = Read(Of(publisher.service), publisher.service,
-                                    [](Tx& tx) { return tx.Exec(kWaiting); });
+    const pqxx::result found =
+        ReadOne(Of(publisher.service), publisher.service, [](Tx& tx) { return tx.Exec(kWaiting); });
     outboxes.push_back({publisher.service, found[0][0].as<int64_t>(), found[0][1].as<int64_t>(),
                         found[0][2].as<int64_t>()});
   }
@@ -443,19 +457,17 @@ std::set<int64_t> Databases::WithEventsUnderWay(const std::vector<int64_t>& orde
   std::set<int64_t> under_way;
   const std::string keys = Array(Texts(orders));
   for (const Publisher& publisher : kPublishers) {
-    const pqxx::result found = Read(Of(publisher.service), publisher.service,
-                                    [&](Tx& tx) { return tx.Exec(kUnderWay, keys, publisher.service); });
+    const pqxx::result found = ReadOne(Of(publisher.service), publisher.service, [&](Tx& tx) {
+      return tx.Exec(kUnderWay, keys, publisher.service);
+    });
     for (const auto& row : found) under_way.insert(row[0].as<int64_t>());
   }
   return under_way;
 }
 
 std::map<messaging::Place, int64_t> Databases::Positions(const Group& group) {
-  try {
-    return messaging::Positions(Of(group.service), group.service);
-  } catch (const std::exception& error) {
-    throw Unreadable("the database of " + group.service + ": " + error.what());
-  }
+  return Naming(group.service,
+                [&] { return messaging::Positions(Of(group.service), group.service); });
 }
 
 }  // namespace shop::reconciler

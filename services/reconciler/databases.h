@@ -1,7 +1,7 @@
-// All SQL of the reconciler. It reads the databases of five services and writes to none: every
-// transaction is READ ONLY, and its role may do no more.
+// All SQL of the reconciler. It reads the databases of five services and writes to none: its role may
+// do no more.
 //
-// What is read of one database is of one moment. A database that cannot be read is Unreadable,
+// What a function reads of one database is of one moment. A database that cannot be read is Unreadable,
 // which names it.
 #pragma once
 
@@ -70,7 +70,7 @@ struct OutboxEvent {
   std::string key;
   std::string event_id;
   std::string type;
-  int64_t seq = 0;            // of an order's event
+  int64_t seq = 0;                  // of an order's event
   bool has_to_be_on_topic = false;  // published in the window
 };
 

@@ -65,10 +65,10 @@ void CompareTimeline(const Order& order, Findings* findings) {
                           order.last_entry == order.entries &&
                           (order.entries == 0 || order.first_entry == 1);
   if (!contiguous) {
-    findings->Add(Kind::kTimelineGap,
-                  fmt::format("the order counts {} entries; its timeline has {}, from {} to {}",
-                              order.entries, order.entries_there, order.first_entry,
-                              order.last_entry));
+    findings->Add(
+        Kind::kTimelineGap,
+        fmt::format("the order counts {} entries; its timeline has {}, from {} to {}",
+                    order.entries, order.entries_there, order.first_entry, order.last_entry));
   } else if (order.tells_of_creation && order.events_told != order.seq) {
     findings->Add(Kind::kEventSequenceGap,
                   fmt::format("the order counts {} events, its timeline tells of {}", order.seq,
@@ -94,10 +94,10 @@ void CompareLines(const Order& order, const Reservation& reservation, Findings* 
   for (const auto& [product, line] : reservation.lines) reserved[product] = line.quantity;
   const Quantities expected = reservation.state == "REJECTED" ? Quantities() : order.items;
   if (reserved != expected) {
-    findings->Add(Kind::kReservationContradictsOrder,
-                  fmt::format("ordered were {}; the reservation is {} and has {}",
-                              QuantitiesText(order.items), reservation.state,
-                              QuantitiesText(reserved)));
+    findings->Add(
+        Kind::kReservationContradictsOrder,
+        fmt::format("ordered were {}; the reservation is {} and has {}",
+                    QuantitiesText(order.items), reservation.state, QuantitiesText(reserved)));
   }
 }
 
@@ -144,10 +144,10 @@ void ComparePayment(const Order& order, const Payment& payment, Findings* findin
   const bool cancelled = order.status == "CANCELLED";
   if (payment.wanted &&
       (payment.amount != order.total_price || payment.currency != order.currency)) {
-    findings->Add(Kind::kPaymentContradictsOrder,
-                  fmt::format("the order costs {} {}, the payment is of {} {}",
-                              AmountText(order.total_price), order.currency,
-                              AmountText(payment.amount), payment.currency));
+    findings->Add(
+        Kind::kPaymentContradictsOrder,
+        fmt::format("the order costs {} {}, the payment is of {} {}", AmountText(order.total_price),
+                    order.currency, AmountText(payment.amount), payment.currency));
   } else if (OutcomeOf(payment) != order.payment || payment.cancelled != cancelled) {
     findings->Add(Kind::kPaymentContradictsOrder,
                   fmt::format("the order is {} and has heard of {}, the payment is {}{}",
@@ -196,9 +196,8 @@ void CompareWithProvider(const OrderView& view, Findings* findings) {
       differ(Kind::kCapturedDiffersFromProvider, payment.captured(), ledger.captured);
   differ(Kind::kRefundedDiffersFromProvider, payment.refunded, ledger.refunded);
   if (!captured_differs && payment.charge != ledger.status) {
-    findings->Add(
-        Kind::kChargeDiffersFromProvider,
-        fmt::format("payments says {}, the provider {}", payment.charge, ledger.status));
+    findings->Add(Kind::kChargeDiffersFromProvider,
+                  fmt::format("payments says {}, the provider {}", payment.charge, ledger.status));
   }
   const int64_t kept = ledger.captured - ledger.refunded;
   if (view.order && view.order->status == "CANCELLED" && kept > 0) {
@@ -227,9 +226,8 @@ void CompareShipment(const OrderView& view, Findings* findings) {
     findings->Add(Kind::kShipmentMissing,
                   fmt::format("the order is {}, shipping does not know it", order.status));
   } else if (!ShipmentFits(order, view.shipment->state)) {
-    findings->Add(Kind::kShipmentContradictsOrder,
-                  fmt::format("the order is {}, its shipment {}", order.status,
-                              view.shipment->state));
+    findings->Add(Kind::kShipmentContradictsOrder, fmt::format("the order is {}, its shipment {}",
+                                                               order.status, view.shipment->state));
   }
 }
 
@@ -243,7 +241,8 @@ Drifts CompareWithoutOrder(const OrderView& view) {
                  fmt::format(kDetail, "products", view.reservation->state));
   }
   if (view.payment) {
-    findings.Add(Kind::kPaymentWithoutOrder, fmt::format(kDetail, "payments", view.payment->charge));
+    findings.Add(Kind::kPaymentWithoutOrder,
+                 fmt::format(kDetail, "payments", view.payment->charge));
   }
   if (view.shipment) {
     findings.Add(Kind::kShipmentWithoutOrder,
@@ -317,8 +316,8 @@ Drifts Compare(const Product& product) {
          "its movements");
   differ(Kind::kReservedDiffersFromHeldLines, product.reserved, "reserved", product.held,
          "the reservations that hold stock");
-  differ(Kind::kSoldDiffersFromMovements, product.moved_sold, "sold by its movements",
-         product.sold, "its reservations");
+  differ(Kind::kSoldDiffersFromMovements, product.moved_sold, "sold by its movements", product.sold,
+         "its reservations");
   if (product.on_hand < 0 || product.reserved < 0 || product.reserved > product.on_hand) {
     findings.Add(Kind::kStockNegative,
                  fmt::format("{} on hand, {} reserved", product.on_hand, product.reserved));

@@ -20,12 +20,12 @@ namespace shop::reconciler {
 
 enum class Kind {
   // An order and its events
-  kOrderNotPublished,   // the outbox has no ORDER_CREATED of it
-  kEventSequenceGap,    // the numbers of its events are not 1, 2, 3, … up to the order's own
-  kTimelineGap,         // nor those of its timeline
-  kEventNotOnTopic,     // the outbox says it was published, the topic does not have it
-  kEventWithoutOrder,   // topic `orders` tells of an order that is not there
-  kOutboxStuck,         // events have waited too long to be published
+  kOrderNotPublished,  // the outbox has no ORDER_CREATED of it
+  kEventSequenceGap,   // the numbers of its events are not 1, 2, 3, … up to the order's own
+  kTimelineGap,        // nor those of its timeline
+  kEventNotOnTopic,    // the outbox says it was published, the topic does not have it
+  kEventWithoutOrder,  // topic `orders` tells of an order that is not there
+  kOutboxStuck,        // events have waited too long to be published
   // An order and its stock
   kReservationMissing,
   kReservationContradictsOrder,  // in its state or its lines
@@ -41,7 +41,7 @@ enum class Kind {
   kPaymentMissing,
   kPaymentContradictsOrder,  // in its amount, its outcome, or whether it is cancelled
   kPaymentWithoutOrder,
-  kOrderNotPaid,               // it goes on, and less or more than its price was captured
+  kOrderNotPaid,  // it goes on, and less or more than its price was captured
   kMoneyKeptForCancelledOrder,
   kRefundedMoreThanCaptured,
   kCapturedDiffersFromProvider,

@@ -115,8 +115,8 @@ OrderView Returned() {
 }
 
 TEST(Drift, AnOrderAtRestHasNoneInAnyStatus) {
-  for (const OrderView& view : {Placed(), Confirmed(), Shipped(), Delivered(), Returned(),
-                                Cancelled(), Rejected()}) {
+  for (const OrderView& view :
+       {Placed(), Confirmed(), Shipped(), Delivered(), Returned(), Cancelled(), Rejected()}) {
     EXPECT_THAT(KindsOf(Compare(view)), IsEmpty()) << view.order->status;
   }
 }

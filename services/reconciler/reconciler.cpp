@@ -154,12 +154,13 @@ class Run {
       if (publisher.topic == "orders") numbers_.Add(order, event.seq);
       if (!event.has_to_be_on_topic || contents.Has(event.event_id)) return;
       Note();
-      off_topic_.push_back({&publisher, event.id,
-                            {Kind::kEventNotOnTopic, "order " + event.key,
-                             fmt::format("{} was published, says the outbox of {}; topic {} does "
-                                         "not have it (ce_id {})",
-                                         event.type, publisher.service, publisher.topic,
-                                         event.event_id)}});
+      off_topic_.push_back(
+          {&publisher,
+           event.id,
+           {Kind::kEventNotOnTopic, "order " + event.key,
+            fmt::format("{} was published, says the outbox of {}; topic {} does "
+                        "not have it (ce_id {})",
+                        event.type, publisher.service, publisher.topic, event.event_id)}});
     });
   }
 
@@ -208,8 +209,7 @@ class Run {
     int64_t last = 0;
     for (;;) {
       KeepToStop();
-      const std::vector<ListedOrder> page =
-          databases_.OrdersAfter(last, options_.batch, window);
+      const std::vector<ListedOrder> page = databases_.OrdersAfter(last, options_.batch, window);
       if (page.empty()) return;
       last = page.back().id;
       report_.orders += static_cast<int64_t>(page.size());
@@ -217,8 +217,8 @@ class Run {
       for (const ListedOrder& order : page) {
         if (!in_ledger_.Has(order.uuid)) uuids.push_back(order.uuid);
         if (!order.still) continue;  // its events may be younger than what was read of them
-        Drifts drifts = Compare(
-            OrderEvents{order.id, order.seq, order.all_events, numbers_.Of(order.id)});
+        Drifts drifts =
+            Compare(OrderEvents{order.id, order.seq, order.all_events, numbers_.Of(order.id)});
         if (drifts.empty()) continue;
         Note();
         events_.emplace(order.id, std::move(drifts));
@@ -269,9 +269,10 @@ class Run {
   // Counts what was found.
   void Note() {
     if (++found_ > kMostFound) {
-      throw Unreadable(fmt::format("more than {} subjects differ: a service is far behind, or a "
-                                   "whole database is of another time",
-                                   kMostFound));
+      throw Unreadable(
+          fmt::format("more than {} subjects differ: a service is far behind, or a "
+                      "whole database is of another time",
+                      kMostFound));
     }
   }
 
@@ -421,8 +422,7 @@ class Run {
     for (const Outbox& now : databases_.Outboxes()) {
       const auto before = std::ranges::find(outboxes_, now.service, &Outbox::service);
       if (before->oldest_id != now.oldest_id) continue;
-      std::ranges::move(Compare(now, options_.outbox_seconds),
-                        std::back_inserter(report_.drifts));
+      std::ranges::move(Compare(now, options_.outbox_seconds), std::back_inserter(report_.drifts));
     }
   }
 

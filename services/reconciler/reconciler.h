@@ -38,7 +38,7 @@ struct Options {
   std::chrono::milliseconds patience{30'000};  // for the groups to have consumed
   int64_t outbox_seconds = 60;                 // how long an event may wait to be published
   int64_t window_seconds = 24 * 3600;          // how far back topics are read
-  int batch = 500;
+  int batch = 1000;
 };
 
 struct Report {

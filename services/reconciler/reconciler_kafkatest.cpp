@@ -37,8 +37,8 @@ class TopicsTest : public ::testing::Test {
 
   // Answers the event's id.
   std::string Publish(const std::string& topic, const std::string& key) {
-    messaging::Envelope event =
-        messaging::MakeEvent(events::v1::OrderCancelled(), {.source = "orders", .trace = TraceContext::New()});
+    messaging::Envelope event = messaging::MakeEvent(
+        events::v1::OrderCancelled(), {.source = "orders", .trace = TraceContext::New()});
     event.topic = topic;
     event.key = key;
     for (const kafka::Outcome& outcome : producer_.Publish({event}, [] { return true; })) {
@@ -87,7 +87,8 @@ TEST_F(TopicsTest, KnowsTheOrdersThatTheTopicOfOrdersTellsOf) {
   Publish("orders", std::to_string(order));
   Publish("orders", std::to_string(order));
   Publish("orders", topic_);  // no number
-  const TopicContents contents = KafkaTopics(brokers_, {"orders"}).Read({"orders"}, kHour, kNoLimit);
+  const TopicContents contents =
+      KafkaTopics(brokers_, {"orders"}).Read({"orders"}, kHour, kNoLimit);
   EXPECT_EQ(std::ranges::count(contents.orders, order), 1);
 }
 

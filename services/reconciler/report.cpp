@@ -40,8 +40,7 @@ std::string ResultOf(const Report& report) {
 }
 
 double SecondsSince1970() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 }  // namespace
@@ -84,10 +83,11 @@ void Reporter::Tell(const Report& report, std::chrono::duration<double> took) {
   std::set<std::pair<Kind, std::string>> now;
   for (const Drift& drift : report.drifts) {
     ++counts[drift.kind];
-    if (!now.emplace(drift.kind, drift.subject).second || told_.contains({drift.kind, drift.subject})) continue;
-    log::Error("drift", {{"kind", Text(drift.kind)},
-                         {"about", drift.subject},
-                         {"detail", drift.detail}});
+    if (!now.emplace(drift.kind, drift.subject).second ||
+        told_.contains({drift.kind, drift.subject}))
+      continue;
+    log::Error("drift",
+               {{"kind", Text(drift.kind)}, {"about", drift.subject}, {"detail", drift.detail}});
   }
   for (const KindName& name : kKinds) DriftOf(name.kind).Set(counts[name.kind]);
   if (report.undecided > 0) {

@@ -17,7 +17,7 @@ namespace shop::reconciler {
 // The events of the topics since some time. Of each event there are 8 bytes here, of each order of
 // topic `orders` 8 more.
 struct TopicContents {
-  int64_t seconds = 0;           // how far back they reach
+  int64_t seconds = 0;  // how far back they reach
   int64_t records = 0;
   std::vector<uint64_t> events = {};  // DigestOf their ids, ascending
   std::vector<int64_t> orders = {};   // that topic `orders` tells of, ascending
