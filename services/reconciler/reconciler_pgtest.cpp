@@ -424,6 +424,14 @@ TEST_F(ReconcilerTest, WhatHealsBetweenTheLooksIsNotReported) {
   EXPECT_THAT(KindsOf(Run()), IsEmpty());
 }
 
+// The provider's ledger has no versions: what it says is compared.
+TEST_F(ReconcilerTest, WhatTheProviderSaysOtherwiseAtTheSecondLookIsNotReported) {
+  const std::string captured = "UPDATE payments SET captured = {} WHERE key = '" + Uuid(1) + "'";
+  Sql("provider", fmt::format(fmt::runtime(captured), 2400));
+  topics_.between_looks = [&] { Sql("provider", fmt::format(fmt::runtime(captured), 2500)); };
+  EXPECT_THAT(KindsOf(Run()), IsEmpty());
+}
+
 // It is the same contradiction, but not of the same rows: an order at work.
 TEST_F(ReconcilerTest, WhatMovesBetweenTheLooksIsNotReported) {
   struct Change {
