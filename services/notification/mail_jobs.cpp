@@ -90,7 +90,7 @@ std::string Stored(const NewMailJob& job) {
   return job.kind == "ORDER_CREATED" ? job.event : "[" + job.event + "]";
 }
 
-std::string EventOf(std::string stored) {
+std::string EventOf(const std::string& stored) {
   return stored.starts_with('[') ? stored.substr(1, stored.size() - 2) : stored;
 }
 
