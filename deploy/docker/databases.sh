@@ -44,6 +44,7 @@ END
 }
 let_read() {
   run_sql -v databases="$reads" <<'END'
+SET client_min_messages = warning;
 ALTER ROLE :"service" SET default_transaction_read_only = on;
 GRANT pg_read_all_data TO :"service";
 SELECT format('GRANT CONNECT ON DATABASE %I TO %I', database, :'service')
