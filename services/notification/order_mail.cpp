@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/core/amount.h"
 #include "common/messaging/event.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/payments.pb.h"
@@ -36,17 +37,6 @@ std::string OneLine(std::string text) {
   return text;
 }
 
-// 4999 is "49.99".
-std::string Amount(int64_t minor_units) {
-  const bool negative = minor_units < 0;
-  // The negative range holds one value more than the positive one.
-  const uint64_t size =
-      negative ? 0 - static_cast<uint64_t>(minor_units) : static_cast<uint64_t>(minor_units);
-  const std::string cents = std::to_string(size % 100);
-  return (negative ? "-" : "") + std::to_string(size / 100) + (cents.size() < 2 ? ".0" : ".") +
-         cents;
-}
-
 // "42 (7K3M-9QXD)"; events of the first release have no number.
 template <typename Event>
 std::string NameOf(const Event& order) {
@@ -59,8 +49,8 @@ std::vector<Line> LinesOf(const google::protobuf::RepeatedPtrField<orders::v1::O
   std::vector<Line> lines;
   for (const orders::v1::OrderItem& item : items) {
     lines.push_back({OneLine(item.name()),
-                     std::to_string(item.quantity()) + " x " + Amount(item.unit_price()),
-                     Amount(item.total_price()) + " " + currency});
+                     std::to_string(item.quantity()) + " x " + AmountText(item.unit_price()),
+                     AmountText(item.total_price()) + " " + currency});
   }
   return lines;
 }
@@ -86,7 +76,7 @@ Content ContentOf(const events::v1::OrderCreated& order) {
       .message_id = "order-" + std::to_string(order.order_id()) + "-created@shop",
       .paragraphs = {"thank you for your order " + NameOf(order) + ". We have received it:"},
       .lines = LinesOf(order.items(), currency),
-      .total = "Total: " + Amount(order.total_price()) + " " + currency};
+      .total = "Total: " + AmountText(order.total_price()) + " " + currency};
   if (order.has_shipping_address()) content.address = AddressLines(order.shipping_address());
   return content;
 }
@@ -125,14 +115,14 @@ Content ContentOf(const events::v1::OrderDelivered& order) {
 
 Content ContentOf(const events::v1::PaymentRefunded& refund) {
   const std::string currency = OneLine(refund.currency());
-  const std::string amount = Amount(refund.amount()) + " " + currency;
+  const std::string amount = AmountText(refund.amount()) + " " + currency;
   Content content{
       .subject = "A refund for your order " + NameOf(refund),
       .message_id = "refund-" + refund.refund_uuid() + "@shop",
       .paragraphs = {"we have refunded " + amount + " for your order " + NameOf(refund) + "."},
       .lines = LinesOf(refund.items(), currency)};
   if (refund.refunded_total() > refund.amount()) {
-    content.total = "Refunded so far: " + Amount(refund.refunded_total()) + " " + currency;
+    content.total = "Refunded so far: " + AmountText(refund.refunded_total()) + " " + currency;
   }
   return content;
 }

@@ -1,7 +1,5 @@
 #include "orders/order.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <iterator>
 #include <span>
@@ -10,6 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "common/core/amount.h"
 #include "common/json/codec.h"
 #include "shop/events/v1/orders.pb.h"
 
@@ -269,10 +268,6 @@ Refusal AlreadyDispatched() {
   return {.code = Code::kFailedPrecondition,
           .message = "the carrier has the order already, it cannot be cancelled",
           .reason = "SHIPMENT_DISPATCHED"};
-}
-
-std::string AmountText(int64_t minor_units) {
-  return fmt::format("{}.{:02}", minor_units / 100, minor_units % 100);
 }
 
 Refusal NoOrder(int64_t id) {

@@ -129,9 +129,6 @@ struct Noted {
 using Fact = std::variant<StockDecided, PaymentDecided, ShipmentMoved, CancelRequested,
                           CancelAnswered, Noted>;
 
-// "19.99" of an amount in minor units.
-std::string AmountText(int64_t minor_units);
-
 // NOT_FOUND, also for somebody else's order.
 Refusal NoOrder(int64_t id);
 

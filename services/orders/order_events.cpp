@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "common/core/amount.h"
 #include "common/messaging/handlers.h"
 #include "common/messaging/outbox.h"
 #include "shop/events/v1/payments.pb.h"

@@ -3,10 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <initializer_list>
 #include <iterator>
 #include <utility>
+
+#include "common/core/amount.h"
 
 namespace shop::reconciler {
 namespace {
@@ -32,11 +33,6 @@ bool IsOneOf(std::string_view text, std::initializer_list<std::string_view> text
 
 std::string OrNothing(std::string_view text) {
   return text.empty() ? "nothing" : std::string(text);
-}
-
-std::string AmountText(int64_t minor_units) {
-  return fmt::format("{}{}.{:02}", minor_units < 0 ? "-" : "", std::abs(minor_units) / 100,
-                     std::abs(minor_units) % 100);
 }
 
 std::string QuantitiesText(const Quantities& quantities) {

@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/core/amount.h"
 #include "shop/api/v1/options.pb.h"
 
 namespace shop::rpc {
@@ -154,10 +155,7 @@ bool IsUrl(const std::string& text) {
 }
 
 std::string Amount(int64_t value, bool money) {
-  if (!money) return std::to_string(value);
-  const uint64_t minor =
-      value < 0 ? 0 - static_cast<uint64_t>(value) : static_cast<uint64_t>(value);
-  return fmt::format("{}{}.{:02}", value < 0 ? "-" : "", minor / 100, minor % 100);
+  return money ? AmountText(value) : std::to_string(value);
 }
 
 // One walk through one message.
