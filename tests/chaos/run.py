@@ -182,14 +182,15 @@ class Run:
             working = [pool.submit(self.customers.run) for _ in range(self.args.customers)]
             working += [pool.submit(work) for work in (self.desk.run, self.trouble.run, self.repeats.run)]
             provoking = pool.submit(self.provoked.run)
-            threading.Event().wait(self.args.seconds)
-            self.trouble.stop.set()
             try:
+                threading.Event().wait(self.args.seconds)
+                self.trouble.stop.set()
                 wait_for("everything to run", lambda: all(pid() for pid in self.scene.pids.values()), 90)
                 wait_for("what is provoked to have occurred", provoking.done, CALM)
             except AssertionError as error:  # the report says which situation did not occur
                 say(str(error))
-            finally:
+            finally:  # also when the run itself is to stop
+                self.trouble.stop.set()
                 self.provoked.stop.set()
                 self.repeats.stop.set()
                 self.customers.stop.set()
