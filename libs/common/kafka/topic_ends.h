@@ -24,7 +24,8 @@ class TopicEnds {
   TopicEnds& operator=(const TopicEnds&) = delete;
 
   // For each partition the offset of the next record. Throws Unavailable when the brokers do not
-  // say within a few seconds, or do not know a topic.
+  // say within a few seconds, do not know a topic, or have no leader for a partition, as for a moment
+  // after the topic was made.
   std::map<messaging::Place, int64_t> Now();
 
  private:
