@@ -3,6 +3,8 @@
 A stack in containers uses Kafka's own tools in their containers instead (containers.py), and needs no package here.
 """
 
+import time
+
 from settings import StackError
 
 try:
@@ -11,8 +13,9 @@ try:
 except ImportError:
     AdminClient = Consumer = Producer = None
 
-# Seconds that a broker may take to answer.
+# Seconds that a broker may take to answer, and may be silent before the end of what is read.
 PATIENCE = 5
+SILENCE = 30
 
 
 def client(kind, bootstrap, **settings):
@@ -105,10 +108,14 @@ def read(bootstrap, topic, follow=False):
         raise StackError(f"no topic {topic}; there are: {', '.join(sorted(known))}")
     reader.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in known[topic]])
     unread = set(known[topic])
+    told = time.monotonic()
     while unread or follow:
         record = reader.poll(1.0)
         if record is None:
+            if not follow and time.monotonic() - told > SILENCE:
+                raise StackError(f"{topic} cannot be read: Kafka has been silent for {SILENCE} s")
             continue
+        told = time.monotonic()
         if record.error() is None:
             yield {"topic": topic, "partition": record.partition(), "offset": record.offset(),
                    "ts": record.timestamp()[1], "key": text(record.key()), "payload": text(record.value()),

@@ -12,6 +12,7 @@ occur; the stack's data and logs then stay in <dir>.
 """
 
 import argparse
+import faulthandler
 import random
 import re
 import signal
@@ -104,7 +105,8 @@ def look_at_stock(databases, products, seen):
 
 
 def look_at_events(shop, databases, seen):
-    seen.events = [event for topic in TOPICS for event in shop.events(topic)]
+    for topic in TOPICS:
+        seen.events += wait_for(f"the events of {topic}", lambda topic=topic: shop.events(topic), 120)
     for group, service in GROUPS.items():
         seen.inbox[group] = {row["event_id"]: row["at"] for row in databases.rows(
             service, f"SELECT event_id, extract(epoch FROM seen_at) AS at FROM inbox WHERE consumer = '{group}'")}
@@ -303,6 +305,7 @@ def main():
     args = arguments()
     say(f"seed {args.seed}, {args.seconds:.0f} seconds")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    faulthandler.register(signal.SIGTERM, chain=True)  # says what every thread was at
     scene = Scene(args)
     passed = False
     try:

@@ -19,8 +19,9 @@ sys.path.insert(0, str(REPO / "deploy/local"))
 import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
+import topics  # pylint: disable=wrong-import-position
 from settings import AS_FILES, DATABASES, GROUPS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
-from settings import Settings, init_env, parse, remove_old_secrets  # pylint: disable=wrong-import-position
+from settings import Settings, StackError, init_env, parse, remove_old_secrets  # pylint: disable=wrong-import-position
 
 
 class InFolder(unittest.TestCase):
@@ -235,6 +236,16 @@ class Installing(InFolder):
         self.assertEqual(1, done.returncode)
         for wanted in ("Fedora Linux 41", "make up STACK=docker", "--no-apt", "libgrpc++-dev", "Debian 12"):
             self.assertIn(wanted, done.stderr)
+
+
+class ReadingATopic(unittest.TestCase):
+    def test_ends_when_kafka_is_silent_before_its_end(self):
+        silent = mock.Mock()
+        silent.poll.return_value = None
+        with mock.patch.multiple(topics, consumer=mock.Mock(return_value=silent), SILENCE=0, TopicPartition=mock.Mock(),
+                                 partitions_of=mock.Mock(return_value={"orders": [0]})):
+            with self.assertRaisesRegex(StackError, "orders cannot be read"):
+                list(topics.read("nobody", "orders"))
 
 
 if __name__ == "__main__":
