@@ -64,7 +64,7 @@ def psql(args):
     if args.stack(args) == "docker":
         sys.exit(containers.psql(settings, service, args.sql))
     arguments = ["-X", "-c", args.sql] if args.sql else []
-    done = servers.psql(settings, service, settings.require("POSTGRES_PASSWORD"), service, arguments)
+    done = servers.psql(settings, service, settings.role_password(service), service, arguments)
     sys.exit(done.returncode)
 
 
@@ -295,7 +295,7 @@ def run_seed(args):
             return containers.psql(settings, "products", sql, quiet=True)
     else:
         def analyze(sql):
-            return servers.psql(settings, "products", settings.require("POSTGRES_PASSWORD"), "products",
+            return servers.psql(settings, "products", settings.role_password("products"), "products",
                                 ["-X", "-q", "-c", sql]).returncode
     seed.run(settings, analyze)
 

@@ -134,13 +134,16 @@ def psql(settings, user, password, database, arguments=(), **options):
 
 def make_databases(folder, settings):
     """A database and a role for each service, which may open no other's; and those that may read some, and no more."""
-    quoted = settings.require("POSTGRES_PASSWORD").replace("'", "''")
+    def set_password(role):
+        quoted = settings.role_password(role).replace("'", "''")
+        return f"ALTER ROLE {role} PASSWORD '{quoted}';"
+
     lines = ["\\set ON_ERROR_STOP on", "SET client_min_messages = warning;"]
     for name in DATABASES:
         lines += [
             f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS"
             f" (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec",
-            f"ALTER ROLE {name} PASSWORD '{quoted}';",
+            set_password(name),
             f"SELECT 'CREATE DATABASE {name} OWNER {name}' WHERE NOT EXISTS"
             f" (SELECT FROM pg_database WHERE datname = '{name}') \\gexec",
             f"REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC;"]
@@ -148,7 +151,7 @@ def make_databases(folder, settings):
         lines += [
             f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS"
             f" (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec",
-            f"ALTER ROLE {name} PASSWORD '{quoted}';",
+            set_password(name),
             f"ALTER ROLE {name} SET default_transaction_read_only = on;",
             f"GRANT pg_read_all_data TO {name};",
             f"GRANT CONNECT ON DATABASE {', '.join(read)} TO {name};"]

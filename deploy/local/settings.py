@@ -67,12 +67,14 @@ TOPICS = {name: read_topic(*words) for name, *words in read_list("deploy/topics"
 # Services that publish: their databases have an outbox.
 OUTBOXES = tuple(name for name in DATABASES if any(topic.publisher == name for topic in TOPICS.values()))
 
-# What .env has for the containers alone: in each stack of theirs every role has a password of its own.
-CONTAINER_SECRETS = tuple(f"{role.upper()}_POSTGRES_PASSWORD" for role in ROLES) + (
-    "POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
+# Role in PostgreSQL -> the setting that has its password: nobody knows another's.
+ROLE_PASSWORDS = {role: f"{role.upper()}_POSTGRES_PASSWORD" for role in ROLES}
 
-# What is generated for both stacks, besides the password of PostgreSQL.
-SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET")
+# What is generated for the containers alone.
+CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
+
+# What is generated for both stacks.
+SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
 
 # The secrets that containers read as files of the same names in small letters.
 AS_FILES = SHARED_SECRETS + ("SUPER_ADMIN_PASSWORD",) + CONTAINER_SECRETS
@@ -84,7 +86,6 @@ PRIVATE = {
     "JWT_SIGNING_KEY_FILE": {"auth"},
     "SUPER_ADMIN_EMAIL": {"auth"},
     "SUPER_ADMIN_PASSWORD": {"auth"},
-    "POSTGRES_PASSWORD": set(ROLES),
     "SMTP_URL": {"notification"},
     "MONGODB_URI": {name for name, process in PROCESSES.items() if process.database == "mongo"},
     "REDIS_URL": {"products", "gateway"},
@@ -92,7 +93,7 @@ PRIVATE = {
     "SERVICE_TOKEN_KEY": set(SERVICES),
     "PROVIDER_API_KEY": {"payments", "provider", "reconciler"},
     "PROVIDER_WEBHOOK_SECRET": {"payments", "provider"},
-} | {name: set() for name in CONTAINER_SECRETS}
+} | {name: set() for name in (*ROLE_PASSWORDS.values(), *CONTAINER_SECRETS)}
 
 # Above are ports that the kernel hands out to clients; a server there can find its port taken.
 FIRST_EPHEMERAL_PORT = 32768
@@ -145,6 +146,9 @@ class Settings(dict):
     def bind_host(self):
         return self.get("BIND_HOST") or "127.0.0.1"
 
+    def role_password(self, role):
+        return self.require(ROLE_PASSWORDS[role])
+
     def service_address(self, service):
         name = service.upper()
         return self.get(f"{name}_ADDR") or f"127.0.0.1:{self.port(name + '_PORT')}"
@@ -160,7 +164,7 @@ class Settings(dict):
         for service in SERVICES:
             chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
         if process in ROLES:
-            chosen["POSTGRES_USER"] = process
+            chosen |= {"POSTGRES_USER": process, "POSTGRES_PASSWORD": self.role_password(process)}
         if process == "provider":
             chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")
         if process == "gateway":
@@ -197,7 +201,7 @@ def change(text, changes):
 def missing_secrets(variables):
     """Values for the secrets that a file leaves empty."""
     return {name: secrets.token_hex(32)
-            for name in ("POSTGRES_PASSWORD", *SHARED_SECRETS, *CONTAINER_SECRETS)
+            for name in (*SHARED_SECRETS, *CONTAINER_SECRETS)
             if not variables.get(name)}
 
 

@@ -11,7 +11,7 @@ class Databases:
         self.settings = Settings.read(shop.env_file)
 
     def run(self, database, sql):
-        done = servers.psql(self.settings, database, self.settings.require("POSTGRES_PASSWORD"), database,
+        done = servers.psql(self.settings, database, self.settings.role_password(database), database,
                             ["-XAtqc", sql], capture_output=True, text=True)
         if done.returncode:
             raise OSError(done.stderr)

@@ -31,7 +31,7 @@ def main():
     settings = Settings.read(args.env)
 
     def run(text):
-        done = servers.psql(settings, "products", settings.require("POSTGRES_PASSWORD"), "products",
+        done = servers.psql(settings, "products", settings.role_password("products"), "products",
                             ["-X", "-q", "-A", "-t"], input="\\set ON_ERROR_STOP on\n" + text,
                             capture_output=True, text=True)
         if done.returncode != 0:
