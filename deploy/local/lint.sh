@@ -78,7 +78,7 @@ fi
 
 # Containers take every setting that .env.example offers, except those that they fix.
 lint_settings() {
-  local fixed='BIND_HOST|POSTGRES_(HOST|PORT)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|MONGODB_URI|SMTP_URL'
+  local fixed='BIND_HOST|POSTGRES_(HOST|PORT)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|[A-Z]+_REDIS_PASSWORD|MONGODB_URI|SMTP_URL'
   local name missing=0
   while read -r name; do
     # As a variable, or as the file of a secret.

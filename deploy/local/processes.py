@@ -57,6 +57,7 @@ class Program:
     cwd: str = "/"
     stop_signal: str = "TERM"
     files: tuple = ()                # it must be restarted when one of these changes
+    stdin: Path | None = None        # what it reads, opened before it becomes another user
     prepare: Callable[[], None] = lambda: None
 
     def script(self, folder):
@@ -66,7 +67,8 @@ class Program:
                  'ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"']
         lines += [f"export {name}={shlex.quote(value)}"
                   for name, value in sorted(self.environment.items())]
-        lines.append("exec " + shlex.join(as_user(self.user) + [str(word) for word in self.command]))
+        command = shlex.join(as_user(self.user) + [str(word) for word in self.command])
+        lines.append(f"exec {command}" + (f" <{shlex.quote(str(self.stdin))}" if self.stdin else ""))
         return "\n".join(lines) + "\n"
 
     def write_script(self, folder):
@@ -78,7 +80,7 @@ class Program:
     def fingerprint(self, folder):
         """Differs when the program's command, settings, configuration or binary does."""
         digest = hashlib.sha256(self.script(folder).encode())
-        for file in self.files:
+        for file in (*self.files, *([self.stdin] if self.stdin else [])):
             stat = os.stat(file)
             digest.update(f"{file} {stat.st_mtime_ns} {stat.st_size}".encode())
         return digest.hexdigest()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import topics
 from processes import Folder, Program, as_user, can_reach, give_to, stop_recorded, wait_ready
-from settings import DATABASES, READERS, TOOLS, TOPICS, StackError, Topic, free_ports, write_private
+from settings import DATABASES, READERS, TOOLS, TOPICS, StackError, Topic, free_ports, redis_users, write_private
 
 KAFKA = TOOLS / "kafka"
 MONGO = TOOLS / "mongo"
@@ -24,7 +24,7 @@ SMALL_JVM = ["-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
 def all_servers(folder, settings, for_tests=False):
-    return [postgres(folder, settings, for_tests), redis(settings), kafka(folder, settings),
+    return [postgres(folder, settings, for_tests), redis(folder, settings, for_tests), kafka(folder, settings),
             mongo(folder, settings), mail(folder, settings)]
 
 
@@ -36,6 +36,12 @@ def answers(host, port, say=b"", expect=b""):
             return not expect or connection.recv(len(expect)) == expect
     except OSError:
         return False
+
+
+def write_if_changed(path, text):
+    """For a file by whose time a program is started again."""
+    if not path.exists() or path.read_text() != text:
+        write_private(path, text)
 
 
 def installed(path, what):
@@ -167,13 +173,16 @@ def make_databases(folder, settings):
 
 # --- Redis --------------------------------------------------------------------------------------
 
-def redis(settings):
+def redis(folder, settings, for_tests=False):
     host, port = settings.address("REDIS_URL")
+    config = folder.run / "redis.conf"
     # A cache: bounded, evicting, nothing on disk.
-    command = [installed("/usr/bin/redis-server", "Redis"), "--bind", host, "--port", port,
-               "--save", "", "--appendonly", "no", "--daemonize", "no",
-               "--maxmemory", "64mb", "--maxmemory-policy", "allkeys-lru"]
-    return Program("redis", command, {"REDIS_URL": port}, host=host, user="redis",
+    text = (f'bind {host}\nport {port}\nsave ""\nappendonly no\ndaemonize no\n'
+            "maxmemory 64mb\nmaxmemory-policy allkeys-lru\n")
+    # A test may do anything.
+    text += "" if for_tests else redis_users(settings)
+    return Program("redis", [installed("/usr/bin/redis-server", "Redis"), "-"], {"REDIS_URL": port}, host=host,
+                   user="redis", stdin=config, prepare=lambda: write_if_changed(config, text),
                    ready=lambda: answers(host, port, b"PING\r\n", b"+PONG"))
 
 
@@ -234,8 +243,7 @@ def kafka(folder, settings):
     def prepare():
         if not logs.exists():
             shutil.copytree(KAFKA_FORMATTED, logs)
-        if not config.exists() or config.read_text() != text:
-            config.write_text(text)
+        write_if_changed(config, text)
 
     archive = [f"-XX:SharedArchiveFile={KAFKA_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
     return Program("kafka", kafka_command(config, *(archive if KAFKA_ARCHIVE.exists() else [])),

@@ -70,14 +70,20 @@ OUTBOXES = tuple(name for name in DATABASES if any(topic.publisher == name for t
 # Role in PostgreSQL -> the setting that has its password: nobody knows another's.
 ROLE_PASSWORDS = {role: f"{role.upper()}_POSTGRES_PASSWORD" for role in ROLES}
 
+# User of Redis, the process of that name -> what it may do; and the setting that has its password.
+REDIS_USERS = {name: " ".join(rules) for name, *rules in read_list("deploy/redis-users")}
+REDIS_PASSWORDS = {name: f"{name.upper()}_REDIS_PASSWORD" for name in REDIS_USERS}
+
 # What is generated for the containers alone.
 CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
 # What is generated for both stacks.
-SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
+SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET",
+                  *ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values())
 
-# The secrets that containers read as files of the same names in small letters.
-AS_FILES = SHARED_SECRETS + ("SUPER_ADMIN_PASSWORD",) + CONTAINER_SECRETS
+# The secrets that containers read as files of the same names in small letters. Passwords of Redis are parts of others.
+AS_FILES = (*(name for name in SHARED_SECRETS if name not in REDIS_PASSWORDS.values()),
+            "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
 
 # Settings that only these processes get to see.
 PRIVATE = {
@@ -88,12 +94,12 @@ PRIVATE = {
     "SUPER_ADMIN_PASSWORD": {"auth"},
     "SMTP_URL": {"notification"},
     "MONGODB_URI": {name for name, process in PROCESSES.items() if process.database == "mongo"},
-    "REDIS_URL": {"products", "gateway"},
+    "REDIS_URL": set(REDIS_USERS),
     # The public entrance is no service: with the key it could be any of them.
     "SERVICE_TOKEN_KEY": set(SERVICES),
     "PROVIDER_API_KEY": {"payments", "provider", "reconciler"},
     "PROVIDER_WEBHOOK_SECRET": {"payments", "provider"},
-} | {name: set() for name in (*ROLE_PASSWORDS.values(), *CONTAINER_SECRETS)}
+} | {name: set() for name in (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *CONTAINER_SECRETS)}
 
 # Above are ports that the kernel hands out to clients; a server there can find its port taken.
 FIRST_EPHEMERAL_PORT = 32768
@@ -149,6 +155,10 @@ class Settings(dict):
     def role_password(self, role):
         return self.require(ROLE_PASSWORDS[role])
 
+    def redis_url(self, user):
+        password = quote(self.require(REDIS_PASSWORDS[user]), safe="")
+        return self.require("REDIS_URL").replace("//", f"//{user}:{password}@", 1)
+
     def service_address(self, service):
         name = service.upper()
         return self.get(f"{name}_ADDR") or f"127.0.0.1:{self.port(name + '_PORT')}"
@@ -165,6 +175,8 @@ class Settings(dict):
             chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
         if process in ROLES:
             chosen |= {"POSTGRES_USER": process, "POSTGRES_PASSWORD": self.role_password(process)}
+        if process in REDIS_USERS:
+            chosen["REDIS_URL"] = self.redis_url(process)
         if process == "provider":
             chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")
         if process == "gateway":
@@ -215,6 +227,15 @@ def write_private(path, text):
     draft.replace(path)
 
 
+def redis_users(variables):
+    """The list of Redis' users, which it keeps in memory by the digests of their passwords."""
+    lines = ["user default on nopass +ping +info"]
+    for user, rules in REDIS_USERS.items():
+        digest = hashlib.sha256(variables[REDIS_PASSWORDS[user]].encode()).hexdigest()
+        lines.append(f"user {user} on #{digest} {rules}")
+    return "".join(line + "\n" for line in lines)
+
+
 def write_secrets(variables, parent):
     """Writes the secrets of containers, a file each, into a folder named after what they say; answers it.
 
@@ -227,6 +248,9 @@ def write_secrets(variables, parent):
     contents = {name.lower(): variables.get(name, "") for name in AS_FILES}
     password = quote(contents["mongo_cart_password"], safe="")
     contents["mongodb_uri"] = f"mongodb://cart:{password}@mongo:27017/cart?authSource=cart"
+    contents["redis_users"] = redis_users(variables)
+    for user, name in REDIS_PASSWORDS.items():
+        contents[f"{user}_redis_url"] = f"redis://{user}:{quote(variables[name], safe='')}@redis:6379"
     covered = contents | {"jwt_signing_key": read_signing_key(variables)}
     digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
     folder = Path(parent) / digest[:16]

@@ -21,6 +21,7 @@ import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
 from settings import AS_FILES, DATABASES, GROUPS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
+from settings import REDIS_PASSWORDS, REDIS_USERS, ROLE_PASSWORDS  # pylint: disable=wrong-import-position
 from settings import Settings, StackError, init_env, parse, remove_old_secrets  # pylint: disable=wrong-import-position
 
 
@@ -103,7 +104,8 @@ class TheComposeFile(unittest.TestCase):
         self.assertEqual([], shown)
 
     def test_knows_a_file_for_every_secret(self):
-        wanted = map(str.lower, ("MONGODB_URI", *AS_FILES))
+        wanted = [name.lower() for name in ("MONGODB_URI", "REDIS_USERS", *AS_FILES)]
+        wanted += [f"{user}_redis_url" for user in REDIS_USERS]
         self.assertEqual([], [name for name in wanted
                               if not re.search(rf"\n  {name}:\n    file: \S.*}}/{name}\b", self.text)])
 
@@ -141,7 +143,8 @@ class TheListOfProcesses(unittest.TestCase):
         ours = [f"{name}={value}" for name, value in offered.items()
                 if re.fullmatch(r"\d+", value) and (value.startswith("70") or name.endswith("_ADMIN_PORT"))]
         wanted = self.ports("{NAME}_{kind}={port}")
-        self.lacks(".env.example", wanted + [f"{name.upper()}_POSTGRES_PASSWORD=" for name in ROLES],
+        passwords = (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values())
+        self.lacks(".env.example", wanted + [f"{name}=" for name in passwords],
                    [f"{line} is of no process" for line in ours if line not in wanted])
 
     def test_is_what_compose_starts(self):

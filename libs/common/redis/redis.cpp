@@ -62,8 +62,11 @@ bool ParseUrl(std::string_view url, Settings* settings) {
   if (!url.starts_with(kScheme)) return false;
   url.remove_prefix(kScheme.size());
   if (const size_t at = url.rfind('@'); at != std::string_view::npos) {
-    if (!url.starts_with(':')) return false;
-    settings->password = url.substr(1, at - 1);
+    const std::string_view login = url.substr(0, at);
+    const size_t colon = login.find(':');
+    if (colon == std::string_view::npos) return false;
+    settings->user = login.substr(0, colon);
+    settings->password = login.substr(colon + 1);
     url.remove_prefix(at + 1);
   }
   if (const size_t slash = url.find('/'); slash != std::string_view::npos) {
@@ -91,7 +94,11 @@ Connection Connect(const Settings& settings) {
     require(reply != nullptr);
     Text(*reply);
   };
-  if (!settings.password.empty()) greet({"AUTH", settings.password});
+  if (!settings.user.empty()) {
+    greet({"AUTH", settings.user, settings.password});
+  } else if (!settings.password.empty()) {
+    greet({"AUTH", settings.password});
+  }
   if (settings.database != 0) greet({"SELECT", std::to_string(settings.database)});
   return connection;
 }
@@ -103,7 +110,7 @@ Settings Settings::Read(Env& env) {
   // May have a password in it.
   const std::string url = env.Secret("REDIS_URL").value_or("redis://127.0.0.1:6379");
   if (!ParseUrl(url, &settings)) {
-    env.Wrong("REDIS_URL", "is not redis://[:password@]host[:port][/database]");
+    env.Wrong("REDIS_URL", "is not redis://[[user]:password@]host[:port][/database]");
   }
   return settings;
 }

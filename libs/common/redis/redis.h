@@ -24,10 +24,11 @@ namespace shop::redis {
 struct Settings {
   std::string host;
   uint16_t port = 6379;
+  std::string user = {};  // of Redis' access control lists; empty: the user `default`
   std::string password = {};
   int database = 0;
 
-  // REDIS_URL(_FILE): redis://[:password@]host[:port][/database]
+  // REDIS_URL(_FILE): redis://[[user]:password@]host[:port][/database]
   static Settings Read(Env& env);
 };
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <fstream>
 
+#include "common/core/result.h"
 #include "common/testing/servers.h"
 #include "common/testing/wire.h"
 
@@ -117,7 +118,19 @@ TEST_F(RedisTest, AQuietConnectionIsKept) {
   EXPECT_FALSE(Eventually([&] { return notes.lost > 0; }, std::chrono::milliseconds(3000)));
 }
 
-TEST(RedisSettings, AUrlMayNamePasswordPortAndDatabase) {
+TEST_F(RedisTest, ConnectsAsTheUserThatTheSettingsName) {
+  Settings settings = Server();
+  settings.user = UniqueName();
+  settings.password = "right";
+  direct_.Command({"ACL", "SETUSER", settings.user, "on", ">right", "~mine:*", "+get"});
+  EXPECT_EQ(Client(settings).Command({"GET", "mine:1"}), std::nullopt);
+  EXPECT_THROW((void)Client(settings).Command({"GET", "others:1"}), Unavailable);
+  settings.password = "wrong";
+  EXPECT_THROW((void)Client(settings).Command({"GET", "mine:1"}), Unavailable);
+  direct_.Command({"ACL", "DELUSER", settings.user});
+}
+
+TEST(RedisSettings, AUrlMayNameUserPasswordPortAndDatabase) {
   const auto read = [](const std::string& url, size_t problems) {
     Env env([&](const std::string& name) {
       return name == "REDIS_URL" ? std::optional(url) : std::nullopt;
@@ -129,8 +142,13 @@ TEST(RedisSettings, AUrlMayNamePasswordPortAndDatabase) {
   const Settings full = read("redis://:p@ss@cache.example:7000/3", 0);
   EXPECT_EQ(full.host, "cache.example");
   EXPECT_EQ(full.port, 7000);
+  EXPECT_EQ(full.user, "");
   EXPECT_EQ(full.password, "p@ss");
   EXPECT_EQ(full.database, 3);
+  const Settings user = read("redis://catalogue:p:ss@cache", 0);
+  EXPECT_EQ(user.user, "catalogue");
+  EXPECT_EQ(user.password, "p:ss");
+  EXPECT_EQ(user.host, "cache");
   EXPECT_EQ(read("redis://cache", 0).port, 6379);
   for (const char* url : {"cache:6379", "http://cache", "redis://", "redis://cache:0",
                           "redis://cache:x", "redis://cache/x", "redis://user@cache"}) {
