@@ -38,8 +38,11 @@ class Folder:
         self.logs = self.run / "log"
 
     def make(self):
-        for folder in (self.data, self.start, self.pids, self.logs):
+        # What lies there is closed to others; the servers that run as users of their own have to get to their data.
+        for folder, mode in ((self.data, 0o711), (self.run, 0o700), (self.start, 0o700), (self.pids, 0o700),
+                             (self.logs, 0o700)):
             folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(mode)
 
     def log(self, name):
         return self.logs / f"{name}.log"
@@ -64,6 +67,7 @@ class Program:
         lines = ["#!/bin/sh", f"# Starts {self.name}; written by stack.py.",
                  f"cat /proc/$$/stat >{shlex.quote(str(folder.pids / self.name))}",
                  f"cd {shlex.quote(self.cwd)}",
+                 "umask 077",
                  'ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"']
         lines += [f"export {name}={shlex.quote(value)}"
                   for name, value in sorted(self.environment.items())]

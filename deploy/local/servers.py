@@ -243,6 +243,7 @@ def kafka(folder, settings):
     def prepare():
         if not logs.exists():
             shutil.copytree(KAFKA_FORMATTED, logs)
+        logs.chmod(0o700)
         write_if_changed(config, text)
 
     archive = [f"-XX:SharedArchiveFile={KAFKA_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
@@ -306,7 +307,7 @@ def mongo(folder, settings):
     command = java(MONGO, "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
     return Program("mongo", command + ["MongoStandIn", host, port, store / "cart.mv"],
                    {"MONGODB_URI": port}, host=host, ready=lambda: answers(host, port),
-                   prepare=lambda: store.mkdir(exist_ok=True))
+                   prepare=lambda: store.mkdir(mode=0o700, exist_ok=True))
 
 
 def maildir(folder):

@@ -125,6 +125,8 @@ def up(args):
 
 
 def up_locked(args, folder, settings):
+    if os.geteuid() == 0:
+        print("warning: this is root; all but PostgreSQL and Redis, which have users of their own, runs as root too")
     folder.make()
     backing = servers.all_servers(folder, settings)
     own = all_processes(settings, args.bin)
