@@ -32,6 +32,7 @@
 #include "common/telemetry/log.h"
 #include "gateway/gateway.h"
 #include "gateway/http/client_limits.h"
+#include "gateway/http/framing.h"
 #include "gateway/http/message.h"
 #include "gateway/http/request_parser.h"
 #include "gateway/streaming/event_source.h"
@@ -187,6 +188,17 @@ HttpFault FaultOf(const Connection& connection, error_code error) {
   if (error == http::error::body_limit) {
     return {413, "PAYLOAD_TOO_LARGE", "the body is too large"};
   }
+  if (error == http::error::bad_obs_fold) {
+    return {400, "INVALID_ARGUMENT",
+            "a field of the header or the trailer must not go on in the next line"};
+  }
+  if (error == http::error::bad_content_length || error == http::error::multiple_content_length) {
+    return kBadContentLength;
+  }
+  if (error == http::error::bad_transfer_encoding) return kBadTransferEncoding;
+  if (error == http::error::bad_chunk || error == http::error::bad_chunk_extension) {
+    return {400, "INVALID_ARGUMENT", "a chunk of the body is not well-formed"};
+  }
   return {400, "INVALID_ARGUMENT", "this is not an HTTP request"};
 }
 
@@ -196,12 +208,7 @@ asio::awaitable<HttpFault> ReadHeader(Connection& connection) {
   const error_code error = co_await Parse(connection, &RequestParser::is_header_done);
   if (error) co_return FaultOf(connection, error);
   const auto& message = parser.get();
-  if (message.version() >= 11 && message.count(http::field::host) != 1) {
-    co_return HttpFault{400, "INVALID_ARGUMENT", "there has to be one Host header"};
-  }
-  if (message.count(http::field::transfer_encoding) > 0 && !parser.chunked()) {
-    co_return HttpFault{400, "INVALID_ARGUMENT", "the transfer encoding is not known here"};
-  }
+  if (const HttpFault fault = CheckFraming(message); fault.status != 0) co_return fault;
   if (const auto expect = message.find(http::field::expect);
       expect != message.end() && message.version() >= 11) {
     if (!beast::iequals(expect->value(), "100-continue")) {
@@ -313,21 +320,18 @@ asio::awaitable<void> Linger(Connection& connection) {
   }
 }
 
-// Sets the request to what has been parsed, which may be a part only.
-void SetRequest(Connection& connection) {
+// Sets the request to what has been parsed, which may be a part only. False where nobody can tell
+// which path it asks for.
+bool SetRequest(Connection& connection) {
   const auto& message = connection.parser->get();
   HttpRequest& request = connection.request;
   request.method = message.method_string();
-  request.target = message.target();
-  // The form for proxies: http://host/path.
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!request.target.starts_with(scheme)) continue;
-    const size_t path = std::min(request.target.find('/', scheme.size()), request.target.size());
-    request.target.remove_prefix(path);
-  }
   for (const auto& field : message) {
     request.headers.emplace_back(field.name_string(), field.value());
   }
+  const auto target = PathAndQuery(request.method, message.target(), request.Header("host"));
+  request.target = target.value_or(message.target());
+  return target.has_value();
 }
 
 }  // namespace
@@ -552,12 +556,18 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   connection.idle = false;
 
   connection.Expires(settings.header_timeout);
-  const HttpFault fault = co_await ReadHeader(connection);
+  HttpFault fault = co_await ReadHeader(connection);
   if (fault.status < 0) co_return false;
-  SetRequest(connection);
+  if (!SetRequest(connection) && fault.status == 0) {
+    fault = {
+        400, "INVALID_ARGUMENT",
+        "the request line needs a path, or the whole address with the host of the Host header"};
+  }
   connection.ExpiresNever();
   HttpResponse response;
   uint64_t unread = 0;
+  // Before the body is read: what a trailer says of the connection does not count.
+  const bool may_go_on = fault.status == 0 && connection.parser->keep_alive();
   if (fault.status == 0) {
     ConnectionBody body(settings, connection);
     response = co_await gateway.Handle(connection.request, body);
@@ -574,7 +584,7 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   }
 
   const auto& message = connection.parser->get();
-  const bool keep_alive = !response.close && !stopping && connection.parser->keep_alive();
+  const bool keep_alive = may_go_on && !response.close && !stopping;
   WriteHead(response, keep_alive, message.version(), &connection.head);
   const bool head_only = message.method() == http::verb::head;
   const bool rest_follows = unread > 0 && keep_alive;

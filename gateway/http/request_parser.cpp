@@ -6,6 +6,7 @@
 #include <bit>
 #include <cstring>
 #include <new>
+#include <string_view>
 
 namespace shop::gateway {
 namespace {
@@ -16,9 +17,17 @@ namespace http = boost::beast::http;
 constexpr size_t kMostFields = 100;
 // What a field takes of memory besides its text: Beast's element and HttpRequest's entry.
 constexpr size_t kFieldBytes = 128;
+// Of all chunks of a request together. No client is known to send any.
+constexpr size_t kMostExtensionBytes = 8192;
 // The memory that a body begins with, and from where on it has memory of its own.
 constexpr size_t kFirstBytes = 4096;
 constexpr size_t kLargeBytes = 16 * 1024;
+
+// Whether a line begins with white space.
+bool HasFold(std::string_view lines) {
+  return lines.find("\n ") != std::string_view::npos ||
+         lines.find("\n\t") != std::string_view::npos;
+}
 
 void Resize(Block* block, size_t size) {
   void* data =
@@ -61,6 +70,17 @@ bool IncomingBody::Grow(size_t least) {
   return true;
 }
 
+size_t RequestParser::put(boost::asio::const_buffer bytes, boost::system::error_code& error) {
+  const bool was_header_done = is_header_done();
+  const size_t used = basic_parser::put(bytes, error);
+  // What was used ends with a whole line: Beast looks at what follows one before it takes it.
+  if ((!was_header_done || (chunked() && is_done())) &&
+      HasFold({static_cast<const char*>(bytes.data()), used})) {
+    error = http::error::bad_obs_fold;
+  }
+  return used;
+}
+
 bool RequestParser::has_too_many_fields() const {
   return fields_ > kMostFields;
 }
@@ -72,8 +92,15 @@ void RequestParser::on_field_impl(http::field name, boost::beast::string_view te
     error = http::error::header_limit;
     return;
   }
+  if (is_header_done()) return;  // of a trailer
   field_bytes_ += kFieldBytes + text.size() + value.size();
   get().insert(name, text, value);
+}
+
+void RequestParser::on_chunk_header_impl(uint64_t /*size*/, boost::beast::string_view extensions,
+                                         boost::system::error_code& error) {
+  extension_bytes_ += extensions.size();
+  if (extension_bytes_ > kMostExtensionBytes) error = http::error::buffer_overflow;
 }
 
 }  // namespace shop::gateway

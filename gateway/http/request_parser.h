@@ -80,8 +80,15 @@ struct BeastBody {
 
 // Counts the fields, and ends with header_limit at one too many: a field may be three bytes on the
 // wire, so that a limit on a header's length does not limit the memory that it takes.
+//
+// The fields of a trailer are counted and thrown away: they are no part of the header, and nothing
+// here needs them (RFC 9112, section 7.1.2). A field that goes on in the next line ends with
+// bad_obs_fold (section 5.2), and so many chunk extensions as nobody needs with buffer_overflow
+// (section 7.1.1).
 class RequestParser final : public boost::beast::http::request_parser<BeastBody> {
  public:
+  // As Beast's: parses a part of the message, and returns how many bytes that took.
+  size_t put(boost::asio::const_buffer bytes, boost::system::error_code& error);
   bool has_too_many_fields() const;
   // The memory that the fields take.
   size_t field_bytes() const { return field_bytes_; }
@@ -89,9 +96,12 @@ class RequestParser final : public boost::beast::http::request_parser<BeastBody>
  private:
   void on_field_impl(boost::beast::http::field name, boost::beast::string_view text,
                      boost::beast::string_view value, boost::system::error_code& error) override;
+  void on_chunk_header_impl(uint64_t size, boost::beast::string_view extensions,
+                            boost::system::error_code& error) override;
 
   size_t fields_ = 0;
   size_t field_bytes_ = 0;
+  size_t extension_bytes_ = 0;
 };
 
 }  // namespace shop::gateway
