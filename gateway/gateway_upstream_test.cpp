@@ -71,6 +71,8 @@ TEST_F(GatewayTest, PassesOnTheDeadline) {
 TEST_F(GatewayTest, RefusesATimeoutThatIsNone) {
   for (const char* header :
        {"Request-Timeout: soon\r\n", "Request-Timeout: -1\r\n", "Request-Timeout: nan\r\n",
+        "Request-Timeout: inf\r\n", "Request-Timeout: infinity\r\n", "Request-Timeout: 1e3\r\n",
+        "Request-Timeout: 0x10\r\n", "Request-Timeout: -0\r\n", "Request-Timeout: 1.5.2\r\n",
         "Grpc-Timeout: 5\r\n", "Grpc-Timeout: 5s\r\n", "Grpc-Timeout: S\r\n",
         "Grpc-Timeout: 123456789S\r\n", "Grpc-Timeout: 1.5S\r\n"}) {
     EXPECT_EQ(Exchange(Get("/echo", header)).status, 400) << header;

@@ -31,9 +31,11 @@ Result<std::chrono::milliseconds> RequestTimeout(const HttpRequest& request,
   using std::chrono::milliseconds;
   double seconds = 0;
   const auto parse = [&seconds](std::string_view text) {
+    // from_chars would take "inf", too.
+    if (text.find_first_not_of("0123456789.") != std::string_view::npos) return false;
     const auto [end, error] =
         std::from_chars(text.data(), text.data() + text.size(), seconds, std::chars_format::fixed);
-    return error == std::errc() && end == text.data() + text.size() && seconds >= 0;
+    return error == std::errc() && end == text.data() + text.size();
   };
   const auto limit = [&] {
     if (seconds >= std::chrono::duration<double>(most).count()) return most;
@@ -50,7 +52,7 @@ Result<std::chrono::milliseconds> RequestTimeout(const HttpRequest& request,
                                     [&](const auto& known) { return known.first == text.back(); });
     const std::string_view digits = text.substr(0, text.size() - 1);
     if (unit == std::end(kUnits) || digits.size() > 8 ||
-        digits.find_first_not_of("0123456789") != std::string_view::npos || !parse(digits)) {
+        digits.find('.') != std::string_view::npos || !parse(digits)) {
       return InvalidField("Grpc-Timeout", "must be digits and one of H, M, S, m, u, n");
     }
     seconds *= unit->second;

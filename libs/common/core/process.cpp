@@ -1,6 +1,7 @@
 #include "common/core/process.h"
 
 #include <absl/synchronization/mutex.h>
+#include <google/protobuf/stubs/logging.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -29,6 +30,16 @@ sigset_t StopSignals() {
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
   return signals;
+}
+
+// By itself libprotobuf writes to standard error, in a form of its own.
+void LogOfProtobuf(google::protobuf::LogLevel level, const char* file, int line,
+                   const std::string& message) {
+  const log::Level ours = level >= google::protobuf::LOGLEVEL_ERROR     ? log::Level::kError
+                          : level == google::protobuf::LOGLEVEL_WARNING ? log::Level::kWarning
+                                                                        : log::Level::kInfo;
+  log::Write(ours, "libprotobuf has something to say",
+             {{"says", message}, {"at", std::string(file) + ":" + std::to_string(line)}});
 }
 
 }  // namespace
@@ -80,6 +91,7 @@ Process::Process(std::string name) : name_(std::move(name)), state_(std::make_un
     env_.Wrong("LOG_LEVEL", "is none of debug, info, warning, error");
   }
   log::Init(name_, least);
+  google::protobuf::SetLogHandler(LogOfProtobuf);
   state_->signals = std::thread([state = state_.get()] { state->AwaitSignal(); });
 }
 

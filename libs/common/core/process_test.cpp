@@ -1,5 +1,6 @@
 #include "common/core/process.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <unistd.h>
@@ -27,6 +28,18 @@ TEST(ProcessDeathTest, TheEndDoesNotWaitForACheckThatHangsBeforeTheOtherPartsClo
     std::_Exit(0);
   };
   EXPECT_EXIT(stop_while_a_check_hangs(), ::testing::ExitedWithCode(0), "");
+}
+
+// By itself it writes to standard error, in a form of its own.
+TEST(ProcessDeathTest, WhatLibprotobufSaysIsALineOfTheLog) {
+  const auto say = [] {
+    dup2(STDERR_FILENO, STDOUT_FILENO);  // where this kind of test looks
+    const Process process("test");
+    GOOGLE_LOG(WARNING) << "something is odd";
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(say(), ::testing::ExitedWithCode(0),
+              R"re(^\{"time".*"level":"warning","process":"test".*something is odd"[^\[]*$)re");
 }
 
 }  // namespace

@@ -28,6 +28,9 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 
 constexpr int kMostViolations = 32;
+// In seconds since 1970: the first second of the year 1 and of the year 10000.
+constexpr int64_t kYear1 = -62135596800;
+constexpr int64_t kYear10000 = 253402300800;
 
 struct Plan;
 
@@ -38,6 +41,7 @@ struct FieldPlan {
   bool money = false;
   std::unique_ptr<re2::RE2> pattern;
   const Plan* message = nullptr;  // of a message field
+  bool time = false;              // whether that is a google.protobuf.Timestamp
 };
 
 struct Plan {
@@ -109,6 +113,7 @@ class Plans {
       }
       if (field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
         field_plan.message = Make(field.message_type(), made);
+        field_plan.time = field.message_type()->full_name() == "google.protobuf.Timestamp";
       }
       if (has_rules || field_plan.message != nullptr ||
           field.type() == FieldDescriptor::TYPE_STRING ||
@@ -214,8 +219,7 @@ class Check {
       const Place element{prefix, plan.field, i};
       switch (plan.field->cpp_type()) {
         case FieldDescriptor::CPPTYPE_MESSAGE:
-          Walk(reflection.GetRepeatedMessage(message, plan.field, i), *plan.message,
-               element.Path() + ".");
+          Inner(reflection.GetRepeatedMessage(message, plan.field, i), plan, element);
           break;
         case FieldDescriptor::CPPTYPE_STRING:
           Text(reflection.GetRepeatedStringReference(message, plan.field, i, &scratch), plan,
@@ -257,11 +261,9 @@ class Check {
     }
     std::string scratch;
     switch (plan.field->cpp_type()) {
-      case FieldDescriptor::CPPTYPE_MESSAGE: {
-        const Message& inner = reflection.GetMessage(message, plan.field);
-        if (!plan.message->fields.empty()) Walk(inner, *plan.message, place.Path() + ".");
+      case FieldDescriptor::CPPTYPE_MESSAGE:
+        Inner(reflection.GetMessage(message, plan.field), plan, place);
         break;
-      }
       case FieldDescriptor::CPPTYPE_STRING:
         Text(reflection.GetStringReference(message, plan.field, &scratch), plan, place);
         break;
@@ -282,6 +284,20 @@ class Check {
         break;
       default:
         break;
+    }
+  }
+
+  void Inner(const Message& message, const FieldPlan& plan, const Place& place) {
+    if (plan.time) return Time(message, place);
+    if (!plan.message->fields.empty()) Walk(message, *plan.message, place.Path() + ".");
+  }
+
+  void Time(const Message& time, const Place& place) {
+    const Descriptor& type = *time.GetDescriptor();
+    const int64_t seconds = time.GetReflection()->GetInt64(time, type.FindFieldByName("seconds"));
+    const int32_t nanos = time.GetReflection()->GetInt32(time, type.FindFieldByName("nanos"));
+    if (seconds < kYear1 || seconds >= kYear10000 || nanos < 0 || nanos > 999'999'999) {
+      Add(place, "must be from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z");
     }
   }
 

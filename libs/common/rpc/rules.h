@@ -28,7 +28,8 @@ inline constexpr char kUrlPattern[] =
 // In a list a rule holds for each element; `min_items` holds for an empty list too.
 //
 // Without any option, a string must not hold the character NUL (PostgreSQL has no way to keep it),
-// and an enum must have one of its declared values.
+// an enum must have one of its declared values, and a google.protobuf.Timestamp must be in the range
+// that its definition gives it: from the year 1 to 9999, the nanoseconds from 0 to 999,999,999.
 //
 // Thread-safe. The rules of a message type are read at its first use and kept for the life of the
 // process, as its descriptor must be. Throws std::logic_error naming the field when a rule

@@ -6,6 +6,7 @@
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <google/protobuf/text_format.h>
+#include <google/protobuf/timestamp.pb.h>
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -28,6 +29,7 @@ constexpr char kProto[] = R"pb(
   syntax = "proto3"
   ;
   package rules.test;
+  import "google/protobuf/timestamp.proto";
   import "shop/api/v1/options.proto";
   enum Colour {
     COLOUR_UNSPECIFIED = 0;
@@ -84,6 +86,11 @@ constexpr char kProto[] = R"pb(
     repeated Tree branches = 2;
     Tree trunk = 3;
   }
+  message Times {
+    google.protobuf.Timestamp at = 1;
+    repeated google.protobuf.Timestamp times = 2;
+    map<string, google.protobuf.Timestamp> named = 3;
+  }
   message EnumBounds { Colour colour = 1 [(shop.api.v1.rules) = { required: true, min: 2 }]; }
   message MinOfString { string text = 1 [(shop.api.v1.rules) = { min: 1 }]; }
   message LengthOfNumber { int64 number = 1 [(shop.api.v1.rules).max_length = 1]; }
@@ -93,7 +100,8 @@ constexpr char kProto[] = R"pb(
 
 std::unique_ptr<Message> Make(const std::string& type, const std::string& text) {
   static const google::protobuf::FileDescriptor* file = [] {
-    api::v1::FieldRules::descriptor();  // links the import in
+    api::v1::FieldRules::descriptor();  // links the imports in
+    google::protobuf::Timestamp::descriptor();
     google::protobuf::io::ArrayInputStream input(kProto, sizeof kProto - 1);
     google::protobuf::io::Tokenizer tokenizer(&input, nullptr);
     google::protobuf::FileDescriptorProto proto;
@@ -350,6 +358,28 @@ TEST(Rules, ManyThreadsMayStartAtOnce) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(refused, 8);
+}
+
+TEST(Rules, ATimeIsOfTheFourDigitYears) {
+  constexpr char kRange[] = "must be from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z";
+  for (const char* time : {"seconds: -62135596800", "seconds: 253402300799 nanos: 999999999", "",
+                           "seconds: -1 nanos: 1"}) {
+    EXPECT_THAT(Violations("Times", "at {" + std::string(time) + "}"), IsEmpty()) << time;
+  }
+  for (const char* time :
+       {"seconds: -62135596801", "seconds: 253402300800", "seconds: 9223372036855",
+        "seconds: -9223372036854775808", "nanos: -1", "nanos: 1000000000"}) {
+    EXPECT_THAT(Violations("Times", "at {" + std::string(time) + "}"),
+                ElementsAre("at " + std::string(kRange)))
+        << time;
+  }
+  EXPECT_THAT(Violations("Times", "times {} times { nanos: -1 }"),
+              ElementsAre("times[1] " + std::string(kRange)));
+  EXPECT_THAT(Violations("Times", R"(named { key: "a" value { nanos: -1 } })"),
+              ElementsAre("named[0].value " + std::string(kRange)));
+  orders::v1::ListOrdersRequest orders;
+  orders.mutable_created_from()->set_seconds(9223372036855);
+  EXPECT_THAT(Violations(orders), ElementsAre("createdFrom " + std::string(kRange)));
 }
 
 }  // namespace
