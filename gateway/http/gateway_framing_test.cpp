@@ -96,6 +96,15 @@ TEST_F(FramingTest, AFieldIsOneLine) {
   }
   EXPECT_EQ(Why(Chunked("2\r\n{}\r\n0\r\nX: a\r\n b\r\n\r\n")),
             "a field of the header or the trailer must not go on in the next line");
+  // Lines of a body are none, however much comes at once.
+  const std::string body = "{\n \"title\":\n\t\"T\"}";
+  EXPECT_EQ(Exchange(Head("/api/v1/books", "Content-Length: " + std::to_string(body.size()) +
+                                               "\r\n" + User() + kJson) +
+                     body)
+                .status,
+            201);
+  EXPECT_EQ(Exchange(Chunked("11\r\n" + body + "\r\n0\r\n\r\n")).status, 201);
+  EXPECT_EQ(Exchange(Chunked("11\r\n" + body + "\r\n0\r\nX: a\r\n\r\n")).status, 201);
   // Also where its second line comes later.
   Client client(port());
   client.Send("GET /healthz HTTP/1.1\r\nHost: shop\r\nX: a\r\n");
