@@ -1,15 +1,25 @@
 #include "common/core/amount.h"
 
+#include <charconv>
+
 namespace shop {
 
-std::string AmountText(int64_t minor_units) {
-  const bool negative = minor_units < 0;
+void AppendAmount(int64_t minor_units, std::string* out) {
   // The negative range holds one value more than the positive one.
   const uint64_t size =
-      negative ? 0 - static_cast<uint64_t>(minor_units) : static_cast<uint64_t>(minor_units);
-  const std::string cents = std::to_string(size % 100);
-  return (negative ? "-" : "") + std::to_string(size / 100) + (cents.size() < 2 ? ".0" : ".") +
-         cents;
+      minor_units < 0 ? 0 - static_cast<uint64_t>(minor_units) : static_cast<uint64_t>(minor_units);
+  if (minor_units < 0) *out += '-';
+  char digits[20];
+  out->append(digits, std::to_chars(digits, digits + sizeof digits, size / 100).ptr);
+  *out += '.';
+  *out += static_cast<char>('0' + size % 100 / 10);
+  *out += static_cast<char>('0' + size % 10);
+}
+
+std::string AmountText(int64_t minor_units) {
+  std::string text;
+  AppendAmount(minor_units, &text);
+  return text;
 }
 
 }  // namespace shop

@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 
+#include "common/core/timestamp.h"
 #include "common/crypto/base64.h"
 #include "common/json/codec.h"
 
@@ -172,9 +173,7 @@ bool ParseTimestamp(std::string_view text, int64_t* seconds, int32_t* nanos) {
   }
   const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
   *seconds = days * 86400 + hour * 3600 + minute * 60 + second - offset;
-  constexpr int64_t kYear1 = -62135596800;
-  constexpr int64_t kYear10000 = 253402300800;
-  return text.empty() && *seconds >= kYear1 && *seconds < kYear10000;
+  return text.empty() && IsTimestamp(*seconds, *nanos);
 }
 
 }  // namespace

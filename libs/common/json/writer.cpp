@@ -7,6 +7,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "common/core/amount.h"
+#include "common/core/timestamp.h"
 #include "common/crypto/base64.h"
 #include "common/json/codec.h"
 #include "common/json/plan.h"
@@ -34,16 +36,6 @@ void WriteFloat(Float number, std::string* out) {
   WriteNumber(number, out);
 }
 
-void WriteMoney(int64_t minor, std::string* out) {
-  const uint64_t amount =
-      minor < 0 ? 0 - static_cast<uint64_t>(minor) : static_cast<uint64_t>(minor);
-  if (minor < 0) *out += '-';
-  WriteNumber(amount / 100, out);
-  *out += '.';
-  *out += static_cast<char>('0' + amount % 100 / 10);
-  *out += static_cast<char>('0' + amount % 10);
-}
-
 void WriteDigits(unsigned number, int width, std::string* out) {
   char digits[8];
   for (int i = width - 1; i >= 0; --i) {
@@ -54,9 +46,7 @@ void WriteDigits(unsigned number, int width, std::string* out) {
 }
 
 void WriteTime(int64_t seconds, int32_t nanos, std::string* out) {
-  constexpr int64_t kYear1 = -62135596800;
-  constexpr int64_t kYear10000 = 253402300800;
-  if (seconds < kYear1 || seconds >= kYear10000 || nanos < 0 || nanos >= 1'000'000'000) {
+  if (!IsTimestamp(seconds, nanos)) {
     out->append("null");
     return;
   }
@@ -220,7 +210,7 @@ void WriteValue(const Message& message, const Reflection& reflection, const Fiel
       return;
     }
     case Kind::kMoney:
-      return WriteMoney(int64(), out);
+      return AppendAmount(int64(), out);
     case Kind::kTimestamp:
       return WriteTimestamp(child(), out);
     case Kind::kMessage:

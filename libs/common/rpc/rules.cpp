@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "common/core/amount.h"
+#include "common/core/timestamp.h"
 #include "shop/api/v1/options.pb.h"
 
 namespace shop::rpc {
@@ -28,9 +29,6 @@ using google::protobuf::Message;
 using google::protobuf::Reflection;
 
 constexpr int kMostViolations = 32;
-// In seconds since 1970: the first second of the year 1 and of the year 10000.
-constexpr int64_t kYear1 = -62135596800;
-constexpr int64_t kYear10000 = 253402300800;
 
 struct Plan;
 
@@ -296,7 +294,7 @@ class Check {
     const Descriptor& type = *time.GetDescriptor();
     const int64_t seconds = time.GetReflection()->GetInt64(time, type.FindFieldByName("seconds"));
     const int32_t nanos = time.GetReflection()->GetInt32(time, type.FindFieldByName("nanos"));
-    if (seconds < kYear1 || seconds >= kYear10000 || nanos < 0 || nanos > 999'999'999) {
+    if (!IsTimestamp(seconds, nanos)) {
       Add(place, "must be from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999999Z");
     }
   }
