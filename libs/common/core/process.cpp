@@ -38,8 +38,8 @@ void LogOfProtobuf(google::protobuf::LogLevel level, const char* file, int line,
   const log::Level ours = level >= google::protobuf::LOGLEVEL_ERROR     ? log::Level::kError
                           : level == google::protobuf::LOGLEVEL_WARNING ? log::Level::kWarning
                                                                         : log::Level::kInfo;
-  log::Write(ours, "libprotobuf has something to say",
-             {{"says", message}, {"at", std::string(file) + ":" + std::to_string(line)}});
+  log::Write(ours, "libprotobuf",
+             {{"text", message}, {"at", std::string(file) + ":" + std::to_string(line)}});
 }
 
 }  // namespace
