@@ -84,7 +84,7 @@ class Program:
     def fingerprint(self, folder):
         """Differs when the program's command, settings, configuration or binary does."""
         digest = hashlib.sha256(self.script(folder).encode())
-        for file in (*self.files, *([self.stdin] if self.stdin else [])):
+        for file in self.files:
             stat = os.stat(file)
             digest.update(f"{file} {stat.st_mtime_ns} {stat.st_size}".encode())
         return digest.hexdigest()

@@ -140,24 +140,22 @@ def psql(settings, user, password, database, arguments=(), **options):
 
 def make_databases(folder, settings):
     """A database and a role for each service, which may open no other's; and those that may read some, and no more."""
-    def set_password(role):
-        quoted = settings.role_password(role).replace("'", "''")
-        return f"ALTER ROLE {role} PASSWORD '{quoted}';"
+    def role(name):
+        quoted = settings.role_password(name).replace("'", "''")
+        return (f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS"
+                f" (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec\n"
+                f"ALTER ROLE {name} PASSWORD '{quoted}';")
 
     lines = ["\\set ON_ERROR_STOP on", "SET client_min_messages = warning;"]
     for name in DATABASES:
         lines += [
-            f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS"
-            f" (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec",
-            set_password(name),
+            role(name),
             f"SELECT 'CREATE DATABASE {name} OWNER {name}' WHERE NOT EXISTS"
             f" (SELECT FROM pg_database WHERE datname = '{name}') \\gexec",
             f"REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC;"]
     for name, read in READERS.items():
         lines += [
-            f"SELECT 'CREATE ROLE {name} LOGIN' WHERE NOT EXISTS"
-            f" (SELECT FROM pg_roles WHERE rolname = '{name}') \\gexec",
-            set_password(name),
+            role(name),
             f"ALTER ROLE {name} SET default_transaction_read_only = on;",
             f"GRANT pg_read_all_data TO {name};",
             f"GRANT CONNECT ON DATABASE {', '.join(read)} TO {name};"]
@@ -182,7 +180,7 @@ def redis(folder, settings, for_tests=False):
     # A test may do anything.
     text += "" if for_tests else redis_users(settings)
     return Program("redis", [installed("/usr/bin/redis-server", "Redis"), "-"], {"REDIS_URL": port}, host=host,
-                   user="redis", stdin=config, prepare=lambda: write_if_changed(config, text),
+                   user="redis", stdin=config, files=(config,), prepare=lambda: write_if_changed(config, text),
                    ready=lambda: answers(host, port, b"PING\r\n", b"+PONG"))
 
 

@@ -77,13 +77,11 @@ REDIS_PASSWORDS = {name: f"{name.upper()}_REDIS_PASSWORD" for name in REDIS_USER
 # What is generated for the containers alone.
 CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
-# What is generated for both stacks.
-SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET",
-                  *ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values())
+# What is generated for both stacks, besides the passwords of Redis.
+SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
 
-# The secrets that containers read as files of the same names in small letters. Passwords of Redis are parts of others.
-AS_FILES = (*(name for name in SHARED_SECRETS if name not in REDIS_PASSWORDS.values()),
-            "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
+# The secrets that containers read as files of the same names in small letters.
+AS_FILES = (*SHARED_SECRETS, "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
 
 # Settings that only these processes get to see.
 PRIVATE = {
@@ -155,10 +153,6 @@ class Settings(dict):
     def role_password(self, role):
         return self.require(ROLE_PASSWORDS[role])
 
-    def redis_url(self, user):
-        password = quote(self.require(REDIS_PASSWORDS[user]), safe="")
-        return self.require("REDIS_URL").replace("//", f"//{user}:{password}@", 1)
-
     def service_address(self, service):
         name = service.upper()
         return self.get(f"{name}_ADDR") or f"127.0.0.1:{self.port(name + '_PORT')}"
@@ -176,7 +170,8 @@ class Settings(dict):
         if process in ROLES:
             chosen |= {"POSTGRES_USER": process, "POSTGRES_PASSWORD": self.role_password(process)}
         if process in REDIS_USERS:
-            chosen["REDIS_URL"] = self.redis_url(process)
+            chosen["REDIS_URL"] = redis_url(
+                self.require("REDIS_URL"), process, self.require(REDIS_PASSWORDS[process]))
         if process == "provider":
             chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")
         if process == "gateway":
@@ -213,7 +208,7 @@ def change(text, changes):
 def missing_secrets(variables):
     """Values for the secrets that a file leaves empty."""
     return {name: secrets.token_hex(32)
-            for name in (*SHARED_SECRETS, *CONTAINER_SECRETS)
+            for name in (*SHARED_SECRETS, *REDIS_PASSWORDS.values(), *CONTAINER_SECRETS)
             if not variables.get(name)}
 
 
@@ -225,6 +220,11 @@ def write_private(path, text):
     with open(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
     draft.replace(path)
+
+
+def redis_url(server, user, password):
+    """The URL of a server with a user's login. Our client takes the password as it stands there, unquoted."""
+    return server.replace("//", f"//{user}:{password}@", 1)
 
 
 def redis_users(variables):
@@ -250,7 +250,7 @@ def write_secrets(variables, parent):
     contents["mongodb_uri"] = f"mongodb://cart:{password}@mongo:27017/cart?authSource=cart"
     contents["redis_users"] = redis_users(variables)
     for user, name in REDIS_PASSWORDS.items():
-        contents[f"{user}_redis_url"] = f"redis://{user}:{quote(variables[name], safe='')}@redis:6379"
+        contents[f"{user}_redis_url"] = redis_url("redis://redis:6379", user, variables[name])
     covered = contents | {"jwt_signing_key": read_signing_key(variables)}
     digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
     folder = Path(parent) / digest[:16]

@@ -56,6 +56,12 @@ class Secrets(InFolder):
         for name in AS_FILES:
             self.assertEqual(settings[name], (folder / name.lower()).read_text(), name)
 
+    def test_hold_the_passwords_of_redis_as_they_are(self):
+        self.env.write_text(self.env.read_text().replace("PRODUCTS_REDIS_PASSWORD=\n", "PRODUCTS_REDIS_PASSWORD=a/b@c%d\n"))
+        settings, folder = self.make()
+        self.assertEqual("redis://products:a/b@c%d@redis:6379", (folder / "products_redis_url").read_text())
+        self.assertEqual("redis://products:a/b@c%d@127.0.0.1:16379", settings.environment_of("products")["REDIS_URL"])
+
     def test_can_be_read_by_the_users_of_containers_and_by_nobody_else_here(self):
         _, folder = self.make()
         for file in folder.iterdir():

@@ -145,9 +145,9 @@ TEST(RedisSettings, AUrlMayNameUserPasswordPortAndDatabase) {
   EXPECT_EQ(full.user, "");
   EXPECT_EQ(full.password, "p@ss");
   EXPECT_EQ(full.database, 3);
-  const Settings user = read("redis://catalogue:p:ss@cache", 0);
+  const Settings user = read("redis://catalogue:p:s/s@%2F@cache", 0);
   EXPECT_EQ(user.user, "catalogue");
-  EXPECT_EQ(user.password, "p:ss");
+  EXPECT_EQ(user.password, "p:s/s@%2F");
   EXPECT_EQ(user.host, "cache");
   EXPECT_EQ(read("redis://cache", 0).port, 6379);
   for (const char* url : {"cache:6379", "http://cache", "redis://", "redis://cache:0",
