@@ -91,7 +91,7 @@ std::optional<HttpResponse> RefuseMediaType(const RequestContext& context) {
 }
 
 // With a shared body where responses are cached.
-HttpResponse ResponseOf(const Endpoint& endpoint, const Message& answer, bool gzip) {
+HttpResponse ResponseOf(const Endpoint& endpoint, const Message& answer) {
   HttpResponse response{endpoint.status};
   if (endpoint.raw) {
     json::Write(answer, &response.body);
@@ -102,9 +102,7 @@ HttpResponse ResponseOf(const Endpoint& endpoint, const Message& answer, bool gz
     response.etag = EntityTag(response.body, endpoint.versions.Read(answer));
   }
   if (!endpoint.cache_tag.empty()) {
-    SharedBody body{std::move(response.body)};
-    if (gzip && body.plain.size() >= kGzipFrom) body.gzip = Gzip(body.plain);
-    response.shared_body = std::make_shared<const SharedBody>(std::move(body));
+    response.shared_body = std::make_shared<const SharedBody>(std::move(response.body));
     response.body.clear();
   }
   return response;
@@ -135,7 +133,7 @@ bool ApplyConditionals(const RequestContext& context, bool may_gzip, HttpRespons
   if (!response->etag.empty()) response->AddHeader("ETag", response->etag);
   response->gzip = gzip;
   if (gzip) response->AddHeader("Content-Encoding", "gzip");
-  return gzip && !response->shared_body;
+  return gzip && !(response->shared_body && response->shared_body->compressed());
 }
 
 void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& settings,
@@ -279,8 +277,16 @@ asio::awaitable<HttpResponse> Gateway::Handle(const HttpRequest& request, BodyRe
     response = co_await state_->Respond(context, body);
     if (response.status == 0) co_return response;
     if (ApplyConditionals(context, state_->settings.gzip, &response)) {
-      const auto compress = [&response] { response.body = Gzip(response.body); };
-      if (response.body.size() < kLongBody) {
+      const auto compress = [&response] {
+        if (response.shared_body) {
+          response.shared_body->Compress();
+        } else {
+          response.body = Gzip(response.body);
+        }
+      };
+      const size_t length =
+          response.shared_body ? response.shared_body->plain().size() : response.body.size();
+      if (length < kLongBody) {
         compress();
       } else {
         co_await state_->MakeAside(compress);
@@ -512,7 +518,7 @@ asio::awaitable<UpstreamAnswer> Gateway::State::Call(UpstreamCall call) {
     co_return UpstreamAnswer{{}, reply->refusal, reply->retry_after};
   }
   UpstreamAnswer answer;
-  const auto make = [&] { answer.response = ResponseOf(endpoint, *reply->message, settings.gzip); };
+  const auto make = [&] { answer.response = ResponseOf(endpoint, *reply->message); };
   if (reply->arena.SpaceUsed() < kLongMessage) {
     make();
   } else {
@@ -582,13 +588,12 @@ void Gateway::State::CountAndLog(const RequestContext& context, int status) {
 
 void Gateway::Publish(const std::string& path, std::string_view content_type, std::string body,
                       std::string headers) {
-  SharedBody shared{std::move(body)};
-  if (shared.plain.size() >= kGzipFrom) shared.gzip = GzipSmall(shared.plain);
   HttpResponse& response = state_->documents[path];
   response.headers = std::move(headers);
   response.content_type = content_type;
-  response.etag = EntityTag(shared.plain);
-  response.shared_body = std::make_shared<const SharedBody>(std::move(shared));
+  response.etag = EntityTag(body);
+  std::string gzip = GzipSmall(body);
+  response.shared_body = std::make_shared<const SharedBody>(std::move(body), std::move(gzip));
 }
 
 ResponseCache& Gateway::cache() {

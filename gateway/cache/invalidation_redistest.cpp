@@ -40,7 +40,7 @@ class InvalidationTest : public ::testing::Test {
   }
   void Put(const std::string& target, const ResponseCache::Subject& subject) {
     HttpResponse response;
-    response.shared_body = std::make_shared<const SharedBody>(SharedBody{target});
+    response.shared_body = std::make_shared<const SharedBody>(target);
     cache_.Put(target, response, subject, cache_.Now());
   }
   // The targets whose responses are there.

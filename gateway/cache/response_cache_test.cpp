@@ -9,7 +9,7 @@ constexpr std::chrono::hours kLong{1};
 
 HttpResponse Saying(const std::string& body) {
   HttpResponse response;
-  response.shared_body = std::make_shared<const SharedBody>(SharedBody{body});
+  response.shared_body = std::make_shared<const SharedBody>(body);
   return response;
 }
 

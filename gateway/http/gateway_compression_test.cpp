@@ -6,6 +6,7 @@
 #include <chrono>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "gateway/http/gzip.h"
 #include "gateway/testing/fixture.h"
@@ -76,6 +77,21 @@ TEST_F(GatewayTest, PublishedDocumentsAreCompressed) {
   EXPECT_EQ(compressed.headers.at("content-type"), "text/javascript; charset=utf-8");
   EXPECT_EQ(compressed.body, GzipSmall(script));
   EXPECT_EQ(Exchange(Get("/script.js")).body, script);
+}
+
+TEST(SharedBodies, AreCompressedOnceAndOnlyWhenThatIsWanted) {
+  const SharedBody body(std::string(5000, 'b'));
+  EXPECT_FALSE(body.compressed());
+  EXPECT_EQ(body.gzip(), "");
+  std::vector<std::jthread> threads;
+  for (int i = 0; i < 4; ++i) {
+    threads.emplace_back([&body] {
+      body.Compress();
+      EXPECT_EQ(body.gzip(), Gzip(body.plain()));
+    });
+  }
+  threads.clear();
+  EXPECT_TRUE(body.compressed());
 }
 
 TEST_F(GatewayTest, ALongResponseDelaysNobodyElse) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <boost/algorithm/string/split.hpp>
 
+#include "gateway/http/gzip.h"
+
 namespace shop::gateway {
 
 bool EqualsIgnoringCase(std::string_view a, std::string_view b) {
@@ -28,6 +30,14 @@ std::string_view HttpRequest::Header(std::string_view name) const {
     if (EqualsIgnoringCase(header, name)) return value;
   }
   return {};
+}
+
+void SharedBody::Compress() const {
+  std::call_once(once_, [this] {
+    if (compressed_) return;
+    gzip_ = Gzip(plain_);
+    compressed_ = true;
+  });
 }
 
 }  // namespace shop::gateway

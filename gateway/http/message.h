@@ -1,8 +1,10 @@
 // An HTTP request and its response, as the gateway sees them, independent of any HTTP library.
 #pragma once
 
+#include <atomic>
 #include <boost/asio/awaitable.hpp>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -54,10 +56,26 @@ class BodyReader {
   virtual HttpFault BecomeStream() = 0;
 };
 
-// A body that many responses share.
-struct SharedBody {
-  std::string plain;
-  std::string gzip = {};  // "" where it is never compressed
+// A body that many responses share, which may be in other threads. It is compressed once, when the first
+// of them wants it so.
+class SharedBody {
+ public:
+  explicit SharedBody(std::string plain) : plain_(std::move(plain)) {}
+  SharedBody(std::string plain, std::string gzip)
+      : plain_(std::move(plain)), gzip_(std::move(gzip)), compressed_(true) {}
+
+  const std::string& plain() const { return plain_; }
+  // The gzip form, once it is compressed.
+  const std::string& gzip() const { return gzip_; }
+  bool compressed() const { return compressed_; }
+  // Waits for another thread that does it.
+  void Compress() const;
+
+ private:
+  const std::string plain_;
+  mutable std::string gzip_;
+  mutable std::atomic<bool> compressed_ = false;
+  mutable std::once_flag once_;
 };
 
 class EventSource;
@@ -78,7 +96,7 @@ struct HttpResponse {
 
   // The bytes of the body that is sent.
   std::string_view content() const {
-    return !shared_body ? body : gzip ? shared_body->gzip : shared_body->plain;
+    return !shared_body ? body : gzip ? shared_body->gzip() : shared_body->plain();
   }
 
   // `value` must hold no line break.
