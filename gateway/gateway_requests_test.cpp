@@ -5,6 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "common/crypto/base64.h"
+#include "common/crypto/sha256.h"
 #include "gateway/openapi/docs.h"
 #include "gateway/testing/fixture.h"
 
@@ -172,6 +174,27 @@ TEST_F(GatewayTest, TheRootLeadsToWhatThereIs) {
   for (const char* target : {"/openapi.json", "/healthz", "/readyz"}) {
     EXPECT_THAT(page.body, HasSubstr("href=\"" + std::string(target) + "\""));
     EXPECT_EQ(Exchange(Get(target)).status, 200) << target;
+  }
+}
+
+TEST_F(GatewayTest, APageRunsItsOwnScriptsAloneAndIsShownInNoFrame) {
+  Start();
+  PublishDocs("", {Declared("shop.testing.v1.LibraryService")}, gateway_.get());
+  for (const char* target : {"/", "/docs/events"}) {
+    const Response page = Exchange(Get(target));
+    const std::string& policy = page.headers.at("content-security-policy");
+    EXPECT_THAT(policy, HasSubstr("default-src 'none'; script-src 'self'"));
+    EXPECT_THAT(policy, HasSubstr("frame-ancestors 'none'"));
+    EXPECT_THAT(policy, Not(HasSubstr("unsafe"))) << target;
+    for (const std::string tag : {"style", "script"}) {
+      const size_t begin = page.body.find("<" + tag + ">");
+      if (begin == std::string::npos) continue;
+      const size_t text = begin + tag.size() + 2;
+      const size_t end = page.body.find("</" + tag + ">", text);
+      EXPECT_THAT(policy, HasSubstr("'sha256-" +
+                                    EncodeBase64(Sha256(page.body.substr(text, end - text))) + "'"))
+          << tag << " of " << target;
+    }
   }
 }
 
