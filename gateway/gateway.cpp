@@ -19,7 +19,6 @@
 #include "gateway/cache/shared_calls.h"
 #include "gateway/envelope.h"
 #include "gateway/http/conditional.h"
-#include "gateway/http/cors.h"
 #include "gateway/http/gzip.h"
 #include "gateway/http/request_headers.h"
 #include "gateway/request_context.h"
@@ -177,10 +176,15 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
       std::chrono::milliseconds(env.Integer("REQUEST_TIMEOUT_MS", 10000, 1, 600000));
   settings.cache_max_age =
       std::chrono::milliseconds(env.Integer("ANSWER_CACHE_MS", 1000, 0, 60000));
-  if (auto origins = ParseCorsOrigins(env.Text("CORS_ALLOWED_ORIGINS", "*"))) {
+  if (auto origins = ParseCorsOrigins(env.Text("CORS_ALLOWED_ORIGINS", ""))) {
     settings.cors_origins = *std::move(origins);
   } else {
     env.Wrong("CORS_ALLOWED_ORIGINS", "is neither * nor a list such as https://shop.example");
+  }
+  if (auto hosts = ParseHosts(env.Text("HTTP_ALLOWED_HOSTS", settings.hosts.front()))) {
+    settings.hosts = *std::move(hosts);
+  } else {
+    env.Wrong("HTTP_ALLOWED_HOSTS", "is neither * nor a list of names such as shop.example");
   }
   settings.max_in_flight = static_cast<size_t>(
       env.Integer("HTTP_MAX_IN_FLIGHT", static_cast<int64_t>(settings.max_in_flight), 1, 1 << 20));
@@ -324,6 +328,10 @@ void Gateway::State::EndAnswer() {
 // Finds what answers the request: a probe, a published document or the endpoint of its route.
 asio::awaitable<HttpResponse> Gateway::State::Respond(RequestContext& context, BodyReader& body) {
   const HttpRequest& request = context.request;
+  if (!IsServed(request.Header("host"), settings.hosts)) {
+    co_return ErrorResponse(context, 421, "MISDIRECTED_REQUEST",
+                            "the name in the Host header is not one that is served here");
+  }
   const std::string_view path = request.path();
   if (path == "/healthz" || path == "/readyz") {
     if (!IsRead(request.method)) co_return MethodNotAllowed(context, "GET", "GET, HEAD");

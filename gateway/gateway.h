@@ -36,6 +36,8 @@
 
 #include "common/auth/access_token.h"
 #include "common/core/env.h"
+#include "gateway/http/cors.h"
+#include "gateway/http/hosts.h"
 #include "gateway/http/message.h"
 #include "gateway/services.h"
 
@@ -51,8 +53,10 @@ class Gateway {
     std::chrono::milliseconds request_timeout{10000};
     // How old a cached response may be (gateway/cache/response_cache.h); 0 caches none.
     std::chrono::milliseconds cache_max_age{0};
-    // Whose pages may read responses in a browser: origins, or "*" for everybody's.
-    std::vector<std::string> cors_origins{"*"};
+    // Whose pages may read responses in a browser: origins, none, or "*" for everybody's.
+    CorsOrigins cors_origins;
+    // Which names requests may be for (gateway/http/hosts.h); requests for others get a 421.
+    Hosts hosts{"localhost"};
     // How many requests may be answered at once. More get a 503 with Retry-After at once, except
     // probes: late answers to everybody are of no use to anybody. A request does not count while
     // its body is on its way.
@@ -61,8 +65,8 @@ class Gateway {
     bool gzip = true;
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
-    // REQUEST_TIMEOUT_MS, ANSWER_CACHE_MS (default 1000), CORS_ALLOWED_ORIGINS (comma-separated,
-    // default *), HTTP_MAX_IN_FLIGHT, HTTP_GZIP, <SERVICE>_ADDR.
+    // REQUEST_TIMEOUT_MS, ANSWER_CACHE_MS (default 1000), CORS_ALLOWED_ORIGINS and
+    // HTTP_ALLOWED_HOSTS (comma-separated), HTTP_MAX_IN_FLIGHT, HTTP_GZIP, <SERVICE>_ADDR.
     static Settings Read(Env& env, const Services& services);
   };
 

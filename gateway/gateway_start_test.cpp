@@ -56,6 +56,7 @@ TEST(Start, ReadsItsSettings) {
   std::map<std::string, std::string> values{
       {"REQUEST_TIMEOUT_MS", "2500"},
       {"CORS_ALLOWED_ORIGINS", "https://a.example/, http://b"},
+      {"HTTP_ALLOWED_HOSTS", "Shop.example, shop"},
       {"TESTING_ADDR", "books:1"},
       {"HTTP_MAX_IN_FLIGHT", "50"},
       {"HTTP_GZIP", "off"},
@@ -75,6 +76,7 @@ TEST(Start, ReadsItsSettings) {
   const auto settings = Gateway::Settings::Read(env, {service});
   EXPECT_EQ(settings.request_timeout, milliseconds(2500));
   EXPECT_THAT(settings.cors_origins, ElementsAre("https://a.example", "http://b"));
+  EXPECT_THAT(settings.hosts, ElementsAre("shop.example", "shop"));
   EXPECT_EQ(settings.addresses.at("testing"), "books:1");
   EXPECT_EQ(settings.max_in_flight, 50);
   EXPECT_FALSE(settings.gzip);
@@ -89,8 +91,10 @@ TEST(Start, ReadsItsSettings) {
   EXPECT_EQ(http.max_connections_per_client, 7);
   EXPECT_THAT(env.problems(), IsEmpty());
   values["CORS_ALLOWED_ORIGINS"] = "a.example";
+  values["HTTP_ALLOWED_HOSTS"] = "https://a.example";
   Gateway::Settings::Read(env, {service});
-  EXPECT_THAT(env.problems(), ElementsAre(StartsWith("CORS_ALLOWED_ORIGINS")));
+  EXPECT_THAT(env.problems(),
+              ElementsAre(StartsWith("CORS_ALLOWED_ORIGINS"), StartsWith("HTTP_ALLOWED_HOSTS")));
 }
 
 TEST(Start, TheLimitsOfBytesHaveToTakeOneBody) {

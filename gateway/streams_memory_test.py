@@ -37,7 +37,7 @@ class Streams:
         self.texts = {}
         for number in range(count):
             client = socket.create_connection(("127.0.0.1", port), 60)
-            client.sendall(f"GET /api/v1/books/{number + 1}/watch HTTP/1.1\r\nHost: shop\r\n\r\n".encode())
+            client.sendall(f"GET /api/v1/books/{number + 1}/watch HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
             client.setblocking(False)
             self.selector.register(client, selectors.EVENT_READ)
             self.texts[client] = b""

@@ -7,6 +7,7 @@ namespace shop::gateway {
 
 std::optional<CorsOrigins> ParseCorsOrigins(const std::string& list) {
   CorsOrigins origins;
+  if (list.empty()) return origins;
   for (const std::string_view part : Split(list, ',')) {
     std::string origin(part);
     origin.erase(0, origin.find_first_not_of(' '));
@@ -20,8 +21,8 @@ std::optional<CorsOrigins> ParseCorsOrigins(const std::string& list) {
 void AddCorsHeaders(const HttpRequest& request, const CorsOrigins& origins,
                     HttpResponse* response) {
   const std::string_view origin = request.Header("origin");
-  if (origin.empty()) return;
-  if (!VariesByOrigin(origins)) {
+  if (origin.empty() || origins.empty()) return;
+  if (AllowsEveryOrigin(origins)) {
     response->AddHeader("Access-Control-Allow-Origin", "*");
   } else if (std::find(origins.begin(), origins.end(), origin) != origins.end()) {
     response->AddHeader("Access-Control-Allow-Origin", origin);

@@ -16,6 +16,7 @@ using ::testing::Key;
 using ::testing::Not;
 
 TEST_F(GatewayTest, APreflightIsAnswered) {
+  settings_.cors_origins = {"*"};
   const Response response =
       Exchange(Get("/api/v1/books",
                    "Origin: https://a.example\r\nAccess-Control-Request-Method: POST\r\n"
@@ -29,7 +30,17 @@ TEST_F(GatewayTest, APreflightIsAnswered) {
                     HasSubstr("If-None-Match")));
 }
 
+TEST_F(GatewayTest, NoOtherPageMayReadAnswersUnlessItIsListed) {
+  const std::string origin = "Origin: https://a.example\r\n";
+  for (const std::string& request :
+       {Get("/api/v1/books/1", origin), Get("/nothing", origin),
+        Get("/api/v1/books", origin + "Access-Control-Request-Method: POST\r\n", "OPTIONS")}) {
+    EXPECT_THAT(Exchange(request).headers, Not(Contains(Key("access-control-allow-origin"))));
+  }
+}
+
 TEST_F(GatewayTest, EveryAnswerSaysWhoMayReadIt) {
+  settings_.cors_origins = {"*"};
   const std::string origin = "Origin: https://a.example\r\n";
   const Response response = Exchange(Get("/api/v1/books/1", origin));
   EXPECT_EQ(response.headers.at("access-control-allow-origin"), "*");

@@ -274,6 +274,15 @@ TEST_F(GatewayStreamsTest, AWebSocketTakesTheTokenFromHeaderOrSubprotocol) {
 }
 
 TEST_F(GatewayStreamsTest, APageOfAnotherOriginGetsNoWebSocket) {
+  for (const char* origin : {"https://evil.example", "null", "http://shop.evil.example", "shop"}) {
+    const WebSocket unlisted(port(), kWatch, {{"Origin", origin}});
+    EXPECT_EQ(unlisted.response.result_int(), 403) << origin;
+  }
+  const WebSocket own(port(), kWatch, {{"Origin", "http://shop"}});
+  EXPECT_FALSE(own.error);
+}
+
+TEST_F(GatewayStreamsTest, AListedOriginGetsAWebSocket) {
   settings_.cors_origins = {"https://shop.example"};
   const WebSocket other(port(), kWatch, {{"Origin", "https://evil.example"}});
   EXPECT_EQ(other.response.result_int(), 403);

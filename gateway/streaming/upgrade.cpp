@@ -16,7 +16,7 @@ std::vector<std::string_view> Offered(const HttpRequest& request) {
 }
 
 bool IsAllowed(std::string_view origin, std::string_view host, const CorsOrigins& origins) {
-  if (origin.empty() || !VariesByOrigin(origins)) return true;  // not a browser, or anybody's
+  if (origin.empty() || AllowsEveryOrigin(origins)) return true;  // not a browser, or anybody's
   const size_t authority = origin.find("://");
   if (authority != std::string_view::npos && origin.substr(authority + 3) == host) return true;
   return std::ranges::find(origins, origin) != origins.end();

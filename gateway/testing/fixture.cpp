@@ -339,6 +339,7 @@ std::string Head(const std::string& target, const std::string& headers, const st
 
 GatewayTest::GatewayTest() : signer_(PrivateKey()) {
   library_.Start();
+  settings_.hosts = {"shop"};
   settings_.addresses["testing"] = library_.address();
 }
 
