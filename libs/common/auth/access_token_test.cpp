@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <openssl/bn.h>
 #include <openssl/evp.h>
 
 #include <atomic>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "common/auth/service_token.h"
+#include "common/crypto/base64.h"
 #include "common/testing/keys.h"
 #include "common/testing/servers.h"
 
@@ -196,6 +198,25 @@ TEST_F(AccessTokenTest, AnyChangedCharacterIsRefused) {
   }
 }
 
+// (r, n - s) is a good signature wherever (r, s) is.
+TEST_F(AccessTokenTest, TheOtherSignatureOfTheSameTextIsRefused) {
+  BIGNUM* order = nullptr;
+  BN_hex2bn(&order, "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551");
+  for (int i = 0; i < 20; ++i) {  // about half of what OpenSSL signs has a high s
+    const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900));
+    EXPECT_TRUE(verifier.Verify(token)) << token;
+    const auto parts = Split(token);
+    std::string signature = *DecodeBase64Url(parts[2]);
+    BIGNUM* s =
+        BN_bin2bn(reinterpret_cast<const unsigned char*>(signature.data()) + 32, 32, nullptr);
+    BN_sub(s, order, s);
+    BN_bn2binpad(s, reinterpret_cast<unsigned char*>(signature.data()) + 32, 32);
+    BN_free(s);
+    ExpectRefused(parts[0] + "." + parts[1] + "." + Base64Url(signature), "signature");
+  }
+  BN_free(order);
+}
+
 TEST_F(AccessTokenTest, AnotherTypeIsRefused) {
   const std::string kid = signer.public_key().kid;
   ExpectRefused(Signed(R"({"alg":"ES256","typ":"JWT","kid":")" + kid + "\"}", Claims()), "type");
@@ -240,6 +261,15 @@ TEST_F(AccessTokenTest, AMinuteOfClockSkewIsTaken) {
   const std::string skewed = Signed(Header(), Claims({{"iat", std::to_string(Unix() + 60)}}));
   EXPECT_TRUE(verifier.Verify(skewed));
   ExpectRefused(Signed(Header(), Claims({{"iat", std::to_string(Unix() + 61)}})), "future");
+}
+
+TEST_F(AccessTokenTest, ATokenIsRefusedBeforeItsTime) {
+  const auto from = [&](const std::string& nbf) {
+    return Signed(Header(), Claims({{"nbf", nbf}}));
+  };
+  EXPECT_TRUE(verifier.Verify(from(std::to_string(Unix() + 60))));
+  ExpectRefused(from(std::to_string(Unix() + 61)), "not valid yet");
+  ExpectRefused(from("\"now\""), "malformed");
 }
 
 TEST_F(AccessTokenTest, OnlyPositiveDecimalIdsAreUsers) {

@@ -26,7 +26,10 @@ using std::chrono::seconds;
 
 constexpr size_t kLongestToken = 4096;
 constexpr size_t kCoordinateBytes = 32;
-constexpr seconds kIssuedAtLeeway{60};
+constexpr seconds kClockLeeway{60};
+// The order n of P-256 (SEC 2, 2.4.2), and n / 2.
+constexpr char kOrder[] = "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
+constexpr char kHalfOrder[] = "7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8";
 
 template <auto Free>
 struct Freed {
@@ -50,6 +53,26 @@ struct ErrorsCleared {
 
 [[noreturn]] void OpenSslFailed(const char* what) {
   throw std::runtime_error(std::string("OpenSSL: ") + what + " failed");
+}
+
+BigNumber FromHex(const char* digits) {
+  BIGNUM* number = nullptr;
+  if (BN_hex2bn(&number, digits) == 0) OpenSslFailed("BN_hex2bn");
+  return BigNumber(number);
+}
+
+// To every signature (r, s) there is a second one, (r, n - s). Only that with the lower s is taken, so
+// that nobody makes another token of a token.
+bool IsHigh(const BIGNUM* s) {
+  static const BigNumber half = FromHex(kHalfOrder);
+  return BN_cmp(s, half.get()) > 0;
+}
+
+BigNumber Lower(const BIGNUM* s) {
+  BigNumber lower(BN_dup(s));
+  if (lower == nullptr) OpenSslFailed("BN_dup");
+  if (IsHigh(s) && BN_sub(lower.get(), FromHex(kOrder).get(), s) != 1) OpenSslFailed("BN_sub");
+  return lower;
 }
 
 const unsigned char* Bytes(std::string_view text) {
@@ -134,8 +157,15 @@ Result<Subject> CheckClaims(const std::string& payload, const char* issuer, cons
   const std::optional<int64_t> issued = TimeClaim(*claims, "iat");
   if (!expires || !issued) return Unauthenticated("the token is malformed");
   if (*expires <= now) return Unauthenticated("the token has expired");
-  if (*issued > now + kIssuedAtLeeway.count()) {
+  if (*issued > now + kClockLeeway.count()) {
     return Unauthenticated("the token is from the future");
+  }
+  if (claims->fields().contains("nbf")) {
+    const std::optional<int64_t> not_before = TimeClaim(*claims, "nbf");
+    if (!not_before) return Unauthenticated("the token is malformed");
+    if (*not_before > now + kClockLeeway.count()) {
+      return Unauthenticated("the token is not valid yet");
+    }
   }
   const Value* sub = Find(*claims, "sub", Value::kStringValue);
   if (sub == nullptr) return Unauthenticated("the token is malformed");
@@ -216,6 +246,7 @@ bool VerifyEs256(EVP_PKEY* key, std::string_view text, const std::string& signat
   BigNumber r(BN_bin2bn(Bytes(signature), kCoordinateBytes, nullptr));
   BigNumber s(BN_bin2bn(Bytes(signature) + kCoordinateBytes, kCoordinateBytes, nullptr));
   if (pair == nullptr || r == nullptr || s == nullptr) OpenSslFailed("BN_bin2bn");
+  if (IsHigh(s.get())) return false;
   ECDSA_SIG_set0(pair.get(), r.release(), s.release());
   unsigned char* der = nullptr;
   const int length = i2d_ECDSA_SIG(pair.get(), &der);
@@ -244,7 +275,8 @@ std::string SignEs256(EVP_PKEY* key, std::string_view text) {
   if (pair == nullptr) OpenSslFailed("d2i_ECDSA_SIG");
   std::array<unsigned char, 2 * kCoordinateBytes> raw;
   BN_bn2binpad(ECDSA_SIG_get0_r(pair.get()), raw.data(), kCoordinateBytes);
-  BN_bn2binpad(ECDSA_SIG_get0_s(pair.get()), raw.data() + kCoordinateBytes, kCoordinateBytes);
+  BN_bn2binpad(Lower(ECDSA_SIG_get0_s(pair.get())).get(), raw.data() + kCoordinateBytes,
+               kCoordinateBytes);
   return std::string(reinterpret_cast<const char*>(raw.data()), raw.size());
 }
 

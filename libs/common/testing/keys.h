@@ -54,25 +54,30 @@ inline std::string Hs256(const std::string& key, const std::string& text) {
   return Base64Url(std::string(reinterpret_cast<char*>(mac), length));
 }
 
-// r and s of an ECDSA signature, out of its DER form.
+// r and s of an ECDSA signature, out of its DER form; s is less than half the order of the curve, as our
+// tokens have it.
 inline std::string Es256(const std::string& private_pem, const std::string& text) {
   BIO* bio = BIO_new_mem_buf(private_pem.data(), static_cast<int>(private_pem.size()));
   EVP_PKEY* key = PEM_read_bio_PrivateKey(bio, nullptr, nullptr, nullptr);
-  EVP_MD_CTX* context = EVP_MD_CTX_new();
-  EVP_DigestSignInit(context, nullptr, EVP_sha256(), nullptr, key);
   unsigned char der[128];
-  size_t length = sizeof der;
-  EVP_DigestSign(context, der, &length, reinterpret_cast<const unsigned char*>(text.data()),
-                 text.size());
-  EVP_MD_CTX_free(context);
-  EVP_PKEY_free(key);
-  BIO_free(bio);
   const auto integer = [&](size_t at) {
     std::string bytes(reinterpret_cast<char*>(der) + at + 2, der[at + 1]);
     while (bytes.size() > 32) bytes.erase(0, 1);
     return std::string(32 - bytes.size(), '\0') + bytes;
   };
-  return Base64Url(integer(2) + integer(4 + der[3]));
+  std::string s;
+  do {  // each signature is a new one
+    EVP_MD_CTX* context = EVP_MD_CTX_new();
+    EVP_DigestSignInit(context, nullptr, EVP_sha256(), nullptr, key);
+    size_t length = sizeof der;
+    EVP_DigestSign(context, der, &length, reinterpret_cast<const unsigned char*>(text.data()),
+                   text.size());
+    EVP_MD_CTX_free(context);
+    s = integer(4 + der[3]);
+  } while (static_cast<unsigned char>(s[0]) >= 0x7f);
+  EVP_PKEY_free(key);
+  BIO_free(bio);
+  return Base64Url(integer(2) + s);
 }
 
 }  // namespace shop::testing
