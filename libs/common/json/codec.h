@@ -15,7 +15,7 @@
 // (`items[2].quantity`) are duplicate keys (also a name and its alias), wrong types (also a number
 // in quotes), integers with a fraction or an exponent, or outside their type or ±(2^53 - 1), an
 // amount with more digits than the currency has, two members of a oneof, the character NUL, which
-// no database keeps, and nesting deeper than 32. Text that is not JSON, or not UTF-8, or goes on
+// no database keeps, nesting deeper than 32, and more than 10,000 members and elements in all. Text that is not JSON, or not UTF-8, or goes on
 // after its end is refused saying where. No binary float is used on the way of an amount.
 //
 // Thread-safe. The plan of a message type is made at its first use and kept, so descriptors have to
@@ -50,7 +50,8 @@ void WriteTime(std::chrono::system_clock::time_point time, std::string* out);
 Result<void> Read(std::string_view text, google::protobuf::Message* message,
                   std::string_view at = {});
 
-// The same for what a newer version of our own programs may have written, such as an event: an enum
+// The same for what a newer version of our own programs may have written, such as an event, however many
+// values that has: an enum
 // value that this binary does not know is no refusal. The field then has a number that its enum
 // does not declare, and Write, in this process, gives back the very text; the first 1,000 such
 // texts, of up to 100 bytes each, are told apart, and any further one reads as the zero value. A

@@ -537,6 +537,23 @@ TEST(Reading, NestingEndsAt32) {
   EXPECT_THAT(Complaint(unknown(200'000)), Not(HasSubstr("accepted")));
 }
 
+TEST(Reading, ValuesEndAtTenThousand) {
+  const auto list = [](const char* name, const char* element, int count) {
+    std::string text = "{\"" + std::string(name) + "\":[";
+    for (int i = 0; i < count; ++i) text += (i > 0 ? "," : "") + std::string(element);
+    return text + "]}";
+  };
+  EXPECT_EQ(RefusedFor(list("numbers", "1", 9'999)), "accepted");
+  EXPECT_EQ(RefusedFor(list("numbers", "1", 10'000)), "numbers[9999]");
+  EXPECT_EQ(RefusedFor(list("items", "{}", 340'000)), "items[9999]");
+  EXPECT_EQ(RefusedFor(list("unknown", "[[]]", 5'000)), "unknown[4999]");
+  std::string members = "{";
+  for (int i = 0; i < 10'001; ++i) members += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
+  EXPECT_EQ(RefusedFor(members + "}"), "10000");
+  Everything event;
+  EXPECT_TRUE(ReadTolerantly(list("numbers", "1", 20'000), &event));
+}
+
 TEST(Reading, PathsBeginWhereTheMessageStands) {
   Nested nested;
   const Result<void> read = Read(R"({"quantity":"x"})", &nested, "item");

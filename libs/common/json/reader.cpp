@@ -19,6 +19,7 @@ using google::protobuf::OneofDescriptor;
 namespace ondemand = simdjson::ondemand;
 
 constexpr int kMaxDepth = 32;
+constexpr int kMaxValues = 10'000;
 
 // Reads one document. Functions return false once they have set refusal_.
 class Reader {
@@ -109,6 +110,12 @@ class Reader {
     return true;
   }
 
+  // Counts a member or an element. A value costs far more to read than to send.
+  bool Count() {
+    if (tolerant_ || ++values_ <= kMaxValues) return true;
+    return Fail("comes after " + std::to_string(kMaxValues) + " others, the most that is read");
+  }
+
   // Calls member(name, value) for each member of the object.
   template <typename Member>
   bool Members(ondemand::object& object, int depth, Member member) {
@@ -122,7 +129,7 @@ class Reader {
         return Malformed(error);
       }
       path_.push_back({name});
-      if (!member(name, field.value())) return false;
+      if (!Count() || !member(name, field.value())) return false;
       path_.pop_back();
     }
     return true;
@@ -145,7 +152,7 @@ class Reader {
       ondemand::value value;
       if (const auto error = std::move(next).get(value); error != simdjson::SUCCESS)
         return Malformed(error);
-      if (!element(value)) return false;
+      if (!Count() || !element(value)) return false;
       ++path_[at].index;
     }
     if (nested) {
@@ -328,6 +335,7 @@ class Reader {
   ondemand::document document_;
   simdjson::error_code error_ = simdjson::SUCCESS;
   bool tokenized_ = false;
+  int values_ = 0;
   std::vector<Step> path_;
   std::optional<Refusal> refusal_;
 };
