@@ -29,12 +29,20 @@ const char* Name(Level level) {
   return "info";
 }
 
+// How much of a text is written: what clients send must not drive older lines out of the log.
+constexpr size_t kLongestText = 1024;
+
 // Control characters are escaped; bytes that are not UTF-8 pass through, as no reader of logs
 // should lose a line over them.
 void AppendString(std::string_view text, std::string* out) {
   static constexpr char kHex[] = "0123456789abcdef";
   out->push_back('"');
-  for (const char c : text) {
+  size_t left = text.size();
+  if (left > kLongestText) {
+    left = kLongestText;
+    while (left > kLongestText - 4 && (text[left] & 0xc0) == 0x80) --left;  // whole characters
+  }
+  for (const char c : text.substr(0, left)) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == '"' || c == '\\') {
       out->push_back('\\');
@@ -49,6 +57,7 @@ void AppendString(std::string_view text, std::string* out) {
       out->push_back(c);
     }
   }
+  if (left < text.size()) out->append("… (").append(std::to_string(text.size())).append(" bytes)");
   out->push_back('"');
 }
 

@@ -2,7 +2,7 @@
 //
 //   log::Info("order placed", {{"orderId", id}, {"total", total}});
 //
-// The level comes from LOG_LEVEL (debug, info, warning, error). The fields of a Scope are added
+// Of a text longer than 1 KB its beginning is written, and its length. The level comes from LOG_LEVEL (debug, info, warning, error). The fields of a Scope are added
 // to every line of its thread. Never pass a password, a token or a card number.
 #pragma once
 

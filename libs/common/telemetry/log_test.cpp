@@ -29,6 +29,19 @@ TEST(Log, EscapesWhatWouldBreakTheLine) {
   EXPECT_NE(line.find(R"("message":"a\"b\\c\nd\u0001")"), std::string::npos) << line;
 }
 
+TEST(Log, WritesTheBeginningOfALongText) {
+  const std::string line = Logged([] {
+    Info("request", {{"path", "/" + std::string(16000, 'x')}, {"status", 404}});
+  });
+  const std::string shown = "\"/" + std::string(1023, 'x') + "… (16001 bytes)\",\"status\":404}\n";
+  EXPECT_TRUE(line.ends_with(shown)) << line;
+  // The cut does not go through a character.
+  const std::string wide = Logged([] { Info(std::string(1022, 'x') + "\U0001F600", {}); });
+  EXPECT_NE(wide.find(std::string(1022, 'x') + "… (1026 bytes)\""), std::string::npos) << wide;
+  EXPECT_NE(Logged([] { Info(std::string(1024, 'y')); }).find(std::string(1024, 'y') + "\""),
+            std::string::npos);
+}
+
 TEST(Log, LeavesOutWhatIsBelowTheLevel) {
   Init("orders", Level::kWarning);
   EXPECT_EQ(Logged([] { Info("quiet"); }), "");
