@@ -156,8 +156,8 @@ class ListSql {
   }
 
   std::string Select() const {
-    return "SELECT " SHOP_PRODUCT_COLUMNS " FROM products WHERE " + where_ + after_ + " ORDER BY " +
-           order_;
+    return "SELECT " SHOP_LISTED_PRODUCT_COLUMNS " FROM products WHERE " + where_ + after_ +
+           " ORDER BY " + order_;
   }
 
   std::vector<std::string> values_;

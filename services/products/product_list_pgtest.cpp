@@ -34,6 +34,32 @@ TEST_F(ProductListTest, EachFilterLeavesOutTheOthers) {
   EXPECT_THAT(Listed({.category = "home", .in_stock = true}), IsEmpty());
 }
 
+// A page of a hundred products must not be megabytes long.
+TEST_F(ProductListTest, AListAndASearchShowTheBeginningOfADescriptionAndTheFirstImage) {
+  v1::CreateProductRequest draft = Draft("Lamp");
+  std::string beginning;
+  for (int i = 0; i < 200; ++i) beginning += "\U0001F4A1";
+  draft.set_description(beginning + "and much more");
+  for (const char* name : {"b", "a"}) {
+    v1::Image* image = draft.add_images();
+    image->set_url(std::string("https://example.org/") + name + ".png");
+    image->set_index(name[0]);
+  }
+  const int64_t lamp = Insert(draft).id();
+  Add("Lampshade");
+
+  for (const v1::ListProductsResponse& page :
+       {*List({}, *ParseSort("id"), FirstPage()), *Search("lamp", FirstPage())}) {
+    ASSERT_GE(page.items_size(), 1);
+    EXPECT_EQ(page.items(0).description(), beginning);
+    ASSERT_THAT(page.items(0).images(), SizeIs(1));
+    EXPECT_EQ(page.items(0).images(0).url(), "https://example.org/a.png");
+  }
+  EXPECT_THAT(List({}, *ParseSort("id"), FirstPage())->items(1).images(), IsEmpty());
+  EXPECT_EQ(Find(lamp)->description(), draft.description());
+  EXPECT_THAT(Find(lamp)->images(), SizeIs(2));
+}
+
 TEST_F(ProductListTest, SqlInAFilterIsPlainText) {
   Add("Lamp");
   EXPECT_THAT(Listed({.category = "' OR '1'='1"}), IsEmpty());

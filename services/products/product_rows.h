@@ -5,12 +5,19 @@
 #include "common/postgres/pool.h"
 #include "shop/products/v1/products.pb.h"
 
-// The columns that ToProduct reads, in its order.
-#define SHOP_PRODUCT_COLUMNS                                                             \
-  "id, name, description, price, on_hand - reserved AS stock, seller_id,"                \
-  " images, category, (date_part('epoch', created_at) * 1000000)::bigint AS created_at," \
-  " (date_part('epoch', updated_at) * 1000000)::bigint AS updated_at, version,"          \
+// The columns that ToProduct reads, in its order; `description` and `images` are those columns or a part
+// of them.
+#define SHOP_PRODUCT_COLUMNS_WITH(description, images)                                \
+  "id, name, " description ", price, on_hand - reserved AS stock, seller_id, " images \
+  ", category, (date_part('epoch', created_at) * 1000000)::bigint AS created_at,"     \
+  " (date_part('epoch', updated_at) * 1000000)::bigint AS updated_at, version,"       \
   " stock_version"
+#define SHOP_PRODUCT_COLUMNS SHOP_PRODUCT_COLUMNS_WITH("description", "images")
+// What a list shows of each, so that a page of a hundred stays short: the beginning of the description and
+// the first image.
+#define SHOP_LISTED_PRODUCT_COLUMNS                                  \
+  SHOP_PRODUCT_COLUMNS_WITH("left(description, 200) AS description", \
+                            "jsonb_path_query_array(images, '$[0]') AS images")
 
 namespace shop::products {
 

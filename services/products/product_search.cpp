@@ -37,7 +37,7 @@ using postgres::Tx;
   "  WHERE $4::real IS NULL OR rank < $4::real OR (rank = $4::real AND id > $5::bigint)" \
   "  ORDER BY rank DESC, id LIMIT $2 OFFSET $3)"                                         \
   " SELECT product.*, total FROM (SELECT count(*) AS total FROM found) AS counted"       \
-  " LEFT JOIN (SELECT " SHOP_PRODUCT_COLUMNS                                             \
+  " LEFT JOIN (SELECT " SHOP_LISTED_PRODUCT_COLUMNS                                      \
   ", rank FROM page JOIN products USING (id)) AS product ON true"                        \
   " ORDER BY rank DESC, product.id"
 
