@@ -52,6 +52,7 @@ json::object TextSchema(const FieldDescriptor& field, In in) {
   const std::string pattern = !rules.pattern().empty() ? rules.pattern()
                               : rules.email()          ? rpc::kEmailPattern
                               : rules.url()            ? rpc::kUrlPattern
+                              : rules.name()           ? rpc::kNamePattern
                               : rules.date()           ? ""
                               : in == In::kRequest     ? R"([^\x00]*)"  // no field takes NUL
                                                        : "";

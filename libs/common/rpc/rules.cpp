@@ -60,7 +60,8 @@ bool IsInteger(const FieldDescriptor& field) {
 
 void RequireFitting(const FieldDescriptor& field, const FieldRules& rules) {
   const bool for_strings = rules.min_length() != 0 || rules.max_length() != 0 ||
-                           !rules.pattern().empty() || rules.email() || rules.date() || rules.url();
+                           !rules.pattern().empty() || rules.email() || rules.date() ||
+                           rules.url() || rules.name();
   const bool for_integers = rules.has_min() || rules.has_max();
   const bool for_lists = rules.min_items() != 0 || rules.max_items() != 0;
   if ((for_strings && field.type() != FieldDescriptor::TYPE_STRING) ||
@@ -155,6 +156,17 @@ bool IsDate(const std::string& text) {
 bool IsUrl(const std::string& text) {
   static const re2::RE2 kSyntax(kUrlPattern);
   return re2::RE2::FullMatch(text, kSyntax);
+}
+
+bool IsName(const std::string& text) {
+  static const re2::RE2 kSyntax(kNamePattern);
+  return re2::RE2::FullMatch(text, kSyntax);
+}
+
+// What mail programs make a link of, except the bare name of a host, which could be somebody's initials.
+bool HasLink(const std::string& text) {
+  static const re2::RE2 kLink(R"re((?i)://|\bwww\.|[\pL\pN-]{2,}\.\pL{2,}/)re");
+  return re2::RE2::PartialMatch(text, kLink);
 }
 
 std::string Amount(int64_t value, bool money) {
@@ -321,6 +333,11 @@ class Check {
     if (rules.email() && !IsEmail(text)) Add(place, "must be an e-mail address");
     if (rules.date() && !IsDate(text)) Add(place, "must be a date such as 1990-12-31");
     if (rules.url() && !IsUrl(text)) Add(place, "must be an absolute http or https URL");
+    if (rules.name() && !text.empty() && !IsName(text)) {
+      Add(place, "must be one line, not blank, and without characters that are not seen");
+    } else if (rules.name() && HasLink(text)) {
+      Add(place, "must not contain a link");
+    }
   }
 
   void Enum(int number, const FieldPlan& plan, const Place& place) {

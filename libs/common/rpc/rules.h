@@ -9,9 +9,11 @@
 
 namespace shop::rpc {
 
-// What the rules `email` and `url` require, for others that describe it: an e-mail address as
-// https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address has it, and scheme, host,
-// port and the rest, without credentials, white space or control characters.
+// What the rules `email`, `url` and `name` require, for others that describe it: an e-mail address as
+// https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address has it; scheme, host,
+// port and the rest, without credentials, white space or control characters; and one line of characters
+// that are seen and do not turn the direction of the text (Unicode's categories Cc and Cf, Zl and Zp, as
+// far as they are in use), of which one is not white space.
 inline constexpr char kEmailPattern[] =
     R"re([a-zA-Z0-9.!#$%&'*+/=?^_`{|}~-]+@)re"
     R"re([a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)re"
@@ -22,6 +24,13 @@ inline constexpr char kUrlPattern[] =
     R"re((?:[^\x00-\x20\x7f/?#@:\[\]\\<>"{}|^`%]+|\[[0-9A-Fa-f:.]+\]))re"
     R"re((?::[0-9]{1,5})?)re"
     R"re((?:[/?#][^\x00-\x20\x7f<>"\\]*)?)re";
+
+#define SHOP_UNSEEN           \
+  R"re(\x00-\x1f\x7f-\x9f)re" \
+  "\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+inline constexpr char kNamePattern[] =
+    "[^" SHOP_UNSEEN "]*[^\\s" SHOP_UNSEEN "][^" SHOP_UNSEEN "]*";
+#undef SHOP_UNSEEN
 
 // INVALID_ARGUMENT with every violation in `message` and what is in it, by JSON path
 // (`items[2].quantity`); after the first 32 it stops looking, as a status has to fit into a header.

@@ -56,6 +56,7 @@ constexpr char kProto[] = R"pb(
     string email = 2 [(shop.api.v1.rules).email = true];
     string date = 3 [(shop.api.v1.rules).date = true];
     string url = 4 [(shop.api.v1.rules).url = true];
+    string name = 5 [(shop.api.v1.rules).name = true];
   }
   message Numbers {
     int64 number = 1 [(shop.api.v1.rules) = { min: -5, max: 5 }];
@@ -233,6 +234,28 @@ TEST(Rules, AUrlIsAbsoluteHttp) {
     EXPECT_THAT(Violations("Forms", std::string("url: \"") + bad + "\""),
                 ElementsAre("url must be an absolute http or https URL"))
         << bad;
+  }
+}
+
+TEST(Rules, ANameIsALineThatShowsAsItIsWritten) {
+  for (const char* good :
+       {"Grace Hopper", "J.R.R. Tolkien", "Dr.Who", "O'Brien", "李小龍", "Łukasz Żółć", "AC/DC",
+        "नेहा", "evil.example", "x", "50% off: 2 for 1", "\U0001F600", "a.b/c", "www"}) {
+    EXPECT_THAT(Violations("Forms", std::string("name: \"") + good + "\""), IsEmpty()) << good;
+  }
+  for (const char* bad :
+       {"a\\nb", "a\\tb", "\\001", "a\\177", "a\u0085b", "a\u00adb", "\u200b", "a\u200bb",
+        "a\u202eb", "a\u2066b", "a\ufeffb", "a\u2028b", " ", "\u200b\u200b"}) {
+    EXPECT_THAT(
+        Violations("Forms", std::string("name: \"") + bad + "\""),
+        ElementsAre("name must be one line, not blank, and without characters that are not seen"))
+        << bad;
+  }
+  for (const char* link : {"Click http://evil.example/win now", "HTTPS://a", "see WWW.evil.example",
+                           "evil.example/win", "bücher.example/", "ftp://x"}) {
+    EXPECT_THAT(Violations("Forms", std::string("name: \"") + link + "\""),
+                ElementsAre("name must not contain a link"))
+        << link;
   }
 }
 
