@@ -1,6 +1,8 @@
 #include "common/rpc/handling.h"
 
 #include <google/protobuf/arena.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 
 #include <algorithm>
@@ -19,6 +21,7 @@ using google::protobuf::Message;
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kDefaultDeadline{10};
+constexpr size_t kMostFields = 10'000;
 
 std::string CodeName(int code) {
   switch (code) {
@@ -69,7 +72,26 @@ Call ReadCall(const grpc::CallbackServerContext& context) {
   return call;
 }
 
+// Whether `bytes` has more fields than any request needs: a megabyte holds half a million messages of two
+// bytes, each of which takes some fifty once it is read.
+bool HasTooManyFields(const grpc::ByteBuffer& bytes) {
+  using google::protobuf::internal::WireFormatLite;
+  if (bytes.Length() <= 2 * kMostFields) return false;  // each takes two bytes at least
+  grpc::ByteBuffer copy(bytes);
+  grpc::ProtoBufferReader reader(&copy);
+  google::protobuf::io::CodedInputStream input(&reader);
+  for (size_t fields = 0; fields <= kMostFields; ++fields) {
+    const uint32_t tag = input.ReadTag();
+    if (tag == 0 || !WireFormatLite::SkipField(&input, tag)) return false;
+  }
+  return true;
+}
+
 Result<void> ParseRequest(const grpc::ByteBuffer& bytes, Message* request) {
+  if (HasTooManyFields(bytes)) {
+    return Refusal{Code::kInvalidArgument,
+                   "the request has more than " + std::to_string(kMostFields) + " fields"};
+  }
   grpc::ByteBuffer copy(bytes);
   const grpc::Status parsed =
       grpc::GenericDeserialize<grpc::ProtoBufferReader, Message>(&copy, request);

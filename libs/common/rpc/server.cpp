@@ -28,7 +28,7 @@ using google::protobuf::MethodDescriptor;
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kDrainLimit{5};
-constexpr int kMaxRequestBytes = 4 << 20;
+constexpr int kMaxRequestBytes = 1 << 20;
 constexpr int kConnectionAgeMs = 30'000;
 
 void Serialize(const Message& message, grpc::ByteBuffer* bytes) {
@@ -49,7 +49,7 @@ grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& 
     bound.metrics.Observe(steady_clock::now() - arrived);
     reactor->Finish(status);
   };
-  const bool accepted = pool.Post([=, &bound, &identity] {
+  const auto work = [=, &bound, &identity] {
     if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
     finish(Handle(bound, *context, *request, identity, cut,
                   [&](const Call& call, const Message& message) {
@@ -58,7 +58,8 @@ grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& 
                     if (outcome && call.replayed) context->AddTrailingMetadata(kReplayed, "true");
                     return outcome;
                   }));
-  });
+  };
+  const bool accepted = pool.Post(work, request->Length());
   if (!accepted) finish({grpc::StatusCode::UNAVAILABLE, "too busy, try again"});
   return reactor;
 }

@@ -17,6 +17,7 @@
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/unary_call.h"
+#include "common/rpc/worker_pool.h"
 #include "common/testing/callers.h"
 #include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
@@ -37,6 +38,9 @@ using ::testing::ElementsAre;
 using testing::Eventually;
 using testing::FakeService;
 using ::testing::Field;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
 
@@ -174,6 +178,47 @@ TEST_F(ServerTest, ChecksFieldRulesBeforeTheHandler) {
   EXPECT_EQ(product.refusal().code, Code::kInvalidArgument);
   EXPECT_THAT(product.refusal().details, ElementsAre(Field("field", &FieldViolation::field, "id")));
   EXPECT_FALSE(reached);
+}
+
+// Small on the wire and large once it is read.
+TEST_F(ServerTest, ARequestOfVeryManyFieldsIsRefusedUnread) {
+  const std::string path = "/" + get_ + "/ReserveStock";
+  ReserveStockRequest request = Reservation();
+  for (int i = 0; i < 20'000; ++i) request.add_items();
+  ReserveStockResponse response;
+  const Result<void> many = stock_.Invoke(path, Now(), request, &response);
+  ASSERT_FALSE(many);
+  EXPECT_THAT(many.refusal().message, HasSubstr("more than 10000 fields"));
+  EXPECT_THAT(many.refusal().details, IsEmpty()) << "it was read";
+  request.mutable_items()->DeleteSubrange(0, 19'000);
+  const Result<void> fewer = stock_.Invoke(path, Now(), request, &response);
+  ASSERT_FALSE(fewer);
+  EXPECT_THAT(fewer.refusal().details, Not(IsEmpty()));
+}
+
+TEST(WorkerPool, TakesRequestsOfABoundedSizeTogether) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool open = false;
+  int done = 0;
+  WorkerPool pool(1, 1000);
+  const auto work = [&] {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return open; });
+    ++done;
+    changed.notify_all();
+  };
+  constexpr size_t kMegabyte = 1 << 20;
+  for (size_t i = 0; i < WorkerPool::kMostBytes / kMegabyte; ++i) {
+    EXPECT_TRUE(pool.Post(work, kMegabyte)) << i;
+  }
+  EXPECT_FALSE(pool.Post(work, kMegabyte));
+  EXPECT_TRUE(pool.Post(work, 0)) << "what is without a request has room";
+  std::unique_lock lock(mutex);
+  open = true;
+  changed.notify_all();
+  changed.wait(lock, [&] { return done == 33; });
+  EXPECT_TRUE(Eventually([&] { return pool.Post([] {}, WorkerPool::kMostBytes); }));
 }
 
 TEST_F(ServerTest, AnInternalMethodAnswersTheServicesItNamesAlone) {

@@ -23,11 +23,12 @@ WorkerPool::~WorkerPool() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-bool WorkerPool::Post(std::function<void()> work) {
+bool WorkerPool::Post(std::function<void()> work, size_t bytes) {
   {
     const std::lock_guard lock(mutex_);
-    if (queue_.size() >= queue_limit_) return false;
-    queue_.push_back(std::move(work));
+    if (queue_.size() >= queue_limit_ || bytes_ + bytes > kMostBytes) return false;
+    queue_.push_back({std::move(work), bytes});
+    bytes_ += bytes;
     length_.Set(static_cast<double>(queue_.size()));
   }
   wake_.notify_one();
@@ -39,12 +40,13 @@ void WorkerPool::Run() {
   for (;;) {
     wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
     if (queue_.empty()) return;
-    const std::function<void()> work = std::move(queue_.front());
+    const Item item = std::move(queue_.front());
     queue_.pop_front();
     length_.Set(static_cast<double>(queue_.size()));
     lock.unlock();
-    work();
+    item.work();
     lock.lock();
+    bytes_ -= item.bytes;
   }
 }
 
