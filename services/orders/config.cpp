@@ -21,6 +21,13 @@ Deadlines ReadDeadlines(Env& env) {
   return deadlines;
 }
 
+OrderLimits ReadLimits(Env& env) {
+  OrderLimits limits;
+  limits.total = 100 * env.Integer("ORDER_MAX_TOTAL", limits.total / 100, 1, 90'000'000'000'000);
+  limits.pending = env.Integer("ORDER_MAX_PENDING", limits.pending, 1, 1'000'000'000);
+  return limits;
+}
+
 }  // namespace
 
 Config Config::Read(Env& env) {
@@ -33,6 +40,7 @@ Config Config::Read(Env& env) {
       .shipping_address = ServiceAddress(env, "shipping"),
       .currency = env.Currency(),
       .deadlines = ReadDeadlines(env),
+      .limits = ReadLimits(env),
   };
 }
 

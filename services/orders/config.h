@@ -19,6 +19,7 @@ struct Config {
   std::string shipping_address;
   std::string currency;  // CURRENCY, ISO 4217: one a deployment
   Deadlines deadlines;   // ORDER_STOCK_SECONDS and so on
+  OrderLimits limits;    // ORDER_MAX_TOTAL, in whole units of the currency, and ORDER_MAX_PENDING
 
   static Config Read(Env& env);
 };

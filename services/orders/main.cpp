@@ -40,7 +40,8 @@ int main() {
   const rpc::Channel shipping(config.shipping_address, &identity);
 
   const idempotency::Sweeper key_sweeper(db);
-  orders::OrdersService service(db, products, cart, shipping, config.currency, config.deadlines);
+  orders::OrdersService service(db, products, cart, shipping, config.currency, config.deadlines,
+                                config.limits);
   orders::ReturnsService returns(db, products, config.deadlines);
 
   // Orders are placed without these two all the same: they stay PENDING, and carts keep what was

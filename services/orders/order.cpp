@@ -430,6 +430,25 @@ Result<PricedLines> Price(const std::vector<Line>& lines,
   return priced;
 }
 
+Result<void> CheckSize(int64_t total_price, const OrderLimits& limits) {
+  if (total_price <= limits.total) return kDone;
+  const std::string total = AmountText(total_price);
+  const std::string most = AmountText(limits.total);
+  return Refusal{
+      .code = Code::kFailedPrecondition,
+      .message = "the total is " + total + ", more than the " + most + " that an order may have",
+      .details = {{"totalPrice", total}, {"most", most}},
+      .reason = "ORDER_TOO_LARGE"};
+}
+
+Result<void> CheckPending(int64_t pending, const OrderLimits& limits) {
+  if (pending < limits.pending) return kDone;
+  return Refusal{.code = Code::kResourceExhausted,
+                 .message = std::to_string(pending) +
+                            " orders are not confirmed yet; pay or cancel one before the next",
+                 .reason = "TOO_MANY_PENDING_ORDERS"};
+}
+
 Result<void> CheckTotal(int64_t expected_total, int64_t total_price) {
   if (expected_total == total_price) return kDone;
   const std::string expected = AmountText(expected_total);

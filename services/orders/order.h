@@ -195,6 +195,17 @@ struct PricedLines {
 Result<PricedLines> Price(const std::vector<Line>& lines,
                           const google::protobuf::RepeatedPtrField<products::v1::Quote>& quotes);
 
+// What nobody's orders go beyond, so that one account cannot tie up the stock of a shop without paying.
+struct OrderLimits {
+  int64_t total = 10'000'000;  // of one order, in minor units
+  int64_t pending = 50;        // orders of one customer that are not confirmed yet
+};
+
+// FAILED_PRECONDITION with the reason ORDER_TOO_LARGE where an order costs more than it may.
+Result<void> CheckSize(int64_t total_price, const OrderLimits& limits);
+// RESOURCE_EXHAUSTED with the reason TOO_MANY_PENDING_ORDERS where the customer has as many as may wait.
+Result<void> CheckPending(int64_t pending, const OrderLimits& limits);
+
 // FAILED_PRECONDITION with the reason TOTAL_CHANGED and both totals when the customer was shown
 // another total than today's.
 Result<void> CheckTotal(int64_t expected_total, int64_t total_price);

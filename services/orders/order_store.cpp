@@ -230,6 +230,12 @@ std::vector<CartOrder> FindCartOrders(Tx& tx, int64_t user_id, int64_t cart_vers
   return found;
 }
 
+int64_t CountPending(Tx& tx, int64_t user_id) {
+  static constexpr Statement kCount{
+      R"sql(SELECT count(*) FROM orders WHERE user_id = $1 AND status = 'PENDING')sql"};
+  return tx.Exec(kCount, user_id)[0][0].as<int64_t>();
+}
+
 int64_t NewestCartOrder(Tx& tx, int64_t user_id) {
   static constexpr Statement kNewest{
       R"sql(SELECT id FROM orders WHERE user_id = $1 AND request_fingerprint IS NOT NULL

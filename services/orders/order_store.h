@@ -74,6 +74,8 @@ struct CartOrder {
 };
 // The user's order of this version of the cart, if any, and all whose cart is not updated yet.
 std::vector<CartOrder> FindCartOrders(postgres::Tx& tx, int64_t user_id, int64_t cart_version);
+// How many of the user's orders are PENDING.
+int64_t CountPending(postgres::Tx& tx, int64_t user_id);
 // The id of the user's newest order of a cart; 0 without any.
 int64_t NewestCartOrder(postgres::Tx& tx, int64_t user_id);
 // The same, under a lock that lets one transaction at a time place an order of the user's cart.

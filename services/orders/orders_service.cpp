@@ -95,7 +95,8 @@ Result<v1::Order> ReplayOldKey(postgres::Tx& tx, const Call& call, const OldKey&
 
 OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
                              const rpc::Channel& cart, const rpc::Channel& shipping,
-                             std::string currency, const Deadlines& deadlines)
+                             std::string currency, const Deadlines& deadlines,
+                             const OrderLimits& limits)
     : db_(db),
       quote_(products, "shop.products.v1.ProductsService", "QuoteProducts"),
       get_cart_(cart, "shop.cart.v1.CartService", "GetCart"),
@@ -103,6 +104,7 @@ OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
       shipping_(shipping),
       currency_(std::move(currency)),
       deadlines_(deadlines),
+      limits_(limits),
       timelines_([this](const std::vector<int64_t>& orders) {
         return postgres::Read(db_, [&](postgres::Tx& tx) { return NewestEntries(tx, orders); });
       }),
@@ -125,17 +127,22 @@ rpc::Service OrdersService::Methods() {
 // Places an order for the caller, once for an Idempotency-Key. A refusal gives way to the order that
 // another request with the key has placed meanwhile: its reason, such as an empty cart or another
 // total, may come from that very order, and a client that reads a refusal orders again with another
-// key.
+// key. Requests that come at the same moment count the same pending orders, and may together go beyond
+// their limit by their own number.
 Result<v1::Order> OrdersService::CreateOrder(const Call& call,
                                              const v1::CreateOrderRequest& request) {
   return idempotency::Once(db_, call, request, [&](Attempt& attempt) -> Result<v1::Order> {
-    const std::optional<OldKey> old_key = postgres::Read(
-        db_, [&](postgres::Tx& tx) { return FindOldKey(tx, call.caller.user_id, attempt.key()); });
+    int64_t pending = 0;
+    const std::optional<OldKey> old_key = postgres::Read(db_, [&](postgres::Tx& tx) {
+      pending = CountPending(tx, call.caller.user_id);
+      return FindOldKey(tx, call.caller.user_id, attempt.key());
+    });
     if (old_key) {
       return attempt.InTransaction([&](postgres::Tx& tx) {
         return ReplayOldKey(tx, call, *old_key, attempt.fingerprint());
       });
     }
+    if (Result<void> few = CheckPending(pending, limits_); !few) return few.refusal();
     for (int i = 0; i < kCartAttempts; ++i) {
       Result<v1::Order> placed = TryToPlace(call, request, attempt);
       if (placed || placed.refusal().reason != kCartOrderedMeanwhile) return placed;
@@ -201,6 +208,7 @@ Result<OrdersService::ResolvedLines> OrdersService::ResolveLines(
     const Result<void> same = CheckTotal(request.expected_total(), priced->total_price);
     if (!same) return same.refusal();
   }
+  if (Result<void> fits = CheckSize(priced->total_price, limits_); !fits) return fits.refusal();
   resolved->priced = *std::move(priced);
   return resolved;
 }

@@ -23,8 +23,8 @@ namespace shop::orders {
 class OrdersService {
  public:
   OrdersService(postgres::Pool& db, const rpc::Channel& products, const rpc::Channel& cart,
-                const rpc::Channel& shipping, std::string currency,
-                const Deadlines& deadlines = {});
+                const rpc::Channel& shipping, std::string currency, const Deadlines& deadlines = {},
+                const OrderLimits& limits = {});
 
   rpc::Service Methods();
 
@@ -83,6 +83,7 @@ class OrdersService {
   OrderShipping shipping_;
   std::string currency_;
   Deadlines deadlines_;
+  OrderLimits limits_;
   rpc::StreamHub timelines_;  // of the open streams of WatchOrder, by the orders' ids
   std::shared_ptr<const void> timeline_signals_;
 };

@@ -220,6 +220,32 @@ TEST_F(OrdersServiceTest, AnotherTotalThanExpectedPlacesNothing) {
   EXPECT_TRUE(service_.CreateOrder(As(7), request));
 }
 
+TEST_F(OrdersServiceTest, AnOrderThatIsTooLargeIsRefused) {
+  OrdersService careful(db_, products_, cart_, shipping_, "USD", {}, {.total = 3998});
+  EXPECT_TRUE(careful.CreateOrder(As(7), Of(1, 2)));
+  const Result<v1::Order> refused = careful.CreateOrder(As(7), Of(1, 3, "k1"));
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.refusal().reason, "ORDER_TOO_LARGE");
+  EXPECT_TRUE(careful.CreateOrder(As(7), Of(1, 2, "k1"))) << "the key is still free";
+}
+
+TEST_F(OrdersServiceTest, ACustomerHasABoundedNumberOfOrdersThatWait) {
+  OrdersService careful(db_, products_, cart_, shipping_, "USD", {}, {.pending = 2});
+  const Result<v1::Order> first = careful.CreateOrder(As(7), Of(1, 1, "k1"));
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(careful.CreateOrder(As(7), Of(1, 1)));
+  const Result<v1::Order> third = careful.CreateOrder(As(7), Of(1, 1));
+  ASSERT_FALSE(third);
+  EXPECT_EQ(third.refusal().code, Code::kResourceExhausted);
+  EXPECT_EQ(third.refusal().reason, "TOO_MANY_PENDING_ORDERS");
+  EXPECT_EQ(careful.CreateOrder(As(7), Of(1, 1, "k1"))->id(), first->id()) << "this is a repeat";
+  EXPECT_TRUE(careful.CreateOrder(As(8), Of(1, 1))) << "another customer";
+  v1::CancelOrderRequest cancel;
+  cancel.set_id(first->id());
+  ASSERT_TRUE(careful.CancelOrder(As(7), cancel));
+  EXPECT_TRUE(careful.CreateOrder(As(7), Of(1, 1)));
+}
+
 TEST_F(OrdersServiceTest, TheSameRequestForACartIsAnsweredWithItsOrder) {
   fake_cart_.Put(2, 3);
   const Result<v1::Order> first = service_.CreateOrder(As(7), OfTheCart());
