@@ -139,6 +139,7 @@ void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& se
                       HttpResponse* response) {
   const Endpoint* endpoint = context.endpoint;
   response->AddHeader("X-Request-Id", context.request_id);
+  response->headers += RateHeaders(context.rate);
   // What a caller may see can be theirs alone; a public GET may be cached by anybody.
   if (endpoint != nullptr && (!endpoint->is_public || endpoint->stream_id != nullptr ||
                               context.token_sent || endpoint->http_method != "GET")) {
@@ -189,6 +190,12 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
   settings.max_in_flight = static_cast<size_t>(
       env.Integer("HTTP_MAX_IN_FLIGHT", static_cast<int64_t>(settings.max_in_flight), 1, 1 << 20));
   settings.gzip = env.Flag("HTTP_GZIP", settings.gzip);
+  settings.rate = RateLimits::Settings::Read(env);
+  if (auto proxies = TrustedProxies::Parse(env.Text("HTTP_TRUSTED_PROXIES", ""))) {
+    settings.proxies = *std::move(proxies);
+  } else {
+    env.Wrong("HTTP_TRUSTED_PROXIES", "is not a list of addresses and networks such as 10.0.0.0/8");
+  }
   for (const ServiceDescriptor* service : services) {
     const std::string process = ProcessOf(*service);
     if (!settings.addresses.contains(process)) {
@@ -200,7 +207,11 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
 
 struct Gateway::State {
   State(const Settings& settings, auth::TokenVerifier& tokens)
-      : settings(settings), tokens(tokens), cache(settings.cache_max_age), shared_calls(cache) {}
+      : settings(settings),
+        tokens(tokens),
+        cache(settings.cache_max_age),
+        shared_calls(cache),
+        rates(settings.rate) {}
 
   void BeginAnswer();
   void EndAnswer();
@@ -209,6 +220,7 @@ struct Gateway::State {
                                              const std::vector<std::string>& values,
                                              BodyReader& body);
   asio::awaitable<Result<void>> CheckCaller(RequestContext& context);
+  std::optional<HttpResponse> LimitRate(RequestContext& context, int64_t cost);
   asio::awaitable<std::optional<HttpResponse>> ReadBody(RequestContext& context, BodyReader& body);
   asio::awaitable<HttpResponse> CallService(const RequestContext& context,
                                             std::unique_ptr<Message> message);
@@ -226,6 +238,7 @@ struct Gateway::State {
   auth::TokenVerifier& tokens;
   ResponseCache cache;
   SharedCalls shared_calls;
+  RateLimits rates;
   Upstreams upstreams;
   std::map<std::string, size_t> upstream_numbers;  // by process
   RoutingTable routes;
@@ -343,7 +356,10 @@ asio::awaitable<HttpResponse> Gateway::State::Respond(RequestContext& context, B
     co_return document->second;
   }
   const Router::Found found = routes.Find(request.method, path);
-  if (!found.route) co_return WithoutRoute(context, found, allowed_headers);
+  if (!found.route) {
+    if (auto limited = LimitRate(context, 1)) co_return *std::move(limited);
+    co_return WithoutRoute(context, found, allowed_headers);
+  }
   context.endpoint = &routes.endpoint(*found.route);
   co_return co_await CallEndpoint(context, found.values, body);
 }
@@ -362,6 +378,7 @@ asio::awaitable<HttpResponse> Gateway::State::CallEndpoint(RequestContext& conte
     }
   }
   const Result<void> allowed = co_await CheckCaller(context);
+  if (auto limited = LimitRate(context, endpoint.cost)) co_return *std::move(limited);
   if (!allowed) co_return RefusalResponse(context, allowed.refusal());
   if (!endpoint.cache_tag.empty()) {
     if (std::optional<HttpResponse> cached = cache.Find(context.request.target)) {
@@ -406,6 +423,20 @@ asio::awaitable<Result<void>> Gateway::State::CheckCaller(RequestContext& contex
     context.caller = *std::move(caller);
   }
   co_return rpc::CheckAccess(*context.endpoint->method, context.caller);
+}
+
+// The quota is the user's; who has none, or a token that is not good, takes from that of the address.
+std::optional<HttpResponse> Gateway::State::LimitRate(RequestContext& context, int64_t cost) {
+  if (!rates.enabled()) return std::nullopt;
+  const int64_t user = context.caller.user_id;
+  context.rate = rates.Take(
+      user != 0 ? RateKey::Of(user) : RateKey::Of(ClientAddress(context.request, settings.proxies)),
+      cost);
+  if (context.rate.allowed) return std::nullopt;
+  HttpResponse response =
+      ErrorResponse(context, 429, "RESOURCE_EXHAUSTED", "too many requests, try again later");
+  response.AddHeader("Retry-After", std::to_string(context.rate.retry_after));
+  return response;
 }
 
 // Nothing when it has been read. The request does not count as in flight while the client sends it.
@@ -606,6 +637,10 @@ void Gateway::Publish(const std::string& path, std::string_view content_type, st
 
 ResponseCache& Gateway::cache() {
   return state_->cache;
+}
+
+RateLimits& Gateway::rate_limits() {
+  return state_->rates;
 }
 
 std::set<std::string> Gateway::cache_tags() const {

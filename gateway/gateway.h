@@ -16,6 +16,8 @@
 // An answer that a service gives again to a repeated request (metadata `idempotent-replayed`) has the
 // header `Idempotent-Replayed: true`.
 //
+// A request that is beyond its client's quota gets a 429; each response to a route says what is left.
+//
 // A method that streams its responses answers with events (gateway/streaming/transport.h). What is
 // refused before the first event is answered like any other request.
 //
@@ -39,6 +41,8 @@
 #include "gateway/http/cors.h"
 #include "gateway/http/hosts.h"
 #include "gateway/http/message.h"
+#include "gateway/limits/client_address.h"
+#include "gateway/limits/rate_limits.h"
 #include "gateway/services.h"
 
 namespace shop::gateway {
@@ -61,12 +65,16 @@ class Gateway {
     // probes: late answers to everybody are of no use to anybody. A request does not count while
     // its body is on its way.
     size_t max_in_flight = 1000;
+    // How much a client may ask for in a minute, and whose word counts for who the client is.
+    RateLimits::Settings rate;
+    TrustedProxies proxies;
     // Whether responses are compressed for clients that accept it.
     bool gzip = true;
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
     // REQUEST_TIMEOUT_MS, ANSWER_CACHE_MS (default 1000), CORS_ALLOWED_ORIGINS and
-    // HTTP_ALLOWED_HOSTS (comma-separated), HTTP_MAX_IN_FLIGHT, HTTP_GZIP, <SERVICE>_ADDR.
+    // HTTP_ALLOWED_HOSTS (comma-separated), HTTP_MAX_IN_FLIGHT, HTTP_GZIP, HTTP_TRUSTED_PROXIES
+    // (comma-separated addresses and networks), RATE_LIMIT_ENABLED and so on, <SERVICE>_ADDR.
     static Settings Read(Env& env, const Services& services);
   };
 
@@ -91,6 +99,8 @@ class Gateway {
 
   // The cached responses, and the tags whose changes have to be told to the cache.
   ResponseCache& cache();
+  // What clients have taken of their quotas, to be shared with other gateways.
+  RateLimits& rate_limits();
   std::set<std::string> cache_tags() const;
 
   // Whether it should get requests, which /readyz says too, naming what is missing: the keys that

@@ -31,10 +31,10 @@
 #include "common/core/addresses.h"
 #include "common/telemetry/log.h"
 #include "gateway/gateway.h"
-#include "gateway/http/client_limits.h"
 #include "gateway/http/framing.h"
 #include "gateway/http/message.h"
 #include "gateway/http/request_parser.h"
+#include "gateway/limits/client_limits.h"
 #include "gateway/streaming/event_source.h"
 #include "gateway/streaming/transport.h"
 
@@ -108,14 +108,16 @@ void WriteHead(const HttpResponse& response, bool keep_alive, unsigned version, 
 
 // Used on its own executor, `deadline` and `idle` also by the sweep.
 struct Connection : std::enable_shared_from_this<Connection> {
-  Connection(tcp::socket socket, size_t max_buffer, std::unique_ptr<ClientLimits::Share> share)
-      : socket(std::move(socket)), buffer(max_buffer), share(std::move(share)) {}
+  Connection(tcp::socket socket, const asio::ip::address& peer, size_t max_buffer,
+             std::unique_ptr<ClientLimits::Share> share)
+      : socket(std::move(socket)), peer(peer), buffer(max_buffer), share(std::move(share)) {}
 
   void Expires(milliseconds after) { deadline = (Clock::now() + after).time_since_epoch().count(); }
   void ExpiresNever() { deadline = std::numeric_limits<Clock::rep>::max(); }
   bool Expired() const { return Clock::now().time_since_epoch().count() >= deadline; }
 
   tcp::socket socket;
+  const asio::ip::address peer;
   beast::flat_buffer buffer;
   std::optional<RequestParser> parser;
   HttpRequest request;
@@ -325,6 +327,7 @@ asio::awaitable<void> Linger(Connection& connection) {
 bool SetRequest(Connection& connection) {
   const auto& message = connection.parser->get();
   HttpRequest& request = connection.request;
+  request.peer = connection.peer;
   request.method = message.method_string();
   for (const auto& field : message) {
     request.headers.emplace_back(field.name_string(), field.value());
@@ -480,8 +483,9 @@ asio::awaitable<void> HttpServer::State::Accept() {
       continue;
     }
     socket.set_option(tcp::no_delay(true), error);
-    auto connection = std::make_shared<Connection>(
-        std::move(socket), settings.max_header_bytes + (64 * 1024), std::move(share));
+    auto connection =
+        std::make_shared<Connection>(std::move(socket), client.address(),
+                                     settings.max_header_bytes + (64 * 1024), std::move(share));
     {
       const std::lock_guard lock(mutex);
       connections.emplace(connection.get(), connection);

@@ -8,7 +8,7 @@
 // that it does not ask for is thrown away where that is quick, and otherwise the connection ends
 // with the response. Connections, and the memory that requests take, are limited for all clients
 // together (503 beyond) and for each client (429), which is an address
-// (gateway/http/client_limits.h).
+// (gateway/limits/client_limits.h).
 //
 // A response that is a stream (gateway/streaming/) has its connection to itself, without the idle
 // time-out, until one side ends it.

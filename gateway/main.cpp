@@ -1,4 +1,7 @@
 // The gateway's process: serves every service whose proto is linked in.
+#include <memory>
+#include <optional>
+
 #include "common/auth/access_token.h"
 #include "common/core/addresses.h"
 #include "common/core/process.h"
@@ -6,6 +9,7 @@
 #include "gateway/cache/invalidation.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
+#include "gateway/limits/rate_sharing.h"
 #include "gateway/live/live.h"
 #include "gateway/openapi/docs.h"
 
@@ -28,6 +32,8 @@ int main() {
   if (settings.cache_max_age.count() > 0) {
     changes = gateway::SubscribeInvalidations(redis, gateway.cache_tags(), gateway.cache());
   }
+  std::optional<gateway::RateSharing> sharing;
+  if (settings.rate.enabled) sharing.emplace(redis, gateway.rate_limits());
   const gateway::HttpServer server(http, gateway);
   process.AddReadiness("any service, or the keys of auth", [&] { return gateway.Ready(); });
   for (const auto& [name, address] : settings.addresses) {

@@ -8,6 +8,7 @@
 #include "common/rpc/call.h"
 #include "common/telemetry/trace.h"
 #include "gateway/http/message.h"
+#include "gateway/limits/rate_limits.h"
 
 namespace shop::gateway {
 
@@ -34,6 +35,7 @@ struct RequestContext {
   bool token_sent = false;       // whether it has an Authorization header, of whatever form
   std::string_view token = {};   // "" without one
   Caller caller;                 // a guest until the token has been checked
+  RateLimits::Verdict rate;      // what the client has left of its quota
 };
 
 }  // namespace shop::gateway

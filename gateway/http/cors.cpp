@@ -28,7 +28,8 @@ void AddCorsHeaders(const HttpRequest& request, const CorsOrigins& origins,
     response->AddHeader("Access-Control-Allow-Origin", origin);
   }
   response->AddHeader("Access-Control-Expose-Headers",
-                      "ETag, Idempotent-Replayed, Retry-After, X-Request-Id");
+                      "ETag, Idempotent-Replayed, RateLimit, RateLimit-Policy, Retry-After, "
+                      "X-Request-Id");
 }
 
 void AddPreflightHeaders(const HttpRequest& request, std::string_view methods,

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/ip/address.hpp>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -23,6 +24,7 @@ struct HttpRequest {
   std::string_view target;  // path and query, as they were sent
   std::string_view body;    // empty until it is read
   std::vector<std::pair<std::string_view, std::string_view>> headers;
+  boost::asio::ip::address peer = {};  // whose connection it came on
 
   std::string_view path() const { return target.substr(0, target.find('?')); }
   std::string_view query() const {

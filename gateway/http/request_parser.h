@@ -1,6 +1,6 @@
 // Parses an HTTP/1.1 request as it comes in, in a limited amount of memory: Beast's parser with a
 // limit on the number of fields, and with a body that is stored only where it is wanted, in no more
-// memory than its connection is given (gateway/http/client_limits.h).
+// memory than its connection is given (gateway/limits/client_limits.h).
 //
 // For one thread at a time.
 #pragma once
@@ -13,7 +13,7 @@
 #include <memory>
 #include <string_view>
 
-#include "gateway/http/client_limits.h"
+#include "gateway/limits/client_limits.h"
 
 namespace shop::gateway {
 

@@ -1,8 +1,8 @@
 // What the gateway serves: its endpoints, each one way to call one method of a service over HTTP,
 // and the table that finds the endpoint of a request.
 //
-// Everything follows from the methods' descriptors: google.api.http, shop.api.v1.answer and
-// shop.api.v1.cache.
+// Everything follows from the methods' descriptors: google.api.http, shop.api.v1.answer,
+// shop.api.v1.cache and shop.api.v1.cost.
 #pragma once
 
 #include <google/protobuf/descriptor.h>
@@ -57,6 +57,7 @@ struct Endpoint {
   int status;  // of a success
   bool raw;    // whether the response goes without the envelope
   bool is_public;
+  int64_t cost;            // of a call, of the client's quota
   VersionFields versions;  // of the response
   // Of a method that streams its responses, the field that numbers them; null otherwise.
   const google::protobuf::FieldDescriptor* stream_id;

@@ -104,6 +104,8 @@ class TheWalkthrough(Case):
             "for": {"STOCK", "PAYMENT", "DISPATCH", "CANCEL", "DELIVERY"},
             "kind": re.compile(r"[a-z_]+"),
             "result": {"clean", "drift", "undecided", "unreadable"},
+            "policy": {"user", "address"},
+            "mode": {"enforced", "shadow"},
             "limit": {"connections", "client_connections", "bytes", "client_bytes", "streams", "client_streams"},
             "le": re.compile(r"[\d.e+-]+|\+Inf")}
         verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}

@@ -37,7 +37,8 @@ class Shop(Stack):
                  if not line.startswith("BCRYPT_COST=")]
         write_private(self.env_file, change("\n".join(lines), {
             "LOG_LEVEL": "warning", "ACCESS_TOKEN_SECONDS": "7200",
-            "ALLOW_ROLE_AT_REGISTRATION": "false", "ORDER_MAX_PENDING": "1000000000"}))
+            "ALLOW_ROLE_AT_REGISTRATION": "false", "ORDER_MAX_PENDING": "1000000000",
+            "RATE_LIMIT_ENABLED": "false"}))
         self.settings = Settings.read(self.env_file)
         begun = time.monotonic()
         self.script("up")

@@ -1,4 +1,4 @@
-#include "gateway/http/client_limits.h"
+#include "gateway/limits/client_limits.h"
 
 #include <gtest/gtest.h>
 

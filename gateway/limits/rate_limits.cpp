@@ -1,0 +1,190 @@
+#include "gateway/limits/rate_limits.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "common/telemetry/metrics.h"
+
+namespace shop::gateway {
+namespace {
+
+using std::chrono::duration;
+using std::chrono::duration_cast;
+using std::chrono::seconds;
+using std::chrono::system_clock;
+
+// Whoever comes beyond these is not counted, rather than that memory is without bounds.
+constexpr size_t kMostClients = 200'000;
+constexpr double kRounding = 1e-6;
+
+prometheus::Counter& Limited(const char* policy, bool shadow) {
+  return prometheus::BuildCounter()
+      .Name("http_rate_limited_total")
+      .Help(
+          "Requests beyond a client's quota, which were refused or, in shadow mode, would have "
+          "been.")
+      .Register(Metrics())
+      .Add({{"policy", policy}, {"mode", shadow ? "shadow" : "enforced"}});
+}
+
+// The seconds after which `cost` fits, where `estimate` of `quota` is taken now, `rest` seconds before
+// the window ends.
+double SecondsUntilFits(double before, double now, double estimate, double quota, double cost,
+                        double rest) {
+  const double window = seconds(RateLimits::kWindow).count();
+  const double too_much = estimate + cost - quota;
+  const double leaves = before / window;  // of what was taken in the window before, a second
+  if (leaves > 0 && too_much / leaves <= rest) return too_much / leaves;
+  // In the next window it is this one that fades.
+  const double fades = now > 0 ? window * (1 - (quota - cost) / now) : 0;
+  return rest + std::max(0.0, fades);
+}
+
+}  // namespace
+
+RateKey RateKey::Of(int64_t user_id) {
+  return {Kind::kUser, static_cast<uint64_t>(user_id)};
+}
+
+RateKey RateKey::Of(const boost::asio::ip::address& address) {
+  if (address.is_v4()) return {Kind::kIpv4, address.to_v4().to_uint()};
+  const auto v6 = address.to_v6();
+  if (v6.is_v4_mapped()) {
+    return {Kind::kIpv4, make_address_v4(boost::asio::ip::v4_mapped, v6).to_uint()};
+  }
+  uint64_t network = 0;
+  const auto bytes = v6.to_bytes();
+  for (size_t i = 0; i < 8; ++i) network = network << 8 | bytes[i];
+  return {Kind::kIpv6, network};
+}
+
+std::string RateKey::Text() const {
+  switch (kind) {
+    case Kind::kUser:
+      return fmt::format("user:{}", bits);
+    case Kind::kIpv4:
+      return fmt::format("ipv4:{:08x}", bits);
+    case Kind::kIpv6:
+      return fmt::format("ipv6:{:016x}", bits);
+  }
+  return {};
+}
+
+RateLimits::Settings RateLimits::Settings::Read(Env& env) {
+  Settings settings;
+  settings.enabled = env.Flag("RATE_LIMIT_ENABLED", true);
+  settings.shadow = env.Flag("RATE_LIMIT_SHADOW", false);
+  settings.user_quota = env.Integer("RATE_LIMIT_USER", settings.user_quota, 100, 1'000'000'000);
+  settings.address_quota =
+      env.Integer("RATE_LIMIT_ADDRESS", settings.address_quota, 100, 1'000'000'000);
+  return settings;
+}
+
+RateLimits::RateLimits(const Settings& settings, Clock clock)
+    : settings_(settings),
+      clock_(std::move(clock)),
+      clients_(prometheus::BuildGauge()
+                   .Name("http_rate_limit_clients")
+                   .Help("Users and addresses whose requests are counted.")
+                   .Register(Metrics())
+                   .Add({})),
+      limited_users_(Limited("user", settings.shadow)),
+      limited_addresses_(Limited("address", settings.shadow)) {}
+
+int64_t RateLimits::WindowOf(system_clock::time_point time) const {
+  return duration_cast<seconds>(time.time_since_epoch()) / kWindow;
+}
+
+void RateLimits::Advance(Count& count, int64_t window) const {
+  if (window <= count.window) return;
+  // What was not shared of a window that is over concerns nobody any more.
+  count = {window, window == count.window + 1 ? count.now : 0, 0, 0};
+}
+
+RateLimits::Verdict RateLimits::Take(const RateKey& key, int64_t cost) {
+  if (!settings_.enabled) return {};
+  const bool is_user = key.kind == RateKey::Kind::kUser;
+  Verdict verdict{.policy = is_user ? "user" : "address",
+                  .quota = is_user ? settings_.user_quota : settings_.address_quota};
+  const auto time = clock_();
+  const int64_t window = WindowOf(time);
+  const double elapsed = duration<double>(time.time_since_epoch() - window * kWindow).count();
+  const double rest = seconds(kWindow).count() - elapsed;
+  verdict.resets_in = static_cast<int>(std::ceil(rest));
+
+  const std::lock_guard lock(mutex_);
+  auto found = counts_.find(key);
+  if (found == counts_.end()) {
+    if (counts_.size() >= kMostClients) return {};
+    found = counts_.emplace(key, Count{.window = window}).first;
+    clients_.Increment();
+  }
+  Count& count = found->second;
+  Advance(count, window);
+  const auto before = static_cast<double>(count.before);
+  const double estimate = before * rest / seconds(kWindow).count() + static_cast<double>(count.now);
+  const auto quota = static_cast<double>(verdict.quota);
+  if (estimate + static_cast<double>(cost) > quota + kRounding) {
+    (is_user ? limited_users_ : limited_addresses_).Increment();
+    verdict.left = static_cast<int64_t>(std::max(0.0, quota - estimate));
+    if (settings_.shadow) return verdict;
+    verdict.allowed = false;
+    verdict.retry_after = std::max(1, static_cast<int>(std::ceil(SecondsUntilFits(
+                                          before, static_cast<double>(count.now), estimate, quota,
+                                          static_cast<double>(cost), rest))));
+    return verdict;
+  }
+  count.now += cost;
+  if (count.unshared == 0) unshared_.push_back(key);
+  count.unshared += cost;
+  verdict.left = static_cast<int64_t>(quota - estimate) - cost;
+  return verdict;
+}
+
+std::vector<RateLimits::Taken> RateLimits::TakeUnshared() {
+  const int64_t window = WindowOf(clock_());
+  const std::lock_guard lock(mutex_);
+  std::vector<Taken> taken;
+  for (const RateKey& key : std::exchange(unshared_, {})) {
+    const auto found = counts_.find(key);
+    if (found == counts_.end() || found->second.unshared == 0) continue;
+    taken.push_back({key, found->second.window, std::exchange(found->second.unshared, 0)});
+  }
+  Forget(window);
+  return taken;
+}
+
+void RateLimits::KeepUnshared(const Taken& taken) {
+  const std::lock_guard lock(mutex_);
+  const auto found = counts_.find(taken.key);
+  if (found == counts_.end() || found->second.window != taken.window) return;
+  if (found->second.unshared == 0) unshared_.push_back(taken.key);
+  found->second.unshared += taken.amount;
+}
+
+void RateLimits::Learn(const RateKey& key, int64_t window, int64_t total) {
+  const std::lock_guard lock(mutex_);
+  const auto found = counts_.find(key);
+  if (found == counts_.end() || found->second.window != window) return;
+  found->second.now = std::max(found->second.now, total + found->second.unshared);
+}
+
+// Drops, once a window, who has not come since the one before.
+void RateLimits::Forget(int64_t window) {
+  if (window <= forgotten_until_) return;
+  forgotten_until_ = window;
+  std::erase_if(counts_, [window](const auto& count) { return count.second.window < window - 1; });
+  clients_.Set(static_cast<double>(counts_.size()));
+}
+
+std::string RateHeaders(const RateLimits::Verdict& verdict) {
+  if (verdict.policy.empty()) return {};
+  return fmt::format("RateLimit-Policy: \"{}\";q={};w={}\r\nRateLimit: \"{}\";r={};t={}\r\n",
+                     verdict.policy, verdict.quota, seconds(RateLimits::kWindow).count(),
+                     verdict.policy, verdict.left, verdict.resets_in);
+}
+
+}  // namespace shop::gateway
