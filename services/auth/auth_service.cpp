@@ -25,6 +25,10 @@ Refusal EmailTaken() {
           {{"email", "is registered already"}}};
 }
 
+Refusal NotForThisRole() {
+  return {Code::kPermissionDenied, "only a SUPER_ADMIN may register this role"};
+}
+
 // One answer for a wrong password, an unknown address and a deleted user.
 Refusal WrongCredentials() {
   return {Code::kUnauthenticated, "e-mail or password is wrong"};
@@ -55,17 +59,17 @@ Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& 
     return InvalidField("password", *std::move(problem));
   }
   const api::v1::Role role = request.has_role() ? request.role() : api::v1::ROLE_USER;
-  const bool allowed = role == api::v1::ROLE_USER ||
-                       call.caller.role == api::v1::ROLE_SUPER_ADMIN ||
-                       (options_.allow_role_at_registration && role != api::v1::ROLE_SUPER_ADMIN);
-  if (!allowed) {
-    return Refusal{Code::kPermissionDenied, "only a SUPER_ADMIN may register this role"};
+  const bool for_anybody = role == api::v1::ROLE_USER || (options_.allow_role_at_registration &&
+                                                          role != api::v1::ROLE_SUPER_ADMIN);
+  if (for_anybody) return Enroll(call, request, role);
+  if (call.caller.role != api::v1::ROLE_SUPER_ADMIN) {
+    return NotForThisRole();
   }
-  return Enroll(call, request, role);
+  return Enroll(call, request, role, call.caller.user_id);
 }
 
 Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& request,
-                                 api::v1::Role role) {
+                                 api::v1::Role role, std::optional<int64_t> granted_by) {
   const std::string email = absl::AsciiStrToLower(request.email());
   const Result<std::string> hash = passwords_.Hash(request.password(), call.deadline);
   if (!hash) return hash.refusal();
@@ -82,8 +86,10 @@ Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& re
   profile.set_role(role);
   if (request.has_birthdate()) profile.set_birthdate(request.birthdate());
   profile.set_attempt(attempt->number);
+  if (granted_by) profile.set_granted_by(*granted_by);
   Result<User> user = create_user_(call, profile);
   if (!user) {
+    if (user.refusal().reason == "ROLE_NOT_GRANTED") return NotForThisRole();
     switch (user.refusal().code) {
       case Code::kAborted:  // somebody registers the same address at this moment, and was later
         return EmailTaken();

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <optional>
 
 #include "auth/password.h"
 #include "common/auth/access_token.h"
@@ -32,9 +34,10 @@ class AuthService {
   Result<v1::Jwks> GetJwks(const Call& call, const v1::GetJwksRequest& request);
 
   // Creates account and profile without checking who asks; Register does that. Takes over a
-  // registration that a crash interrupted.
+  // registration that a crash interrupted. Whoever has `granted_by` must be a SUPER_ADMIN when the
+  // profile is created: users looks, as a token may say what was so a quarter of an hour ago.
   Result<users::v1::User> Enroll(const Call& call, const v1::RegisterRequest& request,
-                                 api::v1::Role role);
+                                 api::v1::Role role, std::optional<int64_t> granted_by = {});
   // Whether the address has an account that can sign in.
   bool IsRegistered(const std::string& email);
   // Creates the account, or gives it this password and the role SUPER_ADMIN. Idempotent. Throws if

@@ -7,6 +7,7 @@
 #include <barrier>
 #include <map>
 #include <mutex>
+#include <set>
 #include <thread>
 
 #include "auth/auth_events.h"
@@ -49,6 +50,10 @@ class FakeUsers {
   Result<User> CreateUser(const Call&, const users::v1::CreateUserRequest& request) {
     if (away) throw Unavailable("switched off");
     const std::lock_guard lock(mutex_);
+    if (request.has_granted_by() && !super_admins_.contains(request.granted_by())) {
+      return Refusal{
+          .code = Code::kFailedPrecondition, .message = "no", .reason = "ROLE_NOT_GRANTED"};
+    }
     auto& [user, attempt] = users_[request.id()];
     if (attempt > request.attempt()) return Refusal{Code::kAborted, "late"};
     if (attempt == request.attempt()) return user;
@@ -75,6 +80,10 @@ class FakeUsers {
     return users_[request.id()].first;
   }
 
+  void Demote(int64_t super_admin) {
+    const std::lock_guard lock(mutex_);
+    super_admins_.erase(super_admin);
+  }
   void Delete(int64_t id) {
     const std::lock_guard lock(mutex_);
     users_.erase(id);
@@ -91,6 +100,7 @@ class FakeUsers {
  private:
   std::mutex mutex_;
   std::map<int64_t, std::pair<User, int64_t>> users_;  // with the attempt
+  std::set<int64_t> super_admins_{1000};
 };
 
 class AuthTest : public ::testing::Test {
@@ -381,6 +391,16 @@ TEST_F(AuthTest, ASuperAdminRegistersAnyRole) {
     ASSERT_TRUE(user) << user.refusal().message;
     EXPECT_EQ(user->role(), role);
   }
+}
+
+TEST_F(AuthTest, WhoWasASuperAdminRegistersNobodyAboveUser) {
+  const testing::Credentials old_token = callers_.User(1000, ROLE_SUPER_ADMIN);
+  users_.Demote(1000);
+  for (const api::v1::Role role : {ROLE_SELLER, ROLE_ADMIN, ROLE_SUPER_ADMIN}) {
+    EXPECT_EQ(Outcome(Register(Person("ann@example.com", role), old_token)), "PERMISSION_DENIED");
+  }
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Register(Person("ann@example.com"), old_token)), "OK");
 }
 
 TEST_F(AuthWithRolesForAnybody, AllButSuperAdminAreTaken) {

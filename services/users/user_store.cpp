@@ -21,6 +21,8 @@ using postgres::Tx;
 constexpr Statement kLockId{"SELECT pg_advisory_xact_lock($1)"};
 constexpr Statement kLockSuperAdmins{
     "SELECT id FROM profiles WHERE role = 'SUPER_ADMIN' ORDER BY id FOR UPDATE"};
+constexpr Statement kLockSuperAdmin{
+    "SELECT FROM profiles WHERE id = $1 AND role = 'SUPER_ADMIN' FOR SHARE"};
 constexpr Statement kFind{"SELECT " SHOP_USER_COLUMNS " FROM profiles WHERE id = $1"};
 constexpr Statement kIsDeleted{"SELECT FROM deleted_profiles WHERE id = $1"};
 constexpr Statement kFindAttempt{"SELECT attempt FROM profiles WHERE id = $1"};
@@ -103,9 +105,14 @@ void LockId(Tx& tx, int64_t id) {
   tx.Exec(kLockId, id);
 }
 
-bool LockSuperAdminsAndIsLast(Tx& tx, int64_t id) {
-  const pqxx::result rows = tx.Exec(kLockSuperAdmins);
-  return rows.size() == 1 && rows[0][0].as<int64_t>() == id;
+std::vector<int64_t> LockSuperAdmins(Tx& tx) {
+  std::vector<int64_t> ids;
+  for (const pqxx::row& row : tx.Exec(kLockSuperAdmins)) ids.push_back(row[0].as<int64_t>());
+  return ids;
+}
+
+bool LockSuperAdmin(Tx& tx, int64_t id) {
+  return !tx.Exec(kLockSuperAdmin, id).empty();
 }
 
 std::optional<int64_t> LockVersion(Tx& tx, int64_t id) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "common/core/paging.h"
 #include "common/postgres/pool.h"
@@ -13,9 +14,11 @@ namespace shop::users {
 
 // Until the transaction ends, no other transaction creates or deletes this id.
 void LockId(postgres::Tx& tx, int64_t id);
-// Whether `id` is the only SUPER_ADMIN. Until the transaction ends, no other transaction takes the
-// role from anybody who has it.
-bool LockSuperAdminsAndIsLast(postgres::Tx& tx, int64_t id);
+// Everybody who is a SUPER_ADMIN now. Until the transaction ends, no other transaction takes the role
+// from any of them.
+std::vector<int64_t> LockSuperAdmins(postgres::Tx& tx);
+// Whether `id` is a SUPER_ADMIN now, and stays one until the transaction ends.
+bool LockSuperAdmin(postgres::Tx& tx, int64_t id);
 
 // The profile's version; nothing if there is no such profile. Until the transaction ends, no other
 // transaction changes it.

@@ -6,6 +6,7 @@
 #include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "common/messaging/event.h"
 #include "common/messaging/outbox.h"
@@ -30,6 +31,15 @@ Refusal LastSuperAdmin() {
 Result<v1::User> FoundOrRefused(std::optional<v1::User> user) {
   if (!user) return NoSuchUser();
   return *std::move(user);
+}
+
+// To who has the role in their token and has lost it since.
+Refusal NoSuperAdminAnyMore() {
+  return {Code::kPermissionDenied, "you are no SUPER_ADMIN any more"};
+}
+
+bool Contains(const std::vector<int64_t>& ids, int64_t id) {
+  return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
 
 // Everybody else gets NOT_FOUND, so that nobody learns which ids exist.
@@ -89,10 +99,14 @@ Result<v1::User> UsersService::UpdateUser(const Call& call, const v1::UpdateUser
   });
 }
 
-Result<v1::User> UsersService::UpdateUserRole(const Call&,
+Result<v1::User> UsersService::UpdateUserRole(const Call& call,
                                               const v1::UpdateUserRoleRequest& request) {
   return InTransaction(db_, [&](Tx& tx) -> Result<v1::User> {
-    if (LockSuperAdminsAndIsLast(tx, request.id()) && request.role() != api::v1::ROLE_SUPER_ADMIN) {
+    const std::vector<int64_t> super_admins = LockSuperAdmins(tx);
+    if (call.caller.is_user() && !Contains(super_admins, call.caller.user_id)) {
+      return NoSuperAdminAnyMore();
+    }
+    if (super_admins == std::vector{request.id()} && request.role() != api::v1::ROLE_SUPER_ADMIN) {
       return LastSuperAdmin();
     }
     if (Result<void> same = CheckVersion(tx, request); !same) return same.refusal();
@@ -107,8 +121,9 @@ Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
   }
   const Result<void> deleted = InTransaction(db_, [&](Tx& tx) -> Result<void> {
     LockId(tx, request.id());
+    // Who asks is another SUPER_ADMIN, so there is one left.
+    if (!Contains(LockSuperAdmins(tx), call.caller.user_id)) return NoSuperAdminAnyMore();
     if (IsDeleted(tx, request.id())) return kDone;
-    if (LockSuperAdminsAndIsLast(tx, request.id())) return LastSuperAdmin();
     if (Result<void> same = CheckVersion(tx, request); !same) return same;
     if (!Delete(tx, request.id())) return NoSuchUser();
     events::v1::UserDeleted event;
@@ -123,6 +138,11 @@ Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
 Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUserRequest& request) {
   return InTransaction(db_, [&](Tx& tx) -> Result<v1::User> {
     LockId(tx, request.id());
+    if (request.has_granted_by() && !LockSuperAdmin(tx, request.granted_by())) {
+      return Refusal{.code = Code::kFailedPrecondition,
+                     .message = "who gives the role is no SUPER_ADMIN",
+                     .reason = "ROLE_NOT_GRANTED"};
+    }
     if (IsDeleted(tx, request.id())) {
       return Refusal{Code::kFailedPrecondition, "this user was deleted"};
     }

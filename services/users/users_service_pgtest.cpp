@@ -46,7 +46,15 @@ class UsersTest : public ::testing::Test {
     return callers_.User(id, role);
   }
   testing::Credentials Auth() { return callers_.Service("auth"); }
-  testing::Credentials Boss() { return As(1000, ROLE_SUPER_ADMIN); }
+  // A SUPER_ADMIN of whom nothing was published.
+  testing::Credentials Boss() {
+    postgres::InTransaction(db_, [](postgres::Tx& tx) {
+      tx.Run(
+          "INSERT INTO profiles (id, name, email, role, attempt)"
+          " VALUES (1000, 'Boss', 'boss@example.com', 'SUPER_ADMIN', 1) ON CONFLICT DO NOTHING");
+    });
+    return As(1000, ROLE_SUPER_ADMIN);
+  }
 
   static v1::CreateUserRequest Person(int64_t id, api::v1::Role role = ROLE_USER,
                                       const std::string& name = "Ann", int64_t attempt = 1) {
@@ -106,6 +114,14 @@ class UsersTest : public ::testing::Test {
       events.push_back(event.type + " " + event.key);
     }
     return events;
+  }
+
+  int WaitingForLocks() {
+    return static_cast<int>(postgres::Read(db_, [](postgres::Tx& tx) {
+                              return tx.Run(
+                                  "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                                  " AND datname = current_database()");
+                            }).size());
   }
 
   template <typename T>
@@ -303,35 +319,77 @@ TEST_F(UsersTest, OnlyASuperAdminGivesRoles) {
 
 TEST_F(UsersTest, TheLastSuperAdminKeepsTheRole) {
   Exists(1, ROLE_SUPER_ADMIN);
-  EXPECT_EQ(Outcome(GiveRole(Boss(), 1, ROLE_USER)), "FAILED_PRECONDITION");
-  EXPECT_EQ(Outcome(Delete(Boss(), 1)), "FAILED_PRECONDITION");
-  EXPECT_EQ(Outcome(GiveRole(Boss(), 1, ROLE_SUPER_ADMIN)), "OK");
+  const testing::Credentials one = As(1, ROLE_SUPER_ADMIN);
+  for (const testing::Credentials& who : {one, Auth()}) {
+    EXPECT_EQ(Outcome(GiveRole(who, 1, ROLE_USER)), "FAILED_PRECONDITION");
+    EXPECT_EQ(Outcome(GiveRole(who, 1, ROLE_SUPER_ADMIN)), "OK");
+  }
   Exists(2, ROLE_SUPER_ADMIN);
-  EXPECT_EQ(Outcome(GiveRole(Boss(), 1, ROLE_USER)), "OK");
-  EXPECT_EQ(Outcome(Delete(Boss(), 2)), "FAILED_PRECONDITION");
+  EXPECT_EQ(Outcome(GiveRole(one, 1, ROLE_USER)), "OK");
+  EXPECT_EQ(Outcome(GiveRole(As(2, ROLE_SUPER_ADMIN), 2, ROLE_ADMIN)), "FAILED_PRECONDITION");
 }
 
 TEST_F(UsersTest, TwoSuperAdminsCannotUnseatEachOtherAtOnce) {
   for (int round = 0; round < 10; ++round) {
-    const int64_t one = 10 + 2 * round;
-    Exists(one, ROLE_SUPER_ADMIN);
-    Exists(one + 1, ROLE_SUPER_ADMIN);
+    const int64_t first = 10 + 2 * round;
+    Exists(first, ROLE_SUPER_ADMIN);
+    Exists(first + 1, ROLE_SUPER_ADMIN);
     std::barrier start(2);
     std::string outcomes[2];
     std::thread threads[2];
     for (int i = 0; i < 2; ++i) {
       threads[i] = std::thread([&, i] {
+        const testing::Credentials self = As(first + i, ROLE_SUPER_ADMIN);
+        const int64_t other = first + 1 - i;
         start.arrive_and_wait();
-        outcomes[i] = Outcome(GiveRole(Boss(), one + i, ROLE_USER));
+        outcomes[i] = round % 2 == 0 ? Outcome(GiveRole(self, other, ROLE_USER))
+                                     : Outcome(Delete(self, other));
       });
     }
     for (std::thread& thread : threads) thread.join();
-    EXPECT_THAT(outcomes, ::testing::UnorderedElementsAre("OK", "FAILED_PRECONDITION"));
-    const int64_t left = Get(Auth(), one)->role() == ROLE_SUPER_ADMIN ? one : one + 1;
-    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-      tx.Run("DELETE FROM profiles WHERE id = " + std::to_string(left));
-    });
+    EXPECT_THAT(outcomes, ::testing::UnorderedElementsAre("OK", "PERMISSION_DENIED"));
   }
+}
+
+TEST_F(UsersTest, TheTokenOfAFormerSuperAdminGivesNoPower) {
+  Exists(1, ROLE_SUPER_ADMIN);
+  Exists(2, ROLE_SUPER_ADMIN);
+  Exists(7);
+  ASSERT_TRUE(GiveRole(Boss(), 1, ROLE_USER));
+  ASSERT_TRUE(Delete(Boss(), 2));
+  for (const int64_t former : {1, 2}) {
+    const testing::Credentials old_token = As(former, ROLE_SUPER_ADMIN);
+    EXPECT_EQ(Outcome(GiveRole(old_token, former, ROLE_SUPER_ADMIN)), "PERMISSION_DENIED");
+    EXPECT_EQ(Outcome(GiveRole(old_token, 7, ROLE_ADMIN)), "PERMISSION_DENIED");
+    EXPECT_EQ(Outcome(Delete(old_token, 7)), "PERMISSION_DENIED");
+    v1::CreateUserRequest friend_of_theirs = Person(8, ROLE_SUPER_ADMIN);
+    friend_of_theirs.set_granted_by(former);
+    EXPECT_EQ(Create(friend_of_theirs).refusal().reason, "ROLE_NOT_GRANTED");
+    friend_of_theirs.set_granted_by(1000);
+    EXPECT_EQ(Outcome(Create(friend_of_theirs)), "OK");
+  }
+  EXPECT_EQ(Get(Auth(), 7)->role(), ROLE_USER);
+}
+
+TEST_F(UsersTest, APromotionWaitsForTheDemotionUnderWay) {
+  Exists(1, ROLE_SUPER_ADMIN);
+  Exists(2, ROLE_SUPER_ADMIN);
+  Exists(7);
+  v1::CreateUserRequest person = Person(8, ROLE_ADMIN);
+  person.set_granted_by(1);
+  std::string promoted, created;
+  std::thread promotion, creation;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    UpdateRole(tx, 1, ROLE_USER);
+    promotion = std::thread(
+        [&] { promoted = Outcome(GiveRole(As(1, ROLE_SUPER_ADMIN), 7, ROLE_SUPER_ADMIN)); });
+    creation = std::thread([&] { created = Outcome(Create(person)); });
+    EXPECT_TRUE(testing::Eventually([&] { return WaitingForLocks() == 2; }));
+  });
+  promotion.join();
+  creation.join();
+  EXPECT_EQ(promoted, "PERMISSION_DENIED");
+  EXPECT_EQ(created, "FAILED_PRECONDITION");
 }
 
 TEST_F(UsersTest, ADeletedUserIsGone) {
@@ -364,13 +422,7 @@ TEST_F(UsersTest, ACreationWaitsForTheDeletionUnderWay) {
     LockId(tx, 7);
     users::Delete(tx, 7);
     creation = std::thread([&] { outcome = Outcome(Create(Person(7, ROLE_USER, "Ann", 2))); });
-    EXPECT_TRUE(testing::Eventually([&] {
-      return !postgres::Read(db_, [](postgres::Tx& other) {
-                return other.Run(
-                    "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                    " AND datname = current_database()");
-              }).empty();
-    }));
+    EXPECT_TRUE(testing::Eventually([&] { return WaitingForLocks() == 1; }));
   });
   creation.join();
   EXPECT_EQ(outcome, "FAILED_PRECONDITION");
