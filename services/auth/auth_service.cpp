@@ -62,9 +62,7 @@ Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& 
   const bool for_anybody = role == api::v1::ROLE_USER || (options_.allow_role_at_registration &&
                                                           role != api::v1::ROLE_SUPER_ADMIN);
   if (for_anybody) return Enroll(call, request, role);
-  if (call.caller.role != api::v1::ROLE_SUPER_ADMIN) {
-    return NotForThisRole();
-  }
+  if (call.caller.role != api::v1::ROLE_SUPER_ADMIN) return NotForThisRole();
   return Enroll(call, request, role, call.caller.user_id);
 }
 
