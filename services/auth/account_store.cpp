@@ -17,6 +17,11 @@ constexpr Statement kBegin{R"sql(
 constexpr Statement kComplete{R"sql(
     UPDATE accounts SET state = 'ACTIVE'
     WHERE id = $1 AND attempt = $2 AND state IN ('PENDING', 'ACTIVE'))sql"};
+constexpr Statement kHold{R"sql(
+    SELECT role_version FROM accounts
+    WHERE id = $1 AND state = 'ACTIVE' AND password_hash = $2 FOR SHARE)sql"};
+constexpr Statement kRememberRoleChange{
+    "UPDATE accounts SET role_version = greatest(role_version, $2) WHERE id = $1"};
 constexpr Statement kReplaceHash{
     "UPDATE accounts SET password_hash = $2 WHERE id = $1 AND state = 'ACTIVE'"};
 constexpr Statement kErase{
@@ -39,6 +44,16 @@ std::optional<Attempt> BeginRegistration(Tx& tx, const std::string& email,
 
 bool CompleteRegistration(Tx& tx, const Attempt& attempt) {
   return tx.Exec(kComplete, attempt.id, attempt.number).affected_rows() == 1;
+}
+
+std::optional<int64_t> HoldAccount(Tx& tx, int64_t id, const std::string& password_hash) {
+  const pqxx::result rows = tx.Exec(kHold, id, password_hash);
+  if (rows.empty()) return std::nullopt;
+  return rows[0][0].as<int64_t>();
+}
+
+void RememberRoleChange(Tx& tx, int64_t id, int64_t profile_version) {
+  tx.Exec(kRememberRoleChange, id, profile_version);
 }
 
 void ReplacePasswordHash(Tx& tx, int64_t id, const std::string& password_hash) {

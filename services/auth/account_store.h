@@ -1,4 +1,4 @@
-// All SQL of auth. Everything runs in the caller's transaction; addresses are in lower case.
+// All SQL of accounts. Everything runs in the caller's transaction; addresses are in lower case.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +30,12 @@ std::optional<Attempt> BeginRegistration(postgres::Tx& tx, const std::string& em
 // Makes the account ACTIVE; false if another attempt has taken it over or the user was deleted.
 // Idempotent.
 bool CompleteRegistration(postgres::Tx& tx, const Attempt& attempt);
+
+// The version of the profile at the last change of its role. Until the transaction ends, nobody changes
+// or erases the account. Nothing if it has not this hash (any more).
+std::optional<int64_t> HoldAccount(postgres::Tx& tx, int64_t id, const std::string& password_hash);
+// The role was changed in this version of the profile; an earlier one that comes late changes nothing.
+void RememberRoleChange(postgres::Tx& tx, int64_t id, int64_t profile_version);
 
 void ReplacePasswordHash(postgres::Tx& tx, int64_t id, const std::string& password_hash);
 

@@ -1,6 +1,7 @@
 #include "auth/auth_events.h"
 
 #include "auth/account_store.h"
+#include "auth/session_store.h"
 #include "shop/events/v1/users.pb.h"
 
 namespace shop::auth {
@@ -9,6 +10,15 @@ namespace {
 Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& event,
                            const messaging::Envelope&) {
   EraseAccount(tx, event.user_id());
+  EndSessions(tx, event.user_id());
+  return kDone;
+}
+
+// Ends the sessions whose access tokens have the role of before, and not one that began since.
+Result<void> OnUserRoleChanged(postgres::Tx& tx, const events::v1::UserRoleChanged& event,
+                               const messaging::Envelope&) {
+  RememberRoleChange(tx, event.user_id(), event.version());
+  EndSessionsBefore(tx, event.user_id(), event.version());
   return kDone;
 }
 
@@ -17,6 +27,7 @@ Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& even
 messaging::Handlers EventHandlers() {
   return messaging::Handlers()
       .On<events::v1::UserDeleted>(OnUserDeleted)
+      .On<events::v1::UserRoleChanged>(OnUserRoleChanged)
       .Ignore<events::v1::UserRegistered>();
 }
 

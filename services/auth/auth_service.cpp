@@ -1,17 +1,21 @@
 #include "auth/auth_service.h"
 
 #include <absl/strings/ascii.h>
+#include <google/protobuf/empty.pb.h>
 
 #include <optional>
 #include <stdexcept>
+#include <string_view>
 #include <utility>
 
 #include "auth/account_store.h"
+#include "auth/session_store.h"
 #include "common/telemetry/log.h"
 
 namespace shop::auth {
 namespace {
 
+using google::protobuf::Empty;
 using postgres::InTransaction;
 using postgres::Read;
 using postgres::Tx;
@@ -34,6 +38,21 @@ Refusal WrongCredentials() {
   return {Code::kUnauthenticated, "e-mail or password is wrong"};
 }
 
+// One answer for whatever is wrong with a refresh token.
+Refusal NoSession() {
+  return {Code::kUnauthenticated, "the session has ended, log in again"};
+}
+
+// At most 200 characters of UTF-8.
+std::string Beginning(std::string_view text) {
+  size_t end = 0;
+  for (int characters = 0; end < text.size(); ++end) {
+    const bool starts = (static_cast<unsigned char>(text[end]) & 0xc0) != 0x80;
+    if (starts && ++characters > 200) break;
+  }
+  return std::string(text.substr(0, end));
+}
+
 }  // namespace
 
 AuthService::AuthService(postgres::Pool& db, const rpc::Channel& users, PasswordHasher& passwords,
@@ -50,6 +69,10 @@ rpc::Service AuthService::Methods() {
   return rpc::Service("shop.auth.v1.AuthService")
       .On("Register", this, &AuthService::Register)
       .On("Login", this, &AuthService::Login)
+      .On("Refresh", this, &AuthService::Refresh)
+      .On("Logout", this, &AuthService::Logout)
+      .On("LogoutAll", this, &AuthService::LogoutAll)
+      .On("ListSessions", this, &AuthService::ListSessions)
       .On("GetMe", this, &AuthService::GetMe)
       .On("GetJwks", this, &AuthService::GetJwks);
 }
@@ -116,11 +139,52 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
   if (!user) {
     return user.refusal().code == Code::kNotFound ? WrongCredentials() : user.refusal();
   }
-  v1::LoginResponse response;
-  response.set_access_token(signer_.Sign(user->id(), user->role(), options_.token_life));
-  response.set_expires_in(static_cast<int32_t>(options_.token_life.count()));
-  *response.mutable_user() = *std::move(user);
-  return response;
+  const NewSession session{.account = user->id(),
+                           .profile_version = user->version(),
+                           .user_agent = Beginning(request.user_agent())};
+  const Result<Continued> begun = InTransaction(db_, [&](Tx& tx) -> Result<Continued> {
+    const std::optional<int64_t> role_version = HoldAccount(tx, account->id, *hash);
+    if (!role_version) return WrongCredentials();  // by now
+    if (user->version() < *role_version) {
+      return Refusal{Code::kAborted, "the user's role is changed at this moment, try again"};
+    }
+    return BeginSession(tx, session, options_.life);
+  });
+  if (!begun) return begun.refusal();
+  return Tokens(*std::move(user), *begun);
+}
+
+Result<v1::LoginResponse> AuthService::Refresh(const Call& call,
+                                               const v1::RefreshRequest& request) {
+  const std::optional<int64_t> owner =
+      Read(db_, [&](Tx& tx) { return FindOwner(tx, request.refresh_token()); });
+  if (!owner) return NoSession();
+  Result<User> user = Profile(call, *owner);
+  if (!user) return user.refusal().code == Code::kNotFound ? NoSession() : user.refusal();
+
+  // Should the role change at this moment, the session is of an older version of the profile than the
+  // change, and ends when auth hears of it.
+  const std::optional<Continued> next = InTransaction(db_, [&](Tx& tx) {
+    return ContinueSession(tx, request.refresh_token(), user->version(), options_.life);
+  });
+  if (!next) return NoSession();
+  return Tokens(*std::move(user), *next);
+}
+
+Result<Empty> AuthService::Logout(const Call& call, const v1::LogoutRequest&) {
+  InTransaction(db_, [&](Tx& tx) { EndSession(tx, call.caller.user_id, call.caller.session); });
+  return Empty();
+}
+
+Result<Empty> AuthService::LogoutAll(const Call& call, const v1::LogoutAllRequest&) {
+  InTransaction(db_, [&](Tx& tx) { EndSessions(tx, call.caller.user_id); });
+  return Empty();
+}
+
+Result<v1::Sessions> AuthService::ListSessions(const Call& call, const v1::ListSessionsRequest&) {
+  return Read(db_, [&](Tx& tx) {
+    return auth::ListSessions(tx, call.caller.user_id, call.caller.session);
+  });
 }
 
 Result<User> AuthService::GetMe(const Call& call, const v1::GetMeRequest&) {
@@ -167,7 +231,10 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
   if (!*matches) {
     const Result<std::string> hash = passwords_.Hash(request.password(), call.deadline);
     if (!hash) throw std::runtime_error(hash.refusal().message);
-    InTransaction(db_, [&](Tx& tx) { ReplacePasswordHash(tx, account->id, *hash); });
+    InTransaction(db_, [&](Tx& tx) {
+      ReplacePasswordHash(tx, account->id, *hash);
+      EndSessions(tx, account->id);
+    });
     log::Info("the operator's account has a new password", {{"userId", account->id}});
   }
 
@@ -180,6 +247,16 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
     if (user) log::Info("the operator's account is a SUPER_ADMIN now", {{"userId", account->id}});
   }
   if (!user) throw std::runtime_error(user.refusal().message);
+}
+
+v1::LoginResponse AuthService::Tokens(User user, const Continued& session) const {
+  v1::LoginResponse response;
+  response.set_access_token(
+      signer_.Sign(user.id(), user.role(), options_.life.access_token, session.session));
+  response.set_expires_in(static_cast<int32_t>(options_.life.access_token.count()));
+  response.set_refresh_token(session.refresh_token);
+  *response.mutable_user() = std::move(user);
+  return response;
 }
 
 Result<User> AuthService::Profile(const Call& call, int64_t id) const {

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "auth/password.h"
+#include "auth/session_store.h"
 #include "common/auth/access_token.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
@@ -15,7 +16,7 @@
 namespace shop::auth {
 
 struct AuthOptions {
-  std::chrono::seconds token_life{900};
+  Lifetimes life = {};
   // Lets anybody register as SELLER or ADMIN. Nobody becomes SUPER_ADMIN this way.
   bool allow_role_at_registration = false;
 };
@@ -30,6 +31,10 @@ class AuthService {
 
   Result<users::v1::User> Register(const Call& call, const v1::RegisterRequest& request);
   Result<v1::LoginResponse> Login(const Call& call, const v1::LoginRequest& request);
+  Result<v1::LoginResponse> Refresh(const Call& call, const v1::RefreshRequest& request);
+  Result<google::protobuf::Empty> Logout(const Call& call, const v1::LogoutRequest& request);
+  Result<google::protobuf::Empty> LogoutAll(const Call& call, const v1::LogoutAllRequest& request);
+  Result<v1::Sessions> ListSessions(const Call& call, const v1::ListSessionsRequest& request);
   Result<users::v1::User> GetMe(const Call& call, const v1::GetMeRequest& request);
   Result<v1::Jwks> GetJwks(const Call& call, const v1::GetJwksRequest& request);
 
@@ -46,6 +51,7 @@ class AuthService {
 
  private:
   Result<users::v1::User> Profile(const Call& call, int64_t id) const;
+  v1::LoginResponse Tokens(users::v1::User user, const Continued& session) const;
 
   postgres::Pool& db_;
   PasswordHasher& passwords_;

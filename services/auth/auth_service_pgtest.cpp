@@ -2,6 +2,7 @@
 #include "auth/auth_service.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/empty.pb.h>
 
 #include <atomic>
 #include <barrier>
@@ -10,6 +11,7 @@
 #include <set>
 #include <thread>
 
+#include "auth/account_store.h"
 #include "auth/auth_events.h"
 #include "auth/operator_account.h"
 #include "auth_migrations.h"
@@ -31,6 +33,7 @@ using api::v1::ROLE_GUEST;
 using api::v1::ROLE_SELLER;
 using api::v1::ROLE_SUPER_ADMIN;
 using api::v1::ROLE_USER;
+using google::protobuf::Empty;
 using ::testing::ElementsAre;
 using ::testing::Field;
 using users::v1::User;
@@ -62,6 +65,7 @@ class FakeUsers {
     user.set_name(request.name());
     user.set_email(request.email());
     user.set_role(request.role());
+    user.set_version(user.version() + 1);
     if (request.has_birthdate()) user.set_birthdate(request.birthdate());
     if (lose_answer.exchange(false)) throw Unavailable("the answer was lost");
     return user;
@@ -76,10 +80,19 @@ class FakeUsers {
   }
   Result<User> UpdateUserRole(const Call&, const users::v1::UpdateUserRoleRequest& request) {
     const std::lock_guard lock(mutex_);
-    users_[request.id()].first.set_role(request.role());
-    return users_[request.id()].first;
+    User& user = users_[request.id()].first;
+    user.set_role(request.role());
+    user.set_version(user.version() + 1);
+    return user;
   }
 
+  // The version since.
+  int64_t GiveRole(int64_t id, api::v1::Role role) {
+    users::v1::UpdateUserRoleRequest request;
+    request.set_id(id);
+    request.set_role(role);
+    return UpdateUserRole({}, request)->version();
+  }
   void Demote(int64_t super_admin) {
     const std::lock_guard lock(mutex_);
     super_admins_.erase(super_admin);
@@ -150,6 +163,61 @@ class AuthTest : public ::testing::Test {
     events::v1::UserDeleted event;
     event.set_user_id(id);
     Receive(event);
+  }
+  void HearOfRole(int64_t id, int64_t version) {
+    events::v1::UserRoleChanged event;
+    event.set_user_id(id);
+    event.set_version(version);
+    Receive(event);
+  }
+
+  // Registers, and logs in.
+  v1::LoginResponse Ann() {
+    EXPECT_TRUE(Register(Person("ann@example.com")));
+    return LoginAgain();
+  }
+  v1::LoginResponse LoginAgain() {
+    Result<v1::LoginResponse> login = Login("ann@example.com");
+    EXPECT_TRUE(login);
+    return login ? *std::move(login) : v1::LoginResponse();
+  }
+  Result<v1::LoginResponse> Refresh(const std::string& refresh_token) {
+    v1::RefreshRequest request;
+    request.set_refresh_token(refresh_token);
+    return Call<v1::LoginResponse>({}, "Refresh", request);
+  }
+  static testing::Credentials As(const v1::LoginResponse& login) {
+    return {"authorization", "Bearer " + login.access_token()};
+  }
+  Caller CallerOf(const v1::LoginResponse& login) {
+    const Result<Caller> caller = TokenVerifier(callers_.Keys()).Verify(login.access_token());
+    EXPECT_TRUE(caller);
+    return caller ? *caller : Caller();
+  }
+  std::vector<std::string> SessionsOf(const v1::LoginResponse& login) {
+    const Result<v1::Sessions> sessions =
+        Call<v1::Sessions>(As(login), "ListSessions", v1::ListSessionsRequest());
+    std::vector<std::string> ids;
+    if (!sessions) return {sessions.refusal().message};
+    for (const v1::Session& session : sessions->items()) ids.push_back(session.id());
+    return ids;
+  }
+  void Run(const std::string& sql) {
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) { tx.Run(sql); });
+  }
+  // Lets time go by for what refresh tokens and sessions know of it.
+  void Pass(const std::string& interval) {
+    Run("UPDATE refresh_tokens SET used_at = used_at - interval '" + interval + "'");
+    Run("UPDATE sessions SET expires_at = expires_at - interval '" + interval +
+        "', ends_at = ends_at - interval '" + interval +
+        "', last_used_at = last_used_at - interval '" + interval + "'");
+  }
+  bool SomebodyWaitsForALock() {
+    return !postgres::Read(db_, [](postgres::Tx& tx) {
+              return tx.Run(
+                  "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                  " AND datname = current_database()");
+            }).empty();
   }
   // One line an account: id, address, state, whether there is a hash.
   std::vector<std::string> Accounts() {
@@ -424,6 +492,282 @@ TEST_F(AuthTest, NoPasswordIsKept) {
   EXPECT_THAT(rows[0][0].as<std::string>(), ::testing::StartsWith("$2b$04$"));
 }
 
+TEST_F(AuthTest, ALoginBeginsASessionThatARefreshContinues) {
+  const v1::LoginResponse login = Ann();
+  EXPECT_EQ(login.refresh_token().size(), 43u) << "256 bits";
+  const Result<v1::LoginResponse> next = Refresh(login.refresh_token());
+  ASSERT_TRUE(next) << next.refusal().message;
+  EXPECT_NE(next->refresh_token(), login.refresh_token());
+  EXPECT_NE(next->access_token(), login.access_token());
+  EXPECT_EQ(next->user().email(), "ann@example.com");
+  EXPECT_EQ(next->expires_in(), 900);
+  EXPECT_FALSE(CallerOf(login).session.empty());
+  EXPECT_EQ(CallerOf(*next).session, CallerOf(login).session);
+  EXPECT_EQ(Outcome(Refresh(next->refresh_token())), "OK");
+}
+
+TEST_F(AuthTest, ARefreshBringsTheRoleOfNow) {
+  const v1::LoginResponse login = Ann();
+  users_.GiveRole(login.user().id(), ROLE_SELLER);
+  const Result<v1::LoginResponse> next = Refresh(login.refresh_token());
+  ASSERT_TRUE(next);
+  EXPECT_EQ(CallerOf(*next).role, ROLE_SELLER);
+}
+
+TEST_F(AuthTest, ARefreshTokenThatNobodyWasGivenIsRefused) {
+  Ann();
+  const Result<v1::LoginResponse> made_up = Refresh(std::string(43, 'A'));
+  ASSERT_FALSE(made_up);
+  EXPECT_EQ(made_up.refusal().code, Code::kUnauthenticated);
+  const Result<v1::LoginResponse> none = Refresh("");
+  EXPECT_EQ(Outcome(none), "INVALID_ARGUMENT");
+  EXPECT_THAT(none.refusal().details, ElementsAre(Field(&FieldViolation::field, "refreshToken")));
+}
+
+TEST_F(AuthTest, AUsedRefreshTokenEndsItsSession) {
+  const v1::LoginResponse login = Ann();
+  const v1::LoginResponse other = LoginAgain();
+  const Result<v1::LoginResponse> second = Refresh(login.refresh_token());
+  ASSERT_TRUE(second);
+  Pass("11 seconds");
+  EXPECT_EQ(Outcome(Refresh(login.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Refresh(second->refresh_token())), "UNAUTHENTICATED") << "the thief's, perhaps";
+  EXPECT_EQ(Outcome(Refresh(other.refresh_token())), "OK") << "another session";
+}
+
+TEST_F(AuthTest, AnAnswerThatWasLostIsGivenAgainForTenSeconds) {
+  const v1::LoginResponse login = Ann();
+  const Result<v1::LoginResponse> lost = Refresh(login.refresh_token());
+  ASSERT_TRUE(lost);
+  Pass("9 seconds");
+  const Result<v1::LoginResponse> again = Refresh(login.refresh_token());
+  ASSERT_TRUE(again) << again.refusal().message;
+  EXPECT_EQ(again->refresh_token(), lost->refresh_token());
+  Pass("2 seconds");
+  EXPECT_EQ(Outcome(Refresh(login.refresh_token())), "UNAUTHENTICATED")
+      << "the first use counts, not the last";
+}
+
+TEST_F(AuthTest, AnAnswerWhoseTokenWasUsedIsNotLost) {
+  const v1::LoginResponse login = Ann();
+  const Result<v1::LoginResponse> second = Refresh(login.refresh_token());
+  ASSERT_TRUE(second);
+  const Result<v1::LoginResponse> third = Refresh(second->refresh_token());
+  ASSERT_TRUE(third);
+  EXPECT_EQ(Outcome(Refresh(login.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Refresh(third->refresh_token())), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, RefreshesAtOnceGetOneSuccessor) {
+  std::string token = Ann().refresh_token();
+  for (int round = 0; round < 5; ++round) {
+    constexpr int kAtOnce = 4;
+    std::barrier start(kAtOnce);
+    std::vector<std::string> next(kAtOnce);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kAtOnce; ++i) {
+      threads.emplace_back([&, i] {
+        start.arrive_and_wait();
+        const Result<v1::LoginResponse> answer = Refresh(token);
+        next[static_cast<size_t>(i)] = answer ? answer->refresh_token() : answer.refusal().message;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_THAT(next, ::testing::Each(next.front()));
+    EXPECT_NE(next.front(), token);
+    token = next.front();
+  }
+  EXPECT_EQ(Outcome(Refresh(token)), "OK");
+}
+
+TEST_F(AuthTest, ASessionThatIsNotUsedExpires) {
+  const v1::LoginResponse login = Ann();
+  Pass("6 days");
+  const Result<v1::LoginResponse> next = Refresh(login.refresh_token());
+  ASSERT_TRUE(next);
+  Pass("6 days");
+  const Result<v1::LoginResponse> third = Refresh(next->refresh_token());
+  ASSERT_TRUE(third);
+  Pass("8 days");
+  EXPECT_EQ(Outcome(Refresh(third->refresh_token())), "UNAUTHENTICATED");
+  EXPECT_THAT(SessionsOf(login), ElementsAre());
+}
+
+TEST_F(AuthTest, NoSessionLastsLongerThanAMonth) {
+  std::string token = Ann().refresh_token();
+  for (int use = 0; use < 5; ++use) {
+    Pass("5 days");
+    const Result<v1::LoginResponse> next = Refresh(token);
+    ASSERT_TRUE(next);
+    token = next->refresh_token();
+  }
+  Pass("5 days 1 minute");
+  EXPECT_EQ(Outcome(Refresh(token)), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, ALogoutEndsThisSessionAlone) {
+  const v1::LoginResponse here = Ann();
+  const v1::LoginResponse there = LoginAgain();
+  for (int again = 0; again < 2; ++again) {
+    EXPECT_EQ(Outcome(Call<Empty>(As(here), "Logout", v1::LogoutRequest())), "OK");
+  }
+  EXPECT_EQ(Outcome(Refresh(here.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_THAT(SessionsOf(there), ElementsAre(CallerOf(there).session));
+  EXPECT_EQ(Outcome(Refresh(there.refresh_token())), "OK");
+  EXPECT_EQ(Outcome(Call<Empty>({}, "Logout", v1::LogoutRequest())), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, ALogoutOfAllEndsNobodyElses) {
+  const v1::LoginResponse here = Ann();
+  const v1::LoginResponse there = LoginAgain();
+  ASSERT_TRUE(Register(Person("bob@example.com")));
+  const Result<v1::LoginResponse> bob = Login("bob@example.com");
+  ASSERT_TRUE(bob);
+  EXPECT_EQ(Outcome(Call<Empty>(As(here), "LogoutAll", v1::LogoutAllRequest())), "OK");
+  EXPECT_EQ(Outcome(Refresh(here.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Refresh(there.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Refresh(bob->refresh_token())), "OK");
+}
+
+TEST_F(AuthTest, TheTokenOfAnotherEndsNoSession) {
+  const v1::LoginResponse ann = Ann();
+  const testing::Credentials stranger = {
+      "authorization",
+      "Bearer " + signer_.Sign(77, ROLE_USER, std::chrono::hours(1), CallerOf(ann).session)};
+  EXPECT_EQ(Outcome(Call<Empty>(stranger, "Logout", v1::LogoutRequest())), "OK");
+  EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "OK");
+}
+
+TEST_F(AuthTest, SessionsAreShownLastUsedFirst) {
+  v1::LoginRequest request;
+  Ann();
+  request.set_email("ann@example.com");
+  request.set_password(kPassword);
+  request.set_user_agent("curl/8.0 “ü” " + std::string(300, 'x'));
+  const Result<v1::LoginResponse> curl = Call<v1::LoginResponse>({}, "Login", request);
+  ASSERT_TRUE(curl);
+  const Result<v1::Sessions> sessions =
+      Call<v1::Sessions>(As(*curl), "ListSessions", v1::ListSessionsRequest());
+  ASSERT_TRUE(sessions);
+  ASSERT_EQ(sessions->items_size(), 2);
+  const v1::Session& first = sessions->items(0);
+  EXPECT_EQ(first.id(), CallerOf(*curl).session);
+  EXPECT_TRUE(first.current());
+  EXPECT_FALSE(sessions->items(1).current());
+  EXPECT_EQ(first.user_agent(), "curl/8.0 “ü” " + std::string(187, 'x')) << "200 characters";
+  EXPECT_NEAR(static_cast<double>(first.expires_at().seconds()),
+              static_cast<double>(first.created_at().seconds() + 7 * 86400), 2);
+  EXPECT_EQ(first.last_used_at().seconds(), first.created_at().seconds());
+}
+
+TEST_F(AuthTest, AnotherRoleEndsTheSessionsWithTheOldOne) {
+  const v1::LoginResponse before = Ann();
+  const int64_t id = before.user().id();
+  const int64_t version = users_.GiveRole(id, ROLE_SELLER);
+  const v1::LoginResponse since = LoginAgain();  // before auth hears of it
+  for (int again = 0; again < 2; ++again) HearOfRole(id, version);
+  EXPECT_EQ(Outcome(Refresh(before.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Refresh(since.refresh_token())), "OK");
+  EXPECT_THAT(SessionsOf(since), ElementsAre(CallerOf(since).session));
+}
+
+TEST_F(AuthTest, NoSessionBeginsWithARoleFromBeforeItsChange) {
+  const v1::LoginResponse ann = Ann();
+  // What a login reads of users while auth hears of the change.
+  HearOfRole(ann.user().id(), ann.user().version() + 1);
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "ABORTED");
+  users_.GiveRole(ann.user().id(), ROLE_SELLER);
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "OK");
+  HearOfRole(ann.user().id(), 1);
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "OK") << "an earlier change that comes late";
+}
+
+TEST_F(AuthTest, ARoleChangeWaitsForTheRefreshUnderWay) {
+  const v1::LoginResponse ann = Ann();
+  std::thread change;
+  std::optional<Continued> next;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    next = ContinueSession(tx, ann.refresh_token(), 1, {});
+    change = std::thread([&] { HearOfRole(ann.user().id(), 2); });
+    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+  });
+  change.join();
+  ASSERT_TRUE(next);
+  EXPECT_EQ(Outcome(Refresh(next->refresh_token)), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, ADeletionEndsAllSessions) {
+  const v1::LoginResponse ann = Ann();
+  HearOfDeletion(ann.user().id());
+  EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_THAT(SessionsOf(ann), ElementsAre());
+}
+
+TEST_F(AuthTest, WhoWasDeletedRefreshesNothingEvenBeforeAuthHears) {
+  const v1::LoginResponse ann = Ann();
+  users_.Delete(ann.user().id());
+  const Result<v1::LoginResponse> next = Refresh(ann.refresh_token());
+  ASSERT_FALSE(next);
+  EXPECT_EQ(next.refusal().code, Code::kUnauthenticated);
+  EXPECT_EQ(next.refusal().message, Refresh("made up").refusal().message);
+}
+
+TEST_F(AuthTest, WithoutUsersARefreshTokenIsNotUsedUp) {
+  const v1::LoginResponse ann = Ann();
+  users_.away = true;
+  EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "UNAVAILABLE");
+  Pass("1 minute");
+  users_.away = false;
+  EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "OK");
+}
+
+TEST_F(AuthTest, ALoginWithAPasswordThatIsReplacedMeanwhileBeginsNothing) {
+  const int64_t id = Ann().user().id();
+  std::string outcome;
+  std::thread login;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    ReplacePasswordHash(tx, id, "another");
+    EndSessions(tx, id);
+    login = std::thread([&] { outcome = Outcome(Login("ann@example.com")); });
+    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+  });
+  login.join();
+  EXPECT_EQ(outcome, "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, OldSessionsAreSweptAwayWithTheirTokens) {
+  const v1::LoginResponse old = Ann();
+  ASSERT_TRUE(Refresh(old.refresh_token()));
+  Pass("8 days");
+  const v1::LoginResponse young = LoginAgain();
+  const auto sweep = [&] {
+    return postgres::InTransaction(db_, [](postgres::Tx& tx) { return SweepSessions(tx, 100); });
+  };
+  EXPECT_EQ(sweep(), 1);
+  EXPECT_EQ(sweep(), 0);
+  const pqxx::result tokens = postgres::Read(
+      db_, [](postgres::Tx& tx) { return tx.Run("SELECT session_id FROM refresh_tokens"); });
+  ASSERT_EQ(tokens.size(), 1);
+  EXPECT_EQ(tokens[0][0].as<std::string>(), CallerOf(young).session);
+}
+
+TEST_F(AuthTest, NoRefreshTokenIsKept) {
+  const v1::LoginResponse login = Ann();
+  const Result<v1::LoginResponse> next = Refresh(login.refresh_token());
+  ASSERT_TRUE(next);
+  const pqxx::result rows = postgres::Read(db_, [](postgres::Tx& tx) {
+    return tx.Run(
+        "SELECT concat_ws(' ', hash, salt, s) FROM refresh_tokens"
+        " JOIN sessions AS s ON s.id = session_id");
+  });
+  EXPECT_EQ(rows.size(), 2);
+  for (const pqxx::row& row : rows) {
+    for (const std::string& token : {login.refresh_token(), next->refresh_token()}) {
+      EXPECT_THAT(row[0].as<std::string>(), ::testing::Not(::testing::HasSubstr(token)));
+    }
+  }
+}
+
 TEST_F(AuthTest, AGuestHasNoProfile) {
   EXPECT_EQ(Outcome(Call<User>({}, "GetMe", v1::GetMeRequest())), "UNAUTHENTICATED");
 }
@@ -451,6 +795,17 @@ TEST_F(OperatorTest, AnotherPasswordInTheEnvironmentReplacesTheOld) {
   Ensure("Changed1!");
   EXPECT_EQ(Outcome(Login("root@example.com")), "UNAUTHENTICATED");
   EXPECT_EQ(Outcome(Login("root@example.com", "Changed1!")), "OK");
+}
+
+TEST_F(OperatorTest, AnotherPasswordEndsTheSessions) {
+  Ensure(kPassword);
+  const Result<v1::LoginResponse> login = Login("root@example.com");
+  ASSERT_TRUE(login);
+  Ensure(kPassword);
+  const Result<v1::LoginResponse> next = Refresh(login->refresh_token());
+  ASSERT_TRUE(next);
+  Ensure("Changed1!");
+  EXPECT_EQ(Outcome(Refresh(next->refresh_token())), "UNAUTHENTICATED");
 }
 
 TEST_F(OperatorTest, WhoTookTheAddressBeforeLosesIt) {

@@ -21,6 +21,14 @@ std::string ReadSigningKey(Env& env) {
   return pem;
 }
 
+Lifetimes ReadLifetimes(Env& env) {
+  using std::chrono::seconds;
+  const int64_t access = env.Integer("ACCESS_TOKEN_SECONDS", 900, 60, kLongestTokenLife.count());
+  const int64_t idle = env.Integer("SESSION_IDLE_SECONDS", 7 * 86400, access, 365 * 86400);
+  const int64_t session = env.Integer("SESSION_SECONDS", 30 * 86400, access, 365 * 86400);
+  return {.access_token = seconds(access), .idle = seconds(idle), .session = seconds(session)};
+}
+
 std::optional<OperatorCredentials> ReadOperatorAccount(Env& env) {
   const std::optional<std::string> email = env.Optional("SUPER_ADMIN_EMAIL");
   const std::optional<std::string> password = env.Secret("SUPER_ADMIN_PASSWORD");
@@ -52,8 +60,7 @@ Config Config::Read(Env& env) {
       .users_address = ServiceAddress(env, "users"),
       .signing_key = ReadSigningKey(env),
       .bcrypt_cost = static_cast<int>(env.Integer("BCRYPT_COST", 12, 4, 16)),
-      .options = {.token_life =
-                      std::chrono::seconds(env.Integer("ACCESS_TOKEN_SECONDS", 900, 60, 86400)),
+      .options = {.life = ReadLifetimes(env),
                   .allow_role_at_registration = env.Flag("ALLOW_ROLE_AT_REGISTRATION", false)},
       .operator_account = ReadOperatorAccount(env)};
   if (!env.Optional("RPC_THREADS")) config.service.server.threads = 64;

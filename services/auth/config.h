@@ -22,7 +22,7 @@ struct Config {
   std::string users_address;  // USERS_ADDR
   std::string signing_key;    // JWT_SIGNING_KEY(_FILE): PEM of a P-256 private key
   int bcrypt_cost;            // BCRYPT_COST: each step doubles the time of a hash
-  // ACCESS_TOKEN_SECONDS, ALLOW_ROLE_AT_REGISTRATION.
+  // ACCESS_TOKEN_SECONDS, SESSION_IDLE_SECONDS, SESSION_SECONDS, ALLOW_ROLE_AT_REGISTRATION.
   AuthOptions options;
   // SUPER_ADMIN_EMAIL and SUPER_ADMIN_PASSWORD(_FILE): both or none.
   std::optional<OperatorCredentials> operator_account;

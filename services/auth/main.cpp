@@ -7,6 +7,7 @@
 #include "auth/auth_service.h"
 #include "auth/config.h"
 #include "auth/operator_account.h"
+#include "auth/session_sweeper.h"
 #include "auth_migrations.h"
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
@@ -37,6 +38,7 @@ int main() {
                                  config.service.server.threads * 3 / 4 - std::max(cores, 1));
   auth::AuthService service(db, users, passwords, signer, config.options);
 
+  const auth::SessionSweeper sweeper(db);
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("auth", {"users"}, auth::EventHandlers());
   const rpc::Server server(config.service.server, identity, {service.Methods()});

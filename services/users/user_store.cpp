@@ -24,6 +24,7 @@ constexpr Statement kLockSuperAdmins{
 constexpr Statement kLockSuperAdmin{
     "SELECT FROM profiles WHERE id = $1 AND role = 'SUPER_ADMIN' FOR SHARE"};
 constexpr Statement kFind{"SELECT " SHOP_USER_COLUMNS " FROM profiles WHERE id = $1"};
+constexpr Statement kLock{"SELECT " SHOP_USER_COLUMNS " FROM profiles WHERE id = $1 FOR UPDATE"};
 constexpr Statement kIsDeleted{"SELECT FROM deleted_profiles WHERE id = $1"};
 constexpr Statement kFindAttempt{"SELECT attempt FROM profiles WHERE id = $1"};
 constexpr Statement kInsert{R"sql(
@@ -123,6 +124,10 @@ std::optional<v1::User> Find(Tx& tx, int64_t id) {
   return First(tx.Exec(kFind, id));
 }
 
+std::optional<v1::User> Lock(Tx& tx, int64_t id) {
+  return First(tx.Exec(kLock, id));
+}
+
 bool IsDeleted(Tx& tx, int64_t id) {
   return !tx.Exec(kIsDeleted, id).empty();
 }
@@ -147,8 +152,8 @@ std::optional<v1::User> Update(Tx& tx, const v1::UpdateUserRequest& changes) {
   return First(tx.Exec(kUpdate, changes.id(), name, Birthdate(changes)));
 }
 
-std::optional<v1::User> UpdateRole(Tx& tx, int64_t id, api::v1::Role role) {
-  return First(tx.Exec(kUpdateRole, id, RoleText(role)));
+v1::User UpdateRole(Tx& tx, int64_t id, api::v1::Role role) {
+  return ToUser(tx.Exec(kUpdateRole, id, RoleText(role))[0]);
 }
 
 bool Delete(Tx& tx, int64_t id) {

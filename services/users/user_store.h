@@ -25,6 +25,8 @@ bool LockSuperAdmin(postgres::Tx& tx, int64_t id);
 std::optional<int64_t> LockVersion(postgres::Tx& tx, int64_t id);
 
 std::optional<v1::User> Find(postgres::Tx& tx, int64_t id);
+// The same; until the transaction ends, no other transaction changes it.
+std::optional<v1::User> Lock(postgres::Tx& tx, int64_t id);
 bool IsDeleted(postgres::Tx& tx, int64_t id);
 
 // The registration attempt that wrote the profile; nothing if there is no such profile.
@@ -34,7 +36,8 @@ v1::User Overwrite(postgres::Tx& tx, const v1::CreateUserRequest& user);
 
 // Nothing if there is no such profile.
 std::optional<v1::User> Update(postgres::Tx& tx, const v1::UpdateUserRequest& changes);
-std::optional<v1::User> UpdateRole(postgres::Tx& tx, int64_t id, api::v1::Role role);
+// Of a profile that there is.
+v1::User UpdateRole(postgres::Tx& tx, int64_t id, api::v1::Role role);
 
 // Erases the profile and records its id as deleted for good; false if there is no such profile.
 bool Delete(postgres::Tx& tx, int64_t id);

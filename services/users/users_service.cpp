@@ -110,7 +110,16 @@ Result<v1::User> UsersService::UpdateUserRole(const Call& call,
       return LastSuperAdmin();
     }
     if (Result<void> same = CheckVersion(tx, request); !same) return same.refusal();
-    return FoundOrRefused(UpdateRole(tx, request.id(), request.role()));
+    const std::optional<v1::User> before = Lock(tx, request.id());
+    if (!before) return NoSuchUser();
+    if (before->role() == request.role()) return *before;
+    const v1::User changed = UpdateRole(tx, request.id(), request.role());
+    events::v1::UserRoleChanged event;
+    event.set_user_id(changed.id());
+    event.set_role(changed.role());
+    event.set_version(changed.version());
+    messaging::Publish(tx, event, ContextOf(call));
+    return changed;
   });
 }
 

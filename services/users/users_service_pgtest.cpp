@@ -15,6 +15,7 @@
 #include "common/testing/published_events.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
+#include "shop/events/v1/users.pb.h"
 #include "users/user_store.h"
 #include "users_migrations.h"
 
@@ -315,6 +316,19 @@ TEST_F(UsersTest, OnlyASuperAdminGivesRoles) {
   const Result<v1::User> user = GiveRole(Boss(), 7, ROLE_ADMIN);
   ASSERT_TRUE(user) << user.refusal().message;
   EXPECT_EQ(user->role(), ROLE_ADMIN);
+}
+
+TEST_F(UsersTest, AnotherRoleIsAnnouncedOnce) {
+  Exists(7);
+  ASSERT_TRUE(GiveRole(Boss(), 7, ROLE_SELLER));
+  const Result<v1::User> again = GiveRole(Boss(), 7, ROLE_SELLER);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->version(), 2);
+  EXPECT_THAT(Published(), ElementsAre("USER_REGISTERED 7", "USER_ROLE_CHANGED 7"));
+  events::v1::UserRoleChanged event;
+  ASSERT_TRUE(messaging::ReadValue(testing::PublishedEvents(db_).back().value, &event));
+  EXPECT_EQ(event.role(), ROLE_SELLER);
+  EXPECT_EQ(event.version(), 2);
 }
 
 TEST_F(UsersTest, TheLastSuperAdminKeepsTheRole) {

@@ -1,7 +1,7 @@
 """Who may do what, and until when."""
 
 from case import Case
-from harness import Person
+from harness import PASSWORD, Person, wait_for
 
 
 class FormerSuperAdmin(Case):
@@ -23,3 +23,30 @@ class FormerSuperAdmin(Case):
             with self.subTest(claim):
                 self.assertEqual(403, deputy.call(method, path, body).status)
         self.assertEqual("SELLER", self.boss.call("GET", f"/users/{friend.id}").data["role"])
+
+
+class Session(Case):
+    def log_in(self, email):
+        answer = self.shop.call("POST", "/auth/login", {"email": email, "password": PASSWORD})
+        self.assertEqual(200, answer.status)
+        return answer.data
+
+    def refresh(self, tokens):
+        return self.shop.call("POST", "/auth/refresh", {"refreshToken": tokens["refreshToken"]})
+
+    def test_goes_on_by_refreshing_and_ends_with_a_stolen_token(self):
+        first = self.log_in(Person(self.shop, "traveller").email)
+        second = self.refresh(first).data
+        third = self.refresh(second).data
+        self.assertEqual(200, self.shop.call("GET", "/auth/me", token=third["accessToken"]).status)
+        self.assertEqual(401, self.refresh(first).status)
+        self.assertEqual(401, self.refresh(third).status)
+
+    def test_ends_with_the_role_it_began_with(self):
+        person = Person(self.shop, "promoted")
+        before = self.log_in(person.email)
+        self.assertEqual(200, self.boss.call("PUT", f"/users/{person.id}/role", {"role": "SELLER"}).status)
+        since = self.log_in(person.email)
+        wait_for("the old session to have ended", lambda: self.refresh(before).status == 401)
+        answer = self.refresh(since)
+        self.assertEqual((200, "SELLER"), (answer.status, answer.data["user"]["role"]))

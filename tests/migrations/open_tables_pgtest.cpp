@@ -4,6 +4,7 @@
 // UPDATE, not by CREATE INDEX, not by a constraint that is checked at once.
 #include <gmock/gmock.h>
 
+#include "auth_migrations.h"
 #include "common/postgres/migrations.h"
 #include "common/postgres/pool.h"
 #include "common/testing/database.h"
@@ -73,6 +74,10 @@ TEST(OpenTables, MessagingReadsNoTableThatItHasLocked) {
 
 TEST(OpenTables, IdempotencyReadsNoTableThatItHasLocked) {
   EXPECT_THAT(ReadWhileLocked(kIdempotencyMigrations, 1), IsEmpty());
+}
+
+TEST(OpenTables, AuthReadsNoTableThatItHasLocked) {
+  EXPECT_THAT(ReadWhileLocked(kAuthMigrations, 1), IsEmpty());
 }
 
 TEST(OpenTables, OrdersReadsNoTableThatItHasLocked) {

@@ -85,13 +85,16 @@ const PublicKey& TokenSigner::public_key() const {
   return state_->public_key;
 }
 
-std::string TokenSigner::Sign(int64_t user_id, api::v1::Role role, seconds life) const {
+std::string TokenSigner::Sign(int64_t user_id, api::v1::Role role, seconds life,
+                              std::string_view session) const {
   const int64_t now = ToUnix(state_->clock());
+  const std::string sid = session.empty() ? "" : fmt::format(R"(,"sid":"{}")", session);
   return jose::Assemble(
       state_->header,
       fmt::format(
-          R"({{"iss":"{}","aud":"{}","sub":"{}","roles":["{}"],"iat":{},"exp":{},"jti":"{}"}})",
-          kIssuer, kAudience, user_id, RoleName(role), now, now + life.count(), jose::NewTokenId()),
+          R"({{"iss":"{}","aud":"{}","sub":"{}","roles":["{}"],"iat":{},"exp":{},"jti":"{}"{}}})",
+          kIssuer, kAudience, user_id, RoleName(role), now, now + life.count(), jose::NewTokenId(),
+          sid),
       [this](std::string_view text) { return jose::SignEs256(state_->key.get(), text); });
 }
 
@@ -284,6 +287,9 @@ std::optional<Result<Caller>> TokenVerifier::Check(std::string_view token) {
   Caller caller;
   caller.user_id = *user_id;
   caller.role = *role;
+  if (const Value* sid = jose::Find(subject->claims, "sid", Value::kStringValue)) {
+    caller.session = sid->string_value();
+  }
   caller.expires = std::chrono::system_clock::from_time_t(subject->expires);
   state_->cache.Add(token, {caller, subject->expires, snapshot.generation});
   return Result<Caller>(caller);

@@ -20,6 +20,9 @@ namespace shop::auth {
 inline constexpr char kIssuer[] = "shop-auth";
 inline constexpr char kAudience[] = "shop";
 
+// No access token is good for longer than this, whatever the settings of auth are.
+inline constexpr std::chrono::seconds kLongestTokenLife{7200};
+
 // A public key as a JWK has it: base64url coordinates of a P-256 point.
 struct PublicKey {
   std::string kid;
@@ -35,9 +38,10 @@ class TokenSigner {
   explicit TokenSigner(const std::string& private_key_pem, Clock clock = SystemNow);
   ~TokenSigner();
 
-  // An ES256 JWT with iss, aud, sub, roles, iat, exp and a random jti, and `kid` and
-  // `typ: at+jwt` (RFC 9068) in its header.
-  std::string Sign(int64_t user_id, api::v1::Role role, std::chrono::seconds life) const;
+  // An ES256 JWT with iss, aud, sub, roles, iat, exp, a random jti and the session as sid, and `kid` and
+  // `typ: at+jwt` (RFC 9068) in its header. Without a session there is no sid.
+  std::string Sign(int64_t user_id, api::v1::Role role, std::chrono::seconds life,
+                   std::string_view session = {}) const;
   const PublicKey& public_key() const;
 
  private:

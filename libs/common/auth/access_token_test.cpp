@@ -117,6 +117,14 @@ TEST_F(AccessTokenTest, ASignedTokenStandsForItsUser) {
   EXPECT_EQ(caller->user_id, 42);
   EXPECT_EQ(caller->role, api::v1::ROLE_SELLER);
   EXPECT_FALSE(caller->is_service());
+  EXPECT_EQ(caller->session, "");
+}
+
+TEST_F(AccessTokenTest, ATokenNamesItsSession) {
+  const Result<Caller> caller =
+      verifier.Verify(signer.Sign(42, api::v1::ROLE_SELLER, seconds(900), "kTz-9_aQ"));
+  ASSERT_TRUE(caller) << caller.refusal().message;
+  EXPECT_EQ(caller->session, "kTz-9_aQ");
 }
 
 TEST_F(AccessTokenTest, TheTestsOwnTokensAreGood) {

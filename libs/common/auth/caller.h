@@ -13,6 +13,7 @@ struct Caller {
   int64_t user_id = 0;  // 0 unless a user
   api::v1::Role role = api::v1::ROLE_GUEST;
   std::string service;  // empty unless a service
+  std::string session;  // of a user's token; empty for one of the release before sessions
   // When a user's token expires: what goes on for longer than a call ends then.
   std::chrono::system_clock::time_point expires = std::chrono::system_clock::time_point::max();
 

@@ -80,10 +80,15 @@ const MethodDescriptor& Method(const std::string& name) {
 }
 
 Caller A(api::v1::Role role) {
-  return {7, role, ""};
+  Caller caller;
+  caller.user_id = 7;
+  caller.role = role;
+  return caller;
 }
 Caller TheService(const std::string& name) {
-  return {0, api::v1::ROLE_GUEST, name};
+  Caller caller;
+  caller.service = name;
+  return caller;
 }
 
 // The code with which the caller is turned away, or "in".
