@@ -83,8 +83,7 @@ HttpResponse ErrorResponse(const RequestContext& context, int status, std::strin
           ErrorBody({status, code, message, details, context.request.path(), context.request_id})};
 }
 
-HttpResponse RefusalResponse(const RequestContext& context, const Refusal& refusal,
-                             int retry_after) {
+HttpResponse RefusalResponse(const RequestContext& context, const Refusal& refusal) {
   const int status = StatusOf(refusal);
   const std::string_view code =
       refusal.reason.empty() ? std::string_view(Name(refusal.code)) : refusal.reason;
@@ -103,7 +102,7 @@ HttpResponse RefusalResponse(const RequestContext& context, const Refusal& refus
   }
   // ABORTED is about another request that is at the same thing just now.
   if (status == 429 || status == 503 || (status == 409 && refusal.code == Code::kAborted)) {
-    response.AddHeader("Retry-After", std::to_string(std::max(retry_after, 1)));
+    response.AddHeader("Retry-After", std::to_string(std::max(refusal.retry_after, 1)));
   }
   return response;
 }

@@ -37,9 +37,8 @@ HttpResponse ErrorResponse(const RequestContext& context, int status, std::strin
                            std::string_view message,
                            const std::vector<FieldViolation>* details = nullptr);
 // What a refusal, of the gateway or of a service, is to the client, with the headers that belong to
-// its status. Says nothing of faults that are ours (500 and more). `retry_after` in seconds.
-HttpResponse RefusalResponse(const RequestContext& context, const Refusal& refusal,
-                             int retry_after = 0);
+// its status. Says nothing of faults that are ours (500 and more).
+HttpResponse RefusalResponse(const RequestContext& context, const Refusal& refusal);
 // For a request that could not be read, or not whole. Ends the connection: where its next request
 // begins is not known.
 HttpResponse FaultResponse(const RequestContext& context, const HttpFault& fault);

@@ -470,7 +470,7 @@ asio::awaitable<HttpResponse> Gateway::State::CallService(const RequestContext& 
   call.token = context.token;
   UpstreamAnswer answer = co_await Call(std::move(call));
   for (const std::string& tag : endpoint.changes) cache.Changed(tag);
-  if (answer.refusal) co_return RefusalResponse(context, *answer.refusal, answer.retry_after);
+  if (answer.refusal) co_return RefusalResponse(context, *answer.refusal);
   co_return std::move(answer.response);
 }
 
@@ -508,7 +508,7 @@ asio::awaitable<HttpResponse> Gateway::State::OpenStream(const RequestContext& c
     return upstreams.OpenStream(request, executor, std::move(on_change));
   };
   if (const auto end = co_await response.stream->Open(start, context.deadline)) {
-    co_return RefusalResponse(context, *end->refusal, end->retry_after);
+    co_return RefusalResponse(context, *end->refusal);
   }
   if (WantsWebSocket(context.request)) {
     response.status = 101;
@@ -532,7 +532,7 @@ asio::awaitable<HttpResponse> Gateway::State::ShareCall(const RequestContext& co
   const auto answer =
       co_await shared_calls.Get(context.request.target, subject, deadline, std::move(begin));
   if (answer == nullptr) co_return RefusalResponse(context, {Code::kDeadlineExceeded, "too late"});
-  if (answer->refusal) co_return RefusalResponse(context, *answer->refusal, answer->retry_after);
+  if (answer->refusal) co_return RefusalResponse(context, *answer->refusal);
   co_return answer->response;
 }
 
@@ -554,7 +554,7 @@ asio::awaitable<UpstreamAnswer> Gateway::State::Call(UpstreamCall call) {
                                                   {"requestId", call.request_id},
                                                   {"traceId", call.trace.trace_id}});
     }
-    co_return UpstreamAnswer{{}, reply->refusal, reply->retry_after};
+    co_return UpstreamAnswer{{}, reply->refusal};
   }
   UpstreamAnswer answer;
   const auto make = [&] { answer.response = ResponseOf(endpoint, *reply->message); };

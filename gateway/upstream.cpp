@@ -23,8 +23,6 @@
 #include "common/rpc/connection.h"
 #include "common/rpc/status.h"
 #include "gateway/streaming/upstream_stream_call.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 
 namespace shop::gateway {
 namespace {
@@ -34,18 +32,6 @@ using google::protobuf::MessageLite;
 using Stub = grpc::TemplatedGenericStub<MessageLite, MessageLite>;
 
 constexpr std::chrono::milliseconds kCheckEvery{50};
-
-int RetryAfter(const grpc::Status& status) {
-  google::rpc::Status details;
-  if (status.error_details().empty() || !details.ParseFromString(status.error_details())) return 0;
-  google::rpc::RetryInfo info;
-  for (const google::protobuf::Any& detail : details.details()) {
-    if (!detail.UnpackTo(&info)) continue;
-    return static_cast<int>(info.retry_delay().seconds()) +
-           (info.retry_delay().nanos() > 0 ? 1 : 0);
-  }
-  return 0;
-}
 
 // A running call. Keeps itself alive until gRPC hands it back, whoever else has dropped it.
 struct Pending : Upstreams::Reply {
@@ -59,11 +45,7 @@ struct Pending : Upstreams::Reply {
   // On the queue's thread.
   void Finish() {
     replayed = status.ok() && context.GetServerTrailingMetadata().contains(kReplayed);
-    if (!status.ok()) {
-      UpstreamStream::End end = EndOf(status);
-      refusal = std::move(end.refusal);
-      retry_after = end.retry_after;
-    }
+    if (!status.ok()) refusal = EndOf(status).refusal;
     Complete();
     self.reset();
   }
@@ -162,7 +144,7 @@ bool Upstreams::IsReachable(size_t upstream) const {
 
 UpstreamStream::End EndOf(const grpc::Status& status) {
   if (status.ok()) return {};
-  UpstreamStream::End end{rpc::FromStatus(status), RetryAfter(status)};
+  UpstreamStream::End end{rpc::FromStatus(status)};
   // Either the service gave up on us or we are stopping: the client may try again.
   if (status.error_code() == grpc::StatusCode::CANCELLED) end.refusal->code = Code::kUnavailable;
   return end;

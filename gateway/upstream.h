@@ -51,7 +51,6 @@ class Upstreams {
     google::protobuf::Arena arena;
     google::protobuf::Message* message = nullptr;  // of response_type, lives as long as the reply
     std::optional<Refusal> refusal;                // then the message is empty
-    int retry_after = 0;                           // seconds that the service asks for, 0 for none
     bool replayed = false;                         // whether it is an earlier answer, given again
   };
 

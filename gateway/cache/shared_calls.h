@@ -33,7 +33,6 @@ namespace shop::gateway {
 struct UpstreamAnswer {
   HttpResponse response = {};           // without what is of one request alone
   std::optional<Refusal> refusal = {};  // then there is no response
-  int retry_after = 0;                  // seconds that the service asks for, 0 for none
 };
 
 class SharedCalls {

@@ -16,7 +16,6 @@ class UpstreamStream {
  public:
   struct End {
     std::optional<Refusal> refusal;  // nothing when the service has ended it
-    int retry_after = 0;
   };
 
   virtual ~UpstreamStream() = default;

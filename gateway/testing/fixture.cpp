@@ -19,8 +19,6 @@
 #include "common/telemetry/metrics.h"
 #include "common/testing/servers.h"
 #include "gateway/testing/library.grpc.pb.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
 
 namespace shop::gateway {
 
@@ -103,15 +101,8 @@ class Library::Service final : public api::LibraryService::Service {
                     google::protobuf::Empty*) override {
     Refusal refusal{static_cast<Code>(request->code()), request->message(), {}, request->reason()};
     for (const std::string& field : request->fields()) refusal.details.push_back({field, "is bad"});
-    const grpc::Status status = rpc::ToStatus(refusal);
-    google::rpc::Status details;
-    details.ParseFromString(status.error_details());
-    if (request->retry_after() > 0) {
-      google::rpc::RetryInfo info;
-      info.mutable_retry_delay()->set_seconds(request->retry_after());
-      details.add_details()->PackFrom(info);
-    }
-    return {status.error_code(), status.error_message(), details.SerializeAsString()};
+    refusal.retry_after = request->retry_after();
+    return rpc::ToStatus(refusal);
   }
   grpc::Status Wait(grpc::ServerContext* context, const google::protobuf::Empty*,
                     google::protobuf::Empty*) override {

@@ -45,6 +45,8 @@ struct Refusal {
   // Finer than the code, for programs, such as OUT_OF_STOCK; takes the code's place in `error.code`
   // of the HTTP answer when not empty.
   std::string reason = {};
+  // Seconds after which the same request may be answered, where that is known; 0 where it is not.
+  int retry_after = 0;
 };
 
 // Thrown when something this process depends on (a database, a broker, another service) is away or

@@ -150,18 +150,20 @@ TEST_F(ServerTest, CarriesRequestIdAndTraceToTheHandler) {
   EXPECT_EQ(trace_id, call.trace.trace_id);
 }
 
-TEST_F(ServerTest, ARefusalKeepsItsCodeDetailsAndReason) {
+TEST_F(ServerTest, ARefusalKeepsItsCodeDetailsReasonAndTime) {
   fake_.get = [](const Call&, const GetProductRequest&) -> Result<Product> {
     return Refusal{.code = Code::kFailedPrecondition,
                    .message = "no",
                    .details = {{"quantity", "only 3 left"}},
-                   .reason = "OUT_OF_STOCK"};
+                   .reason = "OUT_OF_STOCK",
+                   .retry_after = 7};
   };
   const ClientMethod<GetProductRequest, Product> get(guest_, get_, "GetProduct");
   const Result<Product> product = get(Now(), Product7());
   ASSERT_FALSE(product);
   EXPECT_EQ(product.refusal().code, Code::kFailedPrecondition);
   EXPECT_EQ(product.refusal().reason, "OUT_OF_STOCK");
+  EXPECT_EQ(product.refusal().retry_after, 7);
   EXPECT_THAT(product.refusal().details,
               ElementsAre(Field("field", &FieldViolation::field, "quantity")));
 }

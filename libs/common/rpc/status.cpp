@@ -7,7 +7,9 @@ namespace shop::rpc {
 
 grpc::Status ToStatus(const Refusal& refusal) {
   const auto code = static_cast<grpc::StatusCode>(refusal.code);
-  if (refusal.details.empty() && refusal.reason.empty()) return {code, refusal.message};
+  if (refusal.details.empty() && refusal.reason.empty() && refusal.retry_after == 0) {
+    return {code, refusal.message};
+  }
 
   google::rpc::Status status;
   status.set_code(static_cast<int>(refusal.code));
@@ -25,6 +27,11 @@ grpc::Status ToStatus(const Refusal& refusal) {
     google::rpc::ErrorInfo info;
     info.set_reason(refusal.reason);
     info.set_domain("shop");
+    status.add_details()->PackFrom(info);
+  }
+  if (refusal.retry_after > 0) {
+    google::rpc::RetryInfo info;
+    info.mutable_retry_delay()->set_seconds(refusal.retry_after);
     status.add_details()->PackFrom(info);
   }
   return {code, refusal.message, status.SerializeAsString()};
@@ -57,12 +64,16 @@ Refusal FromStatus(const grpc::Status& status) {
   for (const google::protobuf::Any& detail : details.details()) {
     google::rpc::BadRequest bad_request;
     google::rpc::ErrorInfo info;
+    google::rpc::RetryInfo retry;
     if (detail.UnpackTo(&bad_request)) {
       for (const auto& violation : bad_request.field_violations()) {
         refusal.details.push_back({violation.field(), violation.description()});
       }
     } else if (detail.UnpackTo(&info)) {
       refusal.reason = info.reason();
+    } else if (detail.UnpackTo(&retry)) {
+      refusal.retry_after = static_cast<int>(retry.retry_delay().seconds()) +
+                            (retry.retry_delay().nanos() > 0 ? 1 : 0);
     }
   }
   return refusal;
