@@ -5,10 +5,12 @@
 
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "auth/account_store.h"
+#include "auth/login_attempts.h"
 #include "auth/session_store.h"
 #include "common/telemetry/log.h"
 
@@ -36,6 +38,14 @@ Refusal NotForThisRole() {
 // One answer for a wrong password, an unknown address and a deleted user.
 Refusal WrongCredentials() {
   return {Code::kUnauthenticated, "e-mail or password is wrong"};
+}
+
+Refusal TooManyAttempts(int seconds) {
+  return {.code = Code::kResourceExhausted,
+          .message = "too many attempts to log in, try again in " + std::to_string(seconds) +
+                     (seconds == 1 ? " second" : " seconds"),
+          .reason = "TOO_MANY_ATTEMPTS",
+          .retry_after = seconds};
 }
 
 // One answer for whatever is wrong with a refresh token.
@@ -128,6 +138,8 @@ Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& re
 
 Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRequest& request) {
   const std::string email = absl::AsciiStrToLower(request.email());
+  const int wait = InTransaction(db_, [&](Tx& tx) { return BeginAttempt(tx, email); });
+  if (wait > 0) return TooManyAttempts(wait);
   const std::optional<Account> account = Read(db_, [&](Tx& tx) { return FindAccount(tx, email); });
   std::optional<std::string> hash;
   if (account && account->active) hash = account->password_hash;
@@ -148,6 +160,7 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
     if (user->version() < *role_version) {
       return Refusal{Code::kAborted, "the user's role is changed at this moment, try again"};
     }
+    ForgetAttempts(tx, email);
     return BeginSession(tx, session, options_.life);
   });
   if (!begun) return begun.refusal();

@@ -13,6 +13,7 @@
 
 #include "auth/account_store.h"
 #include "auth/auth_events.h"
+#include "auth/login_attempts.h"
 #include "auth/operator_account.h"
 #include "auth_migrations.h"
 #include "common/rpc/identity.h"
@@ -385,6 +386,76 @@ TEST_F(AuthTest, WrongPasswordAndUnknownAddressAreOneAnswer) {
   EXPECT_EQ(wrong.refusal().code, Code::kUnauthenticated);
   EXPECT_EQ(unknown.refusal().code, Code::kUnauthenticated);
   EXPECT_EQ(wrong.refusal().message, unknown.refusal().message);
+}
+
+TEST_F(AuthTest, PasswordsCanBeTriedEverMoreSlowly) {
+  ASSERT_TRUE(Register(Person("ann@example.com")));
+  for (const char* address : {"ann@example.com", "Nobody@example.com"}) {
+    for (int i = 0; i < 10; ++i) {
+      EXPECT_EQ(Login(address, "Secret2!").refusal().code, Code::kUnauthenticated) << i;
+    }
+    const Result<v1::LoginResponse> early = Login(address);
+    ASSERT_FALSE(early) << "the right password, too early";
+    EXPECT_EQ(early.refusal().code, Code::kResourceExhausted);
+    EXPECT_EQ(early.refusal().reason, "TOO_MANY_ATTEMPTS");
+    EXPECT_EQ(early.refusal().retry_after, 1);
+  }
+  const auto wait_and_fail = [this] {
+    Run("UPDATE login_attempts SET free_at = now()");
+    EXPECT_EQ(Login("ann@example.com", "Secret2!").refusal().code, Code::kUnauthenticated);
+    return Login("ann@example.com").refusal().retry_after;
+  };
+  for (const int seconds : {2, 4, 8, 16, 32, 60, 60}) EXPECT_EQ(wait_and_fail(), seconds);
+}
+
+TEST_F(AuthTest, ALoginThatSucceedsEndsTheCountOfAttempts) {
+  ASSERT_TRUE(Register(Person("ann@example.com")));
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 0; i < 9; ++i) EXPECT_FALSE(Login("ann@example.com", "Secret2!"));
+    EXPECT_TRUE(Login("ann@example.com")) << round;
+  }
+  for (int i = 0; i < 12; ++i) (void)Login("ann@example.com", "Secret2!");
+  Run("UPDATE login_attempts SET free_at = free_at - interval '2 hours',"
+      " last_at = last_at - interval '2 hours'");
+  for (int i = 0; i < 9; ++i) {
+    EXPECT_EQ(Login("ann@example.com", "Secret2!").refusal().code, Code::kUnauthenticated) << i;
+  }
+  EXPECT_TRUE(Login("ann@example.com")) << "an hour has gone by before those nine";
+}
+
+TEST_F(AuthTest, ManyAttemptsAtOnceAreNoWayAroundTheLimit) {
+  ASSERT_TRUE(Register(Person("ann@example.com")));
+  std::atomic<int> looked_at = 0;
+  std::atomic<int> refused = 0;
+  std::vector<std::jthread> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&] {
+      for (int n = 0; n < 5; ++n) {
+        const Code code = Login("ann@example.com", "Secret2!").refusal().code;
+        ++(code == Code::kUnauthenticated ? looked_at : refused);
+      }
+    });
+  }
+  clients.clear();
+  EXPECT_EQ(looked_at + refused, 40);
+  // Ten at once, and one for each time that somebody has waited meanwhile.
+  EXPECT_GE(looked_at, 10);
+  EXPECT_LE(looked_at, 16);
+}
+
+TEST_F(AuthTest, AttemptsThatCountNoMoreAreDeleted) {
+  (void)Login("ann@example.com");
+  (void)Login("bob@example.com");
+  const auto kept = [this] {
+    return postgres::InTransaction(db_, [](postgres::Tx& tx) {
+      SweepAttempts(tx, 10);
+      return tx.Run("SELECT count(*) FROM login_attempts")[0][0].as<int>();
+    });
+  };
+  EXPECT_EQ(kept(), 2);
+  Run("UPDATE login_attempts SET last_at = now() - interval '61 minutes' WHERE attempts = 1");
+  (void)Login("bob@example.com");
+  EXPECT_EQ(kept(), 1);
 }
 
 TEST_F(AuthTest, ADeletedUserCannotSignInEvenBeforeAuthHears) {

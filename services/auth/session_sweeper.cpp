@@ -2,6 +2,7 @@
 
 #include <chrono>
 
+#include "auth/login_attempts.h"
 #include "auth/session_store.h"
 #include "common/core/deadline.h"
 #include "common/telemetry/log.h"
@@ -19,12 +20,16 @@ SessionSweeper::SessionSweeper(postgres::Pool& db)
 
 void SessionSweeper::Run(const std::stop_token& stop) {
   const DeadlineScope scope(DeadlineScope::TimePoint::max(), stop);
+  // Whether there may be more.
   const auto sweep = [this] {
-    return postgres::InTransaction(db_, [](postgres::Tx& tx) { return SweepSessions(tx, kBatch); });
+    return postgres::InTransaction(db_, [](postgres::Tx& tx) {
+      const bool sessions = SweepSessions(tx, kBatch) == kBatch;
+      return SweepAttempts(tx, kBatch) == kBatch || sessions;
+    });
   };
   while (!stop.stop_requested()) {
     try {
-      while (sweep() == kBatch && !stop.stop_requested()) {
+      while (sweep() && !stop.stop_requested()) {
       }
     } catch (const std::exception& error) {
       if (stop.stop_requested()) return;

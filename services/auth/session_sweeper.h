@@ -1,4 +1,4 @@
-// Deletes sessions that are too old, with their refresh tokens.
+// Deletes sessions that are too old, with their refresh tokens, and attempts to log in that count no more.
 #pragma once
 
 #include <condition_variable>
