@@ -106,8 +106,8 @@ constexpr ErrorKind kErrors[] = {
      "The body is not JSON in UTF-8, or is compressed"},
     {422, "IDEMPOTENCY_KEY_REUSED", "the Idempotency-Key was used with another request",
      "The Idempotency-Key was used with another request"},
-    {429, "RESOURCE_EXHAUSTED", "too much is sent at once from this address",
-     "Too much is sent at once from one address, or too many sign in at once", "Retry-After"},
+    {429, "RESOURCE_EXHAUSTED", "too many requests, try again later",
+     "The client asks for too much in a time, or sends too much at once", "Retry-After"},
     {431, "HEADER_TOO_LARGE", "the header is too large", "The headers are too large"},
     {500, "INTERNAL", "something went wrong on our side", "A fault of the platform"},
     {503, "UNAVAILABLE", "the service is away for the moment", "A service is away or busy",
@@ -137,7 +137,11 @@ class Document {
          "does not have is 405, with `Allow` and a body like every other error's. Every read can "
          "be asked for with HEAD, every path with OPTIONS. A connection more than a client may "
          "have "
-         "is answered 429, and one more than all may have together 503."},
+         "is answered 429, and one more than all may have together 503. Where requests are "
+         "limited, each answer says by `RateLimit-Policy` and `RateLimit` what is left to the "
+         "user, "
+         "or to the address of who sends no token. A request for a host that is not served is "
+         "421."},
         {"license", json::object{{"name", "Apache-2.0"}, {"identifier", "Apache-2.0"}}}};
     const json::object bearer{{"type", "http"},
                               {"scheme", "bearer"},
@@ -233,7 +237,6 @@ class Document {
     }
     for (const ErrorKind& error : kErrors) {
       if (CanAnswer(error.status, request, http, open, !variables.empty()) ||
-          (error.status == 429 && method.server_streaming()) ||
           (error.status == 412 && reads && tagged)) {
         const std::string code = std::to_string(error.status);
         responses[code] = Reference("responses", "E" + code);
@@ -278,7 +281,6 @@ class Document {
       case 408:
       case 413:
       case 415:
-      case 429:
         return !http.body.empty();
       case 422:
         return HasHeader(request, "Idempotency-Key");
