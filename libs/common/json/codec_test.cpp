@@ -546,7 +546,7 @@ TEST(Reading, ValuesEndAtTenThousand) {
   EXPECT_EQ(RefusedFor(list("numbers", "1", 9'999)), "accepted");
   EXPECT_EQ(RefusedFor(list("numbers", "1", 10'000)), "numbers[9999]");
   EXPECT_EQ(RefusedFor(list("items", "{}", 340'000)), "items[9999]");
-  EXPECT_EQ(RefusedFor(list("unknown", "[[]]", 5'000)), "unknown[4999]");
+  EXPECT_EQ(RefusedFor(list("unknown", "[[]]", 5'000)), "unknown[4999].[0]");
   std::string members = "{";
   for (int i = 0; i < 10'001; ++i) members += (i > 0 ? ",\"" : "\"") + std::to_string(i) + "\":0";
   EXPECT_EQ(RefusedFor(members + "}"), "10000");
