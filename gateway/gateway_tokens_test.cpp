@@ -43,6 +43,19 @@ TEST_F(GatewayTest, AnExpiredTokenIsRefused) {
             401);
 }
 
+TEST_F(GatewayTest, TheTokenOfASessionThatHasEndedIsRefused) {
+  const auto ask = [&](const char* session) {
+    const std::string token = signer_.Sign(7, shop::api::v1::ROLE_USER, seconds(900), session);
+    return Exchange(Get("/api/v1/books/12", "Authorization: Bearer " + token + "\r\n"));
+  };
+  EXPECT_EQ(ask("mine").status, 200);
+  tokens_.Revoke("mine", std::chrono::system_clock::now() + seconds(900));
+  const Response refused = ask("mine");
+  EXPECT_EQ(refused.status, 401);
+  EXPECT_EQ(refused.headers.at("www-authenticate"), "Bearer error=\"invalid_token\"");
+  EXPECT_EQ(ask("yours").status, 200);
+}
+
 TEST_F(GatewayTest, TwoTokensAreRefused) {
   EXPECT_EQ(Exchange(Get("/api/v1/books/12", User() + User())).status, 401);
 }

@@ -5,6 +5,7 @@
 #include "common/auth/access_token.h"
 #include "common/core/addresses.h"
 #include "common/core/process.h"
+#include "common/kafka/revocations.h"
 #include "common/rpc/identity.h"
 #include "gateway/cache/invalidation.h"
 #include "gateway/gateway.h"
@@ -20,11 +21,13 @@ int main() {
   const auto settings = gateway::Gateway::Settings::Read(process.env(), services);
   const auto http = gateway::HttpServer::Settings::Read(process.env());
   const auto redis = redis::Settings::Read(process.env());
+  const auto kafka = kafka::KafkaSettings::Read(process.env());
   const std::string auth_address = ServiceAddress(process.env(), "auth");
   const std::string swagger_ui = process.env().Text("SWAGGER_UI_DIR", "");
   process.Start();
 
   auth::TokenVerifier tokens(rpc::KeysFrom(auth_address));
+  const kafka::Revocations revocations(kafka, tokens, process);
   gateway::Gateway gateway(settings, services, tokens);
   gateway::PublishDocs(swagger_ui, services, &gateway);
   gateway::PublishLivePage(&gateway);

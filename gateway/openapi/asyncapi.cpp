@@ -135,11 +135,14 @@ class EventsDocument {
                        const std::string& name) {
     const std::string comment = Comment(event);
     const auto* key = event.FindFieldByName(option.key());
-    json::object key_schema{{"type", "string"},
-                            {"pattern", "^[0-9]+$"},
-                            {"description", "`" + key->json_name() + "` in decimal."}};
+    const bool is_text = key->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_STRING;
+    json::object key_schema{{"type", "string"}};
+    if (!is_text) key_schema["pattern"] = "^[0-9]+$";
+    key_schema["description"] = "`" + key->json_name() + (is_text ? "`." : "` in decimal.");
     const json::object payload = ObjectExample(event, In::kResponse, AnyField);
-    const std::string subject = json::serialize(payload.at(key->json_name()));
+    const json::value& key_example = payload.at(key->json_name());
+    const std::string subject =
+        is_text ? std::string(key_example.as_string().c_str()) : json::serialize(key_example);
     json::object headers{{"ce_specversion", "1.0"},
                          {"ce_id", kExampleId},
                          {"ce_type", name},

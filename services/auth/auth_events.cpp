@@ -7,18 +7,22 @@
 namespace shop::auth {
 namespace {
 
+messaging::EventContext CausedBy(const messaging::Envelope& event) {
+  return {.source = "auth", .trace = event.trace, .cause_id = event.id};
+}
+
 Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& event,
-                           const messaging::Envelope&) {
+                           const messaging::Envelope& envelope) {
   EraseAccount(tx, event.user_id());
-  EndSessions(tx, event.user_id());
+  EndSessions(tx, event.user_id(), CausedBy(envelope));
   return kDone;
 }
 
 // Ends the sessions whose access tokens have the role of before, and not one that began since.
 Result<void> OnUserRoleChanged(postgres::Tx& tx, const events::v1::UserRoleChanged& event,
-                               const messaging::Envelope&) {
+                               const messaging::Envelope& envelope) {
   RememberRoleChange(tx, event.user_id(), event.version());
-  EndSessionsBefore(tx, event.user_id(), event.version());
+  EndSessionsBefore(tx, event.user_id(), event.version(), CausedBy(envelope));
   return kDone;
 }
 

@@ -48,6 +48,10 @@ Refusal TooManyAttempts(int seconds) {
           .retry_after = seconds};
 }
 
+messaging::EventContext ContextOf(const Call& call) {
+  return {.source = "auth", .trace = call.trace};
+}
+
 // One answer for whatever is wrong with a refresh token.
 Refusal NoSession() {
   return {Code::kUnauthenticated, "the session has ended, log in again"};
@@ -178,19 +182,22 @@ Result<v1::LoginResponse> AuthService::Refresh(const Call& call,
   // Should the role change at this moment, the session is of an older version of the profile than the
   // change, and ends when auth hears of it.
   const std::optional<Continued> next = InTransaction(db_, [&](Tx& tx) {
-    return ContinueSession(tx, request.refresh_token(), user->version(), options_.life);
+    return ContinueSession(tx, request.refresh_token(), user->version(), options_.life,
+                           ContextOf(call));
   });
   if (!next) return NoSession();
   return Tokens(*std::move(user), *next);
 }
 
 Result<Empty> AuthService::Logout(const Call& call, const v1::LogoutRequest&) {
-  InTransaction(db_, [&](Tx& tx) { EndSession(tx, call.caller.user_id, call.caller.session); });
+  InTransaction(db_, [&](Tx& tx) {
+    EndSession(tx, call.caller.user_id, call.caller.session, ContextOf(call));
+  });
   return Empty();
 }
 
 Result<Empty> AuthService::LogoutAll(const Call& call, const v1::LogoutAllRequest&) {
-  InTransaction(db_, [&](Tx& tx) { EndSessions(tx, call.caller.user_id); });
+  InTransaction(db_, [&](Tx& tx) { EndSessions(tx, call.caller.user_id, ContextOf(call)); });
   return Empty();
 }
 
@@ -246,7 +253,7 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
     if (!hash) throw std::runtime_error(hash.refusal().message);
     InTransaction(db_, [&](Tx& tx) {
       ReplacePasswordHash(tx, account->id, *hash);
-      EndSessions(tx, account->id);
+      EndSessions(tx, account->id, ContextOf(call));
     });
     log::Info("the operator's account has a new password", {{"userId", account->id}});
   }

@@ -22,8 +22,10 @@
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
+#include "common/testing/published_events.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
+#include "shop/events/v1/sessions.pb.h"
 #include "shop/events/v1/users.pb.h"
 
 namespace shop::auth {
@@ -170,6 +172,19 @@ class AuthTest : public ::testing::Test {
     event.set_user_id(id);
     event.set_version(version);
     Receive(event);
+  }
+
+  static messaging::EventContext Context() {
+    return {.source = "auth", .trace = TraceContext::New()};
+  }
+  // The sessions that were published as revoked.
+  std::vector<std::string> Revoked() {
+    std::vector<std::string> sessions;
+    for (const messaging::Envelope& event : testing::PublishedEvents(db_)) {
+      EXPECT_EQ(event.type, "SESSION_REVOKED");
+      sessions.push_back(event.key);
+    }
+    return sessions;
   }
 
   // Registers, and logs in.
@@ -709,6 +724,42 @@ TEST_F(AuthTest, TheTokenOfAnotherEndsNoSession) {
   EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "OK");
 }
 
+TEST_F(AuthTest, EverySessionThatEndsIsPublishedOnce) {
+  const v1::LoginResponse out = Ann();
+  const v1::LoginResponse stolen = LoginAgain();
+  const v1::LoginResponse rest = LoginAgain();
+  for (int again = 0; again < 2; ++again) {
+    ASSERT_TRUE(Call<Empty>(As(out), "Logout", v1::LogoutRequest()));
+  }
+  EXPECT_THAT(Revoked(), ElementsAre(CallerOf(out).session));
+  const Result<v1::LoginResponse> next = Refresh(stolen.refresh_token());
+  ASSERT_TRUE(next);
+  ASSERT_TRUE(Refresh(next->refresh_token()));
+  ASSERT_FALSE(Refresh(stolen.refresh_token()));
+  EXPECT_THAT(Revoked(), ElementsAre(CallerOf(out).session, CallerOf(stolen).session));
+  ASSERT_TRUE(Call<Empty>(As(rest), "LogoutAll", v1::LogoutAllRequest()));
+  EXPECT_THAT(Revoked(),
+              ElementsAre(CallerOf(out).session, CallerOf(stolen).session, CallerOf(rest).session));
+
+  const v1::LoginResponse last = LoginAgain();
+  HearOfDeletion(last.user().id());
+  EXPECT_EQ(Revoked().back(), CallerOf(last).session);
+  events::v1::SessionRevoked event;
+  ASSERT_TRUE(messaging::ReadValue(testing::PublishedEvents(db_).back().value, &event));
+  EXPECT_EQ(event.user_id(), last.user().id());
+  EXPECT_EQ(event.session_id(), CallerOf(last).session);
+  EXPECT_GE(std::chrono::system_clock::from_time_t(event.expires_at().seconds()),
+            CallerOf(last).expires);
+}
+
+TEST_F(AuthTest, ASessionWhoseAccessTokenHasExpiredIsNotPublished) {
+  const v1::LoginResponse login = Ann();
+  Run("UPDATE sessions SET access_until = now() - interval '1 second'");
+  ASSERT_TRUE(Call<Empty>(As(login), "LogoutAll", v1::LogoutAllRequest()));
+  EXPECT_THAT(Revoked(), ElementsAre());
+  EXPECT_EQ(Outcome(Refresh(login.refresh_token())), "UNAUTHENTICATED");
+}
+
 TEST_F(AuthTest, SessionsAreShownLastUsedFirst) {
   v1::LoginRequest request;
   Ann();
@@ -737,6 +788,7 @@ TEST_F(AuthTest, AnotherRoleEndsTheSessionsWithTheOldOne) {
   const int64_t version = users_.GiveRole(id, ROLE_SELLER);
   const v1::LoginResponse since = LoginAgain();  // before auth hears of it
   for (int again = 0; again < 2; ++again) HearOfRole(id, version);
+  EXPECT_THAT(Revoked(), ElementsAre(CallerOf(before).session));
   EXPECT_EQ(Outcome(Refresh(before.refresh_token())), "UNAUTHENTICATED");
   EXPECT_EQ(Outcome(Refresh(since.refresh_token())), "OK");
   EXPECT_THAT(SessionsOf(since), ElementsAre(CallerOf(since).session));
@@ -758,7 +810,7 @@ TEST_F(AuthTest, ARoleChangeWaitsForTheRefreshUnderWay) {
   std::thread change;
   std::optional<Continued> next;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-    next = ContinueSession(tx, ann.refresh_token(), 1, {});
+    next = ContinueSession(tx, ann.refresh_token(), 1, {}, Context());
     change = std::thread([&] { HearOfRole(ann.user().id(), 2); });
     EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
   });
@@ -798,7 +850,7 @@ TEST_F(AuthTest, ALoginWithAPasswordThatIsReplacedMeanwhileBeginsNothing) {
   std::thread login;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     ReplacePasswordHash(tx, id, "another");
-    EndSessions(tx, id);
+    EndSessions(tx, id, Context());
     login = std::thread([&] { outcome = Outcome(Login("ann@example.com")); });
     EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
   });

@@ -11,6 +11,7 @@
 #include "auth_migrations.h"
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
+#include "common/kafka/revocations.h"
 #include "common/telemetry/log.h"
 #include "messaging_migrations.h"
 
@@ -31,6 +32,7 @@ int main() {
 
   const auth::TokenSigner signer(config.signing_key);
   rpc::Identity identity(config.service.identity, [&] { return std::vector{signer.public_key()}; });
+  const kafka::Revocations revocations(config.kafka, identity.users(), process);
   const rpc::Channel users(config.users_address, &identity);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   // A quarter of the threads stays free for what needs no hash.

@@ -2,15 +2,20 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <vector>
+
 #include "common/crypto/base64.h"
 #include "common/crypto/random.h"
 #include "common/crypto/sha256.h"
+#include "common/messaging/outbox.h"
 #include "common/telemetry/log.h"
+#include "shop/events/v1/sessions.pb.h"
 
 namespace shop::auth {
 namespace {
 
 using google::protobuf::util::TimeUtil;
+using messaging::EventContext;
 using postgres::Statement;
 using postgres::Tx;
 
@@ -40,10 +45,11 @@ constexpr Statement kContinue{R"sql(
     SET profile_version = $2, last_used_at = now(),
         expires_at = least(now() + $3 * interval '1 second', ends_at),
         access_until = )sql" SHOP_ACCESS_UNTIL("$4") " WHERE id = $1"};
-constexpr Statement kEnd{"DELETE FROM sessions WHERE account_id = $1 AND id = $2"};
-constexpr Statement kEndAll{"DELETE FROM sessions WHERE account_id = $1"};
+#define SHOP_ENDED " RETURNING id, extract(epoch FROM access_until)::bigint, access_until > now()"
+constexpr Statement kEnd{"DELETE FROM sessions WHERE account_id = $1 AND id = $2" SHOP_ENDED};
+constexpr Statement kEndAll{"DELETE FROM sessions WHERE account_id = $1" SHOP_ENDED};
 constexpr Statement kEndBefore{
-    "DELETE FROM sessions WHERE account_id = $1 AND profile_version < $2"};
+    "DELETE FROM sessions WHERE account_id = $1 AND profile_version < $2" SHOP_ENDED};
 constexpr Statement kList{R"sql(
     SELECT id, user_agent, (extract(epoch FROM created_at) * 1000000)::bigint,
            (extract(epoch FROM last_used_at) * 1000000)::bigint,
@@ -65,6 +71,20 @@ std::string Successor(const std::string& token, const std::string& salt) {
   return EncodeBase64Url(HmacSha256(salt, token));
 }
 
+// What SHOP_ENDED returned, without those whose access tokens have all expired.
+void Publish(Tx& tx, int64_t account, const pqxx::result& ended, const EventContext& context) {
+  std::vector<messaging::Envelope> events;
+  for (const pqxx::row& row : ended) {
+    if (!row[2].as<bool>()) continue;
+    events::v1::SessionRevoked event;
+    event.set_session_id(row[0].as<std::string>());
+    event.set_user_id(account);
+    *event.mutable_expires_at() = TimeUtil::SecondsToTimestamp(row[1].as<int64_t>());
+    events.push_back(messaging::MakeEvent(event, context));
+  }
+  if (!events.empty()) messaging::Publish(tx, events);
+}
+
 }  // namespace
 
 Continued BeginSession(Tx& tx, const NewSession& session, const Lifetimes& life) {
@@ -83,7 +103,8 @@ std::optional<int64_t> FindOwner(Tx& tx, const std::string& refresh_token) {
 }
 
 std::optional<Continued> ContinueSession(Tx& tx, const std::string& refresh_token,
-                                         int64_t profile_version, const Lifetimes& life) {
+                                         int64_t profile_version, const Lifetimes& life,
+                                         const EventContext& context) {
   const std::string hash = Sha256Hex(refresh_token);
   const pqxx::result found = tx.Exec(kLock, hash);
   if (found.empty() || !found[0][1].as<bool>()) return std::nullopt;
@@ -103,7 +124,7 @@ std::optional<Continued> ContinueSession(Tx& tx, const std::string& refresh_toke
   } else {
     const int64_t account = found[0][2].as<int64_t>();
     log::Warning("a used refresh token came again: its session ends", {{"userId", account}});
-    EndSession(tx, account, next.session);
+    EndSession(tx, account, next.session, context);
     return std::nullopt;
   }
   tx.Exec(kContinue, next.session, profile_version, int64_t{life.idle.count()},
@@ -111,16 +132,17 @@ std::optional<Continued> ContinueSession(Tx& tx, const std::string& refresh_toke
   return next;
 }
 
-void EndSession(Tx& tx, int64_t account, const std::string& session) {
-  tx.Exec(kEnd, account, session);
+void EndSession(Tx& tx, int64_t account, const std::string& session, const EventContext& context) {
+  Publish(tx, account, tx.Exec(kEnd, account, session), context);
 }
 
-void EndSessions(Tx& tx, int64_t account) {
-  tx.Exec(kEndAll, account);
+void EndSessions(Tx& tx, int64_t account, const EventContext& context) {
+  Publish(tx, account, tx.Exec(kEndAll, account), context);
 }
 
-void EndSessionsBefore(Tx& tx, int64_t account, int64_t profile_version) {
-  tx.Exec(kEndBefore, account, profile_version);
+void EndSessionsBefore(Tx& tx, int64_t account, int64_t profile_version,
+                       const EventContext& context) {
+  Publish(tx, account, tx.Exec(kEndBefore, account, profile_version), context);
 }
 
 v1::Sessions ListSessions(Tx& tx, int64_t account, const std::string& current) {

@@ -1,5 +1,6 @@
 // All SQL of sessions and their refresh tokens. Everything runs in the caller's transaction; times are
-// those of the database.
+// those of the database. A session that ends while its access token is good is published in that
+// transaction, as SESSION_REVOKED.
 //
 // A refresh token is 256 random bits in base64url and is kept as its hash. Used, it has one successor,
 // made of the token and a random salt, which is kept until the successor is used: so who did not get the
@@ -11,6 +12,7 @@
 #include <optional>
 #include <string>
 
+#include "common/messaging/event.h"
 #include "common/postgres/pool.h"
 #include "shop/auth/v1/auth.pb.h"
 
@@ -46,13 +48,16 @@ std::optional<int64_t> FindOwner(postgres::Tx& tx, const std::string& refresh_to
 // Uses the token. Nothing if the session has ended or is too old, or ends now, because the token was used
 // before: then two have it.
 std::optional<Continued> ContinueSession(postgres::Tx& tx, const std::string& refresh_token,
-                                         int64_t profile_version, const Lifetimes& life);
+                                         int64_t profile_version, const Lifetimes& life,
+                                         const messaging::EventContext& context);
 
 // Ending what has ended, or never was, is no error.
-void EndSession(postgres::Tx& tx, int64_t account, const std::string& session);
-void EndSessions(postgres::Tx& tx, int64_t account);
+void EndSession(postgres::Tx& tx, int64_t account, const std::string& session,
+                const messaging::EventContext& context);
+void EndSessions(postgres::Tx& tx, int64_t account, const messaging::EventContext& context);
 // Those whose access tokens have a role from before this version of the profile.
-void EndSessionsBefore(postgres::Tx& tx, int64_t account, int64_t profile_version);
+void EndSessionsBefore(postgres::Tx& tx, int64_t account, int64_t profile_version,
+                       const messaging::EventContext& context);
 
 // The latest hundred, last used first.
 v1::Sessions ListSessions(postgres::Tx& tx, int64_t account, const std::string& current);

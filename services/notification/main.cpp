@@ -4,6 +4,7 @@
 
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
+#include "common/kafka/revocations.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
+  const kafka::Revocations revocations(config.kafka, identity.users(), process);
   const rpc::Channel users(config.users_address, &identity);
 
   notification::NotificationService service(db);

@@ -1,6 +1,7 @@
 #include "common/core/process.h"
 #include "common/idempotency/sweeper.h"
 #include "common/kafka/messaging.h"
+#include "common/kafka/revocations.h"
 #include "common/kafka/topic_ends.h"
 #include "idempotency_migrations.h"
 #include "messaging_migrations.h"
@@ -35,6 +36,7 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
+  const kafka::Revocations revocations(config.kafka, identity.users(), process);
   const rpc::Channel products(config.products_address, &identity);
   const rpc::Channel cart(config.cart_address, &identity);
   const rpc::Channel shipping(config.shipping_address, &identity);

@@ -1,6 +1,7 @@
 #include "common/core/process.h"
 #include "common/idempotency/sweeper.h"
 #include "common/kafka/messaging.h"
+#include "common/kafka/revocations.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -26,6 +27,7 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
+  const kafka::Revocations revocations(config.kafka, identity.users(), process);
   const idempotency::Sweeper key_sweeper(db);
   payments::PaymentsService service(db, config.webhook_secret);
   payments::HttpPaymentProvider provider(config.provider);

@@ -9,6 +9,7 @@ Config Config::Read(Env& env) {
   config.postgres = postgres::Settings::Read(env, "products");
   config.cache = ProductCache::Settings::Read(env);
   config.service = rpc::ServiceSettings::Read(env, "products");
+  config.kafka = kafka::KafkaSettings::Read(env);
   config.currency = env.Currency();
   return config;
 }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "common/core/env.h"
+#include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service_settings.h"
 #include "products/product_cache.h"
@@ -14,6 +15,7 @@ struct Config {
   postgres::Settings postgres;
   ProductCache::Settings cache;
   rpc::ServiceSettings service;
+  kafka::KafkaSettings kafka;
   std::string currency;  // CURRENCY: ISO 4217 code of every price
 
   static Config Read(Env& env);

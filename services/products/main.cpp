@@ -1,4 +1,5 @@
 #include "common/core/process.h"
+#include "common/kafka/revocations.h"
 #include "common/postgres/migrations.h"
 #include "products/config.h"
 #include "products/product_cache.h"
@@ -17,6 +18,7 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
+  const kafka::Revocations revocations(config.kafka, identity.users(), process);
   // Not waited for: without Redis every answer comes from PostgreSQL.
   products::ProductCache cache(config.cache, [&](const products::ProductCache::Invalidate& remove) {
     products::DrainInvalidations(db, remove);

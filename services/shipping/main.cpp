@@ -1,5 +1,6 @@
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
+#include "common/kafka/revocations.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -23,6 +24,7 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
+  const kafka::Revocations revocations(config.kafka, identity.users(), process);
   shipping::ShippingService service(db);
 
   kafka::Messaging messaging(config.kafka, db, process);

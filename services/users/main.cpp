@@ -1,5 +1,6 @@
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
+#include "common/kafka/revocations.h"
 #include "messaging_migrations.h"
 #include "users/config.h"
 #include "users/users_service.h"
@@ -18,6 +19,7 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
+  const kafka::Revocations revocations(config.kafka, identity.users(), process);
   users::UsersService service(db);
 
   const kafka::Messaging messaging(config.kafka, db, process);

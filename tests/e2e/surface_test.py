@@ -15,18 +15,6 @@ WITH_RPCS = (*CALLED, "notification")  # whose one is a stream, which does not e
 
 
 class EveryService(Case):
-    def grpcurl(self, service, *arguments, headers=(), body=None):
-        words = [tool("grpcurl", "bin/grpcurl"), "-plaintext", "-max-time", "10"]
-        for header in headers:
-            words += ["-H", header]
-        flags = [argument for argument in arguments if argument.startswith("-")]
-        rest = [argument for argument in arguments if not argument.startswith("-")]
-        if body is not None:
-            words += ["-d", json.dumps(body)]
-        words += flags + [f"127.0.0.1:{self.shop.port(service)}"] + rest
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
-        return done.returncode, done.stdout + done.stderr
-
     def test_lists_itself_by_reflection(self):
         for service in WITH_RPCS:
             with self.subTest(service):

@@ -24,6 +24,7 @@
 #include "shop/api/v1/options.pb.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/payments.pb.h"
+#include "shop/events/v1/sessions.pb.h"
 #include "shop/events/v1/shipments.pb.h"
 #include "shop/events/v1/stock.pb.h"
 #include "shop/events/v1/users.pb.h"
@@ -45,6 +46,7 @@ std::vector<const Descriptor*> EventMessages() {
                            events::v1::StockReserved::descriptor()->file(),
                            events::v1::PaymentCompleted::descriptor()->file(),
                            events::v1::ShipmentCreated::descriptor()->file(),
+                           events::v1::SessionRevoked::descriptor()->file(),
                            events::v1::UserRegistered::descriptor()->file()}) {
     for (int i = 0; i < file->message_type_count(); ++i) {
       if (file->message_type(i)->options().HasExtension(api::v1::event)) {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "common/auth/jose.h"
+#include "common/auth/revoked_sessions.h"
 #include "common/auth/token_cache.h"
 
 namespace shop::auth {
@@ -218,6 +219,7 @@ struct TokenVerifier::State {
   std::atomic<TimePoint> fresh_until{TimePoint::max()};  // until the first fetch
 
   TokenCache<Caller> cache;
+  RevokedSessions revoked;
   std::thread thread;  // started with the first fetch
 };
 
@@ -243,7 +245,22 @@ void TokenVerifier::SetMaxWaiting(int most) {
 }
 
 std::optional<Caller> TokenVerifier::FindCached(std::string_view token) {
-  return state_->cache.Find(token, ToUnix(state_->clock()), state_->generation);
+  std::optional<Caller> known =
+      state_->cache.Find(token, ToUnix(state_->clock()), state_->generation);
+  if (known && IsRevoked(known->session)) return std::nullopt;
+  return known;
+}
+
+bool TokenVerifier::Revoke(const std::string& session, TimePoint until) {
+  return state_->revoked.Add(session, ToUnix(until), ToUnix(state_->clock()));
+}
+
+bool TokenVerifier::IsRevoked(const std::string& session) const {
+  return state_->revoked.Contains(session);
+}
+
+size_t TokenVerifier::revoked() const {
+  return state_->revoked.size();
 }
 
 Result<Caller> TokenVerifier::Verify(std::string_view token) {
@@ -291,6 +308,7 @@ std::optional<Result<Caller>> TokenVerifier::Check(std::string_view token) {
     caller.session = sid->string_value();
   }
   caller.expires = std::chrono::system_clock::from_time_t(subject->expires);
+  if (IsRevoked(caller.session)) return Unauthenticated("the session of this token has ended");
   state_->cache.Add(token, {caller, subject->expires, snapshot.generation});
   return Result<Caller>(caller);
 }

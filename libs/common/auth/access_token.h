@@ -58,6 +58,8 @@ class TokenSigner {
 // - It fetches every five minutes. While auth is away the keys at hand stay in use. When a key is no
 //   longer published, the cache is emptied.
 //
+// The tokens of a session that was revoked are refused from then on, cached or not.
+//
 // A token that names an unknown key is UNAUTHENTICATED when auth was asked within the last five
 // seconds and does not publish that key. While auth is away or slow it is UNAVAILABLE. Auth therefore
 // publishes a key before it signs with it.
@@ -87,8 +89,15 @@ class TokenVerifier {
   // Like Verify, but never waits: nothing while the key that the token names is being fetched. Ask
   // again a little later.
   std::optional<Result<Caller>> Check(std::string_view token);
-  // From the cache alone: nothing when the token is not in it.
+  // From the cache alone: nothing when the token is not in it, or its session was revoked.
   std::optional<Caller> FindCached(std::string_view token);
+
+  // Refuses the access tokens of this session, of which the last has expired by `until`. False when
+  // there are too many to remember: then another one was forgotten.
+  bool Revoke(const std::string& session, std::chrono::system_clock::time_point until);
+  bool IsRevoked(const std::string& session) const;
+  // How many sessions are remembered as revoked.
+  size_t revoked() const;
 
  private:
   struct State;

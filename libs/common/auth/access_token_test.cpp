@@ -127,6 +127,20 @@ TEST_F(AccessTokenTest, ATokenNamesItsSession) {
   EXPECT_EQ(caller->session, "kTz-9_aQ");
 }
 
+TEST_F(AccessTokenTest, TheTokensOfARevokedSessionAreRefusedAndNoOthers) {
+  const auto sign = [&](std::string_view session) {
+    return signer.Sign(42, api::v1::ROLE_USER, seconds(900), session);
+  };
+  const std::string cached = sign("mine");
+  ASSERT_TRUE(verifier.Verify(cached));
+  EXPECT_TRUE(verifier.Revoke("mine", clock()() + seconds(900)));
+  EXPECT_FALSE(verifier.FindCached(cached));
+  ExpectRefused(cached, "session of this token has ended");
+  ExpectRefused(sign("mine"), "session of this token has ended");
+  EXPECT_TRUE(verifier.Verify(sign("yours")));
+  EXPECT_TRUE(verifier.Verify(sign("")));
+}
+
 TEST_F(AccessTokenTest, TheTestsOwnTokensAreGood) {
   // Without this every refusal below could be due to the test's signing.
   const Result<Caller> caller = verifier.Verify(Signed(Header(), Claims()));

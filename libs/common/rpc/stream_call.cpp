@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "common/core/deadline.h"
+#include "common/rpc/identity.h"
 #include "common/rpc/stream_hub.h"
 #include "common/rpc/worker_pool.h"
 #include "common/telemetry/log.h"
@@ -17,7 +18,7 @@ using std::chrono::steady_clock;
 using std::chrono::system_clock;
 
 constexpr std::chrono::seconds kReadLimit{10};
-constexpr std::chrono::milliseconds kExpiryCheck{500};
+constexpr std::chrono::milliseconds kExpiryCheck{250};
 
 prometheus::Gauge& OpenGauge(const std::string& path) {
   return prometheus::BuildGauge()
@@ -71,9 +72,15 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     FinishWith(*end_);
   }
 
-  bool HasExpired(system_clock::time_point now) {
-    const std::lock_guard lock(mutex_);
-    return now >= expires_;
+  // Ends the stream if its caller's token is not good any more.
+  void EndIfOver(system_clock::time_point now) {
+    const char* why = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      if (now >= caller_.expires) why = "the token has expired";
+      if (identity_.users().IsRevoked(caller_.session)) why = "the session of this token has ended";
+    }
+    if (why != nullptr) End({grpc::StatusCode::UNAUTHENTICATED, why});
   }
 
   // StreamHub::Listener
@@ -123,7 +130,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                  stream_ = *std::move(stream);
                  const std::lock_guard lock(mutex_);
                  cursor_ = stream_.after;
-                 expires_ = call.caller.expires;
+                 caller_ = call.caller;
                  return kDone;
                });
     bound_.metrics.Observe(steady_clock::now() - arrived);
@@ -214,7 +221,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   Doing doing_ = Doing::kOpening;
   bool woken_ = false;
   int64_t cursor_ = 0;
-  system_clock::time_point expires_ = system_clock::time_point::max();
+  Caller caller_;                           // a guest until it is opened
   std::deque<OpenedStream::Message> page_;  // read and not yet written
   std::optional<grpc::Status> end_;         // set once: how it ends
 };
@@ -268,11 +275,7 @@ void OpenStreams::EndExpired(const std::stop_token& stop) {
       wait_.wait_for(lock, stop, kExpiryCheck, [] { return false; });
     }
     const auto now = system_clock::now();
-    for (const auto& stream : All()) {
-      if (stream->HasExpired(now)) {
-        stream->End({grpc::StatusCode::UNAUTHENTICATED, "the token has expired"});
-      }
-    }
+    for (const auto& stream : All()) stream->EndIfOver(now);
   }
 }
 

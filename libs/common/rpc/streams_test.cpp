@@ -259,6 +259,18 @@ TEST_F(StreamsTest, EndsWhenTheTokenExpires) {
   EXPECT_EQ(status.error_message(), "the token has expired");
 }
 
+TEST_F(StreamsTest, EndsWithTheSessionOfItsToken) {
+  Start();
+  const auth::TokenSigner signer(callers_.private_key_pem());
+  const std::string token = "Bearer " + signer.Sign(7, api::v1::ROLE_USER, seconds(900), "mine");
+  Watcher watcher(server_->address(), token, 1);
+  watcher.WaitUntilOpen();
+  identity_.users().Revoke("mine", std::chrono::system_clock::now() + seconds(900));
+  const grpc::Status status = watcher.StatusAtTheEnd();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(status.error_message(), "the session of this token has ended");
+}
+
 TEST_F(StreamsTest, AServerThatStopsSendsItsClientsElsewhere) {
   Start();
   const auto watcher = Open(1);
