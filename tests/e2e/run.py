@@ -46,7 +46,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bin", type=Path, default=REPO / "build/dev/bin")
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/e2e")
-    parser.add_argument("--limit", type=int, default=870, help="seconds for everything")
+    parser.add_argument("--limit", type=int, default=1170, help="seconds for everything")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     parser.add_argument("tests", nargs="*", default=MODULES)
     args = parser.parse_args()
