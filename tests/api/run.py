@@ -24,9 +24,10 @@ PYTHON = REPO / ".local/tools/python/bin/python3"
 # One at a time, so that a seed gives the same run.
 OPTIONS = ["--checks", "all", "--workers", "1", "--continue-on-failure", "--no-shrink",
            "--suppress-health-check", "all", "--request-timeout", "20", "--warnings", "off"]
-# /products/search is a path of /products/{id} too: its other methods are found, and "search" is no id.
 LOGOUTS = ("/api/v1/auth/logout", "/api/v1/auth/logout-all")
-CHOICES = (["--exclude-path", "/api/v1/products/search", *(word for path in LOGOUTS for word in ("--exclude-path", path))],
+# /products/search is a path of /products/{id} too: its other methods are found, and "search" is no id.
+CHOICES = (["--exclude-path", "/api/v1/products/search",
+            *(word for path in LOGOUTS for word in ("--exclude-path", path))],
            ["--include-path", "/api/v1/products/search",
             "--exclude-checks", "unsupported_method,allow_header_conformance"],
            # Last, as the token is not good for anything else after it.
