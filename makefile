@@ -19,7 +19,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend reconcile grpc
+.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys reconcile grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
@@ -69,6 +69,9 @@ events: ## the events of a topic; TOPIC=orders, FOLLOW=1
 
 mails: ## the mails that were sent; N=3 shows the third
 	@$(stack) mails $(N)
+
+rotate-keys: ## make the next key that signs access tokens; it signs in ten minutes
+	@$(stack) rotate-keys
 
 mails-refused: ## the mails that the mail server refused for good, and why
 	@$(stack) mails-refused

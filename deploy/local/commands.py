@@ -174,6 +174,10 @@ def reconcile(args):
     run_own_command(args, "reconciler", "--once")
 
 
+def rotate_keys(args):
+    run_own_command(args, "auth", "rotate-keys")
+
+
 def refused_mails(args):
     run_own_command(args, "notification", "refused-mails")
 
@@ -311,6 +315,7 @@ def add_commands(command):
     added = command("events", events, "the events of a topic")
     added.add_argument("topic", nargs="?", default="orders")
     added.add_argument("--follow", action="store_true")
+    command("rotate-keys", rotate_keys, "make the next key that signs access tokens")
     command("mails", mails, "the mails that were sent").add_argument("number", nargs="?", type=int)
     command("mails-refused", refused_mails, "the mails that the mail server refused for good")
     command("mails-resend", resend_mails, "send refused mails again").add_argument("order", nargs="?")

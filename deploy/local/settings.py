@@ -78,7 +78,7 @@ REDIS_PASSWORDS = {name: f"{name.upper()}_REDIS_PASSWORD" for name in REDIS_USER
 CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
 # What is generated for both stacks, besides the passwords of Redis.
-SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
+SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "KEY_ENCRYPTION_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
 
 # The secrets that containers read as files of the same names in small letters.
 AS_FILES = (*SHARED_SECRETS, "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
@@ -86,8 +86,8 @@ AS_FILES = (*SHARED_SECRETS, "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
 # Settings that only these processes get to see.
 PRIVATE = {
     "SECRETS_DIR": set(),
-    "JWT_SIGNING_KEY": {"auth"},
-    "JWT_SIGNING_KEY_FILE": {"auth"},
+    "KEY_ENCRYPTION_KEY": {"auth"},
+    "KEY_ENCRYPTION_KEY_FILE": {"auth"},
     "SUPER_ADMIN_EMAIL": {"auth"},
     "SUPER_ADMIN_PASSWORD": {"auth"},
     "SMTP_URL": {"notification"},
@@ -176,8 +176,6 @@ class Settings(dict):
             chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")
         if process == "gateway":
             chosen.setdefault("SWAGGER_UI_DIR", str(TOOLS / "npm/node_modules/swagger-ui-dist"))
-        if chosen.get("JWT_SIGNING_KEY_FILE"):
-            chosen["JWT_SIGNING_KEY_FILE"] = str(REPO / chosen["JWT_SIGNING_KEY_FILE"])
         return chosen
 
 
@@ -239,8 +237,7 @@ def redis_users(variables):
 def write_secrets(variables, parent):
     """Writes the secrets of containers, a file each, into a folder named after what they say; answers it.
 
-    The name is a label of containers with secrets: by it Compose sees a change, and makes them anew. So it
-    also covers the key that signs access tokens, which containers read from a file of its own.
+    The name is a label of containers with secrets: by it Compose sees a change, and makes them anew.
 
     The folder's parent is closed to all others; the files are not, as the users of containers have to read
     them.
@@ -251,8 +248,7 @@ def write_secrets(variables, parent):
     contents["redis_users"] = redis_users(variables)
     for user, name in REDIS_PASSWORDS.items():
         contents[f"{user}_redis_url"] = redis_url("redis://redis:6379", user, variables[name])
-    covered = contents | {"jwt_signing_key": read_signing_key(variables)}
-    digest = hashlib.sha256(json.dumps(covered, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
     folder = Path(parent) / digest[:16]
     folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name, content in contents.items():
@@ -263,12 +259,6 @@ def write_secrets(variables, parent):
     return folder
 
 
-def read_signing_key(variables):
-    """Where the key lies that containers sign access tokens with, as docker-compose.yml has it, and what it says."""
-    path = REPO / (variables.get("JWT_SIGNING_KEY_FILE") or ".local/keys/jwt.pem")
-    return [str(path), path.read_text() if path.exists() else ""]
-
-
 def remove_old_secrets(settings):
     """What earlier settings had written: nothing runs with it any more."""
     current = REPO / settings.require("SECRETS_DIR")
@@ -277,23 +267,8 @@ def remove_old_secrets(settings):
             shutil.rmtree(folder)
 
 
-def make_signing_key(path):
-    """The EC P-256 key that signs access tokens, unless it is there.
-
-    Its folder is closed to all others; the file is not, as the user of a container has to read it.
-    """
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    made = subprocess.run(["openssl", "genpkey", "-algorithm", "EC",
-                           "-pkeyopt", "ec_paramgen_curve:P-256"],
-                          capture_output=True, text=True, check=True)
-    write_private(path, made.stdout)
-    path.chmod(0o644)
-
-
 def init_env(template, out):
-    """Makes .env from its template, the signing key and the files of secrets; leaves alone what exists.
+    """Makes .env from its template, and the files of secrets; leaves alone what exists.
 
     Addresses that a later template brings are added. Other settings are not: leaving one out can
     have a meaning.
@@ -304,9 +279,6 @@ def init_env(template, out):
     present = parse(text)
     added = {name: value for name, value in wanted.items() if name not in present
              and (name.endswith("_PORT") or name in SERVER_ADDRESSES)} | missing_secrets(present)
-    key_file = present.get("JWT_SIGNING_KEY_FILE")
-    if key_file:
-        make_signing_key(REPO / key_file)
     before = Path(present.get("SECRETS_DIR") or ".local/secrets/none")
     folder = write_secrets(present | added, REPO / before.parent)
     added["SECRETS_DIR"] = str(before.with_name(folder.name))
@@ -325,10 +297,8 @@ def free_env(template, out):
     changes = {name: str(next(ports)) for name in located}
     for name in embedded:
         changes[name] = re.sub(r":\d+", f":{next(ports)}", variables[name], count=1)
-    key = Path(out).resolve().parent / "keys" / "jwt.pem"
-    changes |= missing_secrets(variables) | {"JWT_SIGNING_KEY_FILE": str(key)}
-    make_signing_key(key)
-    changes["SECRETS_DIR"] = str(write_secrets(variables | changes, key.parents[1] / "secrets"))
+    changes |= missing_secrets(variables)
+    changes["SECRETS_DIR"] = str(write_secrets(variables | changes, Path(out).resolve().parent / "secrets"))
     write_private(out, change(text, changes))
 
 

@@ -373,7 +373,7 @@ def arguments():
     added = command("servers-up", servers_up, "servers alone on free ports, for tests")
     added.add_argument("--write-env", required=True, metavar="FILE")
     command("servers-down", servers_down, "stop those servers, remove their data")
-    for name, run, summary in (("init-env", init_env, "make .env and the signing key, if missing"),
+    for name, run, summary in (("init-env", init_env, "make .env and its secrets, if missing"),
                                ("free-env", free_env, "make an .env whose ports are free ones")):
         added = command(name, lambda args, run=run: run(args.template, args.out), summary)
         added.add_argument("--from", dest="template", default=REPO / ".env.example", metavar="FILE")

@@ -29,10 +29,9 @@ class AuthConfig : public ::testing::Test {
     return env_.problems();
   }
 
-  std::map<std::string, std::string> variables_ = {
-      {"JWT_SIGNING_KEY", testing::Callers().private_key_pem()},
-      {"SERVICE_TOKEN_KEY", testing::kServiceKey},
-      {"POSTGRES_PASSWORD", "secret"}};
+  std::map<std::string, std::string> variables_ = {{"KEY_ENCRYPTION_KEY", std::string(32, 'k')},
+                                                   {"SERVICE_TOKEN_KEY", testing::kServiceKey},
+                                                   {"POSTGRES_PASSWORD", "secret"}};
   Env env_;
 };
 
@@ -46,9 +45,10 @@ TEST_F(AuthConfig, ItsDefaultsAreSafe) {
 }
 
 TEST_F(AuthConfig, ItNamesEveryWrongVariableAtOnce) {
-  variables_ = {{"JWT_SIGNING_KEY", "no key"}, {"BCRYPT_COST", "17"}, {"SUPER_ADMIN_EMAIL", "a@b"}};
+  variables_ = {
+      {"KEY_ENCRYPTION_KEY", "too short"}, {"BCRYPT_COST", "17"}, {"SUPER_ADMIN_EMAIL", "a@b"}};
   const std::vector<std::string> problems = Problems();
-  for (const char* name : {"JWT_SIGNING_KEY", "BCRYPT_COST", "SUPER_ADMIN_PASSWORD",
+  for (const char* name : {"KEY_ENCRYPTION_KEY", "BCRYPT_COST", "SUPER_ADMIN_PASSWORD",
                            "SERVICE_TOKEN_KEY", "POSTGRES_PASSWORD"}) {
     EXPECT_THAT(problems, Contains(StartsWith(std::string(name) + " "))) << name;
   }
@@ -70,7 +70,7 @@ TEST_F(AuthConfig, TheOperatorsAccountMeetsTheRulesOfAnyOther) {
 TEST_F(AuthConfig, NoProblemTellsASecret) {
   variables_["SUPER_ADMIN_EMAIL"] = "admin@shop.example";
   variables_["SUPER_ADMIN_PASSWORD"] = "hunter2";
-  variables_["JWT_SIGNING_KEY"] = "hunter2";
+  variables_["KEY_ENCRYPTION_KEY"] = "hunter2";
   for (const std::string& problem : Problems()) {
     EXPECT_THAT(problem, ::testing::Not(::testing::HasSubstr("hunter2")));
   }

@@ -70,10 +70,10 @@ std::string Beginning(std::string_view text) {
 }  // namespace
 
 AuthService::AuthService(postgres::Pool& db, const rpc::Channel& users, PasswordHasher& passwords,
-                         const TokenSigner& signer, AuthOptions options)
+                         const SigningKeys& keys, AuthOptions options)
     : db_(db),
       passwords_(passwords),
-      signer_(signer),
+      keys_(keys),
       options_(options),
       create_user_(users, kUsers, "CreateUser"),
       get_user_(users, kUsers, "GetUser"),
@@ -216,16 +216,17 @@ Result<User> AuthService::GetMe(const Call& call, const v1::GetMeRequest&) {
 }
 
 Result<v1::Jwks> AuthService::GetJwks(const Call&, const v1::GetJwksRequest&) {
-  const PublicKey& key = signer_.public_key();
   v1::Jwks jwks;
-  v1::Jwk* jwk = jwks.add_keys();
-  jwk->set_kty("EC");
-  jwk->set_crv("P-256");
-  jwk->set_x(key.x);
-  jwk->set_y(key.y);
-  jwk->set_use("sig");
-  jwk->set_alg("ES256");
-  jwk->set_kid(key.kid);
+  for (const PublicKey& key : keys_.published()) {
+    v1::Jwk* jwk = jwks.add_keys();
+    jwk->set_kty("EC");
+    jwk->set_crv("P-256");
+    jwk->set_x(key.x);
+    jwk->set_y(key.y);
+    jwk->set_use("sig");
+    jwk->set_alg("ES256");
+    jwk->set_kid(key.kid);
+  }
   return jwks;
 }
 
@@ -272,7 +273,7 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
 v1::LoginResponse AuthService::Tokens(User user, const Continued& session) const {
   v1::LoginResponse response;
   response.set_access_token(
-      signer_.Sign(user.id(), user.role(), options_.life.access_token, session.session));
+      keys_.Sign(user.id(), user.role(), options_.life.access_token, session.session));
   response.set_expires_in(static_cast<int32_t>(options_.life.access_token.count()));
   response.set_refresh_token(session.refresh_token);
   *response.mutable_user() = std::move(user);

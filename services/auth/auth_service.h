@@ -7,7 +7,7 @@
 
 #include "auth/password.h"
 #include "auth/session_store.h"
-#include "common/auth/access_token.h"
+#include "auth/signing_keys.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
@@ -25,7 +25,7 @@ class AuthService {
  public:
   // All of these must outlive the service. `users` carries this process's identity.
   AuthService(postgres::Pool& db, const rpc::Channel& users, PasswordHasher& passwords,
-              const TokenSigner& signer, AuthOptions options);
+              const SigningKeys& keys, AuthOptions options);
 
   rpc::Service Methods();
 
@@ -55,7 +55,7 @@ class AuthService {
 
   postgres::Pool& db_;
   PasswordHasher& passwords_;
-  const TokenSigner& signer_;
+  const SigningKeys& keys_;
   const AuthOptions options_;
   const rpc::ClientMethod<users::v1::CreateUserRequest, users::v1::User> create_user_;
   const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user_;

@@ -122,9 +122,7 @@ class FakeUsers {
 class AuthTest : public ::testing::Test {
  protected:
   explicit AuthTest(AuthOptions options = {})
-      : service_(db_, users_channel_, passwords_, signer_, options) {
-    postgres::Migrate(db_, {kMessagingMigrations, kAuthMigrations});
-  }
+      : service_(db_, users_channel_, passwords_, keys_, options) {}
 
   template <typename Response, typename Request>
   Result<Response> Call(const testing::Credentials& who, const char* method,
@@ -174,6 +172,15 @@ class AuthTest : public ::testing::Test {
     Receive(event);
   }
 
+  // Those of auth, and those of the tests' callers.
+  TokenVerifier::FetchKeys Keys() {
+    return [this] {
+      std::vector<PublicKey> keys = keys_.published();
+      for (const PublicKey& key : callers_.Keys()()) keys.push_back(key);
+      return keys;
+    };
+  }
+
   static messaging::EventContext Context() {
     return {.source = "auth", .trace = TraceContext::New()};
   }
@@ -206,7 +213,7 @@ class AuthTest : public ::testing::Test {
     return {"authorization", "Bearer " + login.access_token()};
   }
   Caller CallerOf(const v1::LoginResponse& login) {
-    const Result<Caller> caller = TokenVerifier(callers_.Keys()).Verify(login.access_token());
+    const Result<Caller> caller = TokenVerifier(Keys()).Verify(login.access_token());
     EXPECT_TRUE(caller);
     return caller ? *caller : Caller();
   }
@@ -255,15 +262,19 @@ class AuthTest : public ::testing::Test {
 
   testing::TestDatabase database_;
   testing::Callers callers_;
-  TokenSigner signer_{callers_.private_key_pem()};
-  postgres::Pool db_{database_.settings()};
+  postgres::Pool db_{[this] {
+    postgres::Pool db(database_.settings());
+    postgres::Migrate(db, {kMessagingMigrations, kAuthMigrations});
+    return database_.settings();
+  }()};
+  SigningKeys keys_{db_, {.encryption_key = testing::kServiceKey}};
 
   FakeUsers users_;
   rpc::Identity users_identity_{{"users", "", testing::kServiceKey}, callers_.Keys()};
   rpc::Server users_server_{
       {.host = "127.0.0.1"}, users_identity_, {testing::FakeService(users_.Methods())}};
 
-  rpc::Identity identity_{{"auth", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Identity identity_{{"auth", "", testing::kServiceKey}, Keys()};
   rpc::Channel users_channel_{users_server_.address(), &identity_};
   PasswordHasher passwords_{4, 2, 100};
   AuthService service_;
@@ -314,7 +325,7 @@ TEST_F(AuthTest, PublishedKeysHoldNothingPrivate) {
   EXPECT_EQ(jwks->keys(0).crv(), "P-256");
   EXPECT_EQ(jwks->keys(0).alg(), "ES256");
   EXPECT_EQ(jwks->keys(0).use(), "sig");
-  EXPECT_EQ(jwks->keys(0).kid(), signer_.public_key().kid);
+  EXPECT_EQ(jwks->keys(0).kid(), keys_.published().front().kid);
 }
 
 TEST_F(AuthTest, AnAddressIsTakenInAnyCase) {
@@ -522,7 +533,7 @@ TEST_F(AuthTest, TheTokenCarriesTheRoleOfTheProfile) {
   ASSERT_TRUE(users_.UpdateUserRole({}, promotion));
   const Result<v1::LoginResponse> login = Login("ann@example.com");
   ASSERT_TRUE(login);
-  const Result<Caller> caller = TokenVerifier(callers_.Keys()).Verify(login->access_token());
+  const Result<Caller> caller = TokenVerifier(Keys()).Verify(login->access_token());
   ASSERT_TRUE(caller);
   EXPECT_EQ(caller->role, ROLE_SELLER);
 }
@@ -719,7 +730,7 @@ TEST_F(AuthTest, TheTokenOfAnotherEndsNoSession) {
   const v1::LoginResponse ann = Ann();
   const testing::Credentials stranger = {
       "authorization",
-      "Bearer " + signer_.Sign(77, ROLE_USER, std::chrono::hours(1), CallerOf(ann).session)};
+      "Bearer " + keys_.Sign(77, ROLE_USER, std::chrono::hours(1), CallerOf(ann).session)};
   EXPECT_EQ(Outcome(Call<Empty>(stranger, "Logout", v1::LogoutRequest())), "OK");
   EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "OK");
 }

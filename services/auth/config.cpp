@@ -1,25 +1,11 @@
 #include "auth/config.h"
 
-#include <stdexcept>
-
 #include "auth/password.h"
-#include "common/auth/access_token.h"
 #include "common/core/addresses.h"
 #include "common/rpc/rules.h"
 
 namespace shop::auth {
 namespace {
-
-std::string ReadSigningKey(Env& env) {
-  const std::string pem = env.RequiredSecret("JWT_SIGNING_KEY");
-  if (pem.empty()) return pem;
-  try {
-    TokenSigner checked(pem);
-  } catch (const std::invalid_argument& error) {
-    env.Wrong("JWT_SIGNING_KEY", error.what());
-  }
-  return pem;
-}
 
 Lifetimes ReadLifetimes(Env& env) {
   using std::chrono::seconds;
@@ -52,13 +38,23 @@ std::optional<OperatorCredentials> ReadOperatorAccount(Env& env) {
 
 }  // namespace
 
+SigningKeySettings ReadSigningKeySettings(Env& env) {
+  SigningKeySettings settings{
+      .encryption_key = env.RequiredSecret("KEY_ENCRYPTION_KEY"),
+      .rotation = std::chrono::hours(24 * env.Integer("KEY_ROTATION_DAYS", 30, 1, 366))};
+  if (!settings.encryption_key.empty() && settings.encryption_key.size() < 32) {
+    env.Wrong("KEY_ENCRYPTION_KEY", "is shorter than 32 bytes");
+  }
+  return settings;
+}
+
 Config Config::Read(Env& env) {
   Config config{
       .service = rpc::ServiceSettings::Read(env, "auth"),
       .postgres = postgres::Settings::Read(env, "auth"),
       .kafka = kafka::KafkaSettings::Read(env),
       .users_address = ServiceAddress(env, "users"),
-      .signing_key = ReadSigningKey(env),
+      .keys = ReadSigningKeySettings(env),
       .bcrypt_cost = static_cast<int>(env.Integer("BCRYPT_COST", 12, 4, 16)),
       .options = {.life = ReadLifetimes(env),
                   .allow_role_at_registration = env.Flag("ALLOW_ROLE_AT_REGISTRATION", false)},

@@ -7,6 +7,7 @@
 
 #include "auth/auth_service.h"
 #include "auth/operator_account.h"
+#include "auth/signing_keys.h"
 #include "common/core/env.h"
 #include "common/kafka/settings.h"
 #include "common/postgres/pool.h"
@@ -14,13 +15,15 @@
 
 namespace shop::auth {
 
+SigningKeySettings ReadSigningKeySettings(Env& env);
+
 struct Config {
   // RPC_THREADS is 64 here unless set: most of them wait for a turn at hashing.
   rpc::ServiceSettings service;
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
   std::string users_address;  // USERS_ADDR
-  std::string signing_key;    // JWT_SIGNING_KEY(_FILE): PEM of a P-256 private key
+  SigningKeySettings keys;    // KEY_ENCRYPTION_KEY(_FILE), KEY_ROTATION_DAYS
   int bcrypt_cost;            // BCRYPT_COST: each step doubles the time of a hash
   // ACCESS_TOKEN_SECONDS, SESSION_IDLE_SECONDS, SESSION_SECONDS, ALLOW_ROLE_AT_REGISTRATION.
   AuthOptions options;

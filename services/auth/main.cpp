@@ -1,5 +1,7 @@
 #include <algorithm>
+#include <iostream>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -15,8 +17,37 @@
 #include "common/telemetry/log.h"
 #include "messaging_migrations.h"
 
-int main() {
+namespace {
+
+// `rotate-keys`, with the process's own settings of the database and the keys, and nothing of the process.
+int Operate(const std::vector<std::string>& words) {
+  shop::Env env;
+  const auto database = shop::postgres::Settings::Read(env, "auth");
+  const auto keys = shop::auth::ReadSigningKeySettings(env);
+  for (const std::string& problem : env.problems())
+    std::cerr << "wrong setting: " << problem << "\n";
+  if (!env.problems().empty()) return 2;
+  if (words != std::vector<std::string>{"rotate-keys"}) {
+    std::cerr << "auth knows one command: rotate-keys\n";
+    return 2;
+  }
+  try {
+    shop::postgres::Pool db(database);
+    std::cout << (shop::auth::MakeNextKey(db, keys)
+                      ? "a new key is published, and signs in ten minutes\n"
+                      : "there is a new key already, which has not begun to sign\n");
+    return 0;
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
   using namespace shop;
+  if (argc > 1) return Operate({argv + 1, argv + argc});
   Process process("auth");
   const auth::Config config = auth::Config::Read(process.env());
   process.Start();
@@ -30,15 +61,16 @@ int main() {
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
-  const auth::TokenSigner signer(config.signing_key);
-  rpc::Identity identity(config.service.identity, [&] { return std::vector{signer.public_key()}; });
+  std::optional<auth::SigningKeys> keys;
+  process.WaitFor("the signing keys", [&] { keys.emplace(db, config.keys); });
+  rpc::Identity identity(config.service.identity, [&] { return keys->published(); });
   const kafka::Revocations revocations(config.kafka, identity.users(), process);
   const rpc::Channel users(config.users_address, &identity);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   // A quarter of the threads stays free for what needs no hash.
   auth::PasswordHasher passwords(config.bcrypt_cost, cores,
                                  config.service.server.threads * 3 / 4 - std::max(cores, 1));
-  auth::AuthService service(db, users, passwords, signer, config.options);
+  auth::AuthService service(db, users, passwords, *keys, config.options);
 
   const auth::SessionSweeper sweeper(db);
   kafka::Messaging messaging(config.kafka, db, process);

@@ -40,8 +40,7 @@ class Secrets(InFolder):
         self.addCleanup(os.umask, os.umask(0o077))
         self.env = self.folder / "env"
         self.env.write_text((REPO / ".env.example").read_text()
-                            .replace("SECRETS_DIR=\n", f"SECRETS_DIR={self.folder}/secrets/none\n")
-                            .replace("JWT_SIGNING_KEY_FILE=.local", f"JWT_SIGNING_KEY_FILE={self.folder}"))
+                            .replace("SECRETS_DIR=\n", f"SECRETS_DIR={self.folder}/secrets/none\n"))
 
     def make(self):
         init_env(REPO / ".env.example", self.env)
@@ -78,17 +77,6 @@ class Secrets(InFolder):
         self.assertEqual("f" * 64, (after / "service_token_key").read_text())
         remove_old_secrets(settings)
         self.assertEqual([after], list(after.parent.iterdir()))
-
-    def test_lie_in_another_folder_once_the_signing_key_is_another_or_elsewhere(self):
-        settings, before = self.make()
-        key = Path(settings["JWT_SIGNING_KEY_FILE"])
-        key.write_text("another key")
-        _, changed = self.make()
-        self.assertNotEqual(before, changed)
-        self.assertEqual(changed, self.make()[1], "and in the same one as long as it has not changed")
-        elsewhere = shutil.copy(key, self.folder / "other.pem")
-        self.change("JWT_SIGNING_KEY_FILE", elsewhere)
-        self.assertNotEqual(changed, self.make()[1])
 
     def test_are_completed_when_their_making_was_cut_off(self):
         _, folder = self.make()

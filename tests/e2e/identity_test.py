@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from case import Case
 from event_stream import EventStream
-from harness import PASSWORD, Person, wait_for
+from harness import PASSWORD, Person, fetch, wait_for
 
 # A call to each service that anybody who is logged in may make, whatever comes of it.
 CALLS = {"auth": ("AuthService/GetMe", {}),
@@ -131,6 +131,25 @@ class Session(Identity):
         self.shop.script("kill-program", "users")
         wait_for("users", lambda: self.shop.ready("users"), 60)
         self.assertFalse(self.knows("users", person.token))
+
+
+class SigningKeys(Identity):
+    def published(self):
+        return {key["kid"] for key in fetch(self.shop.port("gateway"), "/.well-known/jwks.json").json["keys"]}
+
+    def test_are_followed_by_another_that_everybody_knows_before_it_signs(self):
+        person = Person(self.shop, "signed")
+        before = self.published()
+        for _ in range(2):  # the second time there is one that waits for its turn
+            self.shop.script("rotate-keys")
+        wait_for("the next key", lambda: len(self.published()) == len(before) + 1)
+        self.assertLess(before, self.published())
+        for token in (person.token, self.log_in(person.email)["accessToken"]):
+            self.assertTrue(self.knows("orders", token))
+        self.shop.script("kill-program", "auth")
+        wait_for("auth", lambda: self.shop.ready("auth"), 60)
+        self.assertLess(before, self.published())
+        self.assertTrue(self.knows("auth", person.token))
 
 
 class WhileKafkaIsAway(Identity):

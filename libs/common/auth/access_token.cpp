@@ -63,6 +63,10 @@ std::optional<api::v1::Role> HighestRole(const Struct& claims) {
 
 }  // namespace
 
+std::string NewPrivateKey() {
+  return jose::NewPrivateKey();
+}
+
 struct TokenSigner::State {
   jose::Key key;
   Clock clock;

@@ -30,6 +30,9 @@ struct PublicKey {
   std::string y;
 };
 
+// A new EC P-256 private key, as PEM.
+std::string NewPrivateKey();
+
 // Signs access tokens with one EC P-256 private key. Thread-safe.
 class TokenSigner {
  public:

@@ -188,6 +188,18 @@ void FreeKey::operator()(EVP_PKEY* key) const {
   EVP_PKEY_free(key);
 }
 
+std::string NewPrivateKey() {
+  const Key key(EVP_EC_gen("P-256"));
+  const std::unique_ptr<BIO, int (*)(BIO*)> text(BIO_new(BIO_s_mem()), BIO_free);
+  if (key == nullptr || text == nullptr ||
+      PEM_write_bio_PrivateKey(text.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1) {
+    throw std::runtime_error("no P-256 key could be made");
+  }
+  char* bytes = nullptr;
+  const auto size = static_cast<size_t>(BIO_get_mem_data(text.get(), &bytes));
+  return {bytes, size};
+}
+
 Key ReadPrivateKey(const std::string& pem) {
   const ErrorsCleared cleared;
   const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())));

@@ -69,6 +69,9 @@ struct Point {
   std::string y;
 };
 
+// A new P-256 private key, as PEM.
+std::string NewPrivateKey();
+
 // Both throw std::invalid_argument: when the PEM is not of a P-256 private key, and when there is no
 // such point on the curve.
 Key ReadPrivateKey(const std::string& pem);

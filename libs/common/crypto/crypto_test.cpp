@@ -7,6 +7,7 @@
 
 #include "common/crypto/base64.h"
 #include "common/crypto/random.h"
+#include "common/crypto/seal.h"
 #include "common/crypto/sha256.h"
 
 namespace shop {
@@ -60,6 +61,25 @@ TEST(Random, ThreadsHaveNumbersOfTheirOwn) {
   std::thread([&] { numbers.insert(ThreadRandom()()); }).join();
   EXPECT_EQ(numbers.size(), 3u);
   EXPECT_NE(RandomBytes<16>(), RandomBytes<16>());
+}
+
+TEST(Seal, IsOpenedByTheSameSecretForTheSameThingAlone) {
+  const std::string sealed = Seal("secret", "key 1", "text");
+  EXPECT_EQ(Unseal("secret", "key 1", sealed), "text");
+  EXPECT_EQ(Unseal("another", "key 1", sealed), std::nullopt);
+  EXPECT_EQ(Unseal("secret", "key 2", sealed), std::nullopt);
+  EXPECT_NE(Seal("secret", "key 1", "text"), sealed);
+  EXPECT_EQ(Unseal("secret", "", Seal("secret", "", "")), "");
+}
+
+TEST(Seal, NotesEveryChange) {
+  const std::string sealed = Seal("secret", "key 1", "text");
+  for (size_t i = 0; i < sealed.size(); ++i) {
+    std::string changed = sealed;
+    changed[i] = changed[i] == 'A' ? 'B' : 'A';
+    EXPECT_EQ(Unseal("secret", "key 1", changed), std::nullopt) << i;
+    EXPECT_EQ(Unseal("secret", "key 1", sealed.substr(0, i)), std::nullopt) << i;
+  }
 }
 
 }  // namespace
