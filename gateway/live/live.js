@@ -157,6 +157,7 @@ async function logIn({email, password}) {
 }
 
 $("logout").addEventListener("click", () => {
+  call("POST", "/auth/logout", {}).catch(() => {});  // nobody waits for it: without an answer the session expires
   forget();
   history.replaceState(null, "", location.pathname);
   endSession("");

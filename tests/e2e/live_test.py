@@ -56,11 +56,13 @@ class ALogin(LivePage):
 
     def test_that_ends_leaves_nothing_behind(self):
         self.buyer_at_the_page()
+        token = self.page.run("return JSON.parse(sessionStorage.session).token")
         self.page.tab_to("#logout")
         self.page.press(Keys.ENTER)
         wait_for("the entrance", lambda: self.page.shows("#login"))
         self.assertEqual("[0,0,\"\"]", self.page.run(
             "return JSON.stringify([sessionStorage.length, localStorage.length, document.cookie])"))
+        wait_for("the token to be refused", lambda: self.shop.call("GET", "/auth/me", token=token).status == 401)
 
     def test_that_is_over_is_asked_for_again_and_the_order_goes_on(self):
         product = self.product()
