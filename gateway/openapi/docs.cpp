@@ -47,6 +47,7 @@ constexpr char kPage[] = R"(<!doctype html>
 <head>
 <meta charset="utf-8">
 <title>Shop API</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/docs/swagger-ui.css">
 </head>
 <body>
@@ -70,6 +71,7 @@ std::string FrontPage(bool with_docs) {
 <head>
 <meta charset="utf-8">
 <title>Shop API</title>
+<link rel="icon" href="data:,">
 <style>body {font: 1em/1.5 sans-serif; max-width: 42em; margin: 3em auto; padding: 0 1em}</style>
 </head>
 <body>
