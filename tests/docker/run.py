@@ -27,7 +27,7 @@ sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/e2e")]
 
 import containers  # pylint: disable=wrong-import-position
 from harness import fetch, say, wait_for  # pylint: disable=wrong-import-position
-from settings import (AS_FILES, DATABASES, PROCESSES, READERS, SERVICES,  # pylint: disable=wrong-import-position
+from settings import (AS_FILES, DATABASES, PROCESSES, READERS, REDIS_PASSWORDS, SERVICES,  # pylint: disable=wrong-import-position
                       TOPICS, Settings, change)
 
 SKIPPED = 77
@@ -129,7 +129,7 @@ def check_secrets(settings):
     """What somebody sees who may look at containers and no more."""
     names = [one["Name"] for one in containers.containers_of(settings)]
     shown = run("docker", "inspect", *names).stdout
-    for name in AS_FILES:
+    for name in (*AS_FILES, *REDIS_PASSWORDS.values()):
         assert settings[name] not in shown, f"docker inspect shows {name}"
 
 
@@ -163,6 +163,32 @@ def check_databases(settings):
                 text="".join(" ".join(words) + "\n" for words in tried)).stdout.split()
     opened = {words: code == "0" for words, code in zip(tried, codes, strict=True)}
     assert opened == tried, {words[:2] for words in tried if opened[words] != tried[words]}
+
+
+def check_redis(settings, refused=None):
+    """A user's password opens Redis to that user; another's or an earlier one does not, and without one nobody reads."""
+    said = ["GET products:1"]
+    wanted = ["NOPERM"]
+    for user, name in REDIS_PASSWORDS.items():
+        others = [settings[other] for other in REDIS_PASSWORDS.values() if other != name]
+        passwords = [*others, *([refused[name]] if refused else []), settings[name]]
+        said += [f"AUTH {user} {password}" for password in passwords]
+        wanted += ["WRONGPASS"] * (len(passwords) - 1) + ["OK"]
+    answers = run("docker", "exec", "-i", container(settings, "redis"), "redis-cli", text="\n".join(said) + "\n").stdout
+    assert [line.split()[0] for line in answers.splitlines() if line] == wanted, answers
+
+
+def check_caches(settings, shop):
+    """Products and gateway have logged in to Redis: they keep what they were asked for."""
+    def hits(process, metric):
+        told = fetch(settings.port(f"{process.upper()}_ADMIN_PORT"), "/metrics", plain=True).text
+        return re.search(rf'^{metric}{{outcome="hit"}} [1-9]', told, re.M)
+
+    def kept():
+        shop.call("GET", f"/products/{shop.product}")
+        return hits("products", "cache_requests_total") and hits("gateway", "answer_cache_requests_total")
+
+    wait_for("products and gateway to keep a product", kept, PATIENCE)
 
 
 def check_carts_need_a_password(settings):
@@ -261,13 +287,15 @@ def change_env(changes):
     return Settings.read(env)
 
 
-def check_changed_password(settings):
+def check_changed_password(settings, shop):
     """A password that is changed in .env is in use after the next up."""
     change_env({name: settings[name][::-1] for name in (
-        "AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", "SERVICE_TOKEN_KEY")})
+        "AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", *REDIS_PASSWORDS.values(), "SERVICE_TOKEN_KEY")})
     stack("up")
     changed = Settings.read(FOLDER / "env")
     check_databases(changed)
+    check_redis(changed, refused=settings)
+    check_caches(changed, shop)
     check_secrets(changed)
 
 
@@ -329,6 +357,7 @@ def everything(settings):
     check_secrets(settings)
     check_published(settings)
     check_databases(settings)
+    check_redis(settings)
     check_carts_need_a_password(settings)
     for _ in range(2):
         stack("walkthrough")
@@ -338,6 +367,7 @@ def everything(settings):
     shop = Shop(settings)
     shop.sign_in()
     shop.make_product()
+    check_caches(settings, shop)
     check_replicas(settings, shop)
     for service in (*SERVICES, "gateway", *SERVERS):
         kill_and_recover(settings, shop, service)
@@ -350,7 +380,7 @@ def everything(settings):
     shop.sign_in()
     assert shop.call("GET", f"/orders/{kept}")["status"] in GOES_ON
     assert shop.call("GET", f"/products/{shop.product}")["name"] == "Container Mug"
-    check_changed_password(settings)
+    check_changed_password(settings, shop)
     shop.sign_in()
     shop.must_go_through(shop.order())
     check_closed_clone()
