@@ -20,15 +20,18 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/e2e")]
 
 import containers  # pylint: disable=wrong-import-position
+from event_stream import EventStream  # pylint: disable=wrong-import-position
 from harness import fetch, say, wait_for  # pylint: disable=wrong-import-position
 from settings import (AS_FILES, DATABASES, PROCESSES, READERS, REDIS_PASSWORDS, SERVICES,  # pylint: disable=wrong-import-position
                       TOPICS, Settings, change)
+from web_socket import WebSocket  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
 PROJECT = "shop-test"
@@ -36,6 +39,7 @@ FOLDER = REPO / "build/docker"
 SERVERS = ("postgres", "redis", "kafka", "mongo", "mailpit", "ports")
 LIMIT = 2700
 PATIENCE = 90
+PAGES = ("/", "/live", "/docs", "/docs/events")
 # An order whose payment went through; the carrier comes after some seconds.
 GOES_ON = ("PROCESSING", "SHIPPED", "DELIVERED")
 
@@ -61,8 +65,11 @@ class Shop:
         self.token = None
         self.product = None
 
+    def port(self, process):
+        return self.settings.port(f"{process.upper()}_PORT")
+
     def call(self, method, path, body=None):
-        answer = fetch(self.settings.port("GATEWAY_PORT"), "/api/v1" + path, method, body, self.token)
+        answer = fetch(self.port("gateway"), "/api/v1" + path, method, body, self.token)
         assert answer.status < 300, f"{method} {path}: {answer}"
         return answer.data
 
@@ -231,6 +238,52 @@ def check_logs():
     assert not torn, torn[:3]
 
 
+def check_pages(settings):
+    """The gateway's pages, and every file and page of ours that they name."""
+    def get(path):
+        answer = fetch(settings.port("GATEWAY_PORT"), path, plain=True)
+        assert answer.status == 200, f"{path}: {answer}"
+        return answer
+
+    named = set()
+    for path in PAGES:
+        page = get(path)
+        assert page.headers["Content-Type"].startswith("text/html"), f"{path}: {page.headers}"
+        named |= set(re.findall(r'(?:href|src)="(/[^"]*)"', page.text))
+    assert {"/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/live/live.js", *PAGES} <= named, named
+    for path in sorted(named - set(PAGES)):
+        get(path)
+
+
+def check_streams(shop):
+    """What happens to an order, as Server-Sent Events and as a WebSocket, while it happens."""
+    order = shop.order()
+    path = f"/orders/{order}/watch"
+    end = time.monotonic() + PATIENCE
+
+    def up_to_its_dispatch(next_entry):
+        entries = []
+        while not entries or entries[-1]["what"] != "ORDER_SHIPPED":
+            entries.append(next_entry())
+            assert entries[-1], f"nothing comes of {path} after {entries}"
+        return entries
+
+    say(f"watching order {order} until it is on its way")
+    events = EventStream(shop, shop.token, path)
+    with WebSocket(shop, shop.token, path) as messages:
+        told = [up_to_its_dispatch(lambda: events.next(lambda: time.monotonic() > end)),
+                up_to_its_dispatch(messages.next)]
+    timeline = shop.call("GET", f"/orders/{order}/timeline")["items"]
+    assert [entry["sequence"] for entry in timeline] == list(range(1, len(timeline) + 1)), timeline
+    for entries in told:
+        assert entries == timeline[:len(entries)], f"{entries} is not {timeline}"
+
+
+def check_consistency():
+    """Services, topics and the payment provider say the same, as the reconciler sees it from inside."""
+    wait_for("no drift", lambda: stack("reconcile").startswith("no drift"), PATIENCE)
+
+
 def check_replicas(settings, shop):
     """Both replicas of a service work, and the gateway finds the new one by itself."""
     stack("scale", "orders", "2")
@@ -359,6 +412,7 @@ def everything(settings):
     check_databases(settings)
     check_redis(settings)
     check_carts_need_a_password(settings)
+    check_pages(settings)
     for _ in range(2):
         stack("walkthrough")
     check_commands()
@@ -368,10 +422,12 @@ def everything(settings):
     shop.sign_in()
     shop.make_product()
     check_caches(settings, shop)
+    check_streams(shop)
     check_replicas(settings, shop)
-    for service in (*SERVICES, "gateway", *SERVERS):
+    for service in (*PROCESSES, *SERVERS):
         kill_and_recover(settings, shop, service)
         shop.sign_in()
+    check_consistency()
 
     kept = shop.order()
     shop.must_go_through(kept)
@@ -383,6 +439,7 @@ def everything(settings):
     check_changed_password(settings, shop)
     shop.sign_in()
     shop.must_go_through(shop.order())
+    check_consistency()
     check_closed_clone()
     check_commit_makes_no_image()
 
