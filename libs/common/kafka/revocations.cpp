@@ -4,8 +4,8 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <map>
 #include <mutex>
-#include <set>
 #include <stop_token>
 #include <string_view>
 #include <thread>
@@ -68,8 +68,13 @@ struct Revocations::State {
 
   // Reads on until the stop, or until it has to begin again.
   void Read(const std::stop_token& stop) {
-    const Conf conf =
-        MakeConf(settings, &log, {{"client.id", "revocations"}, {"enable.partition.eof", "true"}});
+    const Conf conf = MakeConf(
+        settings, &log,
+        {{"client.id", "revocations"},
+         {"enable.partition.eof", "true"},
+         // A fetch is answered as soon as there is something. Other questions wait for it: it has
+         // to be shorter than their limit.
+         {"fetch.wait.max.ms", "1000"}});
     std::string error;
     const std::unique_ptr<RdKafka::Consumer> client(RdKafka::Consumer::create(conf.get(), error));
     if (!client) throw std::logic_error(error);
@@ -83,19 +88,31 @@ struct Revocations::State {
     if (!topic) throw Unavailable("kafka: " + error);
 
     const std::vector<int32_t> partitions = PartitionsOf(*client, *topic);
-    std::set<int32_t> behind(partitions.begin(), partitions.end());
+    std::map<int32_t, int64_t> behind;  // by partition, what comes after what was there
     const std::unique_ptr<RdKafka::Queue> queue(RdKafka::Queue::create(client.get()));
     Reading reading{*client, *topic};
+    std::map<int32_t, int64_t> starts;
     for (const int32_t partition : partitions) {
-      Check(client->start(topic.get(), partition, StartOf(*client, partition), queue.get()));
+      const auto [start, end] = RangeOf(*client, partition);
+      if (start < end) behind[partition] = end;
+      starts[partition] = start;
+    }
+    for (const auto& [partition, start] : starts) {
+      Check(client->start(topic.get(), partition, start, queue.get()));
       reading.started.push_back(partition);
     }
+    if (behind.empty()) Catch();
     steady_clock::time_point looked = steady_clock::now();
     while (!stop.stop_requested()) {
-      const std::unique_ptr<RdKafka::Message> message(client->consume(queue.get(), 100));
+      const std::unique_ptr<RdKafka::Message> message(client->consume(queue.get(), 250));
       switch (message->err()) {
         case RdKafka::ERR_NO_ERROR:
           Take(*message);
+          if (const auto last = behind.find(message->partition());
+              last != behind.end() && message->offset() + 1 >= last->second) {
+            behind.erase(last);
+            if (behind.empty()) Catch();
+          }
           break;
         case RdKafka::ERR__PARTITION_EOF:
           behind.erase(message->partition());
@@ -150,8 +167,8 @@ struct Revocations::State {
     return partitions;
   }
 
-  // The first record that can still matter.
-  int64_t StartOf(RdKafka::Consumer& client, int32_t partition) const {
+  // The first record that can still matter, and the end of what is there.
+  std::pair<int64_t, int64_t> RangeOf(RdKafka::Consumer& client, int32_t partition) const {
     // The end first: what is published between the two questions comes after it.
     int64_t low = 0;
     int64_t end = 0;
@@ -163,7 +180,7 @@ struct Revocations::State {
     std::vector<RdKafka::TopicPartition*> all = {asked.get()};
     Check(client.offsetsForTimes(all, kBrokerLimitMs));
     Check(asked->err());
-    return asked->offset() < 0 ? end : asked->offset();
+    return {asked->offset() < 0 ? end : asked->offset(), end};
   }
 
   void Take(RdKafka::Message& message) {
