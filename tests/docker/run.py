@@ -231,7 +231,7 @@ def check_commands():
 def check_logs():
     """Through a pipe they are what the processes wrote, a JSON object a line."""
     lines = stack("logs", "auth").splitlines()
-    assert any('"ready"' in line for line in lines), lines
+    assert any('"rpc"' in line for line in lines), lines
     for line in lines:
         assert json.loads(line)["process"] == "auth", line
     torn = [line for line in stack("logs").splitlines() if "\x1b[2K" in line]
