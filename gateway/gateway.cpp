@@ -433,10 +433,9 @@ std::optional<HttpResponse> Gateway::State::LimitRate(RequestContext& context, i
       user != 0 ? RateKey::Of(user) : RateKey::Of(ClientAddress(context.request, settings.proxies)),
       cost);
   if (context.rate.allowed) return std::nullopt;
-  HttpResponse response =
-      ErrorResponse(context, 429, "RESOURCE_EXHAUSTED", "too many requests, try again later");
-  response.AddHeader("Retry-After", std::to_string(context.rate.retry_after));
-  return response;
+  return RefusalResponse(context, {.code = Code::kResourceExhausted,
+                                   .message = "too many requests, try again later",
+                                   .retry_after = context.rate.retry_after});
 }
 
 // Nothing when it has been read. The request does not count as in flight while the client sends it.

@@ -17,6 +17,15 @@ ip::address Plain(const ip::address& address) {
 
 }  // namespace
 
+ClientNetwork NetworkOf(const ip::address& address) {
+  const ip::address plain = Plain(address);
+  if (plain.is_v4()) return {false, plain.to_v4().to_uint()};
+  uint64_t network = 0;
+  const auto bytes = plain.to_v6().to_bytes();
+  for (size_t i = 0; i < 8; ++i) network = network << 8 | bytes[i];
+  return {true, network};
+}
+
 std::optional<TrustedProxies> TrustedProxies::Parse(const std::string& list) {
   TrustedProxies proxies;
   if (list.empty()) return proxies;

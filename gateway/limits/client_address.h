@@ -1,9 +1,11 @@
-// Whose request it is that came through a proxy.
+// Who a client is: what counts as one, and whose request it is that came through a proxy.
 #pragma once
 
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/network_v4.hpp>
 #include <boost/asio/ip/network_v6.hpp>
+#include <compare>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,6 +13,16 @@
 #include "gateway/http/message.h"
 
 namespace shop::gateway {
+
+// What counts as one client: an IPv4 address, also as an IPv6 socket shows it, or the first 64 bits of an
+// IPv6 one, as whoever has one address of such a network has them all.
+struct ClientNetwork {
+  bool is_v6 = false;
+  uint64_t bits = 0;
+
+  auto operator<=>(const ClientNetwork&) const = default;
+};
+ClientNetwork NetworkOf(const boost::asio::ip::address& address);
 
 // Proxies whose X-Forwarded-For is believed.
 class TrustedProxies {

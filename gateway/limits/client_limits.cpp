@@ -31,7 +31,7 @@ bool AddWithin(std::atomic<size_t>& sum, size_t more, size_t limit) {
 }  // namespace
 
 struct ClientLimits::Client {
-  Key key;
+  ClientNetwork key;
   size_t connections = 0;  // guarded by ClientLimits' mutex, as the next
   size_t streams = 0;
   std::atomic<size_t> bytes = 0;
@@ -54,7 +54,7 @@ ClientLimits::~ClientLimits() = default;
 
 std::pair<std::unique_ptr<ClientLimits::Share>, ClientLimits::Verdict> ClientLimits::Connect(
     const boost::asio::ip::address& address) {
-  const Key key = KeyOf(address);
+  const ClientNetwork key = NetworkOf(address);
   const std::lock_guard lock(mutex_);
   if (connections_ >= settings_.connections) {
     refused_connections_.Increment();
@@ -76,7 +76,8 @@ ClientLimits::Share::~Share() {
   GiveBack();
   const std::lock_guard lock(limits_.mutex_);
   Count(is_stream_, -1);
-  if (client_.connections == 0 && client_.streams == 0) limits_.clients_.erase(Key(client_.key));
+  if (client_.connections == 0 && client_.streams == 0)
+    limits_.clients_.erase(ClientNetwork(client_.key));
 }
 
 ClientLimits::Verdict ClientLimits::Share::BecomeStream() {
@@ -132,18 +133,6 @@ void ClientLimits::Share::GiveBack() {
   limits_.bytes_ -= taken_;
   limits_.bytes_gauge_.Decrement(static_cast<double>(taken_));
   taken_ = 0;
-}
-
-ClientLimits::Key ClientLimits::KeyOf(const boost::asio::ip::address& address) {
-  using boost::asio::ip::make_address_v4;
-  using boost::asio::ip::v4_mapped;
-  if (address.is_v4()) return {false, address.to_v4().to_uint()};
-  const auto v6 = address.to_v6();
-  if (v6.is_v4_mapped()) return {false, make_address_v4(v4_mapped, v6).to_uint()};
-  uint64_t network = 0;
-  const auto bytes = v6.to_bytes();
-  for (int i = 0; i < 8; ++i) network = network << 8 | bytes[i];
-  return {true, network};
 }
 
 }  // namespace shop::gateway

@@ -2,8 +2,7 @@
 // they have sent. One limit holds for all clients together and one for each of them, so that
 // neither one client nor many can fill the memory.
 //
-// A client is an IPv4 address, or the first 64 bits of an IPv6 one: whoever has one address of such
-// a network has them all. Whatever comes through one proxy is one client.
+// A client is a ClientNetwork; whatever comes through one proxy is one client.
 //
 // Thread-safe. Metrics: http_connections, http_streams, http_buffered_bytes and
 // http_limit_refusals_total{limit=connections|client_connections|bytes|client_bytes|streams|client_streams}.
@@ -17,6 +16,8 @@
 #include <memory>
 #include <mutex>
 #include <utility>
+
+#include "gateway/limits/client_address.h"
 
 namespace prometheus {
 class Counter;
@@ -89,10 +90,6 @@ class ClientLimits {
   std::pair<std::unique_ptr<Share>, Verdict> Connect(const boost::asio::ip::address& address);
 
  private:
-  using Key = std::pair<bool, uint64_t>;  // whether it is IPv6, and its bits
-
-  static Key KeyOf(const boost::asio::ip::address& address);
-
   const Settings settings_;
   prometheus::Gauge& connections_gauge_;
   prometheus::Gauge& streams_gauge_;
@@ -107,7 +104,7 @@ class ClientLimits {
   std::mutex mutex_;  // guards these:
   size_t connections_ = 0;
   size_t streams_ = 0;
-  std::map<Key, Client> clients_;  // those with a connection
+  std::map<ClientNetwork, Client> clients_;  // those with a connection
 };
 
 }  // namespace shop::gateway

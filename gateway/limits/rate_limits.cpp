@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "common/telemetry/metrics.h"
+#include "gateway/limits/client_address.h"
 
 namespace shop::gateway {
 namespace {
@@ -50,15 +51,8 @@ RateKey RateKey::Of(int64_t user_id) {
 }
 
 RateKey RateKey::Of(const boost::asio::ip::address& address) {
-  if (address.is_v4()) return {Kind::kIpv4, address.to_v4().to_uint()};
-  const auto v6 = address.to_v6();
-  if (v6.is_v4_mapped()) {
-    return {Kind::kIpv4, make_address_v4(boost::asio::ip::v4_mapped, v6).to_uint()};
-  }
-  uint64_t network = 0;
-  const auto bytes = v6.to_bytes();
-  for (size_t i = 0; i < 8; ++i) network = network << 8 | bytes[i];
-  return {Kind::kIpv6, network};
+  const ClientNetwork network = NetworkOf(address);
+  return {network.is_v6 ? Kind::kIpv6 : Kind::kIpv4, network.bits};
 }
 
 std::string RateKey::Text() const {

@@ -30,8 +30,7 @@ class Gauge;
 
 namespace shop::gateway {
 
-// Whose quota it is: a user's, that of an IPv4 address, or of the first 64 bits of an IPv6 one, as whoever
-// has one address of such a network has them all.
+// Whose quota it is: a user's, or that of a ClientNetwork (gateway/limits/client_address.h).
 struct RateKey {
   enum class Kind : uint8_t { kUser, kIpv4, kIpv6 };
   Kind kind = Kind::kUser;
