@@ -38,6 +38,12 @@ class Identity(Case):
                                headers=[f"authorization: Bearer {token}"])
         return "Code: Unauthenticated" not in text
 
+    def kill(self, process):
+        """With SIGKILL; waits until it is back and those who call it, the gateway and auth, have noticed."""
+        self.shop.script("kill-program", process)
+        wait_for(process, lambda: self.shop.ready(process), 60)
+        wait_for("somebody to register and to log in", lambda: Person(self.shop, "visitor"))
+
     def assert_refused_everywhere(self, token):
         """By the gateway, and by each service that is called past it."""
         begun = time.monotonic()
@@ -128,8 +134,7 @@ class Session(Identity):
         person = Person(self.shop, "patient")
         self.assertEqual(200, self.shop.call("POST", "/auth/logout", {}, token=person.token).status)
         self.assert_refused_everywhere(person.token)
-        self.shop.script("kill-program", "users")
-        wait_for("users", lambda: self.shop.ready("users"), 60)
+        self.kill("users")
         self.assertFalse(self.knows("users", person.token))
 
 
@@ -146,8 +151,7 @@ class SigningKeys(Identity):
         self.assertLess(before, self.published())
         for token in (person.token, self.log_in(person.email)["accessToken"]):
             self.assertTrue(self.knows("orders", token))
-        self.shop.script("kill-program", "auth")
-        wait_for("auth", lambda: self.shop.ready("auth"), 60)
+        self.kill("auth")
         self.assertLess(before, self.published())
         self.assertTrue(self.knows("auth", person.token))
 

@@ -38,7 +38,9 @@ class AnOrderIsWatched(Case):
         seen += self.until("ORDER_SHIPPED")
         self.shop.script("kill-program", "orders")
         wait_for("orders", lambda: self.shop.ready("orders"), 60)
-        self.boss.call("PUT", f"/orders/{self.order}/status", {"status": "DELIVERED"})
+        # The gateway may need a moment to notice that it is back.
+        wait_for("the order to be delivered",
+                 lambda: self.boss.call("PUT", f"/orders/{self.order}/status", {"status": "DELIVERED"}).data)
         seen += self.until("ORDER_DELIVERED")
 
         self.assertEqual(list(range(1, len(seen) + 1)), [entry["sequence"] for entry in seen])
