@@ -3,8 +3,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <re2/re2.h>
 
-#include <regex>
+#include <map>
 #include <string>
 
 #include "gateway/testing/fixture.h"
@@ -31,11 +32,11 @@ TEST_F(LivePageTest, IsServedWithAllThatItUses) {
   EXPECT_EQ(page.headers.at("content-type"), "text/html; charset=utf-8");
   EXPECT_EQ(Exchange(Get("/live/")).body, page.body);
 
-  static const std::regex kUsed("<(?:link|script)[^>]*(?:src|href)=\"(/[^\"]*)\"");
   std::map<std::string, std::string> types;
-  for (std::sregex_iterator used(page.body.begin(), page.body.end(), kUsed), end; used != end;
-       ++used) {
-    const std::string path = (*used)[1];
+  re2::StringPiece rest(page.body);
+  std::string path;
+  while (re2::RE2::FindAndConsume(&rest, R"re(<(?:link|script)[^>]*(?:src|href)="(/[^"]*)")re",
+                                  &path)) {
     types[path] = Exchange(Get(path)).headers["content-type"];
   }
   EXPECT_EQ(types, (std::map<std::string, std::string>{
@@ -51,7 +52,7 @@ TEST_F(LivePageTest, AllowsNothingInlineAndNothingOfOthers) {
   EXPECT_THAT(policy, Not(HasSubstr("http")));
   EXPECT_EQ(page.headers.at("x-content-type-options"), "nosniff");
   // It needs no more than that: an attribute or an element of its own would not work.
-  EXPECT_FALSE(std::regex_search(page.body, std::regex("<style|<script>| style=| on[a-z]+=|//")));
+  EXPECT_FALSE(re2::RE2::PartialMatch(page.body, "<style|<script>| style=| on[a-z]+=|//"));
 }
 
 TEST_F(LivePageTest, IsReadAsDocumentsAre) {
