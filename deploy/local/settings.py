@@ -1,5 +1,6 @@
 """The settings of a stack: one .env file, what follows from it, and how such a file is made."""
 
+import base64
 import hashlib
 import json
 import os
@@ -77,8 +78,11 @@ REDIS_PASSWORDS = {name: f"{name.upper()}_REDIS_PASSWORD" for name in REDIS_USER
 # What is generated for the containers alone.
 CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
+# Service -> the setting that has its private key; SERVICE_KEYS lists the public ones.
+SERVICE_KEYS = {service: f"{service.upper()}_SERVICE_KEY" for service in SERVICES}
+
 # What is generated for both stacks, besides the passwords of Redis.
-SHARED_SECRETS = ("SERVICE_TOKEN_KEY", "KEY_ENCRYPTION_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
+SHARED_SECRETS = (*SERVICE_KEYS.values(), "KEY_ENCRYPTION_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
 
 # The secrets that containers read as files of the same names in small letters.
 AS_FILES = (*SHARED_SECRETS, "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
@@ -93,11 +97,11 @@ PRIVATE = {
     "SMTP_URL": {"notification"},
     "MONGODB_URI": {name for name, process in PROCESSES.items() if process.database == "mongo"},
     "REDIS_URL": set(REDIS_USERS),
-    # The public entrance is no service: with the key it could be any of them.
-    "SERVICE_TOKEN_KEY": set(SERVICES),
+    # The public entrance is no service, and calls none as one.
+    "SERVICE_KEYS": set(SERVICES),
     "PROVIDER_API_KEY": {"payments", "provider", "reconciler"},
     "PROVIDER_WEBHOOK_SECRET": {"payments", "provider"},
-} | {name: set() for name in (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *CONTAINER_SECRETS)}
+} | {name: set() for name in (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *SERVICE_KEYS.values(), *CONTAINER_SECRETS)}
 
 # Above are ports that the kernel hands out to clients; a server there can find its port taken.
 FIRST_EPHEMERAL_PORT = 32768
@@ -169,6 +173,8 @@ class Settings(dict):
             chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
         if process in ROLES:
             chosen |= {"POSTGRES_USER": process, "POSTGRES_PASSWORD": self.role_password(process)}
+        if process in SERVICE_KEYS:
+            chosen["SERVICE_KEY"] = self.require(SERVICE_KEYS[process])
         if process in REDIS_USERS:
             chosen["REDIS_URL"] = redis_url(
                 self.require("REDIS_URL"), process, self.require(REDIS_PASSWORDS[process]))
@@ -208,6 +214,31 @@ def missing_secrets(variables):
     return {name: secrets.token_hex(32)
             for name in (*SHARED_SECRETS, *REDIS_PASSWORDS.values(), *CONTAINER_SECRETS)
             if not variables.get(name)}
+
+
+def service_keys(variables):
+    """The public part of each service's key. Those of keys of before stay listed, so that processes that have them
+    still are taken; whoever replaced one that was lost takes it out."""
+    listed = [entry for entry in variables.get("SERVICE_KEYS", "").split(",") if entry]
+    for service, name in SERVICE_KEYS.items():
+        entry = f"{service}:{public_key(name, variables[name])}"
+        if entry not in listed:
+            listed.append(entry)
+    return ",".join(listed)
+
+
+def public_key(name, digits):
+    """x and y of the point that belongs to a private key of P-256, in base64url."""
+    try:
+        # RFC 5915, without the public part.
+        key = bytes.fromhex("30310201010420" + digits + "a00a06082a8648ce3d030107")
+        told = subprocess.run(["openssl", "ec", "-inform", "DER", "-pubout", "-outform", "DER"], input=key,
+                              capture_output=True, check=True).stdout
+    except FileNotFoundError:
+        raise StackError("openssl is not installed") from None
+    except (ValueError, subprocess.CalledProcessError):
+        raise StackError(f"{name} is not a private key of P-256 in 64 hexadecimal digits") from None
+    return base64.urlsafe_b64encode(told[-64:]).rstrip(b"=").decode()
 
 
 def write_private(path, text):
@@ -279,6 +310,7 @@ def init_env(template, out):
     present = parse(text)
     added = {name: value for name, value in wanted.items() if name not in present
              and (name.endswith("_PORT") or name in SERVER_ADDRESSES)} | missing_secrets(present)
+    added["SERVICE_KEYS"] = service_keys(present | added)
     before = Path(present.get("SECRETS_DIR") or ".local/secrets/none")
     folder = write_secrets(present | added, REPO / before.parent)
     added["SECRETS_DIR"] = str(before.with_name(folder.name))
@@ -298,6 +330,7 @@ def free_env(template, out):
     for name in embedded:
         changes[name] = re.sub(r":\d+", f":{next(ports)}", variables[name], count=1)
     changes |= missing_secrets(variables)
+    changes["SERVICE_KEYS"] = service_keys(variables | changes)
     changes["SECRETS_DIR"] = str(write_secrets(variables | changes, Path(out).resolve().parent / "secrets"))
     write_private(out, change(text, changes))
 

@@ -13,6 +13,7 @@
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/rpc/stream_hub.h"
+#include "common/testing/callers.h"
 #include "common/testing/fake_service.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
@@ -54,7 +55,7 @@ class Library {
 
 void Serve() {
   Library library;
-  rpc::Identity identity({"testing", "", std::string(32, 'k')},
+  rpc::Identity identity(shop::testing::IdentityOf("watch"),
                          [] { return std::vector<auth::PublicKey>(); });
   // Many may come at the same moment.
   const rpc::Server server({.host = "127.0.0.1", .queue = 100000}, identity, {library.Methods()});

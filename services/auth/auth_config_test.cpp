@@ -5,7 +5,7 @@
 
 #include <map>
 
-#include "common/testing/callers.h"
+#include "common/testing/service_keys.h"
 
 namespace shop::auth {
 namespace {
@@ -29,8 +29,10 @@ class AuthConfig : public ::testing::Test {
     return env_.problems();
   }
 
+  const auth::ServiceTokens::Settings keys_ = testing::ServiceKeysOf("auth");
   std::map<std::string, std::string> variables_ = {{"KEY_ENCRYPTION_KEY", std::string(32, 'k')},
-                                                   {"SERVICE_TOKEN_KEY", testing::kServiceKey},
+                                                   {"SERVICE_KEY", keys_.key},
+                                                   {"SERVICE_KEYS", keys_.keys},
                                                    {"POSTGRES_PASSWORD", "secret"}};
   Env env_;
 };
@@ -49,9 +51,16 @@ TEST_F(AuthConfig, ItNamesEveryWrongVariableAtOnce) {
       {"KEY_ENCRYPTION_KEY", "too short"}, {"BCRYPT_COST", "17"}, {"SUPER_ADMIN_EMAIL", "a@b"}};
   const std::vector<std::string> problems = Problems();
   for (const char* name : {"KEY_ENCRYPTION_KEY", "BCRYPT_COST", "SUPER_ADMIN_PASSWORD",
-                           "SERVICE_TOKEN_KEY", "POSTGRES_PASSWORD"}) {
+                           "SERVICE_KEY", "SERVICE_KEYS", "POSTGRES_PASSWORD"}) {
     EXPECT_THAT(problems, Contains(StartsWith(std::string(name) + " "))) << name;
   }
+}
+
+TEST_F(AuthConfig, ItsKeyIsOneThatTheOthersKnow) {
+  variables_["SERVICE_KEYS"] = testing::PublicServiceKey("orders", keys_.key);
+  EXPECT_THAT(Problems(), Contains(StartsWith("SERVICE_KEYS ")));
+  variables_["SERVICE_KEY"] = std::string(32, 'k');
+  EXPECT_THAT(Problems(), Contains(StartsWith("SERVICE_KEY ")));
 }
 
 TEST_F(AuthConfig, TheOperatorsAccountMeetsTheRulesOfAnyOther) {

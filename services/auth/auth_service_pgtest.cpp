@@ -210,7 +210,7 @@ class AuthTest : public ::testing::Test {
     return Call<v1::LoginResponse>({}, "Refresh", request);
   }
   static testing::Credentials As(const v1::LoginResponse& login) {
-    return {"authorization", "Bearer " + login.access_token()};
+    return {.token = login.access_token()};
   }
   Caller CallerOf(const v1::LoginResponse& login) {
     const Result<Caller> caller = TokenVerifier(Keys()).Verify(login.access_token());
@@ -267,14 +267,14 @@ class AuthTest : public ::testing::Test {
     postgres::Migrate(db, {kMessagingMigrations, kAuthMigrations});
     return database_.settings();
   }()};
-  SigningKeys keys_{db_, {.encryption_key = testing::kServiceKey}};
+  SigningKeys keys_{db_, {.encryption_key = std::string(32, 'k')}};
 
   FakeUsers users_;
-  rpc::Identity users_identity_{{"users", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Identity users_identity_{testing::IdentityOf("users"), callers_.Keys()};
   rpc::Server users_server_{
       {.host = "127.0.0.1"}, users_identity_, {testing::FakeService(users_.Methods())}};
 
-  rpc::Identity identity_{{"auth", "", testing::kServiceKey}, Keys()};
+  rpc::Identity identity_{testing::IdentityOf("auth"), Keys()};
   rpc::Channel users_channel_{users_server_.address(), &identity_};
   PasswordHasher passwords_{4, 2, 100};
   AuthService service_;
@@ -300,8 +300,7 @@ TEST_F(AuthTest, WhoRegistersCanSignInAndSeeThemselves) {
   EXPECT_EQ(login->user().id(), registered->id());
   EXPECT_EQ(login->expires_in(), 900);
 
-  const Result<User> me =
-      Call<User>({"authorization", "Bearer " + login->access_token()}, "GetMe", v1::GetMeRequest());
+  const Result<User> me = Call<User>({.token = login->access_token()}, "GetMe", v1::GetMeRequest());
   ASSERT_TRUE(me) << me.refusal().message;
   EXPECT_EQ(me->id(), registered->id());
 }
@@ -729,8 +728,7 @@ TEST_F(AuthTest, ALogoutOfAllEndsNobodyElses) {
 TEST_F(AuthTest, TheTokenOfAnotherEndsNoSession) {
   const v1::LoginResponse ann = Ann();
   const testing::Credentials stranger = {
-      "authorization",
-      "Bearer " + keys_.Sign(77, ROLE_USER, std::chrono::hours(1), CallerOf(ann).session)};
+      .token = keys_.Sign(77, ROLE_USER, std::chrono::hours(1), CallerOf(ann).session)};
   EXPECT_EQ(Outcome(Call<Empty>(stranger, "Logout", v1::LogoutRequest())), "OK");
   EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "OK");
 }

@@ -8,6 +8,7 @@
 
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "common/testing/callers.h"
 #include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
 
@@ -19,8 +20,6 @@ using ::testing::SizeIs;
 constexpr int64_t kAda = 7;
 constexpr int64_t kMug = 31;
 constexpr int64_t kLamp = 12;
-constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
-
 // products with nothing but quotes, in this process.
 class FakeProducts {
  public:
@@ -69,7 +68,8 @@ class FakeProducts {
   mutable std::mutex mutex_;
   std::map<int64_t, products::v1::Quote> catalogue_;
   int calls_ = 0;
-  rpc::Identity identity_{{"products", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Identity identity_{testing::IdentityOf("products"),
+                          [] { return std::vector<auth::PublicKey>(); }};
   std::unique_ptr<rpc::Server> server_;
   std::string address_;
 };
@@ -130,7 +130,8 @@ class CartServiceTest : public ::testing::Test {
   }
 
   FakeProducts products;
-  rpc::Identity identity{{"cart", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Identity identity{testing::IdentityOf("cart"),
+                         [] { return std::vector<auth::PublicKey>(); }};
   rpc::Channel channel{products.address(), &identity};
   CartStore store{{shop::testing::Server("MONGODB_URI"), shop::testing::UniqueName()}};
   CartService service{store, channel, "EUR"};

@@ -19,6 +19,7 @@
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/telemetry/metrics.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/fake_service.h"
 #include "common/testing/loopback_listener.h"
@@ -34,8 +35,6 @@ namespace {
 using shop::testing::Eventually;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
 
 // A mail server with as many connections as come. What it says to RCPT follows from the recipient:
 //   silent…   nothing at all
@@ -156,7 +155,8 @@ class FakeUsers {
 
   std::mutex mutex_;
   std::map<int64_t, std::string> names_;
-  rpc::Identity identity_{{"users", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Identity identity_{testing::IdentityOf("users"),
+                          [] { return std::vector<auth::PublicKey>(); }};
   rpc::Server server_{
       {.host = "127.0.0.1"},
       identity_,
@@ -212,7 +212,8 @@ class MailSenderTest : public ::testing::Test {
   FakeUsers users;
   shop::testing::TestDatabase database;
   postgres::Pool db{database.settings()};
-  rpc::Identity identity{{"notification", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Identity identity{testing::IdentityOf("notification"),
+                         [] { return std::vector<auth::PublicKey>(); }};
   rpc::Channel channel{users.address(), &identity};
 
  private:

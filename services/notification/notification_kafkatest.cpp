@@ -16,6 +16,7 @@
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/telemetry/metrics.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
@@ -37,7 +38,6 @@ using shop::testing::Server;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
 constexpr int64_t kAda = 7;
 
 // users with nothing but GetUser, in this process.
@@ -70,7 +70,8 @@ class FakeUsers {
 
   std::mutex mutex_;
   std::map<int64_t, users::v1::User> users_;
-  rpc::Identity identity_{{"users", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Identity identity_{testing::IdentityOf("users"),
+                          [] { return std::vector<auth::PublicKey>(); }};
   std::unique_ptr<rpc::Server> server_;
 };
 
@@ -153,7 +154,8 @@ class NotificationTest : public ::testing::Test {
   shop::testing::TestDatabase database;
   postgres::Pool db{database.settings()};
   FakeUsers users;
-  rpc::Identity identity{{"notification", "", kKey}, [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Identity identity{testing::IdentityOf("notification"),
+                         [] { return std::vector<auth::PublicKey>(); }};
   rpc::Channel channel{users.address(), &identity};
 
  private:

@@ -66,7 +66,7 @@ class NotificationServiceTest : public ::testing::Test {
   postgres::Pool db_{database_.settings()};
   std::unique_ptr<NotificationService> service_;
   testing::Callers callers_;
-  rpc::Identity identity_{{"notification", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Identity identity_{testing::IdentityOf("notification"), callers_.Keys()};
   std::unique_ptr<rpc::Server> server_;
 };
 

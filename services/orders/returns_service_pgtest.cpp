@@ -12,6 +12,7 @@
 #include "common/json/codec.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/fake_service.h"
 #include "common/testing/published_events.h"
@@ -27,13 +28,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
 constexpr int64_t kCustomer = 7;
 constexpr int64_t kSeller = 20;
-
-rpc::Identity::Settings IdentityOf(const std::string& name) {
-  return {name, "", kServiceKey};
-}
 
 std::vector<auth::PublicKey> NoKeys() {
   return {};
@@ -134,10 +130,10 @@ class ReturnsServiceTest : public ::testing::Test {
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
   FakeProducts fake_products_;
-  rpc::Identity products_identity_{IdentityOf("products"), NoKeys};
+  rpc::Identity products_identity_{testing::IdentityOf("products"), NoKeys};
   rpc::Server products_server_{
       {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_products_.Methods())}};
-  rpc::Identity identity_{IdentityOf("orders"), NoKeys};
+  rpc::Identity identity_{testing::IdentityOf("orders"), NoKeys};
   rpc::Channel products_{products_server_.address(), &identity_};
   ReturnsService service_{db_, products_, Deadlines()};
 };

@@ -34,7 +34,7 @@ class WatchOrderTest : public OrdersServiceTest {
   }
 
   testing::Callers callers_;
-  rpc::Identity server_identity_{{"orders", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Identity server_identity_{testing::IdentityOf("orders"), callers_.Keys()};
   rpc::Server server_{{.host = "127.0.0.1"}, server_identity_, {service_.Methods()}};
 };
 

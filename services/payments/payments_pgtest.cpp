@@ -675,7 +675,7 @@ class WebhookTest : public PaymentsTest {
   }
 
   shop::testing::Callers callers_;
-  rpc::Identity identity_{{"payments", "", shop::testing::kServiceKey}, callers_.Keys()};
+  rpc::Identity identity_{shop::testing::IdentityOf("payments"), callers_.Keys()};
   rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
   shop::testing::Client provider_end_{server_.address()};
 };

@@ -162,7 +162,7 @@ class ProductsServiceTest : public ::testing::Test {
   const ProductCache::Settings redis_;
   ProductCache cache_;
   ProductsService service_{db_, cache_, "EUR"};
-  rpc::Identity identity_{{"products", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Identity identity_{testing::IdentityOf("products"), callers_.Keys()};
   rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
 };
 

@@ -12,6 +12,7 @@
 #include "common/messaging/handlers.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
@@ -26,8 +27,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-
-constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
 
 std::vector<auth::PublicKey> NoKeys() {
   return {};
@@ -148,11 +147,11 @@ class StockEventsTest : public ::testing::Test {
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
   FakeProducts fake_;
-  rpc::Identity products_identity_{{"products", "", kServiceKey}, NoKeys};
+  rpc::Identity products_identity_{testing::IdentityOf("products"), NoKeys};
   std::optional<rpc::Server> server_{
       std::in_place, rpc::ServerSettings{.host = "127.0.0.1"}, products_identity_,
       std::vector<rpc::Service>{testing::FakeService(fake_.Methods())}};
-  rpc::Identity identity_{{"stock", "", kServiceKey}, NoKeys};
+  rpc::Identity identity_{testing::IdentityOf("stock"), NoKeys};
   rpc::Channel products_{server_->address(), &identity_};
   messaging::Handlers handlers_ = EventHandlers(products_);
 };

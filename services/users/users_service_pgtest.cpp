@@ -137,7 +137,7 @@ class UsersTest : public ::testing::Test {
   const std::shared_ptr<const void> subscription_ =
       db_.Subscribe(messaging::kOutboxSignal, [this] { ++woken_; });
   UsersService service_{db_};
-  rpc::Identity identity_{{"users", "", testing::kServiceKey}, callers_.Keys()};
+  rpc::Identity identity_{testing::IdentityOf("users"), callers_.Keys()};
   rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
 };
 

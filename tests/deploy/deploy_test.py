@@ -22,7 +22,7 @@ import seed  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
 from settings import AS_FILES, DATABASES, GROUPS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
 from settings import REDIS_PASSWORDS, REDIS_USERS, ROLE_PASSWORDS  # pylint: disable=wrong-import-position
-from settings import Settings, StackError, init_env, parse, remove_old_secrets  # pylint: disable=wrong-import-position
+from settings import Settings, StackError, init_env, parse, public_key, remove_old_secrets  # pylint: disable=wrong-import-position
 
 
 class InFolder(unittest.TestCase):
@@ -71,12 +71,34 @@ class Secrets(InFolder):
     def test_lie_in_another_folder_once_one_has_changed_so_that_compose_sees_it(self):
         _, before = self.make()
         self.assertEqual(before, self.make()[1], "and in the same one as long as none has")
-        self.change("SERVICE_TOKEN_KEY", "f" * 64)
+        self.change("KEY_ENCRYPTION_KEY", "f" * 64)
         settings, after = self.make()
         self.assertNotEqual(before, after)
-        self.assertEqual("f" * 64, (after / "service_token_key").read_text())
+        self.assertEqual("f" * 64, (after / "key_encryption_key").read_text())
         remove_old_secrets(settings)
         self.assertEqual([after], list(after.parent.iterdir()))
+
+    def test_hold_a_key_of_its_own_for_each_service_and_all_know_the_public_ones(self):
+        settings, _ = self.make()
+        keys = {settings.environment_of(service)["SERVICE_KEY"] for service in SERVICES}
+        self.assertEqual(len(SERVICES), len(keys))
+        for service in SERVICES:
+            environment = settings.environment_of(service)
+            self.assertEqual([], [name for name in environment if name.endswith("_SERVICE_KEY")])
+            self.assertIn(f"{service}:{public_key('', environment['SERVICE_KEY'])}",
+                          environment["SERVICE_KEYS"].split(","))
+        for process in set(PROCESSES) - set(SERVICES):
+            self.assertFalse({"SERVICE_KEY", "SERVICE_KEYS"} & set(settings.environment_of(process)), process)
+
+    def test_keep_the_public_part_of_a_key_that_was_replaced(self):
+        before = self.make()[0]["SERVICE_KEYS"].split(",")
+        self.change("ORDERS_SERVICE_KEY", "5" * 64)
+        after = self.make()[0]["SERVICE_KEYS"].split(",")
+        self.assertEqual(before, after[:-1])
+        self.assertEqual(f"orders:{public_key('', '5' * 64)}", after[-1])
+        self.change("ORDERS_SERVICE_KEY", "no key")
+        with self.assertRaisesRegex(StackError, "ORDERS_SERVICE_KEY"):
+            self.make()
 
     def test_are_completed_when_their_making_was_cut_off(self):
         _, folder = self.make()

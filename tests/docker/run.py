@@ -202,7 +202,7 @@ def check_carts_need_a_password(settings):
     name = f"{PROJECT}-stranger"
     run("docker", "run", "--detach", "--name", name, "--network", f"{PROJECT}_default",
         "-e", "MONGODB_URI=mongodb://cart:wrong@mongo:27017/cart?authSource=cart",
-        "-e", "SERVICE_TOKEN_KEY=" + settings["SERVICE_TOKEN_KEY"],
+        "-e", "SERVICE_KEY=" + settings["CART_SERVICE_KEY"], "-e", "SERVICE_KEYS=" + settings["SERVICE_KEYS"],
         inspect(container(settings, "cart"), "{{.Config.Image}}"))
     try:
         wait_for("a cart service with a wrong password to be refused",
@@ -343,7 +343,7 @@ def change_env(changes):
 def check_changed_password(settings, shop):
     """A password that is changed in .env is in use after the next up."""
     change_env({name: settings[name][::-1] for name in (
-        "AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", *REDIS_PASSWORDS.values(), "SERVICE_TOKEN_KEY")})
+        "AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", *REDIS_PASSWORDS.values(), "CART_SERVICE_KEY")})
     stack("up")
     changed = Settings.read(FOLDER / "env")
     check_databases(changed)

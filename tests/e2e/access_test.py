@@ -10,6 +10,8 @@ from decimal import Decimal
 
 from case import Case
 from harness import PASSWORD, REPO, Person, wait_for
+from service_token import service_token
+from settings import SERVICES
 
 NOBODY = "a guest"
 ROLES = ("USER", "SELLER", "ADMIN", "SUPER_ADMIN")
@@ -72,7 +74,9 @@ class Access(Case):
 
     def grpc(self, method, who):
         """The code that a service answers somebody who comes straight to it."""
-        headers = [f"authorization: Bearer {self.tokens[who]}"] if self.tokens[who] else []
+        return self.answered(method, [f"authorization: Bearer {self.tokens[who]}"] if self.tokens[who] else [])
+
+    def answered(self, method, headers):
         found = re.search(r"Code: (\w+)", self.grpcurl(method.service, method.name, headers=headers, body={})[1])
         return found[1] if found else "OK"
 
@@ -115,6 +119,36 @@ class Access(Case):
                         self.assertNotIn(code, ("Internal", "Unknown", "Unimplemented"))
                     else:
                         self.assertEqual("Unauthenticated" if who == NOBODY else "PermissionDenied", code)
+
+
+    def test_over_grpc_each_service_is_let_in_where_the_table_names_it(self):
+        tokens = {(service, receiver): service_token(self.shop.settings, service, receiver)
+                  for service in SERVICES for receiver in SERVICES}
+
+        def ask(method, service):
+            return method, service, self.answered(method, [f"x-service-token: {tokens[service, method.service]}"])
+        # What anyone may call is anyone's; what users call is asked by one service that is not named, and by those that are.
+        asked = [(method, service) for method in self.methods if "anyone" not in method.who for service in SERVICES
+                 if not method.http or service == "shipping" or f"the service {service}" in method.who]
+        with ThreadPoolExecutor(4) as pool:
+            for method, service, code in pool.map(lambda pair: ask(*pair), asked):
+                with self.subTest(method.name, service=service):
+                    if f"the service {service}" in method.who:
+                        self.assertNotIn(code, ("Unauthenticated", "PermissionDenied", "Internal", "Unknown", "Unimplemented"))
+                    else:
+                        self.assertEqual("PermissionDenied", code)
+
+    def test_a_service_passes_for_no_other_and_its_token_is_good_at_one_place(self):
+        reserve = next(method for method in self.methods if method.name.endswith("/ReserveStock"))
+        for claim, service, receiver, subject, code in (
+                ("itself", "stock", "products", None, "InvalidArgument"),
+                ("says it is another", "cart", "products", "stock", "Unauthenticated"),
+                ("was given it by another", "stock", "cart", None, "Unauthenticated")):
+            with self.subTest(claim):
+                token = service_token(self.shop.settings, service, receiver, subject)
+                self.assertEqual(code, self.answered(reserve, [f"x-service-token: {token}"]))
+        token = service_token(self.shop.settings, "orders", "cart")
+        self.assertEqual(401, self.shop.call("GET", "/cart", headers={"X-Service-Token": token}).status)
 
 
 class AStranger(Case):

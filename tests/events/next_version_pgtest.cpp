@@ -7,6 +7,7 @@
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
@@ -26,7 +27,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
 constexpr char kValue[] =
     R"({"orderId":12,"orderUuid":"a7f0c3de-0000-4000-8000-000000000012","userId":7,)"
     R"("totalPrice":19.99,"currency":"EUR","paymentMethod":"NEW","gift":{"wrapped":true},)"
@@ -40,11 +40,13 @@ std::vector<auth::PublicKey> NoKeys() {
 // products, which has everything, and cart.
 class FakeServices {
  public:
-  std::vector<rpc::Service> Methods() {
-    return {testing::FakeService(rpc::Service("shop.products.v1.ProductsService")
-                                     .On("BatchReserveStock", this, &FakeServices::Reserve)),
-            testing::FakeService(rpc::Service("shop.cart.v1.CartService")
-                                     .On("EmptyOrderedCart", this, &FakeServices::EmptyCart))};
+  rpc::Service Products() {
+    return testing::FakeService(rpc::Service("shop.products.v1.ProductsService")
+                                    .On("BatchReserveStock", this, &FakeServices::Reserve));
+  }
+  rpc::Service Cart() {
+    return testing::FakeService(rpc::Service("shop.cart.v1.CartService")
+                                    .On("EmptyOrderedCart", this, &FakeServices::EmptyCart));
   }
   Result<products::v1::BatchReserveStockResponse> Reserve(
       const Call&, const products::v1::BatchReserveStockRequest& request) {
@@ -83,15 +85,17 @@ class NextVersionTest : public ::testing::Test {
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
   FakeServices fake_;
-  rpc::Identity fake_identity_{{"fake", "", kKey}, NoKeys};
-  rpc::Server server_{rpc::ServerSettings{.host = "127.0.0.1"}, fake_identity_, fake_.Methods()};
-  rpc::Identity stock_{{"stock", "", kKey}, NoKeys};
-  rpc::Identity orders_{{"orders", "", kKey}, NoKeys};
+  rpc::Identity products_identity_{testing::IdentityOf("products"), NoKeys};
+  rpc::Server products_server_{{.host = "127.0.0.1"}, products_identity_, {fake_.Products()}};
+  rpc::Identity cart_identity_{testing::IdentityOf("cart"), NoKeys};
+  rpc::Server cart_server_{{.host = "127.0.0.1"}, cart_identity_, {fake_.Cart()}};
+  rpc::Identity stock_{testing::IdentityOf("stock"), NoKeys};
+  rpc::Identity orders_{testing::IdentityOf("orders"), NoKeys};
   messaging::Envelope event_;
 };
 
 TEST_F(NextVersionTest, StockReservesAndPassesOnWhatItDoesNotKnow) {
-  const rpc::Channel products(server_.address(), &stock_);
+  const rpc::Channel products(products_server_.address(), &stock_);
   ASSERT_TRUE(testing::Deliver(db_, stock::EventHandlers(products), "stock", event_));
   EXPECT_EQ(Value("SELECT type FROM outbox"), "STOCK_RESERVED");
   EXPECT_THAT(Value("SELECT value FROM outbox"), HasSubstr(R"("paymentMethod":"NEW")"));
@@ -109,7 +113,7 @@ TEST_F(NextVersionTest, NotificationKeepsTheEventAsItWasWritten) {
 }
 
 TEST_F(NextVersionTest, TheCartIsEmptied) {
-  const rpc::Channel cart(server_.address(), &orders_);
+  const rpc::Channel cart(cart_server_.address(), &orders_);
   ASSERT_TRUE(testing::Deliver(db_, orders::CartHandlers(cart, db_), "cart", event_));
   EXPECT_EQ(fake_.emptied_of, 7);
 }

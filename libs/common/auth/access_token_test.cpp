@@ -15,6 +15,7 @@
 #include "common/crypto/base64.h"
 #include "common/testing/keys.h"
 #include "common/testing/servers.h"
+#include "common/testing/service_keys.h"
 
 namespace shop::auth {
 namespace {
@@ -344,8 +345,8 @@ TEST_F(AccessTokenTest, AnOversizedTokenIsRefusedUnread) {
 }
 
 TEST_F(AccessTokenTest, AServiceTokenIsNoAccessToken) {
-  ServiceTokens services("orders", std::string(32, 'k'), clock());
-  ExpectRefused(services.OwnToken(), "algorithm");
+  ServiceTokens services(shop::testing::ServiceKeysOf("orders"), clock());
+  ExpectRefused(services.OwnToken("products"), "another type");
 }
 
 TEST_F(AccessTokenTest, AGoodTokenIsCached) {

@@ -215,6 +215,30 @@ Key ReadPrivateKey(const std::string& pem) {
   return key;
 }
 
+Key PrivateKeyOf(const std::string& digits) {
+  const ErrorsCleared cleared;
+  if (digits.size() != 2 * kCoordinateBytes ||
+      digits.find_first_not_of("0123456789abcdefABCDEF") != digits.npos) {
+    throw std::invalid_argument("is not 64 hexadecimal digits");
+  }
+  const BigNumber number = FromHex(digits.c_str());
+  std::array<unsigned char, kCoordinateBytes> bytes;
+  BN_bn2binpad(number.get(), bytes.data(), bytes.size());
+  // ECPrivateKey of RFC 5915 without its public part, which OpenSSL computes.
+  std::string der = "\x30\x31\x02\x01\x01\x04\x20";
+  der.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  der += "\xa0\x0a\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+  const unsigned char* read = Bytes(der);
+  Key key(d2i_PrivateKey(EVP_PKEY_EC, nullptr, &read, static_cast<long>(der.size())));
+  OPENSSL_cleanse(der.data(), der.size());
+  OPENSSL_cleanse(bytes.data(), bytes.size());
+  if (key == nullptr || BN_is_zero(number.get()) ||
+      BN_cmp(number.get(), FromHex(kOrder).get()) >= 0) {
+    throw std::invalid_argument("is not a number of P-256");
+  }
+  return key;
+}
+
 Key PublicKeyAt(const Point& point) {
   const ErrorsCleared cleared;
   const std::optional<std::string> x = DecodeBase64Url(point.x);

@@ -1,5 +1,5 @@
 // JSON Web Tokens in compact form (RFC 7515, 7518, 7519), as far as access tokens and service tokens
-// need them: ES256 and HS256, by the rules of RFC 8725. Of concern to this folder alone.
+// need them: ES256, by the rules of RFC 8725. Of concern to this folder alone.
 //
 // On OpenSSL itself: the packaged libjwt 1.10 writes and accepts no `typ` but JWT, and the type is
 // what keeps an access token and a service token apart (RFC 8725, 3.11).
@@ -72,9 +72,10 @@ struct Point {
 // A new P-256 private key, as PEM.
 std::string NewPrivateKey();
 
-// Both throw std::invalid_argument: when the PEM is not of a P-256 private key, and when there is no
-// such point on the curve.
+// All throw std::invalid_argument: when the PEM is not of a P-256 private key, when the digits are not 64
+// hexadecimal ones or not of such a key, and when there is no such point on the curve.
 Key ReadPrivateKey(const std::string& pem);
+Key PrivateKeyOf(const std::string& digits);
 Key PublicKeyAt(const Point& point);
 Point PublicPoint(EVP_PKEY* key);
 // RFC 7638.

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -13,27 +15,45 @@
 
 namespace shop::auth {
 
-// Identity of services among themselves: a short HS256 JWT under the key that all services share
-// (SERVICE_TOKEN_KEY), with its own issuer and audience. Thread-safe.
+// How a service says to another who it is: an ES256 JWT of ten minutes, signed with a private key that no
+// other process has, for that other service alone. So whoever takes a service over passes for no other
+// one, and what others send it is of no use elsewhere. Thread-safe.
 class ServiceTokens {
  public:
-  // `name` is this process's own name ([a-z0-9-]+); `key` is at least 32 bytes, else
-  // std::invalid_argument.
-  ServiceTokens(std::string name, std::string key, Clock clock = SystemNow);
+  struct Settings {
+    std::string name;  // this service: [a-z0-9-]+
+    std::string key;   // SERVICE_KEY, its private key: a number of P-256, in 64 hexadecimal digits
+    // SERVICE_KEYS, the public keys of all services: NAME:POINT, comma-separated. A point is its x and
+    // its y, 64 bytes in base64url. A service that gets another key has two for a while.
+    std::string keys;
+  };
 
-  // A token for the header x-service-token, made anew every few minutes.
-  std::string OwnToken();
-  // The name of the service that `token` stands for, or UNAUTHENTICATED.
+  // Both throw std::invalid_argument, which says what is wrong with SERVICE_KEY or SERVICE_KEYS.
+  static void RequireKey(const std::string& key);
+  static void RequireKeys(const Settings& settings);
+
+  // std::invalid_argument as above, and when the name is none.
+  explicit ServiceTokens(const Settings& settings, Clock clock = SystemNow);
+  ~ServiceTokens();
+
+  // A token for the header x-service-token of calls to the service `receiver`, made anew every few minutes.
+  std::string OwnToken(std::string_view receiver);
+  // The name of the service that `token` was made by, for this one; or UNAUTHENTICATED.
   Result<std::string> Verify(std::string_view token);
 
  private:
+  struct Keys;
+  struct Own {
+    std::string token;
+    int64_t renew_at = 0;
+  };
+
   const std::string name_;
-  const std::string key_;
+  const std::unique_ptr<const Keys> keys_;
   const Clock clock_;
 
   std::mutex mutex_;
-  std::string own_token_;
-  int64_t renew_at_ = 0;
+  std::map<std::string, Own, std::less<>> own_;  // by receiver
 
   TokenCache<std::string> cache_{1024};
 };

@@ -39,7 +39,7 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
   if (!call.request_id.empty()) context.AddMetadata("x-request-id", call.request_id);
   if (!call.trace.trace_id.empty()) context.AddMetadata("traceparent", call.trace.Child().Header());
   if (state_->identity != nullptr) {
-    context.AddMetadata("x-service-token", state_->identity->services().OwnToken());
+    context.AddMetadata("x-service-token", state_->identity->services().OwnToken(ReceiverOf(path)));
   }
   // Declared after the context, so that it is destroyed first.
   const std::stop_callback stopped(DeadlineScope::Stop(), [&context] { context.TryCancel(); });
@@ -64,6 +64,13 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
     default:
       return FromStatus(status);
   }
+}
+
+std::string_view ReceiverOf(std::string_view path) {
+  constexpr std::string_view kStart = "/shop.";
+  if (!path.starts_with(kStart)) throw std::logic_error(std::string(path) + " is no service's");
+  path.remove_prefix(kStart.size());
+  return path.substr(0, path.find('.'));
 }
 
 std::string MethodPath(const std::string& service, const std::string& method,

@@ -50,6 +50,10 @@ class Channel {
   std::unique_ptr<State> state_;
 };
 
+// The name of the service that a path such as /shop.orders.v1.OrdersService/GetOrder is of: orders.
+// std::logic_error when it is of none.
+std::string_view ReceiverOf(std::string_view path);
+
 // The path of a declared method; throws std::logic_error when it is not declared with these types.
 std::string MethodPath(const std::string& service, const std::string& method,
                        const google::protobuf::Descriptor* request,

@@ -11,7 +11,7 @@ Identity::Identity(const Settings& settings) : Identity(settings, KeysFrom(setti
 }
 
 Identity::Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetch)
-    : users_(std::move(fetch)), services_(settings.name, settings.key) {}
+    : users_(std::move(fetch)), services_(settings.service) {}
 
 auth::TokenVerifier::FetchKeys KeysFrom(const std::string& address) {
   const auto channel = std::make_shared<Channel>(address);

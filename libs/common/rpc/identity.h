@@ -12,9 +12,8 @@ namespace shop::rpc {
 class Identity {
  public:
   struct Settings {
-    std::string name;          // this service
-    std::string auth_address;  // where the keys of access tokens are
-    std::string key;           // of service tokens, at least 32 bytes
+    auth::ServiceTokens::Settings service;
+    std::string auth_address = {};  // where the keys of access tokens are
   };
 
   // Checks users' tokens with the keys that auth publishes over gRPC, and begins to fetch them.

@@ -42,8 +42,6 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr char kKey[] = "0123456789abcdef0123456789abcdef";
-
 std::vector<auth::PublicKey> NoKeys() {
   return {};
 }
@@ -92,11 +90,11 @@ class ServerTest : public ::testing::Test {
   }
 
   FakeProducts fake_;
-  Identity identity_{{"products", "", kKey}, NoKeys};
+  Identity identity_{testing::IdentityOf("products"), NoKeys};
   Server server_{
       {.host = "127.0.0.1", .threads = 2, .queue = 2}, identity_, {FakeService(fake_.Methods())}};
-  Identity stock_identity_{{"stock", "", kKey}, NoKeys};
-  Identity cart_identity_{{"cart", "", kKey}, NoKeys};
+  Identity stock_identity_{testing::IdentityOf("stock"), NoKeys};
+  Identity cart_identity_{testing::IdentityOf("cart"), NoKeys};
   Channel guest_{server_.address()};
   Channel stock_{server_.address(), &stock_identity_};
   Channel cart_{server_.address(), &cart_identity_};
@@ -346,7 +344,7 @@ TEST_F(ServerTest, WhatAHandlerWaitsForKeepsToTheCallsDeadline) {
 TEST_F(ServerTest, UnknownKeysLeaveThreadsForOthers) {
   std::atomic<bool> slow = true;
   std::atomic<int> fetches = 0;
-  Identity identity({"products", "", kKey}, [&]() -> std::vector<auth::PublicKey> {
+  Identity identity(testing::IdentityOf("products"), [&]() -> std::vector<auth::PublicKey> {
     ++fetches;
     while (slow) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     return {};
@@ -361,7 +359,7 @@ TEST_F(ServerTest, UnknownKeysLeaveThreadsForOthers) {
   std::vector<std::thread> strangers;
   for (int i = 0; i < 6; ++i) {
     strangers.emplace_back([&] {
-      const shop::testing::Client client(server.address(), {"authorization", "Bearer " + token});
+      const shop::testing::Client client(server.address(), {.token = token});
       while (asking) {
         const Result<Product> product = client.Call<Product>(get_, "GetProduct", Product7());
         EXPECT_FALSE(product) << "a made-up token was taken";
@@ -409,7 +407,7 @@ TEST_F(ServerTest, AStopEndsACallUnderWay) {
 }
 
 TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
-  Identity identity({"products", "", kKey}, NoKeys);
+  Identity identity(testing::IdentityOf("products"), NoKeys);
   std::optional<Server> server(std::in_place, ServerSettings{.host = "127.0.0.1"}, identity,
                                std::vector{FakeService(fake_.Methods())});
   const Channel channel(server->address());
@@ -441,7 +439,7 @@ TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
 }
 
 TEST_F(ServerTest, WhatAHandlerWaitsForEndsWhenAStopHasTakenTooLong) {
-  Identity identity({"products", "", kKey}, NoKeys);
+  Identity identity(testing::IdentityOf("products"), NoKeys);
   std::optional<Server> server(std::in_place, ServerSettings{.host = "127.0.0.1"}, identity,
                                std::vector{FakeService(fake_.Methods())});
   const Channel channel(server->address());

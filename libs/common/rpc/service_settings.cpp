@@ -1,8 +1,28 @@
 #include "common/rpc/service_settings.h"
 
+#include <stdexcept>
+
 #include "common/core/addresses.h"
 
 namespace shop::rpc {
+namespace {
+
+auth::ServiceTokens::Settings ServiceKeys(Env& env, const std::string& name) {
+  auth::ServiceTokens::Settings settings{name, env.RequiredSecret("SERVICE_KEY"),
+                                         env.Required("SERVICE_KEYS")};
+  const char* read = "SERVICE_KEY";
+  try {
+    if (settings.key.empty()) return settings;
+    auth::ServiceTokens::RequireKey(settings.key);
+    read = "SERVICE_KEYS";
+    if (!settings.keys.empty()) auth::ServiceTokens::RequireKeys(settings);
+  } catch (const std::invalid_argument& error) {
+    env.Wrong(read, error.what());
+  }
+  return settings;
+}
+
+}  // namespace
 
 ServiceSettings ServiceSettings::Read(Env& env, const std::string& name) {
   ServiceSettings settings;
@@ -10,9 +30,7 @@ ServiceSettings ServiceSettings::Read(Env& env, const std::string& name) {
                      .port = ServicePort(env, name),
                      .threads = static_cast<int>(env.Integer("RPC_THREADS", 8, 1, 256)),
                      .queue = static_cast<int>(env.Integer("RPC_QUEUE", 512, 1, 1000000))};
-  settings.identity = {name, ServiceAddress(env, "auth"), env.RequiredSecret("SERVICE_TOKEN_KEY")};
-  const std::string& key = settings.identity.key;
-  if (!key.empty() && key.size() < 32) env.Wrong("SERVICE_TOKEN_KEY", "is shorter than 32 bytes");
+  settings.identity = {ServiceKeys(env, name), ServiceAddress(env, "auth")};
   return settings;
 }
 

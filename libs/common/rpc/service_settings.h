@@ -13,8 +13,8 @@ struct ServiceSettings {
   ServerSettings server;
   Identity::Settings identity;
 
-  // Of the service `name`: BIND_HOST, <NAME>_PORT, RPC_THREADS, RPC_QUEUE; AUTH_ADDR and
-  // SERVICE_TOKEN_KEY(_FILE).
+  // Of the service `name`: BIND_HOST, <NAME>_PORT, RPC_THREADS, RPC_QUEUE; AUTH_ADDR,
+  // SERVICE_KEY(_FILE) and SERVICE_KEYS.
   static ServiceSettings Read(Env& env, const std::string& name);
 };
 

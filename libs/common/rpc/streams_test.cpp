@@ -106,7 +106,7 @@ class Watcher {
       : stub_(WatchService::NewStub(
             grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {
     context_.set_deadline(std::chrono::system_clock::now() + seconds(20));
-    if (!token.empty()) context_.AddMetadata("authorization", token);
+    if (!token.empty()) context_.AddMetadata("authorization", "Bearer " + token);
     WatchRequest request;
     request.set_key(key);
     request.set_after(after);
@@ -165,7 +165,7 @@ class StreamsTest : public ::testing::Test {
   }
 
   testing::Callers callers_;
-  Identity identity_{{"watch", "", testing::kServiceKey}, callers_.Keys()};
+  Identity identity_{testing::IdentityOf("watch"), callers_.Keys()};
   std::unique_ptr<FakeWatch> watch_;
   std::unique_ptr<Server> server_;
 };
@@ -252,7 +252,7 @@ TEST_F(StreamsTest, RefusesAsOtherMethodsDo) {
 TEST_F(StreamsTest, EndsWhenTheTokenExpires) {
   Start();
   const auth::TokenSigner signer(callers_.private_key_pem());
-  const std::string token = "Bearer " + signer.Sign(7, api::v1::ROLE_USER, seconds(2));
+  const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(2));
   Watcher watcher(server_->address(), token, 1);
   const grpc::Status status = watcher.StatusAtTheEnd();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
@@ -262,7 +262,7 @@ TEST_F(StreamsTest, EndsWhenTheTokenExpires) {
 TEST_F(StreamsTest, EndsWithTheSessionOfItsToken) {
   Start();
   const auth::TokenSigner signer(callers_.private_key_pem());
-  const std::string token = "Bearer " + signer.Sign(7, api::v1::ROLE_USER, seconds(900), "mine");
+  const std::string token = signer.Sign(7, api::v1::ROLE_USER, seconds(900), "mine");
   Watcher watcher(server_->address(), token, 1);
   watcher.WaitUntilOpen();
   identity_.users().Revoke("mine", std::chrono::system_clock::now() + seconds(900));

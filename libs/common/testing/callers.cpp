@@ -6,11 +6,27 @@
 #include <utility>
 
 #include "common/auth/service_token.h"
+#include "common/rpc/client.h"
 #include "common/rpc/status.h"
 #include "common/rpc/unary_call.h"
 #include "common/testing/keys.h"
+#include "common/testing/service_keys.h"
 
 namespace shop::testing {
+rpc::Identity::Settings IdentityOf(const std::string& name) {
+  return {ServiceKeysOf(name)};
+}
+
+void Present(const Credentials& credentials, const std::string& path,
+             grpc::ClientContext* context) {
+  const auto& [token, service] = credentials;
+  if (!token.empty()) context->AddMetadata("authorization", "Bearer " + token);
+  if (!service.empty()) {
+    auth::ServiceTokens tokens(ServiceKeysOf(service));
+    context->AddMetadata("x-service-token", tokens.OwnToken(rpc::ReceiverOf(path)));
+  }
+}
+
 Callers::Callers() : pem_(KeyPair().private_pem), signer_(pem_) {}
 
 auth::TokenVerifier::FetchKeys Callers::Keys() const {
@@ -18,11 +34,11 @@ auth::TokenVerifier::FetchKeys Callers::Keys() const {
 }
 
 Credentials Callers::User(int64_t id, api::v1::Role role) const {
-  return {"authorization", "Bearer " + signer_.Sign(id, role, std::chrono::hours(1))};
+  return {.token = signer_.Sign(id, role, std::chrono::hours(1))};
 }
 
 Credentials Callers::Service(const std::string& name) {
-  return {"x-service-token", auth::ServiceTokens(name, kServiceKey).OwnToken()};
+  return {.service = name};
 }
 
 struct Client::State {
@@ -41,9 +57,7 @@ Result<void> Client::Invoke(const std::string& path, const google::protobuf::Mes
                             google::protobuf::Message* response) const {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
-  if (!state_->credentials.header.empty()) {
-    context.AddMetadata(state_->credentials.header, state_->credentials.token);
-  }
+  Present(state_->credentials, path, &context);
   const grpc::Status status = rpc::CallUnary(state_->stub, path, &context, request, response);
   if (status.ok()) return kDone;
   return rpc::FromStatus(status);

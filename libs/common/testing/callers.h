@@ -1,7 +1,7 @@
 // What tests of services share: tokens for any caller, and a client that calls as that caller.
 //
 //   testing::Callers callers;
-//   rpc::Identity identity = {{"orders", "", testing::kServiceKey}, callers.Keys()};
+//   rpc::Identity identity = {testing::IdentityOf("orders"), callers.Keys()};
 //   rpc::Server server({.host = "127.0.0.1"}, identity, {service.Methods()});
 //   const testing::Client user(server.address(), callers.User(7));
 //   Result<Order> order = user.Call<Order>("shop.orders.v1.OrdersService", "CreateOrder", request);
@@ -14,16 +14,25 @@
 
 #include "common/auth/access_token.h"
 #include "common/core/result.h"
+#include "common/rpc/identity.h"
+
+namespace grpc {
+class ClientContext;
+}
 
 namespace shop::testing {
 
-inline constexpr char kServiceKey[] = "the key of all services in tests";
+// A service, with a key of its own, and the keys of all that are in deploy/services, and of `watch`.
+rpc::Identity::Settings IdentityOf(const std::string& name);
 
-// A metadata entry that says who calls; the empty one is a guest's.
+// Who calls: a user by a token, or a service by its name, with a token for whom it calls; without both it
+// is a guest.
 struct Credentials {
-  std::string header = {};
   std::string token = {};
+  std::string service = {};
 };
+// Adds what they show to a call of `path`.
+void Present(const Credentials& credentials, const std::string& path, grpc::ClientContext* context);
 
 // Stands in for auth: its keys are made anew for each object.
 class Callers {

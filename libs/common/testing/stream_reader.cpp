@@ -35,9 +35,7 @@ StreamReader::StreamReader(const std::string& address, const Credentials& creden
     : state_(std::make_unique<State>(address)) {
   State& state = *state_;
   state.context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
-  if (!credentials.header.empty()) {
-    state.context.AddMetadata(credentials.header, credentials.token);
-  }
+  Present(credentials, path, &state.context);
   grpc::ByteBuffer bytes;
   bool own_buffer = false;
   grpc::GenericSerialize<grpc::ProtoBufferWriter, google::protobuf::Message>(request, &bytes,

@@ -18,6 +18,7 @@
 #include "common/messaging/outbox.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "common/testing/callers.h"
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
@@ -37,12 +38,6 @@ namespace shop::orders {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
-
-inline constexpr char kServiceKey[] = "0123456789abcdef0123456789abcdef";
-
-inline rpc::Identity::Settings IdentityOf(const std::string& name) {
-  return {name, "", kServiceKey};
-}
 
 inline std::vector<auth::PublicKey> NoKeys() {
   return {};
@@ -377,15 +372,17 @@ class OrdersServiceTest : public ::testing::Test {
   postgres::Pool db_{database_.settings()};
   FakeProducts fake_products_;
   FakeCart fake_cart_;
-  rpc::Identity products_identity_{IdentityOf("products"), NoKeys};
+  rpc::Identity products_identity_{testing::IdentityOf("products"), NoKeys};
   rpc::Server products_server_{
       {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_products_.Methods())}};
+  rpc::Identity cart_identity_{testing::IdentityOf("cart"), NoKeys};
   rpc::Server cart_server_{
-      {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_cart_.Methods())}};
+      {.host = "127.0.0.1"}, cart_identity_, {testing::FakeService(fake_cart_.Methods())}};
   FakeShipping fake_shipping_;
+  rpc::Identity shipping_identity_{testing::IdentityOf("shipping"), NoKeys};
   rpc::Server shipping_server_{
-      {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_shipping_.Methods())}};
-  rpc::Identity identity_{IdentityOf("orders"), NoKeys};
+      {.host = "127.0.0.1"}, shipping_identity_, {testing::FakeService(fake_shipping_.Methods())}};
+  rpc::Identity identity_{testing::IdentityOf("orders"), NoKeys};
   rpc::Channel products_{products_server_.address(), &identity_};
   rpc::Channel cart_{cart_server_.address(), &identity_};
   rpc::Channel shipping_{shipping_server_.address(), &identity_};
