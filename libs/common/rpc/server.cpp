@@ -15,6 +15,7 @@
 #include "common/core/deadline.h"
 #include "common/rpc/descriptor_service.h"
 #include "common/rpc/handling.h"
+#include "common/rpc/header_guard.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/stream_call.h"
 #include "common/rpc/worker_pool.h"
@@ -79,6 +80,7 @@ void RequireEveryHandler(const Service& service) {
 struct Server::State {
   State(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services)
       : host(settings.host), pool(settings.threads, static_cast<size_t>(settings.queue)) {
+    GuardHeaders();
     // A call whose token names an unknown key waits in its thread; half of them stay free of those.
     identity.users().SetMaxWaiting(settings.threads / 2);
     grpc::EnableDefaultHealthCheckService(true);
