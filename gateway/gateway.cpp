@@ -21,6 +21,7 @@
 #include "gateway/http/conditional.h"
 #include "gateway/http/gzip.h"
 #include "gateway/http/request_headers.h"
+#include "gateway/limits/user_streams.h"
 #include "gateway/request_context.h"
 #include "gateway/routing/endpoint.h"
 #include "gateway/side_thread.h"
@@ -189,6 +190,9 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
   }
   settings.max_in_flight = static_cast<size_t>(
       env.Integer("HTTP_MAX_IN_FLIGHT", static_cast<int64_t>(settings.max_in_flight), 1, 1 << 20));
+  settings.max_streams_per_user = static_cast<size_t>(
+      env.Integer("HTTP_MAX_STREAMS_PER_USER", static_cast<int64_t>(settings.max_streams_per_user),
+                  1, 1 << 20));
   settings.gzip = env.Flag("HTTP_GZIP", settings.gzip);
   settings.rate = RateLimits::Settings::Read(env);
   if (auto proxies = TrustedProxies::Parse(env.Text("HTTP_TRUSTED_PROXIES", ""))) {
@@ -211,7 +215,8 @@ struct Gateway::State {
         tokens(tokens),
         cache(settings.cache_max_age),
         shared_calls(cache),
-        rates(settings.rate) {}
+        rates(settings.rate),
+        user_streams(settings.max_streams_per_user) {}
 
   void BeginAnswer();
   void EndAnswer();
@@ -239,6 +244,7 @@ struct Gateway::State {
   ResponseCache cache;
   SharedCalls shared_calls;
   RateLimits rates;
+  UserStreams user_streams;
   Upstreams upstreams;
   std::map<std::string, size_t> upstream_numbers;  // by process
   RoutingTable routes;
@@ -255,6 +261,13 @@ struct Gateway::State {
                                   .Help("Requests refused because too many were being answered.")
                                   .Register(Metrics())
                                   .Add({});
+  prometheus::Counter& user_streams_refused = prometheus::BuildCounter()
+                                                  .Name("http_limit_refusals_total")
+                                                  .Help(
+                                                      "Connections and requests refused because "
+                                                      "clients had taken too much, by which limit.")
+                                                  .Register(Metrics())
+                                                  .Add({{"limit", "user_streams"}});
   std::atomic<size_t> in_flight = 0;
   std::atomic<bool> stopping = false;
   // Destroyed first: what their threads run uses the rest.
@@ -481,6 +494,15 @@ asio::awaitable<HttpResponse> Gateway::State::OpenStream(const RequestContext& c
   HttpResponse response{200};
   response.content_type = "text/event-stream";
   if (context.request.method == "HEAD") co_return response;
+  std::shared_ptr<void> place;
+  if (const int64_t user = context.caller.user_id; user != 0) {
+    place = user_streams.Take(user);
+    if (place == nullptr) {
+      user_streams_refused.Increment();
+      co_return RefusalResponse(context, {.code = Code::kResourceExhausted,
+                                          .message = "too many of your streams are open"});
+    }
+  }
   if (const HttpFault fault = body.BecomeStream(); fault.status != 0) {
     co_return FaultResponse(context, fault);
   }
@@ -502,7 +524,7 @@ asio::awaitable<HttpResponse> Gateway::State::OpenStream(const RequestContext& c
                              *endpoint.response_type,
                              {},  // no deadline
                              MetadataOf(context.request_id, context.trace, context.token)};
-  response.stream = std::make_shared<EventSource>(executor, read, describe);
+  response.stream = std::make_shared<EventSource>(executor, read, describe, std::move(place));
   const EventSource::Start start = [&](std::function<void()> on_change) {
     return upstreams.OpenStream(request, executor, std::move(on_change));
   };

@@ -65,6 +65,7 @@ class Gateway {
     // probes: late answers to everybody are of no use to anybody. A request does not count while
     // its body is on its way.
     size_t max_in_flight = 1000;
+    size_t max_streams_per_user = 100;
     // How much a client may ask for in a minute, and whose word counts for who the client is.
     RateLimits::Settings rate;
     TrustedProxies proxies;
@@ -73,8 +74,8 @@ class Gateway {
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
     // REQUEST_TIMEOUT_MS, ANSWER_CACHE_MS (default 1000), CORS_ALLOWED_ORIGINS and
-    // HTTP_ALLOWED_HOSTS (comma-separated), HTTP_MAX_IN_FLIGHT, HTTP_GZIP, HTTP_TRUSTED_PROXIES
-    // (comma-separated addresses and networks), RATE_LIMIT_ENABLED and so on, <SERVICE>_ADDR.
+    // HTTP_ALLOWED_HOSTS (comma-separated), HTTP_MAX_IN_FLIGHT, HTTP_MAX_STREAMS_PER_USER, HTTP_GZIP,
+    // HTTP_TRUSTED_PROXIES (comma-separated addresses and networks), RATE_LIMIT_ENABLED and so on, <SERVICE>_ADDR.
     static Settings Read(Env& env, const Services& services);
   };
 

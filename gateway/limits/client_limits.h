@@ -5,7 +5,8 @@
 // A client is a ClientNetwork; whatever comes through one proxy is one client.
 //
 // Thread-safe. Metrics: http_connections, http_streams, http_buffered_bytes and
-// http_limit_refusals_total{limit=connections|client_connections|bytes|client_bytes|streams|client_streams}.
+// http_limit_refusals_total{limit=connections|client_connections|bytes|client_bytes|streams|client_streams};
+// user_streams is counted there too (gateway/limits/user_streams.h).
 #pragma once
 
 #include <atomic>

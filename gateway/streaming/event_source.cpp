@@ -9,8 +9,12 @@ namespace shop::gateway {
 namespace asio = boost::asio;
 using std::chrono::steady_clock;
 
-EventSource::EventSource(asio::any_io_executor executor, Read read, Describe describe)
-    : read_(std::move(read)), describe_(std::move(describe)), timer_(std::move(executor)) {}
+EventSource::EventSource(asio::any_io_executor executor, Read read, Describe describe,
+                         std::shared_ptr<void> place)
+    : read_(std::move(read)),
+      describe_(std::move(describe)),
+      place_(std::move(place)),
+      timer_(std::move(executor)) {}
 
 asio::awaitable<std::optional<UpstreamStream::End>> EventSource::Open(
     const Start& start, steady_clock::time_point deadline) {

@@ -33,7 +33,9 @@ class EventSource {
   };
   using Describe = std::function<Error(const Refusal&)>;
 
-  EventSource(boost::asio::any_io_executor executor, Read read, Describe describe);
+  // Keeps `place`, whatever that stands for, as long as it lives.
+  EventSource(boost::asio::any_io_executor executor, Read read, Describe describe,
+              std::shared_ptr<void> place);
 
   // Nothing once the service has accepted; or why there is no stream. DEADLINE_EXCEEDED when it has
   // said neither by `deadline`. First, and once.
@@ -63,6 +65,7 @@ class EventSource {
 
   const Read read_;
   const Describe describe_;
+  const std::shared_ptr<void> place_;
   boost::asio::steady_timer timer_;
   bool client_gone_ = false;
   bool draining_ = false;

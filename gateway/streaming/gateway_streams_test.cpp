@@ -241,6 +241,26 @@ TEST_F(GatewayStreamsTest, StreamsHaveLimitsOfTheirOwn) {
   EXPECT_EQ(third.Receive().status, 503);
 }
 
+TEST_F(GatewayStreamsTest, AUserHasALimitedNumberOfThemFromWhereverTheyCome) {
+  settings_.max_streams_per_user = 2;
+  const std::string mine = User();
+  const Events one(port(), kMine, mine, 1);
+  {
+    const Events two(port(), kMine, mine, 2);
+    EXPECT_NE(two.head().find("HTTP/1.1 200 "), std::string::npos) << two.head();
+    const Response more = Exchange(Get(kMine, mine));
+    EXPECT_EQ(more.status, 429);
+    EXPECT_EQ(more.headers.at("retry-after"), "1");
+    const Events guests(port(), kWatch);
+    EXPECT_NE(guests.head().find("HTTP/1.1 200 "), std::string::npos) << guests.head();
+    const Events others(port(), kMine, Token(api::v1::ROLE_USER, 8));
+    EXPECT_NE(others.head().find("HTTP/1.1 200 "), std::string::npos) << others.head();
+  }
+  EXPECT_TRUE(Eventually([&] {
+    return Events(port(), kMine, mine).head().find("HTTP/1.1 200 ") != std::string::npos;
+  }));
+}
+
 TEST_F(GatewayStreamsTest, AWebSocketCarriesTheSameEvents) {
   library_.Change("bought");
   library_.Change("sold");

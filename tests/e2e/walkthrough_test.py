@@ -106,7 +106,7 @@ class TheWalkthrough(Case):
             "result": {"clean", "drift", "undecided", "unreadable"},
             "policy": {"user", "address"},
             "mode": {"enforced", "shadow"},
-            "limit": {"connections", "client_connections", "bytes", "client_bytes", "streams", "client_streams"},
+            "limit": {"connections", "client_connections", "bytes", "client_bytes", "streams", "client_streams", "user_streams"},
             "le": re.compile(r"[\d.e+-]+|\+Inf")}
         verbs = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"}
         for process, name, labels, _ in self.samples:
