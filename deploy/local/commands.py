@@ -31,7 +31,7 @@ def next_steps(settings, kafka, more=""):
     return f"""
   API        {settings.base_url}/api/v1
   try it     {settings.base_url}/live
-  log in     {settings.get("SUPER_ADMIN_EMAIL")}  (SUPER_ADMIN_PASSWORD in {settings.path})
+  log in     {settings.get("SUPER_ADMIN_EMAIL")}  {settings.get("SUPER_ADMIN_PASSWORD")}
   Kafka      {kafka}{more}
 
   make seed                  some hundred products and a few users

@@ -211,9 +211,12 @@ def change(text, changes):
 
 def missing_secrets(variables):
     """Values for the secrets that a file leaves empty."""
-    return {name: secrets.token_hex(32)
+    made = {name: secrets.token_hex(32)
             for name in (*SHARED_SECRETS, *REDIS_PASSWORDS.values(), *CONTAINER_SECRETS)
             if not variables.get(name)}
+    if variables.get("SUPER_ADMIN_EMAIL") and not variables.get("SUPER_ADMIN_PASSWORD"):
+        made["SUPER_ADMIN_PASSWORD"] = secrets.token_hex(12)  # which a person types
+    return made
 
 
 def service_keys(variables):

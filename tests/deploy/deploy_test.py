@@ -78,6 +78,19 @@ class Secrets(InFolder):
         remove_old_secrets(settings)
         self.assertEqual([after], list(after.parent.iterdir()))
 
+    def test_hold_a_password_for_the_super_admin_that_nobody_else_has(self):
+        settings, folder = self.make()
+        made = settings["SUPER_ADMIN_PASSWORD"]
+        self.assertGreaterEqual(len(made), 20)
+        self.assertEqual(made, (folder / "super_admin_password").read_text())
+        self.assertIn(made, commands.next_steps(settings, "kafka"))
+        self.assertEqual(made, self.make()[0]["SUPER_ADMIN_PASSWORD"], "it stays")
+        self.change("SUPER_ADMIN_PASSWORD", "")
+        self.assertNotIn(self.make()[0]["SUPER_ADMIN_PASSWORD"], ("", made))
+        self.change("SUPER_ADMIN_PASSWORD", "")
+        self.change("SUPER_ADMIN_EMAIL", "")
+        self.assertEqual("", self.make()[0]["SUPER_ADMIN_PASSWORD"], "without an address there is no account")
+
     def test_hold_a_key_of_its_own_for_each_service_and_all_know_the_public_ones(self):
         settings, _ = self.make()
         keys = {settings.environment_of(service)["SERVICE_KEY"] for service in SERVICES}
@@ -213,7 +226,8 @@ class Seeding(unittest.TestCase):
         api.expect.return_value = {"items": [], "totalPages": 1}
         statements = []
         with mock.patch.object(seed, "Api", return_value=api), contextlib.redirect_stdout(io.StringIO()):
-            seed.run(Settings(parse((REPO / ".env.example").read_text())), statements.append)
+            seed.run(Settings(parse((REPO / ".env.example").read_text()) | {"SUPER_ADMIN_PASSWORD": "secret"}),
+                     statements.append)
         self.assertEqual(["ANALYZE products"], statements)
 
     def test_in_containers_asks_their_own_psql(self):
