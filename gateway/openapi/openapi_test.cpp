@@ -83,6 +83,20 @@ TEST(OpenApi, FieldRulesAreInTheSchema) {
   EXPECT_EQ(At("/components/schemas/RegisterRequest/properties/email/maxLength").as_int64(), 254);
 }
 
+// Text that was left out is answered as "", whatever a sent one has to look like.
+TEST(OpenApi, TextThatMayBeLeftOutMayBeEmptyInRequestsAndAnswers) {
+  for (const char* phone : {"/components/schemas/AddressInput/properties/phone/pattern",
+                            "/components/schemas/Address/properties/phone/pattern"}) {
+    EXPECT_THAT(std::string(At(phone).as_string()), ::testing::EndsWith(")?$")) << phone;
+  }
+}
+
+TEST(OpenApi, AListThatHasToHaveItemsIsRequired) {
+  const json::value& request = At("/components/schemas/RequestReturnRequest");
+  EXPECT_EQ(request.at("required"), json::array{"items"});
+  EXPECT_EQ(request.at_pointer("/properties/items/type"), "array");
+}
+
 TEST(OpenApi, MoneyIsADecimalNumber) {
   const json::value& price = At("/components/schemas/Product/properties/price");
   EXPECT_EQ(price.at("type").as_string(), "number");

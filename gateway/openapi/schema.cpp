@@ -35,6 +35,10 @@ bool CanBeUnset(const FieldDescriptor& field) {
   return !field.is_repeated() && !field.has_presence() && !RulesOf(field).required();
 }
 
+bool IsRequired(const FieldDescriptor& field) {
+  return RulesOf(field).required() || RulesOf(field).min_items() > 0;
+}
+
 json::object TextSchema(const FieldDescriptor& field, In in) {
   const api::v1::FieldRules& rules = RulesOf(field);
   json::object schema = Typed("string");
@@ -42,7 +46,7 @@ json::object TextSchema(const FieldDescriptor& field, In in) {
     schema["contentEncoding"] = "base64";
     return schema;
   }
-  const bool can_be_unset = in == In::kRequest && CanBeUnset(field);
+  const bool can_be_unset = CanBeUnset(field);
   const uint32_t least = std::max(rules.min_length(), rules.required() ? 1u : 0u);
   if (least > 0 && !can_be_unset) schema["minLength"] = least;
   if (rules.max_length() > 0) schema["maxLength"] = rules.max_length();
@@ -183,7 +187,7 @@ json::object Schemas::ObjectSchema(const Descriptor& message, In in, const Field
     const FieldDescriptor& field = *message.field(i);
     if (!wanted(field)) continue;
     json::object schema = FieldSchema(field, in);
-    const bool always = in == In::kRequest ? RulesOf(field).required() : !field.has_presence();
+    const bool always = in == In::kRequest ? IsRequired(field) : !field.has_presence();
     if (always) required.push_back(json::value(field.json_name()));
     if (!always && in == In::kRequest) AllowNull(&schema);
     AddDescription(Comment(field), &schema);

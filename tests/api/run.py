@@ -25,13 +25,18 @@ PYTHON = REPO / ".local/tools/python/bin/python3"
 OPTIONS = ["--checks", "all", "--workers", "1", "--continue-on-failure", "--no-shrink",
            "--suppress-health-check", "all", "--request-timeout", "20", "--warnings", "off"]
 LOGOUTS = ("/api/v1/auth/logout", "/api/v1/auth/logout-all")
-# /products/search is a path of /products/{id} too: its other methods are found, and "search" is no id.
-CHOICES = (["--exclude-path", "/api/v1/products/search",
-            *(word for path in LOGOUTS for word in ("--exclude-path", path))],
-           ["--include-path", "/api/v1/products/search",
-            "--exclude-checks", "unsupported_method,allow_header_conformance"],
+# They are paths of /products/{id} and /payments/{orderId} too: their other methods are found, and "search" is no id.
+TWICE = ("/api/v1/products/search", "/api/v1/payments/webhook")
+
+
+def each(option, paths):
+    return [word for path in paths for word in (option, path)]
+
+
+CHOICES = (each("--exclude-path", TWICE + LOGOUTS),
+           [*each("--include-path", TWICE), "--exclude-checks", "unsupported_method,allow_header_conformance"],
            # Last, as the token is not good for anything else after it.
-           [word for path in LOGOUTS for word in ("--include-path", path)])
+           each("--include-path", LOGOUTS))
 
 
 def people(stack):
