@@ -90,10 +90,13 @@ bool TextIs(const Struct& object, const char* name, std::string_view expected) {
   return value != nullptr && value->string_value() == expected;
 }
 
-// Seconds since 1970, or nothing where the claim is absent or no sane number.
+// The clock counts nanoseconds, which end in the year 2262.
+constexpr double kLastTime = 9e9;
+
+// Seconds since 1970, or nothing where the claim is absent or no time that the clock can have.
 std::optional<int64_t> TimeClaim(const Struct& claims, const char* name) {
   const Value* value = Find(claims, name, Value::kNumberValue);
-  if (value == nullptr || !(value->number_value() >= 0 && value->number_value() < 1e12)) {
+  if (value == nullptr || !(value->number_value() >= 0 && value->number_value() < kLastTime)) {
     return std::nullopt;
   }
   return static_cast<int64_t>(value->number_value());
