@@ -11,7 +11,7 @@ seconds=$2
 # What was freed is kept for a while, so that its use is seen; it counts as memory in use.
 export ASAN_OPTIONS=quarantine_size_mb=64 UBSAN_OPTIONS=print_stacktrace=1
 failed=()
-for target in codec router binding; do
+for target in codec router binding token event; do
   learnt=$build/fuzz/$target
   mkdir -p "$learnt/corpus"
   printf '=== %s for %s s\n' "$target" "$seconds"

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 #include <stdexcept>
 #include <utility>
@@ -63,8 +64,8 @@ struct ServiceTokens::Keys {
     const std::string_view name = entry.substr(0, colon);
     RequireName(name);
     const jose::Point point = ReadPoint(entry.substr(colon + 1));
-    if (!all.try_emplace(jose::Thumbprint(point), std::string(name), jose::PublicKeyAt(point))
-             .second) {
+    Public known{std::string(name), jose::PublicKeyAt(point)};
+    if (!all.try_emplace(jose::Thumbprint(point), std::move(known)).second) {
       throw std::invalid_argument("has a key twice");
     }
   }
