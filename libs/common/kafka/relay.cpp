@@ -61,7 +61,6 @@ constexpr Statement kDeleteOld{
 constexpr auto kHouseKeeping = std::chrono::seconds(5);
 constexpr auto kLongestBackoff = milliseconds(5'000);
 // How long a stop waits for the brokers and the database to take what is there.
-constexpr auto kStopGrace = milliseconds(1'000);
 constexpr auto kReturnLimit = milliseconds(500);
 
 using Key = std::pair<std::string, std::string>;  // topic, key
@@ -154,7 +153,7 @@ OutboxRelay::OutboxRelay(const KafkaSettings& kafka, postgres::Pool& db,
 
 OutboxRelay::~OutboxRelay() {
   state_->stop.request_stop();
-  EndWithin(kStopGrace, state_->cut, [this] { state_->thread.join(); });
+  EndWithin(state_->options.grace, state_->cut, [this] { state_->thread.join(); });
 }
 
 void OutboxRelay::State::Wake() {

@@ -34,6 +34,8 @@ struct RelayOptions {
   std::chrono::hours retention = messaging::kOutboxRetention;
   // How long what cannot be published is left alone.
   std::chrono::milliseconds pause{10'000};
+  // How long a stop may go on publishing what was committed before.
+  std::chrono::milliseconds grace{1'000};
   int batch = 1'000;
 };
 
@@ -41,8 +43,8 @@ class OutboxRelay {
  public:
   // Starts at once. The pool must outlive the relay.
   OutboxRelay(const KafkaSettings& kafka, postgres::Pool& db, const RelayOptions& options = {});
-  // Publishes what was committed before, and stops within about two seconds: what the brokers have
-  // not taken by then is published by the next relay.
+  // Publishes what was committed before, and stops within about a second more than options.grace: what
+  // the brokers have not taken by then is published by the next relay.
   ~OutboxRelay();
   OutboxRelay(const OutboxRelay&) = delete;
   OutboxRelay& operator=(const OutboxRelay&) = delete;

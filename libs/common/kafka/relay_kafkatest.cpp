@@ -508,6 +508,7 @@ TEST_F(RelayTest, AnEventThatTheBrokersFindTooLargeHoldsBackItsKeyAlone) {
 TEST_F(RelayTest, WhatWasCommittedBeforeTheStopIsPublishedByIt) {
   RelayOptions sleepy;
   sleepy.poll = std::chrono::minutes(10);
+  sleepy.grace = std::chrono::seconds(30);
   {
     const OutboxRelay relay(Brokers(), db_, sleepy);
     ASSERT_TRUE(Eventually([&] {
