@@ -41,6 +41,7 @@ Config Config::Read(Env& env) {
       .currency = env.Currency(),
       .deadlines = ReadDeadlines(env),
       .limits = ReadLimits(env),
+      .erasures = messaging::ReadErasurePace(env),
   };
 }
 

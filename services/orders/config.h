@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/kafka/settings.h"
+#include "common/messaging/erasure.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service_settings.h"
 #include "orders/order_store.h"
@@ -20,6 +21,7 @@ struct Config {
   std::string currency;  // CURRENCY, ISO 4217: one a deployment
   Deadlines deadlines;   // ORDER_STOCK_SECONDS and so on
   OrderLimits limits;    // ORDER_MAX_TOTAL, in whole units of the currency, and ORDER_MAX_PENDING
+  messaging::ErasurePace erasures;
 
   static Config Read(Env& env);
 };

@@ -7,6 +7,7 @@
 #include "messaging_migrations.h"
 #include "orders/config.h"
 #include "orders/deadline_sweeper.h"
+#include "orders/order_erasure.h"
 #include "orders/order_events.h"
 #include "orders/orders_service.h"
 #include "orders/returns_service.h"
@@ -49,12 +50,19 @@ int main() {
   // Orders are placed without these two all the same: they stay PENDING, and carts keep what was
   // ordered.
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("orders", kTopics, orders::EventHandlers(config.deadlines));
+  messaging.Consume("orders", {"stock", "payments", "shipments", "users"},
+                    orders::EventHandlers(config.deadlines));
   // A group of its own, so that a cart service that is away delays no order.
   messaging.Consume("cart", {"orders"}, orders::CartHandlers(cart, db), {.batch = kCartBatch});
   kafka::TopicEnds ends(config.kafka, kTopics);
   const orders::DeadlineSweeper sweeper(
       db, orders::OrderShipping(shipping), [&ends] { return ends.Now(); }, config.deadlines);
+  const messaging::ErasureSweeper erasures(
+      db,
+      [&](postgres::Tx& tx, int64_t user_id) {
+        return orders::EraseUser(tx, user_id, config.deadlines);
+      },
+      config.erasures);
   const rpc::Server server(config.service.server, identity, {service.Methods(), returns.Methods()});
   return process.RunUntilStopped();
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/core/amount.h"
+#include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
 #include "common/messaging/outbox.h"
 #include "shop/events/v1/payments.pb.h"
@@ -142,6 +143,7 @@ Result<void> ApplyFacts(postgres::Tx& tx, const std::vector<OrderFact>& facts,
 Result<void> ApplyFacts(postgres::Tx& tx, std::map<int64_t, LockedOrder> orders,
                         const std::vector<OrderFact>& facts, const Deadlines& deadlines) {
   std::set<int64_t> changed;
+  std::vector<messaging::DecidedOrder> decided;  // no longer PENDING
   std::vector<NewEntry> entries;
   std::vector<messaging::Envelope> events;
   for (const auto& [order_id, fact, context, by] : facts) {
@@ -150,10 +152,13 @@ Result<void> ApplyFacts(postgres::Tx& tx, std::map<int64_t, LockedOrder> orders,
       return Refusal{Code::kNotFound, "there is no order " + std::to_string(order_id)};
     }
     LockedOrder& order = found->second;
+    const bool pending = StatusOf(order.facts) == v1::ORDER_STATUS_PENDING;
     const Result<Transition> applied = Apply(&order, fact);
     if (!applied) return applied.refusal();
     if (!applied->changed) continue;
     changed.insert(order_id);
+    if (pending && StatusOf(order.facts) != v1::ORDER_STATUS_PENDING)
+      decided.push_back({order_id, order.user_id});
     const auto enter = [&](std::string what, std::string detail) {
       entries.push_back(
           {.order_id = order_id,
@@ -174,6 +179,7 @@ Result<void> ApplyFacts(postgres::Tx& tx, std::map<int64_t, LockedOrder> orders,
   for (const int64_t id : changed) stored.push_back(orders.at(id));
   Update(tx, stored, entries, deadlines);
   messaging::Publish(tx, events);
+  messaging::ForgetTokens(tx, "ORDER_CREATED", decided);
   return kDone;
 }
 
@@ -188,7 +194,7 @@ messaging::Handlers EventHandlers(const Deadlines& deadlines) {
   Consume<events::v1::ShipmentDispatched>(&handlers, deadlines);
   Consume<events::v1::ShipmentDelivered>(&handlers, deadlines);
   handlers.Ignore<events::v1::ShipmentCreated, events::v1::ShipmentCancelled>();
-  return handlers;
+  return messaging::WithErasure(std::move(handlers));
 }
 
 messaging::Handlers CartHandlers(const rpc::Channel& cart, postgres::Pool& db) {

@@ -39,7 +39,8 @@ Result<void> ApplyFacts(postgres::Tx& tx, std::map<int64_t, LockedOrder> orders,
                         const std::vector<OrderFact>& facts, const Deadlines& deadlines);
 
 // Topics `stock`, `payments` and `shipments`: what each says of an order (order.h). The topics come in
-// any sequence among each other; repeats and contradictions change nothing.
+// any sequence among each other; repeats and contradictions change nothing. Topic `users`: who was
+// deleted (order_erasure.h).
 messaging::Handlers EventHandlers(const Deadlines& deadlines = {});
 
 // Topic `orders`, in a consumer group of its own: ORDER_CREATED of a cart removes what was ordered

@@ -149,22 +149,22 @@ std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order, const Deadlines& 
   // One statement for all of it: one round trip.
   static constexpr Statement kInsert{
       R"sql(WITH placed AS (
-              INSERT INTO orders (user_id, total_price, currency, payment_method, payment_token,
+              INSERT INTO orders (user_id, total_price, currency, payment_method,
                                   shipping_address, cart_version, cart_change_id,
                                   request_fingerprint, payment, waiting, waiting_since,
                                   deadline_at, entries)
-              VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8, nullif($9, ''), NULL, 'STOCK', now(),
-                      now() + $14 * interval '1 millisecond', 1)
+              VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, nullif($8, ''), NULL, 'STOCK', now(),
+                      now() + $13 * interval '1 millisecond', 1)
               ON CONFLICT (user_id, cart_version) WHERE cart_version IS NOT NULL DO NOTHING
               RETURNING )sql" ORDER_COLUMNS R"sql(
             ), lines AS (
               INSERT INTO order_items (order_id, line, product_id, name, quantity, unit_price)
               SELECT placed.id, line, product_id, name, quantity, unit_price
-              FROM placed, unnest($10::bigint[], $11::text[], $12::bigint[], $13::bigint[])
+              FROM placed, unnest($9::bigint[], $10::text[], $11::bigint[], $12::bigint[])
                    WITH ORDINALITY AS l (product_id, name, quantity, unit_price, line)
             ), first AS (
               INSERT INTO order_timeline (order_id, sequence, what, status, cause, trace_id)
-              SELECT id, 1, 'ORDER_CREATED', status, 'CUSTOMER', $15 FROM placed
+              SELECT id, 1, 'ORDER_CREATED', status, 'CUSTOMER', $14 FROM placed
             ) SELECT * FROM placed)sql"};
   const auto& items = order.lines.items;
   std::optional<std::string> address;
@@ -178,8 +178,8 @@ std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order, const Deadlines& 
 
   const pqxx::result rows =
       tx.Exec(kInsert, order.user_id, order.lines.total_price, order.currency,
-              EnumText(order.payment_method), order.payment_token, address, cart_version,
-              cart_change_id, order.request_fingerprint, Array(items, &v1::OrderItem::product_id),
+              EnumText(order.payment_method), address, cart_version, cart_change_id,
+              order.request_fingerprint, Array(items, &v1::OrderItem::product_id),
               Array(items, &v1::OrderItem::name), Array(items, &v1::OrderItem::quantity),
               Array(items, &v1::OrderItem::unit_price), deadlines.stock.count(), order.trace_id);
   if (rows.empty()) return std::nullopt;
@@ -470,7 +470,8 @@ std::vector<LockedOrder> LockOverdue(Tx& tx, int64_t until_us, int limit) {
             WHERE waiting IN ('STOCK', 'PAYMENT', 'DISPATCH')
               AND deadline_at <= least(now(), to_timestamp($1::bigint / 1000000.0))
               AND NOT EXISTS (SELECT FROM retry_queue
-                              WHERE consumer = 'orders' AND key = orders.id::text)
+                              WHERE consumer = 'orders' AND topic <> 'users'
+                                AND key = orders.id::text)
             ORDER BY deadline_at LIMIT $2 FOR UPDATE SKIP LOCKED)sql"};
   std::vector<LockedOrder> orders;
   for (const pqxx::row& row : tx.Exec(kOverdue, until_us, limit)) {

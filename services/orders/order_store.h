@@ -32,7 +32,6 @@ struct NewOrder {
   PricedLines lines;
   std::string currency;
   v1::PaymentMethod payment_method;
-  std::string payment_token;
   std::optional<v1::Address> shipping_address;
   // Of an order made from a cart: the cart's state, and the request.
   std::optional<CartState> cart = {};
@@ -113,8 +112,7 @@ struct NewEntry {
   std::string detail = {};
 };
 // Writes what the orders have become, their deadlines where they wait for something else now, and the
-// entries of their timelines: by one statement. An order that is no longer PENDING needs no payment
-// token, which is cleared.
+// entries of their timelines: by one statement.
 void Update(postgres::Tx& tx, const std::vector<LockedOrder>& orders,
             const std::vector<NewEntry>& entries, const Deadlines& deadlines);
 

@@ -173,7 +173,7 @@ Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOr
         !InsertOldKey(tx, order.user_id, attempt.key(), {attempt.fingerprint(), inserted->id()})) {
       return idempotency::KeyBusy();
     }
-    messaging::Publish(tx, OrderCreated(*inserted, order.cart, order.payment_token),
+    messaging::Publish(tx, OrderCreated(*inserted, order.cart, request.payment_token()),
                        {.source = "orders", .trace = call.trace});
     return *inserted;
   });
@@ -187,7 +187,6 @@ NewOrder OrdersService::MakeOrder(const Call& call, const v1::CreateOrderRequest
                  .payment_method = request.payment_method() == v1::PAYMENT_METHOD_UNSPECIFIED
                                        ? v1::PAYMENT_METHOD_CREDIT_CARD
                                        : request.payment_method(),
-                 .payment_token = request.payment_token(),
                  .shipping_address = std::nullopt,
                  .cart = resolved.cart,
                  .trace_id = call.trace.trace_id};

@@ -10,6 +10,7 @@
 
 #include "common/core/deadline.h"
 #include "common/messaging/retention.h"
+#include "common/postgres/columns.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "shop/events/v1/users.pb.h"
@@ -60,6 +61,13 @@ constexpr Statement kEventsLeft{R"sql(
     SELECT FROM outbox WHERE person_of_event(value) = $1
     UNION ALL SELECT FROM retry_queue WHERE person_of_event(value) = $1 LIMIT 1)sql"};
 
+// By the index of the few events that have something personal.
+constexpr Statement kForgetTokens{R"sql(
+    UPDATE outbox SET value = event_without_token(value)
+    FROM unnest($2::bigint[], $3::bigint[]) AS o (id, user_id)
+    WHERE person_of_event(value) = o.user_id::text AND key = o.id::text AND type = $1
+      AND value <> event_without_token(value))sql"};
+
 Result<void> OnUserDeleted(Tx& tx, const events::v1::UserDeleted& event, const Envelope&) {
   if (event.user_id() <= 0) return Refusal{Code::kInvalidArgument, "the event names no user"};
   tx.Exec(kRemember, event.user_id());
@@ -96,6 +104,12 @@ Left EraseEvents(Tx& tx, int64_t user_id) {
   tx.Exec(kErasePublished, person);
   tx.Exec(kEraseQueued, person);
   return tx.Exec(kEventsLeft, person).empty() ? Left::kNothing : Left::kSomething;
+}
+
+void ForgetTokens(Tx& tx, const std::string& type, const std::vector<DecidedOrder>& orders) {
+  if (orders.empty()) return;
+  tx.Exec(kForgetTokens, type, postgres::Array(orders, &DecidedOrder::order_id),
+          postgres::Array(orders, &DecidedOrder::user_id));
 }
 
 ErasurePace ReadErasurePace(Env& env) {

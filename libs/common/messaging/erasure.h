@@ -16,6 +16,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "common/core/env.h"
 #include "common/messaging/handlers.h"
@@ -41,6 +43,16 @@ using EraseUser = std::function<Left(postgres::Tx&, int64_t user_id)>;
 // reasons and payment tokens out of the user's events (person_of_event in the migration). Events that
 // are not published yet stay as they are until they are, and those that are being tried.
 Left EraseEvents(postgres::Tx& tx, int64_t user_id);
+
+// An order whose charge is decided, or that will not be charged.
+struct DecidedOrder {
+  int64_t order_id;
+  int64_t user_id;
+};
+// Takes the payment tokens out of the outbox's events of this type about these orders, whether they have
+// left or not: whoever deleted their account or not, nobody keeps a token that has been used.
+void ForgetTokens(postgres::Tx& tx, const std::string& type,
+                  const std::vector<DecidedOrder>& orders);
 
 // When a deleted user is looked at: at once, then each time that twice as long has passed since the
 // deletion, at most `longest_pause` after the last time; after 30 days, when none of their events

@@ -112,6 +112,18 @@ TEST_F(ErasureTest, WhatWasPublishedKeepsAllButWhatIsPersonal) {
   EXPECT_THAT(Values()[0], HasSubstr("19.90")) << "an amount keeps its digits";
 }
 
+// It says that the default one is meant.
+TEST_F(ErasureTest, AnEmptyTokenStaysEmpty) {
+  Envelope event = MakeEvent(Order(), {.source = "orders", .trace = {}});
+  event.value = R"({"orderId":41,"userId":7,"paymentToken":""})";
+  postgres::InTransaction(db_, [&](Tx& tx) {
+    messaging::Publish(tx, event);
+    ForgetTokens(tx, "ORDER_CREATED", {{41, kUser}});
+  });
+  EXPECT_EQ(Erase(), Left::kNothing);
+  EXPECT_THAT(Values(), ElementsAre(event.value));
+}
+
 TEST_F(ErasureTest, OthersKeepTheirs) {
   Publish(Order(70));
   Publish(Order(1));

@@ -13,16 +13,17 @@ CREATE INDEX deleted_users_due ON deleted_users (look_at) WHERE look_at IS NOT N
 
 -- The user whom personal data in an event's JSON is about, as text; NULL where there is none: an address, a reason that
 -- somebody may have typed, a payment token. A name in quotes with a colon behind it is that of a member, never a part
--- of what somebody typed, whose quotes have a backslash.
+-- of what somebody typed, whose quotes have a backslash. Plain searches first, as every event is asked.
 CREATE FUNCTION person_of_event(event text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT CASE WHEN event ~ '"(shippingAddress|reason)":|"paymentToken":\s*"(?!erased")'
-         THEN substring(event FROM '"userId":\s*([0-9]{1,19})(?![0-9])') END
+  SELECT CASE WHEN strpos(event, '"shippingAddress":') > 0 OR strpos(event, '"reason":') > 0
+                OR strpos(event, '"paymentToken":') > 0 AND event !~ '"paymentToken":\s*"(erased)?"'
+         THEN left(substring(event FROM '"userId":\s*([0-9]+)'), 20) END  -- a number that fits has 19 digits
 $$;
 
 -- The event with a payment token that no provider knows, and otherwise as it was. Without one it would be charged as if
 -- the customer had sent none, should it ever be read again.
 CREATE FUNCTION event_without_token(event text) RETURNS text LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT regexp_replace(event, '"paymentToken":\s*"([^"\\]|\\.)*"', '"paymentToken":"erased"')
+  SELECT regexp_replace(event, '"paymentToken":\s*"([^"\\]|\\.)+"', '"paymentToken":"erased"')
 $$;
 
 -- The event without any of it. One that is no JSON, or has it where no event of ours has it, which only a dead letter
