@@ -9,6 +9,7 @@ Config Config::Read(Env& env) {
   config.kafka = kafka::KafkaSettings::Read(env);
   config.carrier.dispatch_after = env.Seconds("SHIPPING_DISPATCH_SECONDS");
   config.carrier.deliver_after = env.Seconds("SHIPPING_DELIVERY_SECONDS");
+  config.erasures = messaging::ReadErasurePace(env);
   return config;
 }
 

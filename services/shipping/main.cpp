@@ -7,6 +7,7 @@
 #include "messaging_migrations.h"
 #include "shipping/carrier.h"
 #include "shipping/config.h"
+#include "shipping/shipment_erasure.h"
 #include "shipping/shipping_events.h"
 #include "shipping/shipping_service.h"
 #include "shipping_migrations.h"
@@ -28,7 +29,8 @@ int main() {
   shipping::ShippingService service(db);
 
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("shipping", {"orders"}, shipping::EventHandlers());
+  messaging.Consume("shipping", {"orders", "users"}, shipping::EventHandlers());
+  const messaging::ErasureSweeper erasures(db, shipping::EraseUser, config.erasures);
   const shipping::Carrier carrier(db, config.carrier);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();

@@ -1,6 +1,7 @@
 #include "shipping/shipping_events.h"
 
 #include "common/json/codec.h"
+#include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
 #include "common/telemetry/log.h"
 #include "shipping/shipment.h"
@@ -60,11 +61,12 @@ Result<void> OnOrderCancelled(postgres::Tx& tx, const events::v1::OrderCancelled
 }  // namespace
 
 messaging::Handlers EventHandlers() {
-  return messaging::Handlers()
-      .On<events::v1::OrderCreated>(OnOrderCreated)
-      .On<events::v1::OrderConfirmed>(OnOrderConfirmed)
-      .On<events::v1::OrderCancelled>(OnOrderCancelled)
-      .Ignore<events::v1::OrderShipped, events::v1::OrderDelivered, events::v1::OrderReturned>();
+  return messaging::WithErasure(messaging::Handlers()
+                                    .On<events::v1::OrderCreated>(OnOrderCreated)
+                                    .On<events::v1::OrderConfirmed>(OnOrderConfirmed)
+                                    .On<events::v1::OrderCancelled>(OnOrderCancelled)
+                                    .Ignore<events::v1::OrderShipped, events::v1::OrderDelivered,
+                                            events::v1::OrderReturned>());
 }
 
 }  // namespace shop::shipping

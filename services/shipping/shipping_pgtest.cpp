@@ -13,11 +13,13 @@
 #include "messaging_migrations.h"
 #include "shipping/carrier.h"
 #include "shipping/config.h"
+#include "shipping/shipment_erasure.h"
 #include "shipping/shipment_store.h"
 #include "shipping/shipping_events.h"
 #include "shipping/shipping_service.h"
 #include "shipping_migrations.h"
 #include "shop/events/v1/orders.pb.h"
+#include "shop/events/v1/users.pb.h"
 
 namespace shop::shipping {
 namespace {
@@ -449,6 +451,54 @@ TEST_F(ShippingTest, AnAdminSeesEveryShipment) {
 TEST_F(ShippingTest, AnOrderThatWasNotConsumedYetIsNotFound) {
   EXPECT_EQ(Get(kAda).refusal().code, Code::kNotFound);
   EXPECT_EQ(Get(kAda, api::v1::ROLE_ADMIN).refusal().code, Code::kNotFound);
+}
+
+TEST_F(ShippingTest, ADeletedUsersAddressIsErasedOnceItsShipmentHasComeToItsEnd) {
+  const auto erase = [this] {
+    return postgres::InTransaction(db, [](postgres::Tx& tx) { return EraseUser(tx, kAda); });
+  };
+  const auto addresses = [this] {
+    return Value(
+        "SELECT coalesce(string_agg(order_id::text, ' ' ORDER BY order_id), '') FROM shipments"
+        " WHERE address IS NOT NULL");
+  };
+  constexpr int64_t kCancelled = 43;
+  constexpr int64_t kSomebodyElses = 44;
+  Confirmed();
+  ASSERT_TRUE(Dispatch());
+  ASSERT_TRUE(Receive(EventOf(AnOrder(kCancelled))));
+  ASSERT_TRUE(Cancel(kCancelled));
+  events::v1::OrderCreated other = AnOrder(kSomebodyElses);
+  other.set_user_id(kAda + 1);
+  ASSERT_TRUE(Receive(EventOf(other)));
+  ASSERT_TRUE(Cancel(kSomebodyElses));
+  EXPECT_EQ(addresses(), "42 43 44");
+
+  EXPECT_EQ(erase(), messaging::Left::kSomething);
+  EXPECT_EQ(addresses(), "42 44") << "the carrier needs it still";
+  ASSERT_TRUE(Deliver());
+  EXPECT_EQ(erase(), messaging::Left::kNothing);
+  EXPECT_EQ(addresses(), "44");
+}
+
+// The events are of two topics, which keep no order among each other.
+TEST_F(ShippingTest, AnOrderThatIsHeardOfAfterItsUsersDeletionKeepsNoAddressEither) {
+  const auto look = [this] {
+    postgres::InTransaction(
+        db, [](postgres::Tx& tx) { tx.Run("UPDATE deleted_users SET look_at = now()"); });
+    return messaging::EraseDue(db, EraseUser, {}, 10);
+  };
+  events::v1::UserDeleted deleted;
+  deleted.set_user_id(kAda);
+  ASSERT_TRUE(Receive(EventOf(deleted)));
+  EXPECT_EQ(look(), 1);
+  ASSERT_TRUE(Receive(EventOf(AnOrder())));
+  EXPECT_EQ(look(), 1);
+  EXPECT_EQ(Value("SELECT count(address) FROM shipments"), "1");
+  // Orders has cancelled it.
+  ASSERT_TRUE(Receive(EventOf(About<events::v1::OrderCancelled>(kOrder))));
+  EXPECT_EQ(look(), 1);
+  EXPECT_EQ(Value("SELECT count(address) FROM shipments"), "0");
 }
 
 }  // namespace

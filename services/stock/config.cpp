@@ -10,6 +10,7 @@ Config Config::Read(Env& env) {
       .kafka = kafka::KafkaSettings::Read(env),
       .service = rpc::ServiceSettings::Read(env, "stock"),
       .products_address = ServiceAddress(env, "products"),
+      .erasures = messaging::ReadErasurePace(env),
   };
 }
 

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/kafka/settings.h"
+#include "common/messaging/erasure.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service_settings.h"
 
@@ -14,6 +15,7 @@ struct Config {
   kafka::KafkaSettings kafka;
   rpc::ServiceSettings service;
   std::string products_address;
+  messaging::ErasurePace erasures;
 
   static Config Read(Env& env);
 };

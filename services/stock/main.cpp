@@ -3,6 +3,7 @@
 #include "messaging_migrations.h"
 #include "stock/config.h"
 #include "stock/stock_events.h"
+#include "stock_migrations.h"
 
 namespace {
 
@@ -19,15 +20,18 @@ int main() {
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kMessagingMigrations}); });
+  process.WaitFor("PostgreSQL", [&] {
+    postgres::Migrate(db, {kMessagingMigrations, kStockMigrations});
+  });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
   const rpc::Channel products(config.products_address, &identity);
 
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("stock", {"orders"}, stock::EventHandlers(products),
+  messaging.Consume("stock", {"orders", "users"}, stock::EventHandlers(products),
                     {.batch = kBatch, .required = true});
+  const messaging::ErasureSweeper erasures(db, messaging::EraseEvents, config.erasures);
   // No rpcs of its own; the port has health and reflection.
   const rpc::Server server(config.service.server, identity, {});
   return process.RunUntilStopped();

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
 #include "common/messaging/outbox.h"
 #include "common/telemetry/log.h"
@@ -165,9 +166,22 @@ Result<Done> ReturnFor(const Return& take_back, const Returned& received) {
   return kDone;
 }
 
-// What has nothing to publish.
-template <typename Events>
-Result<void> NothingMore(postgres::Tx&, const Events&, const Done&) {
+// Their charges are decided: nobody needs their payment tokens any more.
+template <typename Event>
+void ForgetTokens(postgres::Tx& tx, const std::vector<messaging::Received<Event>>& received) {
+  std::vector<messaging::DecidedOrder> orders;
+  for (const auto& [order, event] : received) {
+    orders.push_back({order.order_id(), order.user_id()});
+  }
+  messaging::ForgetTokens(tx, "STOCK_RESERVED", orders);
+}
+
+Result<void> OnCommitted(postgres::Tx& tx, const Confirmed& received, const Done&) {
+  ForgetTokens(tx, received);
+  return kDone;
+}
+
+Result<void> OnTakenBack(postgres::Tx&, const Returned&, const Done&) {
   return kDone;
 }
 
@@ -188,6 +202,7 @@ Result<Releases> ReleaseFor(const Release& release, const Cancelled& received) {
 
 Result<void> PublishReleases(postgres::Tx& tx, const Cancelled& received,
                              const Releases& releases) {
+  ForgetTokens(tx, received);
   std::vector<messaging::Envelope> events;
   for (size_t i = 0; i < received.size(); ++i) {
     const auto& [order, event] = received[i];
@@ -205,21 +220,22 @@ messaging::Handlers EventHandlers(const rpc::Channel& products) {
   const Commit commit(products, kService, "BatchCommitStock");
   const Release release(products, kService, "ReleaseStock");
   const Return take_back(products, kService, "ReturnStock");
-  return messaging::Handlers()
-      .OnAsked<OrderCreated, Reservations>(
-          [reserve](const Created& received) { return ReserveFor(reserve, received); },
-          PublishDecisions)
-      .OnAsked<OrderConfirmed, Done>(
-          [commit](const Confirmed& received) { return CommitFor(commit, received); },
-          NothingMore<Confirmed>)
-      .OnAsked<OrderCancelled, Releases>(
-          [release](const Cancelled& received) { return ReleaseFor(release, received); },
-          PublishReleases)
-      .OnAsked<OrderReturned, Done>(
-          [take_back](const Returned& received) { return ReturnFor(take_back, received); },
-          NothingMore<Returned>)
-      // What was sold stays sold.
-      .Ignore<events::v1::OrderShipped, events::v1::OrderDelivered>();
+  return messaging::WithErasure(
+      messaging::Handlers()
+          .OnAsked<OrderCreated, Reservations>(
+              [reserve](const Created& received) { return ReserveFor(reserve, received); },
+              PublishDecisions)
+          .OnAsked<OrderConfirmed, Done>(
+              [commit](const Confirmed& received) { return CommitFor(commit, received); },
+              OnCommitted)
+          .OnAsked<OrderCancelled, Releases>(
+              [release](const Cancelled& received) { return ReleaseFor(release, received); },
+              PublishReleases)
+          .OnAsked<OrderReturned, Done>(
+              [take_back](const Returned& received) { return ReturnFor(take_back, received); },
+              OnTakenBack)
+          // What was sold stays sold.
+          .Ignore<events::v1::OrderShipped, events::v1::OrderDelivered>());
 }
 
 }  // namespace shop::stock

@@ -11,7 +11,9 @@ namespace shop::stock {
 // reserved sold; ORDER_CANCELLED gives back what is reserved or sold, if anything, and publishes
 // STOCK_RELEASED; ORDER_RETURNED brings back what the return names. All are idempotent by the order's
 // UUID, a return by its own besides, so a repeat after a crash gets the first answer; products is
-// called outside of any transaction. While products is away the events wait.
+// called outside of any transaction. While products is away the events wait. A confirmation and a
+// cancellation take the order's payment token out of what was published. Topic `users`: whose events are
+// erased (common/messaging/erasure.h).
 //
 // `products` must outlive the handlers.
 messaging::Handlers EventHandlers(const rpc::Channel& products);

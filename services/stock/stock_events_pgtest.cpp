@@ -254,6 +254,18 @@ TEST_F(StockEventsTest, AConfirmationOfWhatIsNotHeldIsNoRefusal) {
   EXPECT_TRUE(fake_.sold.empty());
 }
 
+TEST_F(StockEventsTest, ThePaymentTokenIsForgottenOnceTheOrderIsDecided) {
+  for (const int64_t id : {12, 13, 14}) {
+    ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(2, id)));
+  }
+  ASSERT_TRUE(
+      testing::Deliver(db_, handlers_, "stock", {TheConfirmationOf(13), ItsCancellation()}));
+  const auto published = Published();
+  EXPECT_THAT(published[0].value, HasSubstr(R"("paymentToken":"erased")"));
+  EXPECT_THAT(published[1].value, HasSubstr(R"("paymentToken":"erased")"));
+  EXPECT_THAT(published[2].value, HasSubstr(R"("paymentToken":"tok_decline")"));
+}
+
 TEST_F(StockEventsTest, WhatIsReturnedComesBackUnderTheNameOfItsReturn) {
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", AnOrderOf(3)));
   ASSERT_TRUE(testing::Deliver(db_, handlers_, "stock", {TheConfirmationOf(12), ItsReturn()}));
