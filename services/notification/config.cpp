@@ -31,6 +31,7 @@ Config Config::Read(Env& env) {
   config.users_address = ServiceAddress(env, "users");
   config.smtp = ReadSmtp(env);
   config.mail_from = ReadMailFrom(env);
+  config.erasures = messaging::ReadErasurePace(env);
   return config;
 }
 

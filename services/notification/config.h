@@ -5,6 +5,7 @@
 
 #include "common/core/env.h"
 #include "common/kafka/settings.h"
+#include "common/messaging/erasure.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service_settings.h"
 #include "notification/mail.h"
@@ -19,6 +20,7 @@ struct Config {
   std::string users_address;
   SmtpSettings smtp;
   Mailbox mail_from;
+  messaging::ErasurePace erasures;
 
   static Config Read(Env& env);
 };

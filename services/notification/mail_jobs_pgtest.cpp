@@ -14,6 +14,7 @@
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "notification/mail_command.h"
+#include "notification/mail_erasure.h"
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
 #include "shop/events/v1/orders.pb.h"
@@ -322,6 +323,48 @@ TEST_F(MailJobsTest, AnEventWithoutAnOrderOrUserIsRefused) {
       db, EventHandlers(), "notification",
       messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()})));
   EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "0");
+}
+
+TEST_F(MailJobsTest, ADeletedUsersMailsKeepNothingPersonalOnceTheyAreFinished) {
+  events::v1::OrderCreated order;
+  order.set_order_id(42);
+  order.set_order_uuid(Uuid(42));
+  order.set_user_id(7);
+  order.mutable_shipping_address()->set_street("Canary Street 1");
+  events::v1::OrderCancelled cancelled;
+  cancelled.set_order_id(42);
+  cancelled.set_order_uuid(Uuid(42));
+  cancelled.set_user_id(7);
+  cancelled.set_reason("Canary has moved");
+  for (const google::protobuf::Message* event :
+       {static_cast<google::protobuf::Message*>(&order),
+        static_cast<google::protobuf::Message*>(&cancelled)}) {
+    ASSERT_TRUE(testing::Deliver(
+        db, EventHandlers(), "notification",
+        messaging::MakeEvent(*event, {.source = "orders", .trace = TraceContext::New()})));
+  }
+  const auto erase = [&](int64_t user) {
+    return postgres::InTransaction(db, [&](postgres::Tx& tx) { return EraseUser(tx, user); });
+  };
+  const auto left = [&] {
+    return Value("SELECT count(*) FROM mail_jobs AS job WHERE job::text ILIKE '%canary%'");
+  };
+  EXPECT_EQ(erase(7), messaging::Left::kSomething);
+  EXPECT_EQ(left(), "2") << "they are to be sent yet";
+  ASSERT_TRUE(Complete(db, *LeaseOne(kLong), JobState::kSent));
+  ASSERT_TRUE(Complete(db, *LeaseOne(kLong), JobState::kRefused, "550 canary@example.com?"));
+  EXPECT_EQ(erase(8), messaging::Left::kNothing);
+  EXPECT_EQ(left(), "2");
+  EXPECT_EQ(erase(7), messaging::Left::kNothing);
+  EXPECT_EQ(left(), "0");
+  // What is shown of them, and sent should an operator ask for it, is the same otherwise.
+  const std::vector<Change> changes =
+      postgres::Read(db, [](postgres::Tx& tx) { return ChangesAfter(tx, 7, 0, 10); });
+  ASSERT_EQ(changes.size(), 2u);
+  events::v1::OrderCancelled read;
+  ASSERT_TRUE(messaging::ReadValue(changes[1].event, &read));
+  cancelled.clear_reason();
+  EXPECT_EQ(read.SerializeAsString(), cancelled.SerializeAsString());
 }
 
 TEST(EventHandlers, KnowEveryEventOfTheTopic) {

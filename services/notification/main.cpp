@@ -12,6 +12,7 @@
 #include "messaging_migrations.h"
 #include "notification/config.h"
 #include "notification/mail_command.h"
+#include "notification/mail_erasure.h"
 #include "notification/mail_sender.h"
 #include "notification/notification_events.h"
 #include "notification/notification_service.h"
@@ -59,8 +60,9 @@ int main(int argc, char** argv) {
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });
 
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("notification", {"orders", "payments"}, notification::EventHandlers(),
+  messaging.Consume("notification", {"orders", "payments", "users"}, notification::EventHandlers(),
                     {.required = true});
+  const messaging::ErasureSweeper erasures(db, notification::EraseUser, config.erasures);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
 #include "notification/mail_jobs.h"
 #include "shop/events/v1/orders.pb.h"
@@ -49,14 +50,16 @@ Result<void> OnRefund(postgres::Tx& tx, const events::v1::PaymentRefunded& refun
 }  // namespace
 
 messaging::Handlers EventHandlers() {
-  return messaging::Handlers()
-      .On<events::v1::OrderCreated>(OnChange<events::v1::OrderCreated>)
-      .On<events::v1::OrderConfirmed>(OnChange<events::v1::OrderConfirmed>)
-      .On<events::v1::OrderCancelled>(OnChange<events::v1::OrderCancelled>)
-      .On<events::v1::OrderShipped>(OnChange<events::v1::OrderShipped>)
-      .On<events::v1::OrderDelivered>(OnChange<events::v1::OrderDelivered>)
-      .On<events::v1::PaymentRefunded>(OnRefund)
-      .Ignore<events::v1::OrderReturned, events::v1::PaymentCompleted, events::v1::PaymentFailed>();
+  return messaging::WithErasure(
+      messaging::Handlers()
+          .On<events::v1::OrderCreated>(OnChange<events::v1::OrderCreated>)
+          .On<events::v1::OrderConfirmed>(OnChange<events::v1::OrderConfirmed>)
+          .On<events::v1::OrderCancelled>(OnChange<events::v1::OrderCancelled>)
+          .On<events::v1::OrderShipped>(OnChange<events::v1::OrderShipped>)
+          .On<events::v1::OrderDelivered>(OnChange<events::v1::OrderDelivered>)
+          .On<events::v1::PaymentRefunded>(OnRefund)
+          .Ignore<events::v1::OrderReturned, events::v1::PaymentCompleted,
+                  events::v1::PaymentFailed>());
 }
 
 }  // namespace shop::notification

@@ -29,6 +29,7 @@ Config Config::Read(Env& env) {
   config.kafka = kafka::KafkaSettings::Read(env);
   config.provider = ReadProvider(env);
   config.webhook_secret = env.RequiredSecret("PROVIDER_WEBHOOK_SECRET");
+  config.erasures = messaging::ReadErasurePace(env);
   config.worker.at_once =
       static_cast<int>(env.Integer("PAYMENT_CALLS_AT_ONCE", config.worker.at_once, 1, 256));
   config.worker.retries_at_once = (config.worker.at_once + 1) / 2;

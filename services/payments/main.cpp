@@ -35,7 +35,9 @@ int main() {
   kafka::Messaging messaging(config.kafka, db, process);
   const payments::PaymentWorker worker(db, provider, config.worker);
   process.AddDegradation("the payment provider", [&] { return worker.healthy(); });
-  messaging.Consume("payments", {"stock", "orders"}, payments::EventHandlers());
+  messaging.Consume("payments", {"stock", "orders", "users"}, payments::EventHandlers());
+  // Its own rows have nothing personal but a token, until that is used.
+  const messaging::ErasureSweeper erasures(db, messaging::EraseEvents, config.erasures);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();
 }

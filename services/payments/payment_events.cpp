@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
 #include "common/telemetry/log.h"
 #include "payments/payment_store.h"
@@ -83,12 +84,14 @@ Result<void> OnOrderReturned(postgres::Tx& tx, const events::v1::OrderReturned& 
 }  // namespace
 
 messaging::Handlers EventHandlers() {
-  return messaging::Handlers()
-      .On<events::v1::StockReserved>(OnStockReserved)
-      .On<events::v1::OrderCancelled>(OnOrderCancelled)
-      .On<events::v1::OrderReturned>(OnOrderReturned)
-      .Ignore<events::v1::StockRejected, events::v1::StockReleased, events::v1::OrderCreated,
-              events::v1::OrderConfirmed, events::v1::OrderShipped, events::v1::OrderDelivered>();
+  return messaging::WithErasure(
+      messaging::Handlers()
+          .On<events::v1::StockReserved>(OnStockReserved)
+          .On<events::v1::OrderCancelled>(OnOrderCancelled)
+          .On<events::v1::OrderReturned>(OnOrderReturned)
+          .Ignore<events::v1::StockRejected, events::v1::StockReleased, events::v1::OrderCreated,
+                  events::v1::OrderConfirmed, events::v1::OrderShipped,
+                  events::v1::OrderDelivered>());
 }
 
 }  // namespace shop::payments

@@ -170,6 +170,11 @@ std::vector<Consumer> Consumers() {
           {"shipping", "orders", shipping::EventHandlers()},
           {"notification", "orders", notification::EventHandlers()},
           {"notification", "payments", notification::EventHandlers()},
+          {"stock", "users", stock::EventHandlers(nowhere)},
+          {"orders", "users", orders::EventHandlers()},
+          {"payments", "users", payments::EventHandlers()},
+          {"shipping", "users", shipping::EventHandlers()},
+          {"notification", "users", notification::EventHandlers()},
           {"cart", "orders", orders::CartHandlers(nowhere, no_database)}};
 }
 
