@@ -169,7 +169,7 @@ Answer Ledger::Authorize(const Request& request) {
     }
     payment.amount = request.amount;
     payment.currency = request.currency;
-    payment.token = request.token;
+    payment.token = behaviour.token;  // the outcome, and nobody's own
     if (!behaviour.decline_code.empty()) {
       payment.status = "DECLINED";
       payment.code = behaviour.decline_code;

@@ -23,8 +23,9 @@ const Behaviour& BehaviourOf(std::string_view token) {
   };
   static constexpr Behaviour kUnknown{
       .token = {}, .decline_code = "invalid_token", .decline_message = "the token is not known"};
+  const std::string_view outcome = token.substr(0, token.find('.'));
   for (const Behaviour& behaviour : kBehaviours) {
-    if (behaviour.token == token) return behaviour;
+    if (behaviour.token == outcome) return behaviour;
   }
   return kUnknown;
 }

@@ -18,7 +18,8 @@ struct Behaviour {
   bool reset = false;                     // it is carried out, and the connection is reset
 };
 
-// Of a token; one that is not known is declined.
+// Of a token; one that is not known is declined. What follows a dot counts for nothing: tok_approve.4711 is
+// somebody's own.
 const Behaviour& BehaviourOf(std::string_view token);
 
 }  // namespace shop::provider
