@@ -30,10 +30,12 @@ constexpr Statement kEraseOrders{R"sql(
     WHERE )sql" ENDED R"sql(
       AND (shipping_address - 'country' <> '{}' OR reason <> $2 OR cancel_reason <> $2
            OR request_fingerprint <> ''))sql"};
+// What people have typed.
 constexpr Statement kEraseTimelines{R"sql(
     UPDATE order_timeline SET detail = ''
     WHERE order_id IN (SELECT id FROM orders WHERE )sql" ENDED R"sql()
-      AND what = 'CANCEL_REQUESTED' AND detail NOT IN ('', $2))sql"};
+      AND what IN ('CANCEL_REQUESTED', 'RETURN_REQUESTED', 'RETURN_REJECTED')
+      AND detail NOT IN ('', $2))sql"};
 constexpr Statement kEraseReturns{R"sql(
     UPDATE returns SET reason = '', rejection = ''
     WHERE order_id IN (SELECT id FROM orders WHERE )sql" ENDED R"sql()

@@ -75,6 +75,12 @@ TEST_F(OrderErasureTest, OrdersThatHaveEndedKeepWhatBookkeepingNeeds) {
   Deliver(delivered);
   Run("INSERT INTO returns (order_id, reason, rejection) VALUES (" +
       std::to_string(delivered.id()) + ", 'canary is ill', 'dear Mr canary')");
+  // As the returns' service does.
+  for (const char* what : {"RETURN_REQUESTED", "RETURN_REJECTED"}) {
+    Run("INSERT INTO order_timeline (order_id, sequence, what, status, cause, trace_id, detail)"
+        " SELECT id, 50 + floor(random() * 1000000), '" +
+        std::string(what) + "', status, 'CUSTOMER', '', 'canary is ill' FROM orders");
+  }
   const v1::Order cancelled = PlaceTo(kUser);
   ASSERT_TRUE(Cancel(cancelled, As(kUser), "canary has moved", "key-c"));
   // The search does find it.
