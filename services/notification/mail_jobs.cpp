@@ -10,7 +10,8 @@ constexpr postgres::Statement kInsert{R"sql(
     WITH turn AS MATERIALIZED (
       SELECT pg_advisory_xact_lock(hashtextextended('mail_jobs', 0)))
     INSERT INTO mail_jobs (order_uuid, order_id, kind, user_id, event, traceparent)
-    SELECT $1::uuid, $2::bigint, $3::text, $4::bigint, $5::text, $6::text FROM turn
+    SELECT $1::uuid, $2::bigint, $3::text, $4::bigint, event_without_token($5::text), $6::text
+    FROM turn
     ON CONFLICT (order_uuid, kind) DO NOTHING)sql"};
 
 constexpr postgres::Statement kAfter{R"sql(

@@ -23,7 +23,7 @@ struct NewMailJob {
   int64_t order_id = 0;
   std::string kind;  // the event's type: ORDER_CREATED; of a refund with its UUID after a space
   int64_t user_id = 0;
-  std::string event;  // JSON
+  std::string event;  // JSON, kept without its payment token
   std::string traceparent;
 };
 

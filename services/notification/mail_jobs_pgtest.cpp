@@ -325,6 +325,19 @@ TEST_F(MailJobsTest, AnEventWithoutAnOrderOrUserIsRefused) {
   EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "0");
 }
 
+TEST_F(MailJobsTest, AJobIsWrittenWithoutThePaymentToken) {
+  events::v1::OrderCreated order;
+  order.set_order_id(42);
+  order.set_order_uuid(Uuid(42));
+  order.set_user_id(7);
+  order.set_payment_token("tok_of_7");
+  ASSERT_TRUE(testing::Deliver(
+      db, EventHandlers(), "notification",
+      messaging::MakeEvent(order, {.source = "orders", .trace = TraceContext::New()})));
+  EXPECT_THAT(Value("SELECT event FROM mail_jobs"),
+              AllOf(::testing::Not(HasSubstr("tok_of_7")), HasSubstr(R"("orderId":42)")));
+}
+
 TEST_F(MailJobsTest, ADeletedUsersMailsKeepNothingPersonalOnceTheyAreFinished) {
   events::v1::OrderCreated order;
   order.set_order_id(42);
