@@ -25,6 +25,7 @@ build_packages=(
   libpqxx-dev libpq-dev librdkafka-dev libhiredis-dev libmongoc-dev
   libssl-dev libcrypt-dev libcurl4-openssl-dev libsimdjson-dev libre2-dev libfmt-dev
   libmimalloc-dev prometheus-cpp-dev zlib1g-dev libxxhash-dev
+  libdata-password-zxcvbn-perl  # the common passwords, which auth refuses
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(

@@ -11,7 +11,9 @@ namespace shop::auth {
 
 struct Account {
   int64_t id;
+  std::string email;  // none of one that was erased, which has no hash either
   std::string password_hash;
+  int64_t password_version;
   bool active;
 };
 
@@ -22,6 +24,7 @@ struct Attempt {
 };
 
 std::optional<Account> FindAccount(postgres::Tx& tx, const std::string& email);
+std::optional<Account> FindAccount(postgres::Tx& tx, int64_t id);
 
 // Begins a registration, or takes over a PENDING one, with the same id, the next attempt and this
 // hash. Nothing if the address is taken.
@@ -32,12 +35,15 @@ std::optional<Attempt> BeginRegistration(postgres::Tx& tx, const std::string& em
 bool CompleteRegistration(postgres::Tx& tx, const Attempt& attempt);
 
 // The version of the profile at the last change of its role. Until the transaction ends, nobody changes
-// or erases the account. Nothing if it has not this hash (any more).
-std::optional<int64_t> HoldAccount(postgres::Tx& tx, int64_t id, const std::string& password_hash);
+// or erases the account. Nothing if it has not this password (any more).
+std::optional<int64_t> HoldAccount(postgres::Tx& tx, int64_t id, int64_t password_version);
 // The role was changed in this version of the profile; an earlier one that comes late changes nothing.
 void RememberRoleChange(postgres::Tx& tx, int64_t id, int64_t profile_version);
 
-void ReplacePasswordHash(postgres::Tx& tx, int64_t id, const std::string& password_hash);
+// Gives the account, as it was found, another password. False if it has not the one of then any more.
+bool ReplacePassword(postgres::Tx& tx, const Account& account, const std::string& password_hash);
+// Keeps another hash of the same password.
+void ReplaceHash(postgres::Tx& tx, const Account& account, const std::string& password_hash);
 
 // Erases address and hash for good. An unknown id, or one that was erased before, is no error.
 void EraseAccount(postgres::Tx& tx, int64_t id);

@@ -65,13 +65,15 @@ TEST_F(AuthConfig, ItsKeyIsOneThatTheOthersKnow) {
 
 TEST_F(AuthConfig, TheOperatorsAccountMeetsTheRulesOfAnyOther) {
   variables_["SUPER_ADMIN_EMAIL"] = "admin@shop.example";
-  variables_["SUPER_ADMIN_PASSWORD"] = "Admin123!";
+  variables_["SUPER_ADMIN_PASSWORD"] = "Plum-Tree-7!";
   EXPECT_THAT(Problems(), IsEmpty());
   variables_["SUPER_ADMIN_PASSWORD"] = "admin";
   EXPECT_THAT(Problems(), Contains(StartsWith("SUPER_ADMIN_PASSWORD ")));
+  variables_["SUPER_ADMIN_PASSWORD"] = "P@ssw0rd";
+  EXPECT_THAT(Problems(), Contains(StartsWith("SUPER_ADMIN_PASSWORD ")));
   variables_["SUPER_ADMIN_PASSWORD"] = "adminadmin";
   EXPECT_THAT(Problems(), Contains(StartsWith("SUPER_ADMIN_PASSWORD ")));
-  variables_["SUPER_ADMIN_PASSWORD"] = "Admin123!";
+  variables_["SUPER_ADMIN_PASSWORD"] = "Plum-Tree-7!";
   variables_["SUPER_ADMIN_EMAIL"] = "admin";
   EXPECT_THAT(Problems(), Contains(StartsWith("SUPER_ADMIN_EMAIL ")));
 }

@@ -9,7 +9,6 @@
 #include <string_view>
 #include <utility>
 
-#include "auth/account_store.h"
 #include "auth/login_attempts.h"
 #include "auth/session_store.h"
 #include "common/telemetry/log.h"
@@ -57,6 +56,10 @@ Refusal NoSession() {
   return {Code::kUnauthenticated, "the session has ended, log in again"};
 }
 
+Refusal DeletedUser() {
+  return {Code::kUnauthenticated, "this user was deleted"};
+}
+
 // At most 200 characters of UTF-8.
 std::string Beginning(std::string_view text) {
   size_t end = 0;
@@ -68,6 +71,10 @@ std::string Beginning(std::string_view text) {
 }
 
 }  // namespace
+
+PasswordOwner OwnerOf(const v1::RegisterRequest& request) {
+  return {request.name(), request.email()};
+}
 
 AuthService::AuthService(postgres::Pool& db, const rpc::Channel& users, PasswordHasher& passwords,
                          const SigningKeys& keys, AuthOptions options)
@@ -86,13 +93,14 @@ rpc::Service AuthService::Methods() {
       .On("Refresh", this, &AuthService::Refresh)
       .On("Logout", this, &AuthService::Logout)
       .On("LogoutAll", this, &AuthService::LogoutAll)
+      .On("ChangePassword", this, &AuthService::ChangePassword)
       .On("ListSessions", this, &AuthService::ListSessions)
       .On("GetMe", this, &AuthService::GetMe)
       .On("GetJwks", this, &AuthService::GetJwks);
 }
 
 Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& request) {
-  if (std::optional<std::string> problem = PasswordProblem(request.password())) {
+  if (std::optional<std::string> problem = PasswordProblem(request.password(), OwnerOf(request))) {
     return InvalidField("password", *std::move(problem));
   }
   const api::v1::Role role = request.has_role() ? request.role() : api::v1::ROLE_USER;
@@ -142,14 +150,9 @@ Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& re
 
 Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRequest& request) {
   const std::string email = absl::AsciiStrToLower(request.email());
-  const int wait = InTransaction(db_, [&](Tx& tx) { return BeginAttempt(tx, email); });
-  if (wait > 0) return TooManyAttempts(wait);
   const std::optional<Account> account = Read(db_, [&](Tx& tx) { return FindAccount(tx, email); });
-  std::optional<std::string> hash;
-  if (account && account->active) hash = account->password_hash;
-  const Result<bool> matches = passwords_.Matches(request.password(), hash, call.deadline);
-  if (!matches) return matches.refusal();
-  if (!*matches) return WrongCredentials();
+  const Result<void> known = CheckPassword(call, email, account, request.password());
+  if (!known) return known.refusal();
 
   Result<User> user = Profile(call, account->id);
   if (!user) {
@@ -159,7 +162,8 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
                            .profile_version = user->version(),
                            .user_agent = Beginning(request.user_agent())};
   const Result<Continued> begun = InTransaction(db_, [&](Tx& tx) -> Result<Continued> {
-    const std::optional<int64_t> role_version = HoldAccount(tx, account->id, *hash);
+    const std::optional<int64_t> role_version =
+        HoldAccount(tx, account->id, account->password_version);
     if (!role_version) return WrongCredentials();  // by now
     if (user->version() < *role_version) {
       return Refusal{Code::kAborted, "the user's role is changed at this moment, try again"};
@@ -168,7 +172,35 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
     return BeginSession(tx, session, options_.life);
   });
   if (!begun) return begun.refusal();
+  KeepUpWithCost(call, *account, request.password());
   return Tokens(*std::move(user), *begun);
+}
+
+Result<void> AuthService::CheckPassword(const Call& call, const std::string& email,
+                                        const std::optional<Account>& account,
+                                        const std::string& password) {
+  const int wait = InTransaction(db_, [&](Tx& tx) { return BeginAttempt(tx, email); });
+  if (wait > 0) return TooManyAttempts(wait);
+  std::optional<std::string> hash;
+  if (account && account->active) hash = account->password_hash;
+  const Result<bool> matches = passwords_.Matches(password, hash, call.deadline);
+  if (!matches) return matches.refusal();
+  if (!*matches) return WrongCredentials();
+  return kDone;
+}
+
+// The password is known, so its hash can be made anew, as hashes are to be by now. The login has succeeded
+// and goes on without that.
+void AuthService::KeepUpWithCost(const Call& call, const Account& account,
+                                 const std::string& password) {
+  if (!passwords_.IsTooCheap(account.password_hash)) return;
+  try {
+    const Result<std::string> hash = passwords_.Hash(password, call.deadline);
+    if (hash) InTransaction(db_, [&](Tx& tx) { ReplaceHash(tx, account, *hash); });
+  } catch (const std::exception& error) {
+    log::Warning("a password keeps its hash of a lower cost",
+                 {{"userId", account.id}, {"error", error.what()}});
+  }
 }
 
 Result<v1::LoginResponse> AuthService::Refresh(const Call& call,
@@ -201,6 +233,30 @@ Result<Empty> AuthService::LogoutAll(const Call& call, const v1::LogoutAllReques
   return Empty();
 }
 
+Result<Empty> AuthService::ChangePassword(const Call& call,
+                                          const v1::ChangePasswordRequest& request) {
+  const std::optional<Account> account =
+      Read(db_, [&](Tx& tx) { return FindAccount(tx, call.caller.user_id); });
+  if (!account || !account->active) return DeletedUser();
+  const Result<User> user = GetMe(call, {});
+  if (!user) return user.refusal();
+  if (std::optional<std::string> problem =
+          PasswordProblem(request.new_password(), {user->name(), account->email})) {
+    return InvalidField("newPassword", *std::move(problem));
+  }
+  const Result<void> known =
+      CheckPassword(call, account->email, account, request.current_password());
+  if (!known) return known.refusal();
+  const Result<std::string> hash = passwords_.Hash(request.new_password(), call.deadline);
+  if (!hash) return hash.refusal();
+  return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
+    if (!ReplacePassword(tx, *account, *hash)) return WrongCredentials();  // by now
+    ForgetAttempts(tx, account->email);
+    EndOtherSessions(tx, account->id, call.caller.session, ContextOf(call));
+    return Empty();
+  });
+}
+
 Result<v1::Sessions> AuthService::ListSessions(const Call& call, const v1::ListSessionsRequest&) {
   return Read(db_, [&](Tx& tx) {
     return auth::ListSessions(tx, call.caller.user_id, call.caller.session);
@@ -210,7 +266,7 @@ Result<v1::Sessions> AuthService::ListSessions(const Call& call, const v1::ListS
 Result<User> AuthService::GetMe(const Call& call, const v1::GetMeRequest&) {
   Result<User> user = Profile(call, call.caller.user_id);
   if (!user && user.refusal().code == Code::kNotFound) {
-    return Refusal{Code::kUnauthenticated, "this user was deleted"};
+    return DeletedUser();
   }
   return user;
 }
@@ -253,7 +309,9 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
     const Result<std::string> hash = passwords_.Hash(request.password(), call.deadline);
     if (!hash) throw std::runtime_error(hash.refusal().message);
     InTransaction(db_, [&](Tx& tx) {
-      ReplacePasswordHash(tx, account->id, *hash);
+      if (!ReplacePassword(tx, *account, *hash)) {
+        throw std::runtime_error("the password was changed at this moment");  // tried again
+      }
       EndSessions(tx, account->id, ContextOf(call));
     });
     log::Info("the operator's account has a new password", {{"userId", account->id}});

@@ -4,7 +4,9 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <string>
 
+#include "auth/account_store.h"
 #include "auth/password.h"
 #include "auth/session_store.h"
 #include "auth/signing_keys.h"
@@ -14,6 +16,9 @@
 #include "shop/auth/v1/auth.pb.h"
 
 namespace shop::auth {
+
+// Of the account that is registered. Valid as long as the request.
+PasswordOwner OwnerOf(const v1::RegisterRequest& request);
 
 struct AuthOptions {
   Lifetimes life = {};
@@ -34,6 +39,8 @@ class AuthService {
   Result<v1::LoginResponse> Refresh(const Call& call, const v1::RefreshRequest& request);
   Result<google::protobuf::Empty> Logout(const Call& call, const v1::LogoutRequest& request);
   Result<google::protobuf::Empty> LogoutAll(const Call& call, const v1::LogoutAllRequest& request);
+  Result<google::protobuf::Empty> ChangePassword(const Call& call,
+                                                 const v1::ChangePasswordRequest& request);
   Result<v1::Sessions> ListSessions(const Call& call, const v1::ListSessionsRequest& request);
   Result<users::v1::User> GetMe(const Call& call, const v1::GetMeRequest& request);
   Result<v1::Jwks> GetJwks(const Call& call, const v1::GetJwksRequest& request);
@@ -51,6 +58,10 @@ class AuthService {
 
  private:
   Result<users::v1::User> Profile(const Call& call, int64_t id) const;
+  // A login's attempt, counted: whether the password is the account's.
+  Result<void> CheckPassword(const Call& call, const std::string& email,
+                             const std::optional<Account>& account, const std::string& password);
+  void KeepUpWithCost(const Call& call, const Account& account, const std::string& password);
   v1::LoginResponse Tokens(users::v1::User user, const Continued& session) const;
 
   postgres::Pool& db_;

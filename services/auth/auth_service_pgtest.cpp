@@ -41,7 +41,7 @@ using ::testing::ElementsAre;
 using ::testing::Field;
 using users::v1::User;
 
-constexpr char kPassword[] = "Secret1!";
+constexpr char kPassword[] = "Plum-Tree-7!";
 
 // What auth needs of users, in memory.
 class FakeUsers {
@@ -208,6 +208,13 @@ class AuthTest : public ::testing::Test {
     v1::RefreshRequest request;
     request.set_refresh_token(refresh_token);
     return Call<v1::LoginResponse>({}, "Refresh", request);
+  }
+  Result<Empty> ChangePassword(const v1::LoginResponse& login, const std::string& current,
+                               const std::string& next) {
+    v1::ChangePasswordRequest request;
+    request.set_current_password(current);
+    request.set_new_password(next);
+    return Call<Empty>(As(login), "ChangePassword", request);
   }
   static testing::Credentials As(const v1::LoginResponse& login) {
     return {.token = login.access_token()};
@@ -390,21 +397,21 @@ TEST_F(AuthTest, WhoFinishesARegistrationGetsNothingOfTheOneBefore) {
             "UNAVAILABLE");
   EXPECT_EQ(users_.count(), 1u);
 
-  v1::RegisterRequest other = Person("ann@example.com", "Another1!");
+  v1::RegisterRequest other = Person("ann@example.com", "Pear-Tree-8!");
   other.set_name("Eve");
   const Result<User> user = Register(other);
   ASSERT_TRUE(user) << user.refusal().message;
   EXPECT_EQ(user->name(), "Eve");
   EXPECT_EQ(user->role(), ROLE_USER);
   EXPECT_EQ(Outcome(Login("ann@example.com")), "UNAUTHENTICATED");
-  const Result<v1::LoginResponse> login = Login("ann@example.com", "Another1!");
+  const Result<v1::LoginResponse> login = Login("ann@example.com", "Pear-Tree-8!");
   ASSERT_TRUE(login);
   EXPECT_EQ(login->user().role(), ROLE_USER);
 }
 
 TEST_F(AuthTest, WrongPasswordAndUnknownAddressAreOneAnswer) {
   ASSERT_TRUE(Register(Person("ann@example.com")));
-  const Result<v1::LoginResponse> wrong = Login("ann@example.com", "Secret2!");
+  const Result<v1::LoginResponse> wrong = Login("ann@example.com", "Plum-Tree-8!");
   const Result<v1::LoginResponse> unknown = Login("bob@example.com");
   ASSERT_FALSE(wrong);
   ASSERT_FALSE(unknown);
@@ -417,7 +424,7 @@ TEST_F(AuthTest, PasswordsCanBeTriedEverMoreSlowly) {
   ASSERT_TRUE(Register(Person("ann@example.com")));
   for (const char* address : {"ann@example.com", "Nobody@example.com"}) {
     for (int i = 0; i < 10; ++i) {
-      EXPECT_EQ(Login(address, "Secret2!").refusal().code, Code::kUnauthenticated) << i;
+      EXPECT_EQ(Login(address, "Plum-Tree-8!").refusal().code, Code::kUnauthenticated) << i;
     }
     const Result<v1::LoginResponse> early = Login(address);
     ASSERT_FALSE(early) << "the right password, too early";
@@ -427,7 +434,7 @@ TEST_F(AuthTest, PasswordsCanBeTriedEverMoreSlowly) {
   }
   const auto wait_and_fail = [this] {
     Run("UPDATE login_attempts SET free_at = now()");
-    EXPECT_EQ(Login("ann@example.com", "Secret2!").refusal().code, Code::kUnauthenticated);
+    EXPECT_EQ(Login("ann@example.com", "Plum-Tree-8!").refusal().code, Code::kUnauthenticated);
     return Login("ann@example.com").refusal().retry_after;
   };
   for (const int seconds : {2, 4, 8, 16, 32, 60, 60}) EXPECT_EQ(wait_and_fail(), seconds);
@@ -436,14 +443,14 @@ TEST_F(AuthTest, PasswordsCanBeTriedEverMoreSlowly) {
 TEST_F(AuthTest, ALoginThatSucceedsEndsTheCountOfAttempts) {
   ASSERT_TRUE(Register(Person("ann@example.com")));
   for (int round = 0; round < 3; ++round) {
-    for (int i = 0; i < 9; ++i) EXPECT_FALSE(Login("ann@example.com", "Secret2!"));
+    for (int i = 0; i < 9; ++i) EXPECT_FALSE(Login("ann@example.com", "Plum-Tree-8!"));
     EXPECT_TRUE(Login("ann@example.com")) << round;
   }
-  for (int i = 0; i < 12; ++i) (void)Login("ann@example.com", "Secret2!");
+  for (int i = 0; i < 12; ++i) (void)Login("ann@example.com", "Plum-Tree-8!");
   Run("UPDATE login_attempts SET free_at = free_at - interval '2 hours',"
       " last_at = last_at - interval '2 hours'");
   for (int i = 0; i < 9; ++i) {
-    EXPECT_EQ(Login("ann@example.com", "Secret2!").refusal().code, Code::kUnauthenticated) << i;
+    EXPECT_EQ(Login("ann@example.com", "Plum-Tree-8!").refusal().code, Code::kUnauthenticated) << i;
   }
   EXPECT_TRUE(Login("ann@example.com")) << "an hour has gone by before those nine";
 }
@@ -456,7 +463,7 @@ TEST_F(AuthTest, ManyAttemptsAtOnceAreNoWayAroundTheLimit) {
   for (int i = 0; i < 8; ++i) {
     clients.emplace_back([&] {
       for (int n = 0; n < 5; ++n) {
-        const Code code = Login("ann@example.com", "Secret2!").refusal().code;
+        const Code code = Login("ann@example.com", "Plum-Tree-8!").refusal().code;
         ++(code == Code::kUnauthenticated ? looked_at : refused);
       }
     });
@@ -858,13 +865,139 @@ TEST_F(AuthTest, ALoginWithAPasswordThatIsReplacedMeanwhileBeginsNothing) {
   std::string outcome;
   std::thread login;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-    ReplacePasswordHash(tx, id, "another");
+    ReplacePassword(tx, *FindAccount(tx, id), "another");
     EndSessions(tx, id, Context());
     login = std::thread([&] { outcome = Outcome(Login("ann@example.com")); });
     EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
   });
   login.join();
   EXPECT_EQ(outcome, "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, AnotherPasswordEndsAllSessionsButTheOneThatChangesIt) {
+  const v1::LoginResponse here = Ann();
+  const v1::LoginResponse there = LoginAgain();
+  ASSERT_TRUE(Register(Person("bob@example.com")));
+  const Result<v1::LoginResponse> bob = Login("bob@example.com");
+  ASSERT_TRUE(bob);
+  EXPECT_EQ(Outcome(ChangePassword(here, kPassword, "Pear-Tree-8!")), "OK");
+  EXPECT_THAT(Revoked(), ElementsAre(CallerOf(there).session));
+  EXPECT_EQ(Outcome(Refresh(there.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Refresh(here.refresh_token())), "OK");
+  EXPECT_EQ(Outcome(Refresh(bob->refresh_token())), "OK");
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Login("ann@example.com", "Pear-Tree-8!")), "OK");
+}
+
+TEST_F(AuthTest, AWrongCurrentPasswordIsAnAttemptToLogIn) {
+  const v1::LoginResponse ann = Ann();
+  const v1::LoginResponse other = LoginAgain();
+  for (int i = 0; i < 10; ++i) {
+    const Result<Empty> wrong = ChangePassword(ann, "Plum-Tree-8!", "Pear-Tree-8!");
+    ASSERT_FALSE(wrong);
+    EXPECT_EQ(wrong.refusal().code, Code::kUnauthenticated);
+    EXPECT_EQ(wrong.refusal().message, Login("nobody@example.com").refusal().message);
+    Run("DELETE FROM login_attempts WHERE address = encode(sha256('nobody@example.com'), 'hex')");
+  }
+  EXPECT_EQ(ChangePassword(ann, kPassword, "Pear-Tree-8!").refusal().reason, "TOO_MANY_ATTEMPTS");
+  EXPECT_EQ(Login("ann@example.com").refusal().reason, "TOO_MANY_ATTEMPTS");
+  EXPECT_EQ(Outcome(Refresh(other.refresh_token())), "OK");
+  Run("UPDATE login_attempts SET free_at = now()");
+  EXPECT_EQ(Outcome(ChangePassword(ann, kPassword, "Pear-Tree-8!")), "OK");
+  EXPECT_EQ(Outcome(Login("ann@example.com", "Pear-Tree-8!")), "OK") << "the count has ended";
+}
+
+TEST_F(AuthTest, NewPasswordsMeetTheRulesWhereverTheyComeFrom) {
+  const v1::LoginResponse ann = Ann();
+  for (const char* password : {"Short-1", "P@ssw0rd", "Ann@Example.com", "no digits!"}) {
+    const Result<Empty> changed = ChangePassword(ann, kPassword, password);
+    ASSERT_FALSE(changed) << password;
+    EXPECT_EQ(changed.refusal().code, Code::kInvalidArgument);
+    EXPECT_THAT(changed.refusal().details,
+                ElementsAre(Field(&FieldViolation::field, "newPassword")));
+  }
+  for (const char* password : {"P@ssw0rd", "Bob@example.com"}) {
+    const Result<User> registered = Register(Person("bob@example.com", password));
+    ASSERT_FALSE(registered) << password;
+    EXPECT_THAT(registered.refusal().details,
+                ElementsAre(Field(&FieldViolation::field, "password")));
+  }
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "OK") << "nothing was changed";
+}
+
+TEST_F(AuthTest, OfTwoPasswordsAtOnceOneIsTaken) {
+  const v1::LoginResponse ann = Ann();
+  std::vector<std::string> outcomes(2);
+  std::vector<std::jthread> changes;
+  std::barrier start(2);
+  for (size_t i = 0; i < 2; ++i) {
+    changes.emplace_back([&, i] {
+      start.arrive_and_wait();
+      outcomes[i] = Outcome(ChangePassword(ann, kPassword, "Pear-Tree-" + std::to_string(i) + "!"));
+    });
+  }
+  changes.clear();
+  EXPECT_THAT(outcomes, ::testing::UnorderedElementsAre("OK", "UNAUTHENTICATED"));
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(Outcome(Login("ann@example.com", "Pear-Tree-" + std::to_string(i) + "!")),
+              outcomes[i]);
+  }
+}
+
+TEST_F(AuthTest, ALoginUnderWayWithTheOldPasswordIsEndedOrBeginsNothing) {
+  const v1::LoginResponse ann = Ann();
+  for (int round = 0; round < 8; ++round) {
+    const std::string before = round == 0 ? kPassword : "Pear-Tree-" + std::to_string(round) + "!";
+    const std::string after = "Pear-Tree-" + std::to_string(round + 1) + "!";
+    std::barrier start(2);
+    Result<v1::LoginResponse> login = Refusal{Code::kInternal, ""};
+    std::jthread client([&] {
+      start.arrive_and_wait();
+      login = Login("ann@example.com", before);
+    });
+    start.arrive_and_wait();
+    ASSERT_EQ(Outcome(ChangePassword(ann, before, after)), "OK");
+    client.join();
+    if (login) {
+      EXPECT_EQ(Outcome(Refresh(login->refresh_token())), "UNAUTHENTICATED");
+    }
+  }
+}
+
+TEST_F(AuthTest, WhoWasDeletedChangesNoPassword) {
+  const v1::LoginResponse ann = Ann();
+  HearOfDeletion(ann.user().id());
+  EXPECT_EQ(Outcome(ChangePassword(ann, kPassword, "Pear-Tree-8!")), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Call<Empty>({}, "ChangePassword", v1::ChangePasswordRequest())),
+            "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, AHashOfALowerCostIsMadeAnewAtALogin) {
+  Ann();
+  const auto cost = [this] {
+    return postgres::Read(db_, [](postgres::Tx& tx) {
+      return tx.Run("SELECT substr(password_hash, 5, 2) FROM accounts")[0][0].as<std::string>();
+    });
+  };
+  EXPECT_EQ(cost(), "04");
+  PasswordHasher dearer(5, 2, 100);
+  AuthService since(db_, users_channel_, dearer, keys_, {});
+  v1::LoginRequest request;
+  request.set_email("ann@example.com");
+  request.set_password("Plum-Tree-8!");
+  const auto soon = [] {
+    return rpc::BackgroundCall(TraceContext::New(), std::chrono::seconds(20));
+  };
+  EXPECT_FALSE(since.Login(soon(), request));
+  EXPECT_EQ(cost(), "04") << "of a password that is not known";
+  request.set_password(kPassword);
+  const Result<v1::LoginResponse> login = since.Login(soon(), request);
+  ASSERT_TRUE(login);
+  EXPECT_EQ(cost(), "05");
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "OK");
+  EXPECT_EQ(cost(), "05") << "not made cheaper";
+  EXPECT_EQ(Outcome(Refresh(login->refresh_token())), "OK");
+  EXPECT_THAT(Revoked(), ElementsAre());
 }
 
 TEST_F(AuthTest, OldSessionsAreSweptAwayWithTheirTokens) {
@@ -924,9 +1057,9 @@ TEST_F(OperatorTest, TheFirstSuperAdminComesFromTheEnvironment) {
 
 TEST_F(OperatorTest, AnotherPasswordInTheEnvironmentReplacesTheOld) {
   Ensure(kPassword);
-  Ensure("Changed1!");
+  Ensure("Pear-Tree-8!");
   EXPECT_EQ(Outcome(Login("root@example.com")), "UNAUTHENTICATED");
-  EXPECT_EQ(Outcome(Login("root@example.com", "Changed1!")), "OK");
+  EXPECT_EQ(Outcome(Login("root@example.com", "Pear-Tree-8!")), "OK");
 }
 
 TEST_F(OperatorTest, AnotherPasswordEndsTheSessions) {
@@ -936,14 +1069,14 @@ TEST_F(OperatorTest, AnotherPasswordEndsTheSessions) {
   Ensure(kPassword);
   const Result<v1::LoginResponse> next = Refresh(login->refresh_token());
   ASSERT_TRUE(next);
-  Ensure("Changed1!");
+  Ensure("Pear-Tree-8!");
   EXPECT_EQ(Outcome(Refresh(next->refresh_token())), "UNAUTHENTICATED");
 }
 
 TEST_F(OperatorTest, WhoTookTheAddressBeforeLosesIt) {
-  ASSERT_TRUE(Register(Person("root@example.com", "Squatter1!")));
+  ASSERT_TRUE(Register(Person("root@example.com", "Fig-Leaves-9!")));
   Ensure(kPassword);
-  EXPECT_EQ(Outcome(Login("root@example.com", "Squatter1!")), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Login("root@example.com", "Fig-Leaves-9!")), "UNAUTHENTICATED");
   const Result<v1::LoginResponse> login = Login("root@example.com");
   ASSERT_TRUE(login);
   EXPECT_EQ(login->user().role(), ROLE_SUPER_ADMIN);

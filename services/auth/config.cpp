@@ -24,13 +24,15 @@ std::optional<OperatorCredentials> ReadOperatorAccount(Env& env) {
   if (!email || !password) return std::nullopt;
 
   // What registration asks of anybody.
-  const Result<void> valid = rpc::CheckRules(OperatorRegistration({*email, *password}));
+  const v1::RegisterRequest registration = OperatorRegistration({*email, *password});
+  const Result<void> valid = rpc::CheckRules(registration);
   if (!valid) {
     for (const FieldViolation& violation : valid.refusal().details) {
       env.Wrong(violation.field == "email" ? "SUPER_ADMIN_EMAIL" : "SUPER_ADMIN_PASSWORD",
                 violation.message);
     }
-  } else if (const std::optional<std::string> problem = PasswordProblem(*password)) {
+  } else if (const std::optional<std::string> problem =
+                 PasswordProblem(*password, OwnerOf(registration))) {
     env.Wrong("SUPER_ADMIN_PASSWORD", *problem);
   }
   return OperatorCredentials{*email, *password};

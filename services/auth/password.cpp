@@ -1,5 +1,6 @@
 #include "auth/password.h"
 
+#include <absl/strings/ascii.h>
 #include <crypt.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -7,9 +8,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <memory>
 #include <stdexcept>
 
+#include "auth/common_passwords.h"
 #include "common/crypto/base64.h"
 #include "common/crypto/random.h"
 
@@ -53,9 +56,7 @@ std::string NewSetting(int cost) {
   return setting.data();
 }
 
-}  // namespace
-
-std::optional<std::string> PasswordProblem(std::string_view password) {
+std::optional<std::string> FormProblem(std::string_view password) {
   size_t length = 0;
   bool upper = false, lower = false, digit = false, symbol = false;
   for (const char c : password) {
@@ -75,8 +76,71 @@ std::optional<std::string> PasswordProblem(std::string_view password) {
   if (length > kLongest) return "must be at most 128 characters";
   if (length >= kLongEnoughForAnything || (upper && lower && digit && symbol)) return std::nullopt;
   return "must have an upper case letter, a lower case letter, a digit and a symbol, or be at "
-         "least "
-         "15 characters";
+         "least 15 characters";
+}
+
+// What people write in the place of a letter.
+char Unmasked(char c) {
+  switch (c) {
+    case '@':
+    case '4':
+      return 'a';
+    case '3':
+      return 'e';
+    case '1':
+    case '!':
+      return 'i';
+    case '0':
+      return 'o';
+    case '$':
+    case '5':
+      return 's';
+    case '7':
+      return 't';
+    default:
+      return c;
+  }
+}
+
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  absl::AsciiStrToLower(&lower);
+  return lower;
+}
+
+bool IsCommon(std::string_view word) {
+  const std::string_view list = kCommonPasswords;
+  // The line that the word is on, or would be: `begin` and `end` are beginnings of lines.
+  size_t begin = 0, end = list.size();
+  while (begin < end) {
+    const size_t middle = begin + (end - begin) / 2;
+    const size_t before = middle == 0 ? std::string_view::npos : list.rfind('\n', middle - 1);
+    const size_t line = before == std::string_view::npos ? 0 : before + 1;
+    const size_t stop = list.find('\n', line);
+    const int order = list.substr(line, stop - line).compare(word);
+    if (order == 0) return true;
+    if (order < 0) {
+      begin = stop + 1;
+    } else {
+      end = line;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+std::optional<std::string> PasswordProblem(std::string_view password, const PasswordOwner& owner) {
+  if (std::optional<std::string> problem = FormProblem(password)) return problem;
+  const std::string plain = Lower(password);
+  const std::string email = Lower(owner.email);
+  if (plain == Lower(owner.name) || plain == email || plain == email.substr(0, email.find('@'))) {
+    return "must not be your name or e-mail address";
+  }
+  std::string unmasked = plain;
+  std::ranges::transform(unmasked, unmasked.begin(), Unmasked);
+  if (IsCommon(plain) || IsCommon(unmasked)) return "must not be a common password";
+  return std::nullopt;
 }
 
 // A caller's slot for hashing, released at the end.
@@ -134,6 +198,14 @@ Result<bool> PasswordHasher::Matches(std::string_view password,
   const std::string actual = Bcrypt(password, expected);
   return actual.size() == expected.size() &&
          CRYPTO_memcmp(actual.data(), expected.data(), actual.size()) == 0 && hash.has_value();
+}
+
+bool PasswordHasher::IsTooCheap(std::string_view hash) const {
+  // $2b$12$…
+  int cost = 0;
+  if (hash.size() < 7) return false;
+  std::from_chars(hash.data() + 4, hash.data() + 6, cost);
+  return cost < cost_;
 }
 
 }  // namespace shop::auth

@@ -1,4 +1,4 @@
-// The rule for passwords, and their hashes.
+// The rules for passwords, and their hashes.
 #pragma once
 
 #include <chrono>
@@ -12,10 +12,17 @@
 
 namespace shop::auth {
 
-// What is wrong with a new password, or nothing: 8 to 128 characters with an upper case letter, a
-// lower case letter, a digit and a symbol, or 15 to 128 of any kind. Whatever is no ASCII letter or
-// digit counts as a symbol.
-std::optional<std::string> PasswordProblem(std::string_view password);
+// Whose password it is to be.
+struct PasswordOwner {
+  std::string_view name;
+  std::string_view email;
+};
+
+// What is wrong with a new password, or nothing. It has 8 to 128 characters with an upper case letter, a
+// lower case letter, a digit and a symbol, or 15 to 128 of any kind. Whatever is no ASCII letter or digit
+// counts as a symbol. And it is neither its owner's name or e-mail address, nor a common password, whatever
+// its case, also with @ for a and the like.
+std::optional<std::string> PasswordProblem(std::string_view password, const PasswordOwner& owner);
 
 // bcrypt ($2b$) over a digest of the password, so that every byte of it counts; see
 // docs/decisions/0003-passwords.md. Thread-safe.
@@ -33,6 +40,8 @@ class PasswordHasher {
   // Whether `hash` was made of this password. Without a hash it takes the same time and is false.
   Result<bool> Matches(std::string_view password, const std::optional<std::string>& hash,
                        Deadline deadline);
+  // Whether the hash was made when hashes were to cost less than now.
+  bool IsTooCheap(std::string_view hash) const;
 
  private:
   class Turn;

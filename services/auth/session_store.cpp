@@ -48,6 +48,8 @@ constexpr Statement kContinue{R"sql(
 #define SHOP_ENDED " RETURNING id, extract(epoch FROM access_until)::bigint, access_until > now()"
 constexpr Statement kEnd{"DELETE FROM sessions WHERE account_id = $1 AND id = $2" SHOP_ENDED};
 constexpr Statement kEndAll{"DELETE FROM sessions WHERE account_id = $1" SHOP_ENDED};
+constexpr Statement kEndOthers{
+    "DELETE FROM sessions WHERE account_id = $1 AND id <> $2" SHOP_ENDED};
 constexpr Statement kEndBefore{
     "DELETE FROM sessions WHERE account_id = $1 AND profile_version < $2" SHOP_ENDED};
 constexpr Statement kList{R"sql(
@@ -138,6 +140,11 @@ void EndSession(Tx& tx, int64_t account, const std::string& session, const Event
 
 void EndSessions(Tx& tx, int64_t account, const EventContext& context) {
   Publish(tx, account, tx.Exec(kEndAll, account), context);
+}
+
+void EndOtherSessions(Tx& tx, int64_t account, const std::string& but,
+                      const EventContext& context) {
+  Publish(tx, account, tx.Exec(kEndOthers, account, but), context);
 }
 
 void EndSessionsBefore(Tx& tx, int64_t account, int64_t profile_version,

@@ -55,6 +55,8 @@ std::optional<Continued> ContinueSession(postgres::Tx& tx, const std::string& re
 void EndSession(postgres::Tx& tx, int64_t account, const std::string& session,
                 const messaging::EventContext& context);
 void EndSessions(postgres::Tx& tx, int64_t account, const messaging::EventContext& context);
+void EndOtherSessions(postgres::Tx& tx, int64_t account, const std::string& but,
+                      const messaging::EventContext& context);
 // Those whose access tokens have a role from before this version of the profile.
 void EndSessionsBefore(postgres::Tx& tx, int64_t account, int64_t profile_version,
                        const messaging::EventContext& context);

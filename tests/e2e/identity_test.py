@@ -7,6 +7,7 @@ from case import Case
 from event_stream import EventStream
 from harness import PASSWORD, Person, fetch, wait_for
 
+OTHER_PASSWORD = "Another-Walk-2!"
 # A call to each service that anybody who is logged in may make, whatever comes of it.
 CALLS = {"auth": ("AuthService/GetMe", {}),
          "users": ("UsersService/GetUser", {"id": 1}),
@@ -107,6 +108,26 @@ class Session(Identity):
             while stream.next():
                 pass
         self.assertEqual(["error"], stream.ends)
+
+    def test_ends_with_another_password_but_the_one_that_changes_it(self):
+        person = Person(self.shop, "careful")
+        here, there = self.log_in(person.email), self.log_in(person.email)
+
+        def change(current):
+            return self.shop.call("POST", "/auth/password", {"currentPassword": current, "newPassword": OTHER_PASSWORD},
+                                  token=here["accessToken"]).status
+
+        self.assertEqual(401, change(OTHER_PASSWORD))
+        self.assertTrue(self.knows("orders", there["accessToken"]))
+        self.assertEqual(200, change(PASSWORD))
+        self.assert_refused_everywhere(there["accessToken"])
+        self.assertEqual(401, self.refresh(there).status)
+        for service in ("gateway", *CALLS):
+            self.assertTrue(self.knows(service, here["accessToken"]), service)
+        self.assertEqual(200, self.refresh(here).status)
+        for password, status in ((PASSWORD, 401), (OTHER_PASSWORD, 200)):
+            self.assertEqual(status, self.shop.call("POST", "/auth/login",
+                                                    {"email": person.email, "password": password}).status)
 
     def test_ends_with_the_role_it_began_with(self):
         person = Person(self.shop, "promoted")

@@ -1,0 +1,11 @@
+// The passwords that people choose most, of those that became known when sites were broken into.
+#pragma once
+
+#include <string_view>
+
+namespace shop::auth {
+
+// In lower case, those of eight and more characters; in the sequence of their bytes, each with a \n after it. The build makes them of a Debian package (docs/decisions/0037-other-passwords.md).
+extern const std::string_view kCommonPasswords;
+
+}  // namespace shop::auth
