@@ -10,8 +10,11 @@
 #include <utility>
 
 #include "auth/login_attempts.h"
+#include "auth/password_resets.h"
 #include "auth/session_store.h"
+#include "common/messaging/outbox.h"
 #include "common/telemetry/log.h"
+#include "shop/events/v1/accounts.pb.h"
 
 namespace shop::auth {
 namespace {
@@ -56,8 +59,19 @@ Refusal NoSession() {
   return {Code::kUnauthenticated, "the session has ended, log in again"};
 }
 
+// Whatever is wrong with the token of a mail.
+Refusal NoSuchToken() {
+  return InvalidField("token", "is unknown, was used or has expired");
+}
+
 Refusal DeletedUser() {
   return {Code::kUnauthenticated, "this user was deleted"};
+}
+
+Result<void> CheckNewPassword(std::string_view password, const PasswordOwner& owner) {
+  std::optional<std::string> problem = PasswordProblem(password, owner);
+  if (problem) return InvalidField("newPassword", *std::move(problem));
+  return kDone;
 }
 
 // At most 200 characters of UTF-8.
@@ -94,6 +108,9 @@ rpc::Service AuthService::Methods() {
       .On("Logout", this, &AuthService::Logout)
       .On("LogoutAll", this, &AuthService::LogoutAll)
       .On("ChangePassword", this, &AuthService::ChangePassword)
+      .On("ForgotPassword", this, &AuthService::ForgotPassword)
+      .On("PrepareResetMail", this, &AuthService::PrepareResetMail)
+      .On("ResetPassword", this, &AuthService::ResetPassword)
       .On("ListSessions", this, &AuthService::ListSessions)
       .On("GetMe", this, &AuthService::GetMe)
       .On("GetJwks", this, &AuthService::GetJwks);
@@ -240,10 +257,9 @@ Result<Empty> AuthService::ChangePassword(const Call& call,
   if (!account || !account->active) return DeletedUser();
   const Result<User> user = GetMe(call, {});
   if (!user) return user.refusal();
-  if (std::optional<std::string> problem =
-          PasswordProblem(request.new_password(), {user->name(), account->email})) {
-    return InvalidField("newPassword", *std::move(problem));
-  }
+  const Result<void> good =
+      CheckNewPassword(request.new_password(), {user->name(), account->email});
+  if (!good) return good.refusal();
   const Result<void> known =
       CheckPassword(call, account->email, account, request.current_password());
   if (!known) return known.refusal();
@@ -253,6 +269,54 @@ Result<Empty> AuthService::ChangePassword(const Call& call,
     if (!ReplacePassword(tx, *account, *hash)) return WrongCredentials();  // by now
     ForgetAttempts(tx, account->email);
     EndOtherSessions(tx, account->id, call.caller.session, ContextOf(call));
+    return Empty();
+  });
+}
+
+// Knows nothing of who has the address, so that nobody learns of it by the answer or by the time.
+Result<Empty> AuthService::ForgotPassword(const Call& call,
+                                          const v1::ForgotPasswordRequest& request) {
+  InTransaction(db_, [&](Tx& tx) {
+    const std::optional<std::string> made =
+        RequestReset(tx, absl::AsciiStrToLower(request.email()));
+    if (!made) return;
+    events::v1::PasswordResetRequested event;
+    event.set_request(*made);
+    messaging::Publish(tx, event, ContextOf(call));
+  });
+  return Empty();
+}
+
+Result<v1::ResetMail> AuthService::PrepareResetMail(const Call&,
+                                                    const v1::PrepareResetMailRequest& request) {
+  const std::optional<ResetMail> prepared = InTransaction(
+      db_, [&](Tx& tx) { return PrepareReset(tx, request.request(), options_.encryption_key); });
+  if (!prepared) return Refusal{Code::kNotFound, "there is no mail to send about this request"};
+  v1::ResetMail mail;
+  mail.set_user_id(prepared->account);
+  mail.set_token(prepared->token);
+  return mail;
+}
+
+Result<Empty> AuthService::ResetPassword(const Call& call,
+                                         const v1::ResetPasswordRequest& request) {
+  const std::optional<Account> account =
+      Read(db_, [&](Tx& tx) { return FindResetAccount(tx, request.token()); });
+  if (!account) return NoSuchToken();
+  const Result<User> user = Profile(call, account->id);
+  if (!user) return user.refusal().code == Code::kNotFound ? NoSuchToken() : user.refusal();
+  const Result<void> good =
+      CheckNewPassword(request.new_password(), {user->name(), account->email});
+  if (!good) return good.refusal();
+  const Result<std::string> hash = passwords_.Hash(request.new_password(), call.deadline);
+  if (!hash) return hash.refusal();
+  return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
+    if (!UseReset(tx, request.token())) return NoSuchToken();  // by now
+    if (!ReplacePassword(tx, *account, *hash)) {
+      return Refusal{Code::kAborted, "the password was changed at this moment, try again"};
+    }
+    ForgetAttempts(tx, account->email);
+    EndSessions(tx, account->id, ContextOf(call));
     return Empty();
   });
 }

@@ -22,6 +22,8 @@ PasswordOwner OwnerOf(const v1::RegisterRequest& request);
 
 struct AuthOptions {
   Lifetimes life = {};
+  // KEY_ENCRYPTION_KEY: what tokens are sealed under that a mail is still to carry.
+  std::string encryption_key = {};
   // Lets anybody register as SELLER or ADMIN. Nobody becomes SUPER_ADMIN this way.
   bool allow_role_at_registration = false;
 };
@@ -41,6 +43,12 @@ class AuthService {
   Result<google::protobuf::Empty> LogoutAll(const Call& call, const v1::LogoutAllRequest& request);
   Result<google::protobuf::Empty> ChangePassword(const Call& call,
                                                  const v1::ChangePasswordRequest& request);
+  Result<google::protobuf::Empty> ForgotPassword(const Call& call,
+                                                 const v1::ForgotPasswordRequest& request);
+  Result<v1::ResetMail> PrepareResetMail(const Call& call,
+                                         const v1::PrepareResetMailRequest& request);
+  Result<google::protobuf::Empty> ResetPassword(const Call& call,
+                                                const v1::ResetPasswordRequest& request);
   Result<v1::Sessions> ListSessions(const Call& call, const v1::ListSessionsRequest& request);
   Result<users::v1::User> GetMe(const Call& call, const v1::GetMeRequest& request);
   Result<v1::Jwks> GetJwks(const Call& call, const v1::GetJwksRequest& request);

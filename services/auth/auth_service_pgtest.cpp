@@ -15,6 +15,7 @@
 #include "auth/auth_events.h"
 #include "auth/login_attempts.h"
 #include "auth/operator_account.h"
+#include "auth/password_resets.h"
 #include "auth_migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -122,7 +123,10 @@ class FakeUsers {
 class AuthTest : public ::testing::Test {
  protected:
   explicit AuthTest(AuthOptions options = {})
-      : service_(db_, users_channel_, passwords_, keys_, options) {}
+      : service_(db_, users_channel_, passwords_, keys_, [&] {
+          options.encryption_key = std::string(32, 'k');
+          return options;
+        }()) {}
 
   template <typename Response, typename Request>
   Result<Response> Call(const testing::Credentials& who, const char* method,
@@ -188,8 +192,7 @@ class AuthTest : public ::testing::Test {
   std::vector<std::string> Revoked() {
     std::vector<std::string> sessions;
     for (const messaging::Envelope& event : testing::PublishedEvents(db_)) {
-      EXPECT_EQ(event.type, "SESSION_REVOKED");
-      sessions.push_back(event.key);
+      if (event.type == "SESSION_REVOKED") sessions.push_back(event.key);
     }
     return sessions;
   }
@@ -215,6 +218,41 @@ class AuthTest : public ::testing::Test {
     request.set_current_password(current);
     request.set_new_password(next);
     return Call<Empty>(As(login), "ChangePassword", request);
+  }
+  std::string Forget(const std::string& email) {
+    v1::ForgotPasswordRequest request;
+    request.set_email(email);
+    return Outcome(Call<Empty>({}, "ForgotPassword", request));
+  }
+  // The requests for another password that were published.
+  std::vector<std::string> Requests() {
+    std::vector<std::string> requests;
+    for (const messaging::Envelope& event : testing::PublishedEvents(db_)) {
+      if (event.type == "PASSWORD_RESET_REQUESTED") requests.push_back(event.key);
+    }
+    return requests;
+  }
+  // As notification asks, before it sends the mail.
+  Result<v1::ResetMail> Prepare(const std::string& request) {
+    v1::PrepareResetMailRequest asked;
+    asked.set_request(request);
+    return Call<v1::ResetMail>(testing::Callers::Service("notification"), "PrepareResetMail",
+                               asked);
+  }
+  std::string MailedToken() {
+    const Result<v1::ResetMail> mail = Prepare(Requests().back());
+    return mail ? mail->token() : mail.refusal().message;
+  }
+  Result<Empty> Reset(const std::string& token, const std::string& password = "Pear-Tree-8!") {
+    v1::ResetPasswordRequest request;
+    request.set_token(token);
+    request.set_new_password(password);
+    return Call<Empty>({}, "ResetPassword", request);
+  }
+  static std::string BlamedField(const Result<Empty>& result) {
+    if (result) return "OK";
+    return result.refusal().details.empty() ? result.refusal().message
+                                            : result.refusal().details[0].field;
   }
   static testing::Credentials As(const v1::LoginResponse& login) {
     return {.token = login.access_token()};
@@ -970,6 +1008,134 @@ TEST_F(AuthTest, WhoWasDeletedChangesNoPassword) {
   EXPECT_EQ(Outcome(ChangePassword(ann, kPassword, "Pear-Tree-8!")), "UNAUTHENTICATED");
   EXPECT_EQ(Outcome(Call<Empty>({}, "ChangePassword", v1::ChangePasswordRequest())),
             "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, WhoForgotThePasswordChoosesAnotherByMailAndEndsAllSessions) {
+  const v1::LoginResponse ann = Ann();
+  const v1::LoginResponse other = LoginAgain();
+  for (int i = 0; i < 10; ++i) EXPECT_FALSE(Login("ann@example.com", "Plum-Tree-8!"));
+  EXPECT_EQ(Forget("Ann@Example.com"), "OK");
+  const Result<v1::ResetMail> mail = Prepare(Requests().back());
+  ASSERT_TRUE(mail) << mail.refusal().message;
+  EXPECT_EQ(mail->user_id(), ann.user().id());
+  EXPECT_EQ(mail->token().size(), 43u);
+  EXPECT_EQ(Outcome(Refresh(other.refresh_token())), "OK") << "nothing has happened yet";
+  EXPECT_EQ(Outcome(Reset(mail->token())), "OK");
+  EXPECT_THAT(Revoked(),
+              ::testing::UnorderedElementsAre(CallerOf(ann).session, CallerOf(other).session));
+  EXPECT_EQ(Outcome(Refresh(ann.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Login("ann@example.com", "Pear-Tree-8!")), "OK") << "nor has to wait";
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, NobodyLearnsByForgettingWhoHasAnAddress) {
+  Ann();
+  EXPECT_EQ(Forget("ann@example.com"), "OK");
+  EXPECT_EQ(Forget("nobody@example.com"), "OK");
+  ASSERT_EQ(Requests().size(), 2u);
+  EXPECT_EQ(Outcome(Prepare(Requests()[0])), "OK");
+  EXPECT_EQ(Outcome(Prepare(Requests()[1])), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Prepare("7d1c3c5e-4a0f-4c57-9a6b-0f6f2d1f6f0a")), "NOT_FOUND");
+}
+
+TEST_F(AuthTest, AResetTokenIsGoodOnce) {
+  Ann();
+  Forget("ann@example.com");
+  const std::string token = MailedToken();
+  EXPECT_EQ(BlamedField(Reset(std::string(43, 'A'))), "token");
+  EXPECT_EQ(BlamedField(Reset(token, "P@ssw0rd")), "newPassword");
+  EXPECT_EQ(BlamedField(Reset(token, "Ann@Example.com")), "newPassword");
+  std::atomic<int> taken = 0;
+  std::vector<std::jthread> clients;
+  for (int i = 0; i < 4; ++i) {
+    clients.emplace_back([&, i] {
+      if (Reset(token, "Pear-Tree-" + std::to_string(i) + "!")) ++taken;
+    });
+  }
+  clients.clear();
+  EXPECT_EQ(taken, 1);
+  EXPECT_EQ(BlamedField(Reset(token)), "token");
+  EXPECT_EQ(Outcome(Prepare(Requests().back())), "NOT_FOUND") << "the mail, tried again";
+}
+
+TEST_F(AuthTest, AResetTokenIsGoodForHalfAnHour) {
+  Ann();
+  Forget("ann@example.com");
+  const std::string token = MailedToken();
+  const auto pass = [this](const std::string& minutes) {
+    Run("UPDATE password_resets SET expires_at = expires_at - interval '" + minutes +
+        "', since = since - interval '" + minutes + "'");
+  };
+  pass("29 minutes");
+  EXPECT_EQ(BlamedField(Reset(token, "P@ssw0rd")), "newPassword");
+  pass("1 minute");
+  EXPECT_EQ(BlamedField(Reset(token)), "token");
+  EXPECT_EQ(Outcome(Prepare(Requests().back())), "NOT_FOUND");
+}
+
+TEST_F(AuthTest, TheLatestResetTokenAloneIsGood) {
+  Ann();
+  Forget("ann@example.com");
+  const std::string older = MailedToken();
+  EXPECT_EQ(MailedToken(), older) << "a mail that is tried again says the same";
+  Forget("ann@example.com");
+  EXPECT_EQ(BlamedField(Reset(older)), "token");
+  EXPECT_EQ(Outcome(Prepare(Requests()[0])), "NOT_FOUND") << "a mail that was late";
+  const std::string newer = MailedToken();
+  EXPECT_NE(newer, older);
+  EXPECT_EQ(Outcome(Reset(newer)), "OK");
+}
+
+TEST_F(AuthTest, AnAddressGetsThreeMailsAnHour) {
+  Ann();
+  for (const char* address : {"ann@example.com", "nobody@example.com"}) {
+    const size_t before = Requests().size();
+    for (int i = 0; i < 6; ++i) EXPECT_EQ(Forget(address), "OK");
+    EXPECT_EQ(Requests().size(), before + 3);
+  }
+  Forget("ann@example.com");
+  Run("UPDATE password_resets SET since = since - interval '61 minutes'");
+  Forget("ann@example.com");
+  EXPECT_EQ(Requests().size(), 7u);
+  EXPECT_EQ(Outcome(Reset(MailedToken())), "OK");
+}
+
+TEST_F(AuthTest, NoResetTokenIsKeptWhereItCanBeRead) {
+  Ann();
+  Forget("ann@example.com");
+  const std::string token = MailedToken();
+  for (const char* table : {"password_resets", "outbox", "accounts"}) {
+    for (const pqxx::row& row : postgres::Read(db_, [&](postgres::Tx& tx) {
+           return tx.Run(std::string("SELECT t::text FROM ") + table + " AS t");
+         })) {
+      EXPECT_THAT(row[0].as<std::string>(), ::testing::Not(::testing::HasSubstr(token))) << table;
+    }
+  }
+}
+
+TEST_F(AuthTest, WhoWasDeletedIsForgottenByResetsToo) {
+  const v1::LoginResponse ann = Ann();
+  Forget("ann@example.com");
+  const std::string token = MailedToken();
+  users_.Delete(ann.user().id());
+  EXPECT_EQ(BlamedField(Reset(token)), "token") << "before auth hears";
+  HearOfDeletion(ann.user().id());
+  EXPECT_EQ(BlamedField(Reset(token)), "token");
+  EXPECT_TRUE(postgres::Read(db_, [](postgres::Tx& tx) {
+                return tx.Run("SELECT FROM password_resets");
+              }).empty());
+}
+
+TEST_F(AuthTest, RequestsThatCountNoMoreAreDeleted) {
+  Forget("ann@example.com");
+  Forget("bob@example.com");
+  Run("UPDATE password_resets SET since = since - interval '61 minutes',"
+      " expires_at = expires_at - interval '61 minutes' WHERE address LIKE 'ann%'");
+  const auto sweep = [&] {
+    return postgres::InTransaction(db_, [](postgres::Tx& tx) { return SweepResets(tx, 100); });
+  };
+  EXPECT_EQ(sweep(), 1);
+  EXPECT_EQ(sweep(), 0);
 }
 
 TEST_F(AuthTest, AHashOfALowerCostIsMadeAnewAtALogin) {

@@ -61,6 +61,7 @@ Config Config::Read(Env& env) {
       .options = {.life = ReadLifetimes(env),
                   .allow_role_at_registration = env.Flag("ALLOW_ROLE_AT_REGISTRATION", false)},
       .operator_account = ReadOperatorAccount(env)};
+  config.options.encryption_key = config.keys.encryption_key;
   if (!env.Optional("RPC_THREADS")) config.service.server.threads = 64;
   return config;
 }

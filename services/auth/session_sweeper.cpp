@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "auth/login_attempts.h"
+#include "auth/password_resets.h"
 #include "auth/session_store.h"
 #include "common/core/deadline.h"
 #include "common/telemetry/log.h"
@@ -24,7 +25,8 @@ void SessionSweeper::Run(const std::stop_token& stop) {
   const auto sweep = [this] {
     return postgres::InTransaction(db_, [](postgres::Tx& tx) {
       const bool sessions = SweepSessions(tx, kBatch) == kBatch;
-      return SweepAttempts(tx, kBatch) == kBatch || sessions;
+      const bool attempts = SweepAttempts(tx, kBatch) == kBatch;
+      return SweepResets(tx, kBatch) == kBatch || attempts || sessions;
     });
   };
   while (!stop.stop_requested()) {

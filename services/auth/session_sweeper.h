@@ -1,4 +1,5 @@
-// Deletes sessions that are too old, with their refresh tokens, and attempts to log in that count no more.
+// Deletes sessions that are too old, with their refresh tokens, and attempts to log in and
+// requests for another password that count no more.
 #pragma once
 
 #include <condition_variable>

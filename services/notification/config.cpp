@@ -29,6 +29,7 @@ Config Config::Read(Env& env) {
   config.postgres = postgres::Settings::Read(env, "notification");
   config.kafka = kafka::KafkaSettings::Read(env);
   config.users_address = ServiceAddress(env, "users");
+  config.auth_address = ServiceAddress(env, "auth");
   config.smtp = ReadSmtp(env);
   config.mail_from = ReadMailFrom(env);
   config.erasures = messaging::ReadErasurePace(env);

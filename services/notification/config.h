@@ -18,6 +18,7 @@ struct Config {
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
   std::string users_address;
+  std::string auth_address;
   SmtpSettings smtp;
   Mailbox mail_from;
   messaging::ErasurePace erasures;

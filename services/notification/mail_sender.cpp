@@ -12,11 +12,14 @@
 #include <utility>
 #include <vector>
 
+#include "common/messaging/event.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
 #include "notification/mail_jobs.h"
 #include "notification/order_mail.h"
+#include "shop/auth/v1/auth.pb.h"
+#include "shop/events/v1/accounts.pb.h"
 #include "shop/users/v1/users.pb.h"
 
 namespace shop::notification {
@@ -26,6 +29,8 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kUsersLimit{3};
+constexpr std::chrono::seconds kAuthLimit{3};
+constexpr std::string_view kResetRequested = "PASSWORD_RESET_REQUESTED";
 
 // Doubles from `first` up to `longest`.
 milliseconds Pause(int failures, milliseconds first, milliseconds longest) {
@@ -35,10 +40,11 @@ milliseconds Pause(int failures, milliseconds first, milliseconds longest) {
 }  // namespace
 
 struct MailSender::State {
-  State(postgres::Pool& pool, const rpc::Channel& users, const SmtpSettings& smtp_settings,
-        Mailbox sender, const SenderOptions& sender_options)
+  State(postgres::Pool& pool, const rpc::Channel& users, const rpc::Channel& auth,
+        const SmtpSettings& smtp_settings, Mailbox sender, const SenderOptions& sender_options)
       : db(pool),
         get_user(users, "shop.users.v1.UsersService", "GetUser"),
+        prepare_reset(auth, "shop.auth.v1.AuthService", "PrepareResetMail"),
         smtp(smtp_settings),
         from(std::move(sender)),
         options(sender_options) {
@@ -180,19 +186,52 @@ struct MailSender::State {
     }
   }
 
-  // Nothing when the user was deleted. Throws only before anything was sent: Unavailable if the
+  // Who gets the mail, and the token that it carries.
+  struct Addressee {
+    int64_t user_id;
+    std::string token = {};
+  };
+
+  // Nothing when there is nobody to send it to. Throws as Attempt does, but not Unavailable: it is no
+  // concern of other mails that auth is away.
+  std::optional<Addressee> FindAddressee(const MailJob& job, const TraceContext& trace) const {
+    if (job.kind != kResetRequested) return Addressee{job.user_id};
+    events::v1::PasswordResetRequested event;
+    if (!messaging::ReadValue(job.event, &event)) {
+      throw std::runtime_error("the job's event cannot be read");
+    }
+    auth::v1::PrepareResetMailRequest request;
+    request.set_request(event.request());
+    const Result<auth::v1::ResetMail> reset = AskAuth(request, trace);
+    if (reset) return Addressee{reset->user_id(), reset->token()};
+    if (reset.refusal().code == Code::kNotFound) return std::nullopt;
+    throw std::runtime_error("auth refused: " + reset.refusal().message);
+  }
+
+  Result<auth::v1::ResetMail> AskAuth(const auth::v1::PrepareResetMailRequest& request,
+                                      const TraceContext& trace) const {
+    try {
+      return prepare_reset(rpc::BackgroundCall(trace, kAuthLimit), request);
+    } catch (const Unavailable& error) {
+      throw std::runtime_error(error.what());
+    }
+  }
+
+  // Nothing when there is nobody to send it to. Throws only before anything was sent: Unavailable if the
   // users service is down, anything else if the fault is this mail's.
   std::optional<MailAnswer> Attempt(const MailJob& job, const TraceContext& trace, Smtp& connection,
                                     const std::stop_token& stop) {
+    const std::optional<Addressee> addressee = FindAddressee(job, trace);
+    if (!addressee) return std::nullopt;
     users::v1::GetUserRequest who;
-    who.set_id(job.user_id);
+    who.set_id(addressee->user_id);
     const Result<users::v1::User> user = get_user(rpc::BackgroundCall(trace, kUsersLimit), who);
     if (!user && user.refusal().code == Code::kNotFound) return std::nullopt;
     if (!user) throw std::runtime_error("users refused: " + user.refusal().message);
     if (!IsPlainAddress(user->email())) {
       return MailAnswer{MailOutcome::kRefused, "mail cannot be sent to this address"};
     }
-    const Mail mail = Render(job, {user->name(), user->email()});
+    const Mail mail = Render(job, {user->name(), user->email()}, addressee->token);
     const MailAnswer answer =
         connection.Send(from.address, mail.to.address, ToMime(mail),
                         IsFresh(job) ? options.first_patience : smtp.timeout, stop);
@@ -233,7 +272,7 @@ struct MailSender::State {
 
   void Record(const MailJob& job, const std::optional<MailAnswer>& answer) {
     if (!answer) {
-      log::Info("no mail, the user was deleted", {{"userId", job.user_id}});
+      log::Info("no mail, there is nobody to send it to", {{"userId", job.user_id}});
       Complete(db, job, JobState::kGone);
       return;
     }
@@ -260,8 +299,9 @@ struct MailSender::State {
     }
   }
 
-  Mail Render(const MailJob& job, const Mailbox& to) const {
-    Result<Mail> mail = MailAbout(EventType(job.kind), job.event, {from, to, job.created_at});
+  Mail Render(const MailJob& job, const Mailbox& to, const std::string& token) const {
+    Result<Mail> mail =
+        MailAbout(EventType(job.kind), job.event, {from, to, job.created_at, token});
     if (!mail)
       throw std::runtime_error("the job's event cannot be read: " + mail.refusal().message);
     return *std::move(mail);
@@ -296,6 +336,7 @@ struct MailSender::State {
 
   postgres::Pool& db;
   const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user;
+  const rpc::ClientMethod<auth::v1::PrepareResetMailRequest, auth::v1::ResetMail> prepare_reset;
   const SmtpSettings smtp;
   const Mailbox from;
   const SenderOptions options;
@@ -312,9 +353,9 @@ struct MailSender::State {
   std::jthread leasing;
 };
 
-MailSender::MailSender(postgres::Pool& db, const rpc::Channel& users, const SmtpSettings& smtp,
-                       Mailbox from, const SenderOptions& options)
-    : state_(std::make_unique<State>(db, users, smtp, std::move(from), options)) {}
+MailSender::MailSender(postgres::Pool& db, const rpc::Channel& users, const rpc::Channel& auth,
+                       const SmtpSettings& smtp, Mailbox from, const SenderOptions& options)
+    : state_(std::make_unique<State>(db, users, auth, smtp, std::move(from), options)) {}
 
 MailSender::~MailSender() = default;
 

@@ -10,6 +10,9 @@
 // login, at MAIL FROM), or the users service is down. After each pause it tries one mail, and no
 // mail is refused or counts an attempt because of it.
 //
+// A mail about a password gets its token from auth at each attempt, and keeps it nowhere. While auth is away
+// those mails alone wait.
+//
 // A mail may arrive twice if the outcome of an attempt is unknown: the server's answer was lost, or
 // the sender died, lost its database or was suspended for longer than its lease after the mail had
 // left. Those attempts are counted.
@@ -48,10 +51,10 @@ struct SenderOptions {
 
 class MailSender {
  public:
-  // Starts its threads. `db` and `users` (the channel to the users service, with this service's
+  // Starts its threads. `db`, `users` and `auth` (the channels to these services, with this service's
   // identity) must outlive the sender.
-  MailSender(postgres::Pool& db, const rpc::Channel& users, const SmtpSettings& smtp, Mailbox from,
-             const SenderOptions& options = {});
+  MailSender(postgres::Pool& db, const rpc::Channel& users, const rpc::Channel& auth,
+             const SmtpSettings& smtp, Mailbox from, const SenderOptions& options = {});
   // Cancels the attempts whose mail has not left yet, and releases their jobs.
   ~MailSender();
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -21,12 +22,16 @@
 #include "common/telemetry/metrics.h"
 #include "common/testing/callers.h"
 #include "common/testing/database.h"
+#include "common/testing/deliver.h"
 #include "common/testing/fake_service.h"
 #include "common/testing/loopback_listener.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "notification/mail_jobs.h"
+#include "notification/notification_events.h"
 #include "notification_migrations.h"
+#include "shop/auth/v1/auth.pb.h"
+#include "shop/events/v1/accounts.pb.h"
 #include "shop/users/v1/users.pb.h"
 
 namespace shop::notification {
@@ -35,6 +40,8 @@ namespace {
 using shop::testing::Eventually;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+
+constexpr char kRequest[] = "7d1c3c5e-4a0f-4c57-9a6b-0f6f2d1f6f0a";
 
 // A mail server with as many connections as come. What it says to RCPT follows from the recipient:
 //   silent…   nothing at all
@@ -76,6 +83,12 @@ class MailServer {
     const auto found = taken_.find(recipient);
     return found == taken_.end() ? 0 : found->second;
   }
+  // Of all mails that it was sent.
+  std::string Text(const std::string& recipient) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = texts_.find(recipient);
+    return found == texts_.end() ? "" : found->second;
+  }
   int asked(const std::string& verb) const {
     const std::lock_guard lock(mutex_);
     const auto found = asked_.find(verb);
@@ -94,8 +107,11 @@ class MailServer {
       for (size_t end; (end = buffer.find("\r\n")) != std::string::npos;) {
         const std::string line = buffer.substr(0, end);
         buffer.erase(0, end + 2);
-        if (in_mail && line != ".") continue;
         const std::lock_guard lock(mutex_);
+        if (in_mail && line != ".") {
+          texts_[recipient] += line + "\n";
+          continue;
+        }
         const std::string verb = in_mail ? "." : line.substr(0, 4);
         ++asked_[verb];
         in_mail = verb == "DATA";
@@ -125,6 +141,7 @@ class MailServer {
   std::map<std::string, std::string> answers_;
   std::set<std::string> willing_;
   std::map<std::string, size_t> taken_;
+  std::map<std::string, std::string> texts_;
   std::map<std::string, int> asked_;
   std::vector<int> clients_;
   std::vector<std::thread> talking_;
@@ -164,6 +181,34 @@ class FakeUsers {
           rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser))}};
 };
 
+// auth with nothing but PrepareResetMail, for the one request that is followed.
+class FakeAuth {
+ public:
+  std::string address() const { return server_.address(); }
+
+  std::atomic<int64_t> user = 0;  // whose request it is; nobody's
+  std::atomic<bool> away = false;
+
+ private:
+  Result<auth::v1::ResetMail> Prepare(const Call&,
+                                      const auth::v1::PrepareResetMailRequest& request) {
+    if (away) throw Unavailable("switched off");
+    if (request.request() != kRequest || user == 0) return Refusal{Code::kNotFound, "nobody's"};
+    auth::v1::ResetMail mail;
+    mail.set_user_id(user);
+    mail.set_token("the-token");
+    return mail;
+  }
+
+  rpc::Identity identity_{testing::IdentityOf("auth"),
+                          [] { return std::vector<auth::PublicKey>(); }};
+  rpc::Server server_{
+      {.host = "127.0.0.1"},
+      identity_,
+      {testing::FakeService(rpc::Service("shop.auth.v1.AuthService")
+                                .On("PrepareResetMail", this, &FakeAuth::Prepare))}};
+};
+
 class MailSenderTest : public ::testing::Test {
  protected:
   MailSenderTest() { postgres::Migrate(db, {kMessagingMigrations, kNotificationMigrations}); }
@@ -182,10 +227,18 @@ class MailSenderTest : public ::testing::Test {
                               .traceparent = ""}));
     });
   }
+  // As the event brings it: with nobody's id.
+  void Forget() {
+    events::v1::PasswordResetRequested event;
+    event.set_request(kRequest);
+    ASSERT_TRUE(testing::Deliver(
+        db, EventHandlers(), "notification",
+        messaging::MakeEvent(event, {.source = "auth", .trace = TraceContext::New()})));
+  }
   // With the pauses that are used in earnest.
   MailSender Sender(SenderOptions options = {}) {
     options.poll = milliseconds(50);
-    return MailSender(db, channel, {.url = server.url(), .timeout = seconds(600)},
+    return MailSender(db, channel, auth_channel, {.url = server.url(), .timeout = seconds(600)},
                       {"", "orders@shop.local"}, options);
   }
   int Count(const std::string& condition) {
@@ -215,6 +268,8 @@ class MailSenderTest : public ::testing::Test {
   rpc::Identity identity{testing::IdentityOf("notification"),
                          [] { return std::vector<auth::PublicKey>(); }};
   rpc::Channel channel{users.address(), &identity};
+  FakeAuth auth_service;
+  rpc::Channel auth_channel{auth_service.address(), &identity};
 
  private:
   int64_t orders_ = 0;
@@ -338,6 +393,41 @@ TEST_F(MailSenderTest, ARefusedMailIsSentOnceItIsAskedForAgain) {
   EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 2; }));
   EXPECT_EQ(server.Taken("nobody"), 1u);
   EXPECT_EQ(server.Taken("ada"), 1u);
+}
+
+TEST_F(MailSenderTest, TheMailAboutAPasswordHasTheTokenThatAuthGivesWhenItIsSent) {
+  users.Register(7, "ada");
+  auth_service.user = 7;
+  for (int again = 0; again < 2; ++again) Forget();
+  const MailSender sender = Sender();
+  ASSERT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 1; }));
+  EXPECT_EQ(server.Taken("ada"), 1u);
+  EXPECT_THAT(server.Text("ada"), ::testing::HasSubstr("\nthe-token\n"));
+  EXPECT_THAT(server.Text("ada"), ::testing::HasSubstr("<code>the-token</code>"));
+  EXPECT_THAT(server.Text("ada"), ::testing::HasSubstr("Message-ID: <password-reset-" +
+                                                       std::string(kRequest) + "@shop>"));
+  EXPECT_EQ(Count("mail_jobs::text LIKE '%the-token%'"), 0);
+}
+
+TEST_F(MailSenderTest, ThereIsNoMailToAnAddressThatIsNobodys) {
+  Forget();
+  const MailSender sender = Sender();
+  ASSERT_TRUE(Eventually([&] { return Count("state = 'GONE'") == 1; }));
+  EXPECT_EQ(server.asked("MAIL"), 0);
+}
+
+TEST_F(MailSenderTest, WhileAuthIsAwayMailsAboutPasswordsAloneWait) {
+  users.Register(7, "eve");
+  auth_service.user = 7;
+  auth_service.away = true;
+  Forget();
+  Order("ada");
+  const MailSender sender = Sender();
+  ASSERT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }));
+  ASSERT_TRUE(Eventually([&] { return Count("last_error IS NOT NULL") == 1; }));
+  EXPECT_TRUE(sender.healthy());
+  auth_service.away = false;
+  EXPECT_TRUE(Eventually([&] { return server.Taken("eve") == 1; }, seconds(60)));
 }
 
 TEST_F(MailSenderTest, AMailThatIsBusyNowIsSentLater) {

@@ -56,12 +56,13 @@ int main(int argc, char** argv) {
   const rpc::Channel users(config.users_address, &identity);
 
   notification::NotificationService service(db);
-  const notification::MailSender sender(db, users, config.smtp, config.mail_from);
+  const rpc::Channel auth(config.auth_address, &identity);
+  const notification::MailSender sender(db, users, auth, config.smtp, config.mail_from);
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });
 
   kafka::Messaging messaging(config.kafka, db, process);
-  messaging.Consume("notification", {"orders", "payments", "users"}, notification::EventHandlers(),
-                    {.required = true});
+  messaging.Consume("notification", {"orders", "payments", "accounts", "users"},
+                    notification::EventHandlers(), {.required = true});
   const messaging::ErasureSweeper erasures(db, notification::EraseUser, config.erasures);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();

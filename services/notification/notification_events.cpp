@@ -5,6 +5,7 @@
 #include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
 #include "notification/mail_jobs.h"
+#include "shop/events/v1/accounts.pb.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/payments.pb.h"
 
@@ -47,6 +48,19 @@ Result<void> OnRefund(postgres::Tx& tx, const events::v1::PaymentRefunded& refun
   return WriteJob(tx, refund, event, event.type + " " + refund.refund_uuid());
 }
 
+// Of nobody yet: who has the address, auth says when the mail is to be sent.
+Result<void> OnResetRequested(postgres::Tx& tx, const events::v1::PasswordResetRequested& reset,
+                              const messaging::Envelope& event) {
+  if (!IsUuid(reset.request())) {
+    return Refusal{Code::kInvalidArgument, "the event names no request"};
+  }
+  Insert(tx, {.order_uuid = reset.request(),
+              .kind = event.type,
+              .event = event.value,
+              .traceparent = event.trace.Header()});
+  return kDone;
+}
+
 }  // namespace
 
 messaging::Handlers EventHandlers() {
@@ -58,6 +72,7 @@ messaging::Handlers EventHandlers() {
           .On<events::v1::OrderShipped>(OnChange<events::v1::OrderShipped>)
           .On<events::v1::OrderDelivered>(OnChange<events::v1::OrderDelivered>)
           .On<events::v1::PaymentRefunded>(OnRefund)
+          .On<events::v1::PasswordResetRequested>(OnResetRequested)
           .Ignore<events::v1::OrderReturned, events::v1::PaymentCompleted,
                   events::v1::PaymentFailed>());
 }

@@ -5,8 +5,8 @@
 
 namespace shop::notification {
 
-// Topics `orders` and `payments`: every change that the customer should know of writes a mail job, one
-// an order and type, of refunds one each. Nothing is sent here. ORDER_RETURNED has no mail, as its
+// Topics `orders`, `payments` and `accounts`: every change that the customer should know of writes a mail
+// job, one an order and type, of refunds and of requests for another password one each. Nothing is sent here. ORDER_RETURNED has no mail, as its
 // refund has one; PAYMENT_COMPLETED and PAYMENT_FAILED have none, as the order's next event tells.
 messaging::Handlers EventHandlers();
 

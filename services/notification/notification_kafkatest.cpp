@@ -114,7 +114,7 @@ class NotificationTest : public ::testing::Test {
     ASSERT_TRUE(testing::Deliver(db, EventHandlers(), "notification", event));
   }
   MailSender Sender(const std::string& smtp_url = Server("SMTP_URL")) {
-    return MailSender(db, channel, {.url = smtp_url}, {"Shop", "orders@shop.local"},
+    return MailSender(db, channel, channel, {.url = smtp_url}, {"Shop", "orders@shop.local"},
                       {.poll = std::chrono::milliseconds(50),
                        .lease = std::chrono::seconds(30),
                        .first_pause = std::chrono::milliseconds(50),
@@ -248,7 +248,8 @@ TEST_F(NotificationTest, AMailWaitsWhileUsersIsAway) {
   Receive(OrderCreated());
   const rpc::Channel nobody("127.0.0.1:1", &identity);
   {
-    const MailSender sender(db, nobody, {.url = Server("SMTP_URL")}, {"", "orders@shop.local"},
+    const MailSender sender(db, nobody, nobody, {.url = Server("SMTP_URL")},
+                            {"", "orders@shop.local"},
                             {.poll = std::chrono::milliseconds(50),
                              .first_pause = std::chrono::milliseconds(50),
                              .longest_away = std::chrono::milliseconds(50)});
@@ -297,7 +298,7 @@ TEST_F(NotificationTest, AMailThatCouldNotBeMarkedAsSentIsSentAgainAndCounted) {
         WHEN (NEW.leased_until IS NULL) EXECUTE FUNCTION fail())sql");
   });
   const MailSender sender(
-      db, channel, {.url = Server("SMTP_URL")}, {"", "orders@shop.local"},
+      db, channel, channel, {.url = Server("SMTP_URL")}, {"", "orders@shop.local"},
       {.poll = std::chrono::milliseconds(50), .lease = std::chrono::milliseconds(500)});
   const auto failed = [](postgres::Tx& tx) {
     return tx.Run("SELECT is_called FROM failures")[0][0].as<bool>();

@@ -8,6 +8,7 @@
 
 #include "common/core/amount.h"
 #include "common/messaging/event.h"
+#include "shop/events/v1/accounts.pb.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/payments.pb.h"
 
@@ -27,6 +28,8 @@ struct Content {
   std::vector<Line> lines = {};
   std::string total = {};
   std::vector<std::string> address = {};
+  std::string token = {};  // with `afterwards` after it
+  std::vector<std::string> afterwards = {};
 };
 
 // One line, whatever the text has in it.
@@ -127,6 +130,16 @@ Content ContentOf(const events::v1::PaymentRefunded& refund) {
   return content;
 }
 
+Content ContentOf(const events::v1::PasswordResetRequested& reset) {
+  return {
+      .subject = "Another password for your account",
+      .message_id = "password-reset-" + reset.request() + "@shop",
+      .paragraphs = {"somebody has asked for another password for your account. If that was you, "
+                     "this is the token with which you can choose one, once, within 30 minutes:"},
+      .afterwards = {"If it was not you, there is nothing to do: your password stays as it is. "
+                     "Give the token to nobody."}};
+}
+
 // --- the forms
 
 std::string TextOf(const Content& content, const std::string& name) {
@@ -139,6 +152,8 @@ std::string TextOf(const Content& content, const std::string& name) {
   if (!content.total.empty()) text += "\n" + content.total + "\n";
   if (!content.address.empty()) text += "\nIt goes to:\n";
   for (const std::string& line : content.address) text += "  " + line + "\n";
+  if (!content.token.empty()) text += "\n" + content.token + "\n";
+  for (const std::string& paragraph : content.afterwards) text += "\n" + paragraph + "\n";
   return text;
 }
 
@@ -188,6 +203,10 @@ std::string HtmlOf(const Content& content, const std::string& name) {
     for (const std::string& line : content.address) html += "<br>\n" + Escaped(line);
     html += "</p>\n";
   }
+  if (!content.token.empty()) html += "<p><code>" + Escaped(content.token) + "</code></p>\n";
+  for (const std::string& paragraph : content.afterwards) {
+    html += "<p>" + Escaped(paragraph) + "</p>\n";
+  }
   return html + "</body>\n</html>\n";
 }
 
@@ -210,6 +229,7 @@ constexpr Words kWords[] = {
     {"ORDER_SHIPPED", Read<events::v1::OrderShipped>},
     {"ORDER_DELIVERED", Read<events::v1::OrderDelivered>},
     {"PAYMENT_REFUNDED", Read<events::v1::PaymentRefunded>},
+    {"PASSWORD_RESET_REQUESTED", Read<events::v1::PasswordResetRequested>},
 };
 
 Result<Content> ContentAbout(std::string_view type, std::string_view event) {
@@ -229,8 +249,9 @@ Result<std::string> SubjectAbout(std::string_view type, std::string_view event) 
 }
 
 Result<Mail> MailAbout(std::string_view type, std::string_view event, const MailFrame& frame) {
-  const Result<Content> content = ContentAbout(type, event);
+  Result<Content> content = ContentAbout(type, event);
   if (!content) return content.refusal();
+  content->token = frame.token;
   const std::string name = OneLine(frame.to.name);
   return Mail{.from = frame.from,
               .to = frame.to,

@@ -1,11 +1,12 @@
 """Who may do what, and until when."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 from case import Case
 from event_stream import EventStream
-from harness import PASSWORD, Person, fetch, wait_for
+from harness import PASSWORD, Person, fetch, mail_text, wait_for
 
 OTHER_PASSWORD = "Another-Walk-2!"
 # A call to each service that anybody who is logged in may make, whatever comes of it.
@@ -151,6 +152,42 @@ class Session(Identity):
         self.assert_refused_everywhere(person.token)
         self.kill("users")
         self.assertFalse(self.knows("users", person.token))
+
+
+class AForgottenPassword(Identity):
+    def forget(self, email):
+        return self.shop.call("POST", "/auth/password/forgot", {"email": email})
+
+    def token_mailed_to(self, person):
+        mail = wait_for("the mail", lambda: [mail for mail in self.shop.mails(person.email, change=None)
+                                             if "<password-reset-" in str(mail["Message-ID"])], 60)[-1]
+        return re.search(r"^[A-Za-z0-9_-]{43}$", mail_text(mail), re.M)[0]
+
+    def test_is_replaced_by_mail_and_ends_all_sessions(self):
+        person = Person(self.shop, "forgetful")
+        here = self.log_in(person.email)
+        known, unknown = self.forget(person.email), self.forget("nobody.at.all@example.com")
+        self.assertEqual((202, {}), (known.status, known.data))
+        self.assertEqual((202, {}), (unknown.status, unknown.data))
+        token = self.token_mailed_to(person)
+
+        def reset(token, password):
+            return self.shop.call("POST", "/auth/password/reset", {"token": token, "newPassword": password}).status
+
+        self.assertEqual(400, reset(token[::-1], OTHER_PASSWORD))
+        self.assertEqual(400, reset(token, "P@ssw0rd"))
+        self.assertEqual(200, reset(token, OTHER_PASSWORD))
+        self.assertEqual(400, reset(token, OTHER_PASSWORD))
+        self.assert_refused_everywhere(here["accessToken"])
+        self.assertEqual(401, self.refresh(here).status)
+        for password, status in ((PASSWORD, 401), (OTHER_PASSWORD, 200)):
+            self.assertEqual(status, self.shop.call("POST", "/auth/login",
+                                                    {"email": person.email, "password": password}).status)
+        self.assertEqual([], self.shop.mails("nobody.at.all@example.com", change=None))
+        for event in self.shop.events("accounts"):
+            self.assertNotIn(token, event.text)
+        for log in (self.shop.folder / "run" / "log").glob("*.log"):
+            self.assertNotIn(token, log.read_text(encoding="utf-8", errors="replace"), log.name)
 
 
 class SigningKeys(Identity):

@@ -22,6 +22,7 @@
 #include "payments/payment_events.h"
 #include "shipping/shipping_events.h"
 #include "shop/api/v1/options.pb.h"
+#include "shop/events/v1/accounts.pb.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/payments.pb.h"
 #include "shop/events/v1/sessions.pb.h"
@@ -47,6 +48,7 @@ std::vector<const Descriptor*> EventMessages() {
                            events::v1::PaymentCompleted::descriptor()->file(),
                            events::v1::ShipmentCreated::descriptor()->file(),
                            events::v1::SessionRevoked::descriptor()->file(),
+                           events::v1::PasswordResetRequested::descriptor()->file(),
                            events::v1::UserRegistered::descriptor()->file()}) {
     for (int i = 0; i < file->message_type_count(); ++i) {
       if (file->message_type(i)->options().HasExtension(api::v1::event)) {
@@ -170,6 +172,7 @@ std::vector<Consumer> Consumers() {
           {"shipping", "orders", shipping::EventHandlers()},
           {"notification", "orders", notification::EventHandlers()},
           {"notification", "payments", notification::EventHandlers()},
+          {"notification", "accounts", notification::EventHandlers()},
           {"stock", "users", stock::EventHandlers(nowhere)},
           {"orders", "users", orders::EventHandlers()},
           {"payments", "users", payments::EventHandlers()},
