@@ -83,8 +83,11 @@ TEST(OpenApi, FieldRulesAreInTheSchema) {
   EXPECT_EQ(At("/components/schemas/RegisterRequest/properties/email/maxLength").as_int64(), 254);
 }
 
-// Text that was left out is answered as "", whatever a sent one has to look like.
+// Text that was left out, or erased since, is answered as "", whatever a sent one has to look like.
 TEST(OpenApi, TextThatMayBeLeftOutMayBeEmptyInRequestsAndAnswers) {
+  EXPECT_EQ(At("/components/schemas/AddressInput/properties/street/minLength").as_int64(), 1);
+  EXPECT_FALSE(
+      At("/components/schemas/Address/properties/street").as_object().contains("minLength"));
   for (const char* phone : {"/components/schemas/AddressInput/properties/phone/pattern",
                             "/components/schemas/Address/properties/phone/pattern"}) {
     EXPECT_THAT(std::string(At(phone).as_string()), ::testing::EndsWith(")?$")) << phone;

@@ -46,7 +46,8 @@ json::object TextSchema(const FieldDescriptor& field, In in) {
     schema["contentEncoding"] = "base64";
     return schema;
   }
-  const bool can_be_unset = CanBeUnset(field);
+  // What a deleted user had written is empty in answers.
+  const bool can_be_unset = in != In::kRequest || CanBeUnset(field);
   const uint32_t least = std::max(rules.min_length(), rules.required() ? 1u : 0u);
   if (least > 0 && !can_be_unset) schema["minLength"] = least;
   if (rules.max_length() > 0) schema["maxLength"] = rules.max_length();
