@@ -18,12 +18,17 @@ print <<'END';
 #include "auth/common_passwords.h"
 
 namespace shop::auth {
+namespace {
 
-const std::string_view kCommonPasswords =
+constexpr std::string_view kSorted[] = {
 END
-print qq{    "$_\\n"\n} for sort keys %words;
+print qq{    "$_",\n} for sort keys %words;
 print <<'END';
-    ;
+};
+
+}  // namespace
+
+const std::span<const std::string_view> kCommonPasswords = kSorted;
 
 }  // namespace shop::auth
 END

@@ -109,23 +109,7 @@ std::string Lower(std::string_view text) {
 }
 
 bool IsCommon(std::string_view word) {
-  const std::string_view list = kCommonPasswords;
-  // The line that the word is on, or would be: `begin` and `end` are beginnings of lines.
-  size_t begin = 0, end = list.size();
-  while (begin < end) {
-    const size_t middle = begin + (end - begin) / 2;
-    const size_t before = middle == 0 ? std::string_view::npos : list.rfind('\n', middle - 1);
-    const size_t line = before == std::string_view::npos ? 0 : before + 1;
-    const size_t stop = list.find('\n', line);
-    const int order = list.substr(line, stop - line).compare(word);
-    if (order == 0) return true;
-    if (order < 0) {
-      begin = stop + 1;
-    } else {
-      end = line;
-    }
-  }
-  return false;
+  return std::ranges::binary_search(kCommonPasswords, word);
 }
 
 }  // namespace
