@@ -24,7 +24,7 @@ constexpr Statement kWaiting{
 
 Left EraseUser(Tx& tx, int64_t user_id) {
   tx.Exec(kErase, user_id);
-  const Left mails = tx.Exec(kWaiting, user_id).empty() ? Left::kNothing : Left::kSomething;
+  const Left mails = messaging::LeftOf(tx.Exec(kWaiting, user_id));
   return messaging::EraseEvents(tx, user_id) + mails;
 }
 

@@ -79,7 +79,7 @@ Left EraseUser(Tx& tx, int64_t user_id, const Deadlines& deadlines) {
   tx.Exec(kEraseTimelines, user_id, kAccountDeleted);
   tx.Exec(kEraseReturns, user_id);
   tx.Exec(kForgetAnswers, user_id);
-  const Left orders = tx.Exec(kNotEnded, user_id).empty() ? Left::kNothing : Left::kSomething;
+  const Left orders = messaging::LeftOf(tx.Exec(kNotEnded, user_id));
   return messaging::EraseEvents(tx, user_id) + orders;
 }
 

@@ -17,7 +17,7 @@ constexpr Statement kAddressed{
 
 Left EraseUser(Tx& tx, int64_t user_id) {
   tx.Exec(kErase, user_id);
-  const Left addresses = tx.Exec(kAddressed, user_id).empty() ? Left::kNothing : Left::kSomething;
+  const Left addresses = messaging::LeftOf(tx.Exec(kAddressed, user_id));
   return messaging::EraseEvents(tx, user_id) + addresses;
 }
 

@@ -103,7 +103,7 @@ Left EraseEvents(Tx& tx, int64_t user_id) {
   const std::string person = std::to_string(user_id);
   tx.Exec(kErasePublished, person);
   tx.Exec(kEraseQueued, person);
-  return tx.Exec(kEventsLeft, person).empty() ? Left::kNothing : Left::kSomething;
+  return LeftOf(tx.Exec(kEventsLeft, person));
 }
 
 void ForgetTokens(Tx& tx, const std::string& type, const std::vector<DecidedOrder>& orders) {

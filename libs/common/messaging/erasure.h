@@ -30,6 +30,10 @@ Handlers WithErasure(Handlers handlers);
 
 // What is left of a person after an attempt to erase all of it.
 enum class Left { kNothing, kSomething };
+// Something where a search for it has found rows.
+inline Left LeftOf(const pqxx::result& rows) {
+  return rows.empty() ? Left::kNothing : Left::kSomething;
+}
 inline Left operator+(Left one, Left other) {
   return one == Left::kNothing ? other : Left::kSomething;
 }
