@@ -230,13 +230,16 @@ def service_keys(variables):
     return ",".join(listed)
 
 
+def private_key_der(digits):
+    """A private key of P-256 as openssl reads it: RFC 5915, without the public part."""
+    return bytes.fromhex("30310201010420" + digits + "a00a06082a8648ce3d030107")
+
+
 def public_key(name, digits):
     """x and y of the point that belongs to a private key of P-256, in base64url."""
     try:
-        # RFC 5915, without the public part.
-        key = bytes.fromhex("30310201010420" + digits + "a00a06082a8648ce3d030107")
-        told = subprocess.run(["openssl", "ec", "-inform", "DER", "-pubout", "-outform", "DER"], input=key,
-                              capture_output=True, check=True).stdout
+        told = subprocess.run(["openssl", "ec", "-inform", "DER", "-pubout", "-outform", "DER"],
+                              input=private_key_der(digits), capture_output=True, check=True).stdout
     except FileNotFoundError:
         raise StackError("openssl is not installed") from None
     except (ValueError, subprocess.CalledProcessError):

@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import time
 
-from settings import SERVICE_KEYS, public_key
+from settings import SERVICE_KEYS, private_key_der, public_key
 
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
 
@@ -19,7 +19,7 @@ def base64url(data):
 def sign(digits, text):
     """r and the lower s of an ECDSA signature, side by side (RFC 7518, 3.4)."""
     with tempfile.NamedTemporaryFile() as key:
-        key.write(bytes.fromhex("30310201010420" + digits + "a00a06082a8648ce3d030107"))
+        key.write(private_key_der(digits))
         key.flush()
         der = subprocess.run(["openssl", "dgst", "-sha256", "-sign", key.name, "-keyform", "DER"],
                              input=text.encode(), capture_output=True, check=True).stdout
