@@ -73,7 +73,7 @@ mails: ## the mails that were sent; N=3 shows the third
 rotate-keys: ## make the next key that signs access tokens; it signs in ten minutes
 	@$(stack) rotate-keys
 
-mails-refused: ## the mails that the mail server refused for good, and why
+mails-refused: ## the mails that were refused for good, or not to be sent, and why
 	@$(stack) mails-refused
 
 mails-resend: ## send refused mails again; ORDER=12, ORDER=all

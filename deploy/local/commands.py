@@ -317,7 +317,7 @@ def add_commands(command):
     added.add_argument("--follow", action="store_true")
     command("rotate-keys", rotate_keys, "make the next key that signs access tokens")
     command("mails", mails, "the mails that were sent").add_argument("number", nargs="?", type=int)
-    command("mails-refused", refused_mails, "the mails that the mail server refused for good")
+    command("mails-refused", refused_mails, "the mails that were refused for good, or not to be sent")
     command("mails-resend", resend_mails, "send refused mails again").add_argument("order", nargs="?")
     command("reconcile", reconcile, "compare all services, their topics and the payment provider")
     command("grpc", grpc, "a grpcurl example a service").add_argument("service", nargs="?")

@@ -1,7 +1,7 @@
 #include "auth/auth_events.h"
 
 #include "auth/account_store.h"
-#include "auth/password_resets.h"
+#include "auth/mailed_tokens.h"
 #include "auth/session_store.h"
 #include "shop/events/v1/users.pb.h"
 
@@ -14,7 +14,7 @@ messaging::EventContext CausedBy(const messaging::Envelope& event) {
 
 Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& event,
                            const messaging::Envelope& envelope) {
-  ForgetResets(tx, event.user_id());
+  ForgetTokens(tx, event.user_id());
   EraseAccount(tx, event.user_id());
   EndSessions(tx, event.user_id(), CausedBy(envelope));
   return kDone;

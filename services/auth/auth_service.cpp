@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "auth/login_attempts.h"
-#include "auth/password_resets.h"
+#include "auth/mailed_tokens.h"
 #include "auth/session_store.h"
 #include "common/messaging/outbox.h"
 #include "common/telemetry/log.h"
@@ -50,6 +50,13 @@ Refusal TooManyAttempts(int seconds) {
           .retry_after = seconds};
 }
 
+Refusal TooManyMails(int seconds) {
+  return {.code = Code::kResourceExhausted,
+          .message = "this address has had three mails within an hour, ask again later",
+          .reason = "TOO_MANY_MAILS",
+          .retry_after = seconds};
+}
+
 messaging::EventContext ContextOf(const Call& call) {
   return {.source = "auth", .trace = call.trace};
 }
@@ -66,6 +73,16 @@ Refusal NoSuchToken() {
 
 Refusal DeletedUser() {
   return {Code::kUnauthenticated, "this user was deleted"};
+}
+
+// Has a mail sent by which the address can be confirmed; false if it has had its share of the hour.
+bool AskForConfirmation(Tx& tx, const std::string& email, const Call& call) {
+  const std::optional<std::string> made = RequestToken(tx, TokenKind::kEmailConfirmation, email);
+  if (!made) return false;
+  events::v1::EmailConfirmationRequested event;
+  event.set_request(*made);
+  messaging::Publish(tx, event, ContextOf(call));
+  return true;
 }
 
 Result<void> CheckNewPassword(std::string_view password, const PasswordOwner& owner) {
@@ -98,6 +115,7 @@ AuthService::AuthService(postgres::Pool& db, const rpc::Channel& users, Password
       options_(options),
       create_user_(users, kUsers, "CreateUser"),
       get_user_(users, kUsers, "GetUser"),
+      confirm_email_(users, kUsers, "ConfirmEmail"),
       update_user_role_(users, kUsers, "UpdateUserRole") {}
 
 rpc::Service AuthService::Methods() {
@@ -111,6 +129,9 @@ rpc::Service AuthService::Methods() {
       .On("ForgotPassword", this, &AuthService::ForgotPassword)
       .On("PrepareResetMail", this, &AuthService::PrepareResetMail)
       .On("ResetPassword", this, &AuthService::ResetPassword)
+      .On("ConfirmEmail", this, &AuthService::ConfirmEmail)
+      .On("RequestEmailConfirmation", this, &AuthService::RequestEmailConfirmation)
+      .On("PrepareConfirmationMail", this, &AuthService::PrepareConfirmationMail)
       .On("ListSessions", this, &AuthService::ListSessions)
       .On("GetMe", this, &AuthService::GetMe)
       .On("GetJwks", this, &AuthService::GetJwks);
@@ -159,9 +180,12 @@ Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& re
         return user;
     }
   }
-  if (!InTransaction(db_, [&](Tx& tx) { return CompleteRegistration(tx, *attempt); })) {
-    return EmailTaken();
-  }
+  const bool completed = InTransaction(db_, [&](Tx& tx) {
+    if (!CompleteRegistration(tx, *attempt)) return false;
+    AskForConfirmation(tx, email, call);
+    return true;
+  });
+  if (!completed) return EmailTaken();
   return user;
 }
 
@@ -278,7 +302,7 @@ Result<Empty> AuthService::ForgotPassword(const Call& call,
                                           const v1::ForgotPasswordRequest& request) {
   InTransaction(db_, [&](Tx& tx) {
     const std::optional<std::string> made =
-        RequestReset(tx, absl::AsciiStrToLower(request.email()));
+        RequestToken(tx, TokenKind::kPasswordReset, absl::AsciiStrToLower(request.email()));
     if (!made) return;
     events::v1::PasswordResetRequested event;
     event.set_request(*made);
@@ -287,21 +311,27 @@ Result<Empty> AuthService::ForgotPassword(const Call& call,
   return Empty();
 }
 
-Result<v1::ResetMail> AuthService::PrepareResetMail(const Call&,
-                                                    const v1::PrepareResetMailRequest& request) {
-  const std::optional<ResetMail> prepared = InTransaction(
-      db_, [&](Tx& tx) { return PrepareReset(tx, request.request(), options_.encryption_key); });
+template <typename Mail>
+Result<Mail> AuthService::Prepare(TokenKind kind, const std::string& request) {
+  const std::optional<TokenMail> prepared = InTransaction(
+      db_, [&](Tx& tx) { return PrepareMail(tx, kind, request, options_.encryption_key); });
   if (!prepared) return Refusal{Code::kNotFound, "there is no mail to send about this request"};
-  v1::ResetMail mail;
+  Mail mail;
   mail.set_user_id(prepared->account);
   mail.set_token(prepared->token);
   return mail;
 }
 
+Result<v1::ResetMail> AuthService::PrepareResetMail(const Call&,
+                                                    const v1::PrepareResetMailRequest& request) {
+  return Prepare<v1::ResetMail>(TokenKind::kPasswordReset, request.request());
+}
+
 Result<Empty> AuthService::ResetPassword(const Call& call,
                                          const v1::ResetPasswordRequest& request) {
+  constexpr TokenKind kReset = TokenKind::kPasswordReset;
   const std::optional<Account> account =
-      Read(db_, [&](Tx& tx) { return FindResetAccount(tx, request.token()); });
+      Read(db_, [&](Tx& tx) { return FindTokenAccount(tx, kReset, request.token()); });
   if (!account) return NoSuchToken();
   const Result<User> user = Profile(call, account->id);
   if (!user) return user.refusal().code == Code::kNotFound ? NoSuchToken() : user.refusal();
@@ -311,7 +341,7 @@ Result<Empty> AuthService::ResetPassword(const Call& call,
   const Result<std::string> hash = passwords_.Hash(request.new_password(), call.deadline);
   if (!hash) return hash.refusal();
   return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
-    if (!UseReset(tx, request.token())) return NoSuchToken();  // by now
+    if (!UseToken(tx, kReset, request.token())) return NoSuchToken();  // by now
     if (!ReplacePassword(tx, *account, *hash)) {
       return Refusal{Code::kAborted, "the password was changed at this moment, try again"};
     }
@@ -319,6 +349,42 @@ Result<Empty> AuthService::ResetPassword(const Call& call,
     EndSessions(tx, account->id, ContextOf(call));
     return Empty();
   });
+}
+
+Result<Empty> AuthService::RequestEmailConfirmation(const Call& call,
+                                                    const v1::RequestEmailConfirmationRequest&) {
+  const Result<User> user = GetMe(call, {});
+  if (!user) return user.refusal();
+  if (user->email_confirmed()) {
+    return Refusal{.code = Code::kFailedPrecondition,
+                   .message = "this e-mail address is confirmed already",
+                   .reason = "EMAIL_CONFIRMED"};
+  }
+  return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
+    if (AskForConfirmation(tx, user->email(), call)) return Empty();
+    return TooManyMails(NextRequestIn(tx, TokenKind::kEmailConfirmation, user->email()));
+  });
+}
+
+Result<v1::ConfirmationMail> AuthService::PrepareConfirmationMail(
+    const Call&, const v1::PrepareConfirmationMailRequest& request) {
+  return Prepare<v1::ConfirmationMail>(TokenKind::kEmailConfirmation, request.request());
+}
+
+// The token is used once users has the confirmation: should this process die in between, it is still good,
+// and confirming again changes nothing.
+Result<Empty> AuthService::ConfirmEmail(const Call& call, const v1::ConfirmEmailRequest& request) {
+  constexpr TokenKind kConfirmation = TokenKind::kEmailConfirmation;
+  const std::optional<Account> account =
+      Read(db_, [&](Tx& tx) { return FindTokenAccount(tx, kConfirmation, request.token()); });
+  if (!account) return NoSuchToken();
+  users::v1::ConfirmEmailRequest confirmed;
+  confirmed.set_id(account->id);
+  confirmed.set_email(account->email);
+  const Result<User> user = confirm_email_(call, confirmed);
+  if (!user) return user.refusal().code == Code::kNotFound ? NoSuchToken() : user.refusal();
+  InTransaction(db_, [&](Tx& tx) { UseToken(tx, kConfirmation, request.token()); });
+  return Empty();
 }
 
 Result<v1::Sessions> AuthService::ListSessions(const Call& call, const v1::ListSessionsRequest&) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "auth/account_store.h"
+#include "auth/mailed_tokens.h"
 #include "auth/password.h"
 #include "auth/session_store.h"
 #include "auth/signing_keys.h"
@@ -49,6 +50,12 @@ class AuthService {
                                          const v1::PrepareResetMailRequest& request);
   Result<google::protobuf::Empty> ResetPassword(const Call& call,
                                                 const v1::ResetPasswordRequest& request);
+  Result<google::protobuf::Empty> ConfirmEmail(const Call& call,
+                                               const v1::ConfirmEmailRequest& request);
+  Result<google::protobuf::Empty> RequestEmailConfirmation(
+      const Call& call, const v1::RequestEmailConfirmationRequest& request);
+  Result<v1::ConfirmationMail> PrepareConfirmationMail(
+      const Call& call, const v1::PrepareConfirmationMailRequest& request);
   Result<v1::Sessions> ListSessions(const Call& call, const v1::ListSessionsRequest& request);
   Result<users::v1::User> GetMe(const Call& call, const v1::GetMeRequest& request);
   Result<v1::Jwks> GetJwks(const Call& call, const v1::GetJwksRequest& request);
@@ -69,6 +76,9 @@ class AuthService {
   // A login's attempt, counted: whether the password is the account's.
   Result<void> CheckPassword(const Call& call, const std::string& email,
                              const std::optional<Account>& account, const std::string& password);
+  // What the mail about this request has to say.
+  template <typename Mail>
+  Result<Mail> Prepare(TokenKind kind, const std::string& request);
   void KeepUpWithCost(const Call& call, const Account& account, const std::string& password);
   v1::LoginResponse Tokens(users::v1::User user, const Continued& session) const;
 
@@ -78,6 +88,7 @@ class AuthService {
   const AuthOptions options_;
   const rpc::ClientMethod<users::v1::CreateUserRequest, users::v1::User> create_user_;
   const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user_;
+  const rpc::ClientMethod<users::v1::ConfirmEmailRequest, users::v1::User> confirm_email_;
   const rpc::ClientMethod<users::v1::UpdateUserRoleRequest, users::v1::User> update_user_role_;
 };
 

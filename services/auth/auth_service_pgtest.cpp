@@ -12,10 +12,11 @@
 #include <thread>
 
 #include "auth/account_store.h"
+#include "auth/asked_mails.h"
 #include "auth/auth_events.h"
 #include "auth/login_attempts.h"
+#include "auth/mailed_tokens.h"
 #include "auth/operator_account.h"
-#include "auth/password_resets.h"
 #include "auth_migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -51,6 +52,7 @@ class FakeUsers {
     return rpc::Service("shop.users.v1.UsersService")
         .On("CreateUser", this, &FakeUsers::CreateUser)
         .On("GetUser", this, &FakeUsers::GetUser)
+        .On("ConfirmEmail", this, &FakeUsers::ConfirmEmail)
         .On("UpdateUserRole", this, &FakeUsers::UpdateUserRole);
   }
 
@@ -82,6 +84,16 @@ class FakeUsers {
     if (found == users_.end()) return Refusal{Code::kNotFound, "no such user"};
     return found->second.first;
   }
+  Result<User> ConfirmEmail(const Call&, const users::v1::ConfirmEmailRequest& request) {
+    if (away) throw Unavailable("switched off");
+    const std::lock_guard lock(mutex_);
+    const auto found = users_.find(request.id());
+    if (found == users_.end() || found->second.first.email() != request.email()) {
+      return Refusal{Code::kNotFound, "no such user"};
+    }
+    found->second.first.set_email_confirmed(true);
+    return found->second.first;
+  }
   Result<User> UpdateUserRole(const Call&, const users::v1::UpdateUserRoleRequest& request) {
     const std::lock_guard lock(mutex_);
     User& user = users_[request.id()].first;
@@ -104,6 +116,15 @@ class FakeUsers {
   void Delete(int64_t id) {
     const std::lock_guard lock(mutex_);
     users_.erase(id);
+  }
+  void Move(int64_t id, const std::string& email) {
+    const std::lock_guard lock(mutex_);
+    users_[id].first.set_email(email);
+    users_[id].first.set_email_confirmed(false);
+  }
+  bool confirmed(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    return users_[id].first.email_confirmed();
   }
   size_t count() {
     const std::lock_guard lock(mutex_);
@@ -224,14 +245,15 @@ class AuthTest : public ::testing::Test {
     request.set_email(email);
     return Outcome(Call<Empty>({}, "ForgotPassword", request));
   }
-  // The requests for another password that were published.
-  std::vector<std::string> Requests() {
+  // The requests for another password, or of another type, that were published.
+  std::vector<std::string> Requests(const std::string& type = "PASSWORD_RESET_REQUESTED") {
     std::vector<std::string> requests;
     for (const messaging::Envelope& event : testing::PublishedEvents(db_)) {
-      if (event.type == "PASSWORD_RESET_REQUESTED") requests.push_back(event.key);
+      if (event.type == type) requests.push_back(event.key);
     }
     return requests;
   }
+  std::vector<std::string> Confirmations() { return Requests("EMAIL_CONFIRMATION_REQUESTED"); }
   // As notification asks, before it sends the mail.
   Result<v1::ResetMail> Prepare(const std::string& request) {
     v1::PrepareResetMailRequest asked;
@@ -242,6 +264,25 @@ class AuthTest : public ::testing::Test {
   std::string MailedToken() {
     const Result<v1::ResetMail> mail = Prepare(Requests().back());
     return mail ? mail->token() : mail.refusal().message;
+  }
+  Result<v1::ConfirmationMail> PrepareConfirmation(const std::string& request) {
+    v1::PrepareConfirmationMailRequest asked;
+    asked.set_request(request);
+    return Call<v1::ConfirmationMail>(testing::Callers::Service("notification"),
+                                      "PrepareConfirmationMail", asked);
+  }
+  std::string MailedConfirmation() {
+    const Result<v1::ConfirmationMail> mail = PrepareConfirmation(Confirmations().back());
+    return mail ? mail->token() : mail.refusal().message;
+  }
+  Result<Empty> Confirm(const std::string& token) {
+    v1::ConfirmEmailRequest request;
+    request.set_token(token);
+    return Call<Empty>({}, "ConfirmEmail", request);
+  }
+  Result<Empty> AskAgain(const v1::LoginResponse& login) {
+    return Call<Empty>(As(login), "RequestEmailConfirmation",
+                       v1::RequestEmailConfirmationRequest());
   }
   Result<Empty> Reset(const std::string& token, const std::string& password = "Pear-Tree-8!") {
     v1::ResetPasswordRequest request;
@@ -1063,8 +1104,7 @@ TEST_F(AuthTest, AResetTokenIsGoodForHalfAnHour) {
   Forget("ann@example.com");
   const std::string token = MailedToken();
   const auto pass = [this](const std::string& minutes) {
-    Run("UPDATE password_resets SET expires_at = expires_at - interval '" + minutes +
-        "', since = since - interval '" + minutes + "'");
+    Run("UPDATE password_resets SET expires_at = expires_at - interval '" + minutes + "'");
   };
   pass("29 minutes");
   EXPECT_EQ(BlamedField(Reset(token, "P@ssw0rd")), "newPassword");
@@ -1094,7 +1134,7 @@ TEST_F(AuthTest, AnAddressGetsThreeMailsAnHour) {
     EXPECT_EQ(Requests().size(), before + 3);
   }
   Forget("ann@example.com");
-  Run("UPDATE password_resets SET since = since - interval '61 minutes'");
+  Run("UPDATE asked_mails SET since = since - interval '61 minutes'");
   Forget("ann@example.com");
   EXPECT_EQ(Requests().size(), 7u);
   EXPECT_EQ(Outcome(Reset(MailedToken())), "OK");
@@ -1126,16 +1166,138 @@ TEST_F(AuthTest, WhoWasDeletedIsForgottenByResetsToo) {
               }).empty());
 }
 
+TEST_F(AuthTest, WhoRegistersConfirmsTheAddressByMailOnce) {
+  const v1::LoginResponse ann = Ann();
+  EXPECT_FALSE(ann.user().email_confirmed());
+  ASSERT_EQ(Confirmations().size(), 1u);
+  const Result<v1::ConfirmationMail> mail = PrepareConfirmation(Confirmations().back());
+  ASSERT_TRUE(mail) << mail.refusal().message;
+  EXPECT_EQ(mail->user_id(), ann.user().id());
+  EXPECT_EQ(mail->token().size(), 43u);
+  EXPECT_EQ(MailedConfirmation(), mail->token()) << "a mail that is tried again says the same";
+  EXPECT_EQ(BlamedField(Confirm(std::string(43, 'A'))), "token");
+  EXPECT_FALSE(users_.confirmed(ann.user().id()));
+  EXPECT_EQ(Outcome(Confirm(mail->token())), "OK");
+  EXPECT_TRUE(users_.confirmed(ann.user().id()));
+  EXPECT_EQ(BlamedField(Confirm(mail->token())), "token");
+  EXPECT_EQ(Outcome(PrepareConfirmation(Confirmations().back())), "NOT_FOUND");
+  EXPECT_TRUE(LoginAgain().user().email_confirmed());
+  EXPECT_EQ(AskAgain(ann).refusal().reason, "EMAIL_CONFIRMED");
+}
+
+TEST_F(AuthTest, ARegistrationThatIsNotCompletedAsksForNoConfirmation) {
+  users_.lose_answer = true;
+  EXPECT_EQ(Outcome(Register(Person("ann@example.com"))), "UNAVAILABLE");
+  EXPECT_THAT(Confirmations(), ElementsAre());
+  EXPECT_EQ(Outcome(Register(Person("ann@example.com"))), "OK");
+  EXPECT_EQ(Confirmations().size(), 1u);
+  EXPECT_EQ(Outcome(Register(Person("ann@example.com"))), "ALREADY_EXISTS");
+  EXPECT_EQ(Confirmations().size(), 1u);
+}
+
+TEST_F(AuthTest, AConfirmationIsGoodForADayAndUntilTheNext) {
+  const v1::LoginResponse ann = Ann();
+  const std::string older = MailedConfirmation();
+  const auto pass = [this](const std::string& time) {
+    Run("UPDATE email_confirmations SET expires_at = expires_at - interval '" + time + "'");
+  };
+  EXPECT_EQ(Outcome(AskAgain(ann)), "OK");
+  EXPECT_EQ(BlamedField(Confirm(older)), "token");
+  EXPECT_EQ(Outcome(PrepareConfirmation(Confirmations()[0])), "NOT_FOUND");
+  const std::string newer = MailedConfirmation();
+  pass("24 hours");
+  EXPECT_EQ(BlamedField(Confirm(newer)), "token");
+  EXPECT_EQ(Outcome(AskAgain(ann)), "OK");
+  const std::string latest = MailedConfirmation();
+  pass("23 hours");
+  users_.away = true;
+  EXPECT_EQ(Outcome(Confirm(latest)), "UNAVAILABLE");
+  users_.away = false;
+  EXPECT_EQ(Outcome(Confirm(latest)), "OK") << "it was not used up";
+}
+
+TEST_F(AuthTest, AConfirmationIsOfTheAddressThatItWasMailedTo) {
+  const v1::LoginResponse ann = Ann();
+  const std::string token = MailedConfirmation();
+  users_.Move(ann.user().id(), "elsewhere@example.com");
+  EXPECT_EQ(BlamedField(Confirm(token)), "token");
+  EXPECT_FALSE(users_.confirmed(ann.user().id()));
+  Run("UPDATE accounts SET email = 'elsewhere@example.com'");
+  EXPECT_EQ(BlamedField(Confirm(token)), "token");
+}
+
+TEST_F(AuthTest, AnAddressGetsThreeConfirmationMailsAnHour) {
+  const v1::LoginResponse ann = Ann();
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(Outcome(AskAgain(ann)), "OK");
+  const std::string last = MailedConfirmation();
+  const Result<Empty> early = AskAgain(ann);
+  ASSERT_FALSE(early);
+  EXPECT_EQ(early.refusal().reason, "TOO_MANY_MAILS");
+  EXPECT_GT(early.refusal().retry_after, 3500);
+  EXPECT_LE(early.refusal().retry_after, 3600);
+  EXPECT_EQ(Confirmations().size(), 3u);
+  Run("UPDATE asked_mails SET since = since - interval '61 minutes'");
+  EXPECT_EQ(Outcome(AskAgain(ann)), "OK");
+  EXPECT_EQ(BlamedField(Confirm(last)), "token");
+}
+
+TEST_F(AuthTest, ATokenIsGoodForWhatItWasMailedForAlone) {
+  Ann();
+  Forget("ann@example.com");
+  EXPECT_EQ(BlamedField(Reset(MailedConfirmation())), "token");
+  EXPECT_EQ(BlamedField(Confirm(MailedToken())), "token");
+  EXPECT_EQ(Outcome(Prepare(Confirmations().back())), "NOT_FOUND");
+}
+
+TEST_F(AuthTest, NoConfirmationIsKeptWhereItCanBeReadNorOfWhoIsDeleted) {
+  const v1::LoginResponse ann = Ann();
+  const std::string token = MailedConfirmation();
+  for (const char* table : {"email_confirmations", "outbox", "accounts"}) {
+    for (const pqxx::row& row : postgres::Read(db_, [&](postgres::Tx& tx) {
+           return tx.Run(std::string("SELECT t::text FROM ") + table + " AS t");
+         })) {
+      EXPECT_THAT(row[0].as<std::string>(), ::testing::Not(::testing::HasSubstr(token))) << table;
+    }
+  }
+  HearOfDeletion(ann.user().id());
+  EXPECT_EQ(BlamedField(Confirm(token)), "token");
+  EXPECT_TRUE(postgres::Read(db_, [](postgres::Tx& tx) {
+                return tx.Run("SELECT FROM email_confirmations");
+              }).empty());
+}
+
+TEST_F(AuthTest, WhoRegistersAndIsDeletedAgainAndAgainGetsNoMoreMails) {
+  for (int64_t id = 1; id <= 5; ++id) {
+    ASSERT_TRUE(Register(Person("ann@example.com")));
+    users_.Delete(id);
+    HearOfDeletion(id);
+  }
+  EXPECT_EQ(Confirmations().size(), 3u);
+  EXPECT_EQ(
+      postgres::Read(db_,
+                     [](postgres::Tx& tx) {
+                       return tx.Run("SELECT FROM asked_mails WHERE address LIKE '%ann%'").size();
+                     }),
+      0);
+}
+
 TEST_F(AuthTest, RequestsThatCountNoMoreAreDeleted) {
   Forget("ann@example.com");
   Forget("bob@example.com");
-  Run("UPDATE password_resets SET since = since - interval '61 minutes',"
-      " expires_at = expires_at - interval '61 minutes' WHERE address LIKE 'ann%'");
-  const auto sweep = [&] {
-    return postgres::InTransaction(db_, [](postgres::Tx& tx) { return SweepResets(tx, 100); });
+  Run("UPDATE asked_mails SET since = since - interval '61 minutes'"
+      " WHERE address = encode(sha256('ann@example.com'), 'hex')");
+  Run("UPDATE password_resets SET expires_at = now() WHERE address LIKE 'ann%'");
+  const auto sweep = [&](int64_t (*some)(postgres::Tx&, int64_t)) {
+    return postgres::InTransaction(db_, [&](postgres::Tx& tx) { return some(tx, 100); });
   };
-  EXPECT_EQ(sweep(), 1);
-  EXPECT_EQ(sweep(), 0);
+  for (const auto some : {SweepTokens, SweepAskedMails}) {
+    EXPECT_EQ(sweep(some), 1);
+    EXPECT_EQ(sweep(some), 0);
+  }
+  Ann();
+  EXPECT_EQ(sweep(SweepTokens), 0);
+  Run("UPDATE email_confirmations SET expires_at = now()");
+  EXPECT_EQ(sweep(SweepTokens), 1);
 }
 
 TEST_F(AuthTest, AHashOfALowerCostIsMadeAnewAtALogin) {

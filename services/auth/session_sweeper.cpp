@@ -2,8 +2,9 @@
 
 #include <chrono>
 
+#include "auth/asked_mails.h"
 #include "auth/login_attempts.h"
-#include "auth/password_resets.h"
+#include "auth/mailed_tokens.h"
 #include "auth/session_store.h"
 #include "common/core/deadline.h"
 #include "common/telemetry/log.h"
@@ -26,7 +27,8 @@ void SessionSweeper::Run(const std::stop_token& stop) {
     return postgres::InTransaction(db_, [](postgres::Tx& tx) {
       const bool sessions = SweepSessions(tx, kBatch) == kBatch;
       const bool attempts = SweepAttempts(tx, kBatch) == kBatch;
-      return SweepResets(tx, kBatch) == kBatch || attempts || sessions;
+      const bool mails = SweepAskedMails(tx, kBatch) == kBatch;
+      return SweepTokens(tx, kBatch) == kBatch || mails || attempts || sessions;
     });
   };
   while (!stop.stop_requested()) {

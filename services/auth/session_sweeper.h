@@ -1,5 +1,5 @@
 // Deletes sessions that are too old, with their refresh tokens, and attempts to log in and
-// requests for another password that count no more.
+// requests for mails with tokens that count no more.
 #pragma once
 
 #include <condition_variable>

@@ -32,6 +32,9 @@ Config Config::Read(Env& env) {
   config.auth_address = ServiceAddress(env, "auth");
   config.smtp = ReadSmtp(env);
   config.mail_from = ReadMailFrom(env);
+  config.sender.confirmed_only = env.Flag("REQUIRE_CONFIRMED_EMAIL", true);
+  config.sender.a_day =
+      static_cast<int>(env.Integer("MAILS_PER_ADDRESS_AND_DAY", 100, 0, 1'000'000));
   config.erasures = messaging::ReadErasurePace(env);
   return config;
 }

@@ -9,6 +9,7 @@
 #include "common/postgres/pool.h"
 #include "common/rpc/service_settings.h"
 #include "notification/mail.h"
+#include "notification/mail_sender.h"
 #include "notification/smtp.h"
 
 namespace shop::notification {
@@ -21,6 +22,7 @@ struct Config {
   std::string auth_address;
   SmtpSettings smtp;
   Mailbox mail_from;
+  SenderOptions sender;  // REQUIRE_CONFIRMED_EMAIL, MAILS_PER_ADDRESS_AND_DAY
   messaging::ErasurePace erasures;
 
   static Config Read(Env& env);

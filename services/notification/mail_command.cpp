@@ -11,8 +11,10 @@ namespace {
 constexpr int kMostShown = 1000;
 
 constexpr char kUsage[] =
-    "usage: notification refused-mails            the mails that were refused, the latest first\n"
-    "       notification resend-mails ORDER|all   has those of an order, or all, sent again\n";
+    "usage: notification refused-mails            the mails that were refused, or not to be sent, "
+    "the latest first\n"
+    "       notification resend-mails ORDER|all   has those of an order, or all that were refused, "
+    "sent again\n";
 
 std::optional<int64_t> OrderId(const std::string& word) {
   int64_t id = 0;
@@ -27,8 +29,8 @@ int RunMailCommand(postgres::Pool& db, const std::vector<std::string>& words, st
   if (words.size() == 1 && words[0] == "refused-mails") {
     const std::vector<RefusedMail> refused = Refused(db, kMostShown);
     for (const RefusedMail& mail : refused) {
-      out << mail.since << "  order " << mail.order_id << "  " << mail.kind << "  " << mail.why
-          << "\n";
+      out << mail.since << "  " << mail.state << "  order " << mail.order_id << "  " << mail.kind
+          << "  " << mail.why << "\n";
     }
     out << refused.size() << (refused.size() == kMostShown ? " and more" : "") << " refused\n";
     return 0;

@@ -8,7 +8,7 @@
 
 namespace shop::notification {
 
-// Erases addresses, reasons and what mail servers answered from the mails that are finished. One that waits
+// Erases addresses and their hashes, reasons and what mail servers answered from the mails that are finished. One that waits
 // will be soon, as GONE: its sender asks users where it goes. A messaging::EraseUser.
 messaging::Left EraseUser(postgres::Tx& tx, int64_t user_id);
 

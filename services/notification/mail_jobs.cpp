@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "common/crypto/sha256.h"
+
 namespace shop::notification {
 namespace {
 
@@ -59,9 +61,17 @@ constexpr postgres::Statement kRelease{R"sql(
     FROM unnest($1::bigint[], $2::bigint[]) AS released (id, attempts)
     WHERE job.id = released.id AND job.attempts = released.attempts AND state = 'WAITING')sql"};
 
+// Mails to one address take turns here.
+constexpr postgres::Statement kTurn{"SELECT pg_advisory_xact_lock(hashtextextended($1, 0))"};
+constexpr postgres::Statement kCount{R"sql(
+    UPDATE mail_jobs SET counted_for = $3, counted_at = now()
+    WHERE id = $1 AND attempts = $2 AND state = 'WAITING' AND (
+      SELECT count(*) FROM mail_jobs AS other
+      WHERE counted_for = $3 AND counted_at > now() - interval '1 day' AND other.id <> $1) < $4)sql"};
+
 constexpr postgres::Statement kComplete{R"sql(
     UPDATE mail_jobs
-    SET state = $3, last_error = nullif($4, ''), leased_until = NULL, finished_at = now()
+    SET state = $3, last_error = CASE WHEN user_id > 0 THEN nullif($4, '') END, leased_until = NULL, finished_at = now()
     WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
 
 constexpr postgres::Statement kRetryLater{R"sql(
@@ -70,20 +80,22 @@ constexpr postgres::Statement kRetryLater{R"sql(
     WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
 
 constexpr postgres::Statement kRefused{R"sql(
-    SELECT order_id, kind, coalesce(last_error, '') AS why,
+    SELECT order_id, state, kind, coalesce(last_error, '') AS why,
            to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since
     FROM mail_jobs
-    WHERE state = 'REFUSED'
+    WHERE state IN ('REFUSED', 'UNCONFIRMED', 'OVER_LIMIT')
     ORDER BY finished_at DESC, id DESC
     LIMIT $1)sql"};
 
 constexpr postgres::Statement kResendRefused{R"sql(
     UPDATE mail_jobs
     SET state = 'WAITING', next_at = now(), finished_at = NULL
-    WHERE state = 'REFUSED' AND ($1::bigint IS NULL OR order_id = $1))sql"};
+    WHERE state IN ('REFUSED', 'UNCONFIRMED', 'OVER_LIMIT')
+      AND CASE WHEN $1::bigint IS NULL THEN state = 'REFUSED' ELSE order_id = $1 END)sql"};
 
 // By JobState.
-constexpr std::array<const char*, 3> kStates{"SENT", "REFUSED", "GONE"};
+constexpr std::array<const char*, 5> kStates{"SENT", "REFUSED", "GONE", "UNCONFIRMED",
+                                             "OVER_LIMIT"};
 
 // A sender of the release before takes every job for an ORDER_CREATED. It cannot read a list, and leaves
 // the job to be tried again, by one that can.
@@ -172,6 +184,14 @@ void Release(postgres::Pool& db, const std::vector<MailJob>& jobs,
   });
 }
 
+bool CountMail(postgres::Pool& db, const MailJob& job, const std::string& address, int limit) {
+  const std::string hash = Sha256Hex(address);
+  return postgres::InTransaction(db, [&](postgres::Tx& tx) {
+           tx.Exec(kTurn, "mails to " + hash);
+           return tx.Exec(kCount, job.id, job.attempt, hash, limit).affected_rows();
+         }) == 1;
+}
+
 bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std::string& why) {
   return postgres::InTransaction(db, [&](postgres::Tx& tx) {
            return tx.Exec(kComplete, job.id, job.attempt, kStates[static_cast<size_t>(state)], why)
@@ -191,8 +211,9 @@ std::vector<RefusedMail> Refused(postgres::Pool& db, int limit) {
       postgres::Read(db, [&](postgres::Tx& tx) { return tx.Exec(kRefused, limit); });
   std::vector<RefusedMail> mails;
   for (const pqxx::row& row : found) {
-    mails.push_back({row["order_id"].as<int64_t>(), row["kind"].as<std::string>(),
-                     row["since"].as<std::string>(), row["why"].as<std::string>()});
+    mails.push_back({row["order_id"].as<int64_t>(), row["state"].as<std::string>(),
+                     row["kind"].as<std::string>(), row["since"].as<std::string>(),
+                     row["why"].as<std::string>()});
   }
   return mails;
 }

@@ -39,8 +39,9 @@ struct MailJob : NewMailJob {
   bool lease_expired = false;
 };
 
-// The final states of a job.
-enum class JobState { kSent, kRefused, kGone };
+// The final states of a job: sent, refused for good by the mail server, and those that were not to be sent, as
+// there is nobody to send it to, nobody has confirmed the address, or the address has had its mails of the day.
+enum class JobState { kSent, kRefused, kGone, kUnconfirmed, kOverLimit };
 
 // False when the order has a job of this kind already, which stays as it is. One transaction at a time
 // inserts jobs, until it ends: so whoever sees a job sees all with a smaller id, too.
@@ -77,7 +78,13 @@ std::vector<MailJob> Lease(postgres::Pool& db, std::chrono::milliseconds lease, 
 void Release(postgres::Pool& db, const std::vector<MailJob>& jobs,
              std::chrono::milliseconds pause = std::chrono::milliseconds(0));
 
-// Completes a job. False when another sender has leased it since then.
+// Counts a leased job among the mails to this address, whatever becomes of it, unless others are `limit` in the last
+// 24 hours: then it is false. A job counts once, at its latest attempt. Of several at once no more than `limit` come
+// through.
+bool CountMail(postgres::Pool& db, const MailJob& job, const std::string& address, int limit);
+
+// Completes a job. False when another sender has leased it since then. `why` is kept of jobs that have a user, with
+// whom it is erased.
 bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std::string& why = {});
 
 // Releases the job to be tried again after `pause`. False when another sender has leased it since
@@ -85,19 +92,20 @@ bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std:
 bool RetryLater(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,
                 const std::string& why);
 
-// A mail that was permanently refused.
+// A mail that was permanently refused, or was not to be sent to its address.
 struct RefusedMail {
   int64_t order_id = 0;
+  std::string state;  // REFUSED, UNCONFIRMED, OVER_LIMIT
   std::string kind;
   std::string since;  // RFC 3339, UTC
   std::string why;
 };
 
-// The mails that were refused last, at most `limit`, the latest first.
+// Those of the latest, at most `limit`, the latest first.
 std::vector<RefusedMail> Refused(postgres::Pool& db, int limit);
 
-// Makes the refused mails of an order, or all of them, due again. Returns how many. For an operator
-// who has fixed the cause; mails that were sent are never among them.
+// Makes the mails of an order due again that Refused shows, or all that the mail server refused. Returns how many.
+// For an operator who has fixed the cause; mails that were sent are never among them.
 int64_t ResendRefused(postgres::Pool& db, std::optional<int64_t> order_id);
 
 }  // namespace shop::notification

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <barrier>
 #include <map>
 #include <mutex>
 #include <sstream>
@@ -17,6 +19,7 @@
 #include "notification/mail_erasure.h"
 #include "notification/notification_events.h"
 #include "notification_migrations.h"
+#include "shop/events/v1/accounts.pb.h"
 #include "shop/events/v1/orders.pb.h"
 #include "shop/events/v1/payments.pb.h"
 
@@ -252,6 +255,82 @@ TEST_F(MailJobsTest, AnOperatorSeesRefusedMailsAndHasThemSentAgain) {
   EXPECT_EQ(run({"resend-mails", "all"}, 0), "1 to be sent again\n");
 }
 
+TEST_F(MailJobsTest, MailsThatWereNotToBeSentAreSeenAndSentAgainByTheirOrderAlone) {
+  for (int64_t order = 1; order <= 3; ++order) ASSERT_TRUE(Insert(order));
+  const std::vector<MailJob> jobs = Lease(db, kLong, {.fresh = 3});
+  Complete(db, jobs[0], JobState::kUnconfirmed, "nobody has confirmed the address");
+  Complete(db, jobs[1], JobState::kOverLimit);
+  Complete(db, jobs[2], JobState::kRefused);
+  std::vector<std::string> states;
+  for (const RefusedMail& mail : Refused(db, 10)) states.push_back(mail.state);
+  EXPECT_THAT(states, ::testing::ElementsAre("REFUSED", "OVER_LIMIT", "UNCONFIRMED"));
+  EXPECT_EQ(ResendRefused(db, std::nullopt), 1) << "the mail server was mended";
+  EXPECT_EQ(ResendRefused(db, 1), 1);
+  EXPECT_EQ(ResendRefused(db, 2), 1);
+  EXPECT_EQ(Refused(db, 10).size(), 0u);
+}
+
+TEST_F(MailJobsTest, AnAddressHasSoManyMailsADay) {
+  for (int64_t order = 1; order <= 4; ++order) ASSERT_TRUE(Insert(order));
+  const std::vector<MailJob> jobs = Lease(db, kLong, {.fresh = 4});
+  const auto count = [&](size_t job, const std::string& address = "ada@example.org") {
+    return CountMail(db, jobs[job], address, 2);
+  };
+  EXPECT_TRUE(count(0));
+  EXPECT_TRUE(count(1));
+  EXPECT_TRUE(count(1)) << "tried again, it is the same mail";
+  EXPECT_FALSE(count(2));
+  EXPECT_TRUE(count(2, "bob@example.org")) << "another address";
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs AS job WHERE job::text LIKE '%example%'"), "0");
+  EXPECT_FALSE(count(3));
+  postgres::InTransaction(db, [](postgres::Tx& tx) {
+    tx.Run("UPDATE mail_jobs SET counted_at = counted_at - interval '25 hours' WHERE order_id = 1");
+  });
+  EXPECT_TRUE(count(3));
+  EXPECT_FALSE(count(0));
+}
+
+TEST_F(MailJobsTest, MailsToOneAddressAtOnceAreCountedOneByOne) {
+  constexpr int kMails = 8;
+  for (int64_t order = 1; order <= kMails; ++order) ASSERT_TRUE(Insert(order));
+  const std::vector<MailJob> jobs = Lease(db, kLong, {.fresh = kMails});
+  std::barrier start(kMails);
+  std::atomic<int> counted = 0;
+  std::vector<std::jthread> senders;
+  for (const MailJob& job : jobs) {
+    senders.emplace_back([&] {
+      start.arrive_and_wait();
+      if (CountMail(db, job, "ada@example.org", 3)) ++counted;
+    });
+  }
+  senders.clear();
+  EXPECT_EQ(counted, 3);
+}
+
+TEST_F(MailJobsTest, AMailWaitsForOneToTheSameAddressThatIsBeingCounted) {
+  ASSERT_TRUE(Insert(1));
+  ASSERT_TRUE(Insert(2));
+  const std::vector<MailJob> jobs = Lease(db, kLong, {.fresh = 2});
+  std::thread other;
+  bool counted = true;
+  postgres::InTransaction(db, [&](postgres::Tx& tx) {
+    tx.Run(
+        "SELECT pg_advisory_xact_lock("
+        "hashtextextended('mails to ' || encode(sha256('ada@example.org'), 'hex'), 0))");
+    tx.Run(
+        "UPDATE mail_jobs SET counted_for = encode(sha256('ada@example.org'), 'hex'),"
+        " counted_at = now() WHERE order_id = 1");
+    other = std::thread([&] { counted = CountMail(db, jobs[1], "ada@example.org", 1); });
+    EXPECT_TRUE(Eventually([&] {
+      return Value(
+                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                 " AND datname = current_database()") == "1";
+    }));
+  });
+  other.join();
+  EXPECT_FALSE(counted);
+}
+
 TEST_F(MailJobsTest, ALeaseThatRanOutIsTakenOver) {
   ASSERT_TRUE(Insert(42));
   ASSERT_TRUE(LeaseOne(kNone));
@@ -364,12 +443,15 @@ TEST_F(MailJobsTest, ADeletedUsersMailsKeepNothingPersonalOnceTheyAreFinished) {
   };
   EXPECT_EQ(erase(7), messaging::Left::kSomething);
   EXPECT_EQ(left(), "2") << "they are to be sent yet";
-  ASSERT_TRUE(Complete(db, *LeaseOne(kLong), JobState::kSent));
+  const std::optional<MailJob> sent = LeaseOne(kLong);
+  ASSERT_TRUE(CountMail(db, *sent, "ada@example.org", 1));
+  ASSERT_TRUE(Complete(db, *sent, JobState::kSent));
   ASSERT_TRUE(Complete(db, *LeaseOne(kLong), JobState::kRefused, "550 canary@example.com?"));
   EXPECT_EQ(erase(8), messaging::Left::kNothing);
   EXPECT_EQ(left(), "2");
   EXPECT_EQ(erase(7), messaging::Left::kNothing);
   EXPECT_EQ(left(), "0");
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs WHERE counted_for IS NOT NULL"), "0");
   // What is shown of them, and sent should an operator ask for it, is the same otherwise.
   const std::vector<Change> changes =
       postgres::Read(db, [](postgres::Tx& tx) { return ChangesAfter(tx, 7, 0, 10); });
@@ -378,6 +460,18 @@ TEST_F(MailJobsTest, ADeletedUsersMailsKeepNothingPersonalOnceTheyAreFinished) {
   ASSERT_TRUE(messaging::ReadValue(changes[1].event, &read));
   cancelled.clear_reason();
   EXPECT_EQ(read.SerializeAsString(), cancelled.SerializeAsString());
+}
+
+TEST_F(MailJobsTest, OfAMailThatHasNoUserNothingIsKeptThatTheMailServerSaid) {
+  events::v1::EmailConfirmationRequested asked;
+  asked.set_request("7d1c3c5e-4a0f-4c57-9a6b-0f6f2d1f6f0a");
+  ASSERT_TRUE(testing::Deliver(
+      db, EventHandlers(), "notification",
+      messaging::MakeEvent(asked, {.source = "auth", .trace = TraceContext::New()})));
+  const std::optional<MailJob> job = LeaseOne(kLong);
+  ASSERT_TRUE(RetryLater(db, *job, kNone, "450 canary@example.com?"));
+  ASSERT_TRUE(Complete(db, *LeaseOne(kLong), JobState::kRefused, "550 canary@example.com?"));
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs AS job WHERE job::text LIKE '%canary%'"), "0");
 }
 
 TEST(EventHandlers, KnowEveryEventOfTheTopic) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "common/messaging/event.h"
@@ -31,6 +32,10 @@ using std::chrono::steady_clock;
 constexpr std::chrono::seconds kUsersLimit{3};
 constexpr std::chrono::seconds kAuthLimit{3};
 constexpr std::string_view kResetRequested = "PASSWORD_RESET_REQUESTED";
+constexpr std::string_view kConfirmationRequested = "EMAIL_CONFIRMATION_REQUESTED";
+
+// What an attempt has come to: the mail server's answer, or the state of a mail that was not to be sent.
+using Attempted = std::variant<MailAnswer, JobState>;
 
 // Doubles from `first` up to `longest`.
 milliseconds Pause(int failures, milliseconds first, milliseconds longest) {
@@ -45,6 +50,7 @@ struct MailSender::State {
       : db(pool),
         get_user(users, "shop.users.v1.UsersService", "GetUser"),
         prepare_reset(auth, "shop.auth.v1.AuthService", "PrepareResetMail"),
+        prepare_confirmation(auth, "shop.auth.v1.AuthService", "PrepareConfirmationMail"),
         smtp(smtp_settings),
         from(std::move(sender)),
         options(sender_options) {
@@ -166,14 +172,15 @@ struct MailSender::State {
   void SendOne(const MailJob& job, Smtp& connection, const std::stop_token& stop) {
     const TraceContext trace = TraceContext::FromHeader(job.traceparent);
     const log::Scope scope({{"traceId", trace.trace_id}, {"orderId", job.order_id}});
-    std::optional<MailAnswer> answer;
+    Attempted attempted = JobState::kGone;
     try {
-      answer = Attempt(job, trace, connection, stop);
+      attempted = Attempt(job, trace, connection, stop);
     } catch (const Unavailable& error) {
-      answer = MailAnswer{MailOutcome::kAway, error.what()};
+      attempted = MailAnswer{MailOutcome::kAway, error.what()};
     } catch (const std::exception& error) {
-      answer = MailAnswer{MailOutcome::kFailed, error.what()};
+      attempted = MailAnswer{MailOutcome::kFailed, error.what()};
     }
+    const MailAnswer* answer = std::get_if<MailAnswer>(&attempted);
     const bool cancelled =
         answer && stop.stop_requested() &&
         (answer->outcome == MailOutcome::kFailed || answer->outcome == MailOutcome::kAway);
@@ -181,8 +188,10 @@ struct MailSender::State {
       Release(db, {job});
     } else if (answer && answer->outcome == MailOutcome::kAway) {
       PauseSending(job, answer->why);
+    } else if (answer) {
+      Record(job, *answer);
     } else {
-      Record(job, answer);
+      End(job, std::get<JobState>(attempted));
     }
   }
 
@@ -195,48 +204,76 @@ struct MailSender::State {
   // Nothing when there is nobody to send it to. Throws as Attempt does, but not Unavailable: it is no
   // concern of other mails that auth is away.
   std::optional<Addressee> FindAddressee(const MailJob& job, const TraceContext& trace) const {
-    if (job.kind != kResetRequested) return Addressee{job.user_id};
-    events::v1::PasswordResetRequested event;
+    if (job.kind == kResetRequested) {
+      return AddresseeOf<events::v1::PasswordResetRequested>(prepare_reset, job, trace);
+    }
+    if (job.kind == kConfirmationRequested) {
+      return AddresseeOf<events::v1::EmailConfirmationRequested>(prepare_confirmation, job, trace);
+    }
+    return Addressee{job.user_id};
+  }
+
+  // Of a mail that carries a token.
+  template <typename Event, typename Request, typename Response>
+  std::optional<Addressee> AddresseeOf(const rpc::ClientMethod<Request, Response>& prepare,
+                                       const MailJob& job, const TraceContext& trace) const {
+    Event event;
     if (!messaging::ReadValue(job.event, &event)) {
       throw std::runtime_error("the job's event cannot be read");
     }
-    auth::v1::PrepareResetMailRequest request;
+    Request request;
     request.set_request(event.request());
-    const Result<auth::v1::ResetMail> reset = AskAuth(request, trace);
-    if (reset) return Addressee{reset->user_id(), reset->token()};
-    if (reset.refusal().code == Code::kNotFound) return std::nullopt;
-    throw std::runtime_error("auth refused: " + reset.refusal().message);
+    const Result<Response> mail = AskAuth(prepare, request, trace);
+    if (mail) return Addressee{mail->user_id(), mail->token()};
+    if (mail.refusal().code == Code::kNotFound) return std::nullopt;
+    throw std::runtime_error("auth refused: " + mail.refusal().message);
   }
 
-  Result<auth::v1::ResetMail> AskAuth(const auth::v1::PrepareResetMailRequest& request,
-                                      const TraceContext& trace) const {
+  template <typename Request, typename Response>
+  static Result<Response> AskAuth(const rpc::ClientMethod<Request, Response>& prepare,
+                                  const Request& request, const TraceContext& trace) {
     try {
-      return prepare_reset(rpc::BackgroundCall(trace, kAuthLimit), request);
+      return prepare(rpc::BackgroundCall(trace, kAuthLimit), request);
     } catch (const Unavailable& error) {
       throw std::runtime_error(error.what());
     }
   }
 
-  // Nothing when there is nobody to send it to. Throws only before anything was sent: Unavailable if the
-  // users service is down, anything else if the fault is this mail's.
-  std::optional<MailAnswer> Attempt(const MailJob& job, const TraceContext& trace, Smtp& connection,
-                                    const std::stop_token& stop) {
+  // Throws only before anything was sent: Unavailable if the users service is down, anything else if the
+  // fault is this mail's.
+  Attempted Attempt(const MailJob& job, const TraceContext& trace, Smtp& connection,
+                    const std::stop_token& stop) {
     const std::optional<Addressee> addressee = FindAddressee(job, trace);
-    if (!addressee) return std::nullopt;
+    if (!addressee) return JobState::kGone;
     users::v1::GetUserRequest who;
     who.set_id(addressee->user_id);
     const Result<users::v1::User> user = get_user(rpc::BackgroundCall(trace, kUsersLimit), who);
-    if (!user && user.refusal().code == Code::kNotFound) return std::nullopt;
+    if (!user && user.refusal().code == Code::kNotFound) return JobState::kGone;
     if (!user) throw std::runtime_error("users refused: " + user.refusal().message);
     if (!IsPlainAddress(user->email())) {
       return MailAnswer{MailOutcome::kRefused, "mail cannot be sent to this address"};
     }
-    const Mail mail = Render(job, {user->name(), user->email()}, addressee->token);
+    // Whoever registers an address that is not theirs writes nothing to its owner: not even a name.
+    const bool named = user->email_confirmed() || addressee->token.empty();
+    const Mail mail = Render(job, {named ? user->name() : "", user->email()}, addressee->token);
+    if (addressee->token.empty()) {
+      const std::optional<JobState> forbidden = WhyNotTo(*user, job);
+      if (forbidden) return *forbidden;
+    }
     const MailAnswer answer =
         connection.Send(from.address, mail.to.address, ToMime(mail),
                         IsFresh(job) ? options.first_patience : smtp.timeout, stop);
     if (answer.outcome != MailOutcome::kAway) Resume();
     return answer;
+  }
+
+  // In which state a mail about an order ends that must not be sent.
+  std::optional<JobState> WhyNotTo(const users::v1::User& user, const MailJob& job) const {
+    if (options.confirmed_only && !user.email_confirmed()) return JobState::kUnconfirmed;
+    if (options.a_day > 0 && !CountMail(db, job, user.email(), options.a_day)) {
+      return JobState::kOverLimit;
+    }
+    return std::nullopt;
   }
 
   // An outage concerns all mails. The pause grows once for all attempts that failed together. This
@@ -270,13 +307,22 @@ struct MailSender::State {
     log::Info("mails can be sent again");
   }
 
-  void Record(const MailJob& job, const std::optional<MailAnswer>& answer) {
-    if (!answer) {
-      log::Info("no mail, there is nobody to send it to", {{"userId", job.user_id}});
-      Complete(db, job, JobState::kGone);
-      return;
+  // A mail that is not to be sent.
+  void End(const MailJob& job, JobState state) {
+    std::string why = "there is nobody to send it to";
+    if (state == JobState::kUnconfirmed) {
+      unconfirmed.Increment();
+      why = "nobody has confirmed the address";
+    } else if (state == JobState::kOverLimit) {
+      over_limit.Increment();
+      why = "the address has had its mails of the day";
     }
-    switch (answer->outcome) {
+    log::Info("no mail, " + why, {{"userId", job.user_id}, {"kind", job.kind}});
+    Complete(db, job, state, state == JobState::kGone ? "" : why);
+  }
+
+  void Record(const MailJob& job, const MailAnswer& answer) {
+    switch (answer.outcome) {
       case MailOutcome::kSent:
         sent.Increment();
         log::Info("mail sent", {{"kind", job.kind}, {"attempt", job.attempt}});
@@ -284,17 +330,17 @@ struct MailSender::State {
         return;
       case MailOutcome::kRefused:
         refused.Increment();
-        log::Error("mail permanently refused", {{"kind", job.kind}, {"error", answer->why}});
-        Complete(db, job, JobState::kRefused, answer->why);
+        log::Error("mail permanently refused", {{"kind", job.kind}, {"error", answer.why}});
+        Complete(db, job, JobState::kRefused, answer.why);
         return;
       case MailOutcome::kUnknown:
         unknown.Increment();
-        Retry(job, "the outcome is unknown, it may be sent twice: " + answer->why);
+        Retry(job, "the outcome is unknown, it may be sent twice: " + answer.why);
         return;
       case MailOutcome::kFailed:
       case MailOutcome::kAway:  // handled by PauseSending
         failed.Increment();
-        Retry(job, answer->why);
+        Retry(job, answer.why);
         return;
     }
   }
@@ -327,6 +373,8 @@ struct MailSender::State {
   prometheus::Counter& refused = Attempts("refused");
   prometheus::Counter& unknown = Attempts("unknown");
   prometheus::Counter& failed = Attempts("failed");
+  prometheus::Counter& unconfirmed = Attempts("unconfirmed");
+  prometheus::Counter& over_limit = Attempts("over_limit");
   prometheus::Counter& attempts_away = Attempts("away");
   prometheus::Gauge& up = prometheus::BuildGauge()
                               .Name("mail_relay_up")
@@ -337,6 +385,8 @@ struct MailSender::State {
   postgres::Pool& db;
   const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user;
   const rpc::ClientMethod<auth::v1::PrepareResetMailRequest, auth::v1::ResetMail> prepare_reset;
+  const rpc::ClientMethod<auth::v1::PrepareConfirmationMailRequest, auth::v1::ConfirmationMail>
+      prepare_confirmation;
   const SmtpSettings smtp;
   const Mailbox from;
   const SenderOptions options;

@@ -10,14 +10,18 @@
 // login, at MAIL FROM), or the users service is down. After each pause it tries one mail, and no
 // mail is refused or counts an attempt because of it.
 //
-// A mail about a password gets its token from auth at each attempt, and keeps it nowhere. While auth is away
-// those mails alone wait.
+// Who gets a mail, and whether they have confirmed that address, is asked just before it is sent, in one question: so a mail
+// goes to no address that was not confirmed at that moment, and to none that somebody has had before. What ends
+// unsent stays so, also when the address is confirmed later.
+//
+// A mail that carries a token gets it from auth at each attempt, and keeps it nowhere. While auth is away
+// those mails alone wait. They go to unconfirmed addresses too, and count for no limit here: auth limits them.
 //
 // A mail may arrive twice if the outcome of an attempt is unknown: the server's answer was lost, or
 // the sender died, lost its database or was suspended for longer than its lease after the mail had
 // left. Those attempts are counted.
 //
-// Metrics: mail_attempts_total{outcome=sent|refused|unknown|failed|away}, mail_relay_up.
+// Metrics: mail_attempts_total{outcome=sent|refused|unknown|failed|away|unconfirmed|over_limit}, mail_relay_up.
 #pragma once
 
 #include <chrono>
@@ -47,6 +51,10 @@ struct SenderOptions {
   std::chrono::milliseconds longest_pause{300'000};
   // The longest pause of the whole sender; it also begins with `first_pause` and doubles.
   std::chrono::milliseconds longest_away{60'000};
+  // Whether mails about orders go to confirmed addresses alone, and how many an address gets within 24 hours; 0 for
+  // any number.
+  bool confirmed_only = false;
+  int a_day = 0;
 };
 
 class MailSender {

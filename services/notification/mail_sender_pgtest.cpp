@@ -156,6 +156,10 @@ class FakeUsers {
     const std::lock_guard lock(mutex_);
     names_[id] = name;
   }
+  void Confirm(int64_t id) {
+    const std::lock_guard lock(mutex_);
+    confirmed_.insert(id);
+  }
   std::string address() const { return server_.address(); }
 
  private:
@@ -167,11 +171,13 @@ class FakeUsers {
     user.set_id(request.id());
     user.set_name("Ada");
     user.set_email(names_.at(request.id()) + "@example.org");
+    user.set_email_confirmed(confirmed_.contains(request.id()));
     return user;
   }
 
   std::mutex mutex_;
   std::map<int64_t, std::string> names_;
+  std::set<int64_t> confirmed_;
   rpc::Identity identity_{testing::IdentityOf("users"),
                           [] { return std::vector<auth::PublicKey>(); }};
   rpc::Server server_{
@@ -181,7 +187,7 @@ class FakeUsers {
           rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser))}};
 };
 
-// auth with nothing but PrepareResetMail, for the one request that is followed.
+// auth with nothing but what mails are asked for, for the one request that is followed.
 class FakeAuth {
  public:
   std::string address() const { return server_.address(); }
@@ -200,13 +206,23 @@ class FakeAuth {
     return mail;
   }
 
+  Result<auth::v1::ConfirmationMail> PrepareConfirmation(
+      const Call&, const auth::v1::PrepareConfirmationMailRequest& request) {
+    if (request.request() != kRequest || user == 0) return Refusal{Code::kNotFound, "nobody's"};
+    auth::v1::ConfirmationMail mail;
+    mail.set_user_id(user);
+    mail.set_token("confirmation");
+    return mail;
+  }
+
   rpc::Identity identity_{testing::IdentityOf("auth"),
                           [] { return std::vector<auth::PublicKey>(); }};
-  rpc::Server server_{
-      {.host = "127.0.0.1"},
-      identity_,
-      {testing::FakeService(rpc::Service("shop.auth.v1.AuthService")
-                                .On("PrepareResetMail", this, &FakeAuth::Prepare))}};
+  rpc::Server server_{{.host = "127.0.0.1"},
+                      identity_,
+                      {testing::FakeService(rpc::Service("shop.auth.v1.AuthService")
+                                                .On("PrepareResetMail", this, &FakeAuth::Prepare)
+                                                .On("PrepareConfirmationMail", this,
+                                                    &FakeAuth::PrepareConfirmation))}};
 };
 
 class MailSenderTest : public ::testing::Test {
@@ -228,8 +244,10 @@ class MailSenderTest : public ::testing::Test {
     });
   }
   // As the event brings it: with nobody's id.
-  void Forget() {
-    events::v1::PasswordResetRequested event;
+  void Forget() { Ask<events::v1::PasswordResetRequested>(); }
+  template <typename Event>
+  void Ask() {
+    Event event;
     event.set_request(kRequest);
     ASSERT_TRUE(testing::Deliver(
         db, EventHandlers(), "notification",
@@ -428,6 +446,46 @@ TEST_F(MailSenderTest, WhileAuthIsAwayMailsAboutPasswordsAloneWait) {
   EXPECT_TRUE(sender.healthy());
   auth_service.away = false;
   EXPECT_TRUE(Eventually([&] { return server.Taken("eve") == 1; }, seconds(60)));
+}
+
+TEST_F(MailSenderTest, AnAddressThatNobodyHasConfirmedGetsItsTokensAndNothingElse) {
+  Order("ada");
+  Order("eve");
+  users.Confirm(1);
+  auth_service.user = 2;
+  Ask<events::v1::EmailConfirmationRequested>();
+  const MailSender sender = Sender({.confirmed_only = true, .a_day = 1});
+  ASSERT_TRUE(Eventually([&] { return Count("state = 'WAITING'") == 0; }));
+  EXPECT_EQ(Count("state = 'SENT'"), 2);
+  EXPECT_EQ(Count("state = 'UNCONFIRMED' AND order_id = 2"), 1);
+  EXPECT_EQ(server.Taken("ada"), 1u);
+  EXPECT_EQ(server.Taken("eve"), 1u);
+  EXPECT_THAT(server.Text("eve"), ::testing::HasSubstr("\nconfirmation\n"));
+  EXPECT_THAT(server.Text("eve"), ::testing::HasSubstr("\nHello,\n"));
+  EXPECT_THAT(server.Text("eve"), ::testing::Not(::testing::HasSubstr("Ada")))
+      << "which a stranger may have typed";
+  EXPECT_THAT(server.Text("ada"), ::testing::HasSubstr("\nHello Ada,\n"));
+  users.Confirm(2);
+  EXPECT_EQ(ResendRefused(db, 2), 1) << "an operator may";
+  EXPECT_TRUE(Eventually([&] { return server.Taken("eve") == 2; }));
+}
+
+TEST_F(MailSenderTest, WithoutTheSettingUnconfirmedAddressesGetTheirMails) {
+  Order("eve");
+  const MailSender sender = Sender();
+  EXPECT_TRUE(Eventually([&] { return server.Taken("eve") == 1; }));
+}
+
+TEST_F(MailSenderTest, AnAddressGetsSoManyMailsADayAndItsTokensBesides) {
+  for (int i = 0; i < 5; ++i) Order("ada");
+  auth_service.user = 1;
+  Forget();
+  const MailSender sender = Sender({.a_day = 3});
+  ASSERT_TRUE(Eventually([&] { return Count("state = 'WAITING'") == 0; }));
+  EXPECT_EQ(Count("state = 'SENT'"), 4);
+  EXPECT_EQ(Count("state = 'OVER_LIMIT'"), 2);
+  EXPECT_EQ(server.Taken("ada"), 4u);
+  EXPECT_THAT(server.Text("ada"), ::testing::HasSubstr("the-token"));
 }
 
 TEST_F(MailSenderTest, AMailThatIsBusyNowIsSentLater) {

@@ -337,17 +337,28 @@ TEST(OrderMail, NothingThatAUserWroteIsMarkup) {
               HasSubstr("Hello &lt;i&gt;Ada,"));
 }
 
-TEST(OrderMail, AMailAboutAPasswordHasItsTokenOnALineOfItsOwn) {
+TEST(OrderMail, AMailAboutAnAccountHasItsTokenOnALineOfItsOwn) {
   MailFrame frame = kFrame;
   frame.token = "hU3m0bS1yTz6dJt1pI5b0l0Qn7c2oKXyqX9d3nB8v4E";
+  for (const char* type : {"PASSWORD_RESET_REQUESTED", "EMAIL_CONFIRMATION_REQUESTED"}) {
+    const Result<Mail> mail = MailAbout(type, R"({"request":"7d1c3c5e"})", frame);
+    ASSERT_TRUE(mail);
+    EXPECT_THAT(mail->text, HasSubstr("\n" + frame.token + "\n"));
+    EXPECT_THAT(mail->html, HasSubstr("<code>" + frame.token + "</code>"));
+    EXPECT_THAT(mail->subject, Not(HasSubstr(frame.token)));
+    EXPECT_THAT(mail->message_id, Not(HasSubstr(frame.token)));
+    EXPECT_THAT(ToMime(*mail), HasSubstr("\n" + frame.token + "\r\n")) << "not broken over two";
+  }
+}
+
+TEST(OrderMail, WhoseNameIsNotKnownIsGreetedWithoutOne) {
+  MailFrame frame = kFrame;
+  frame.to.name = "";
   const Result<Mail> mail =
-      MailAbout("PASSWORD_RESET_REQUESTED", R"({"request":"7d1c3c5e"})", frame);
+      MailAbout("EMAIL_CONFIRMATION_REQUESTED", R"({"request":"7d1c3c5e"})", frame);
   ASSERT_TRUE(mail);
-  EXPECT_THAT(mail->text, HasSubstr("\n" + frame.token + "\n"));
-  EXPECT_THAT(mail->html, HasSubstr("<code>" + frame.token + "</code>"));
-  EXPECT_THAT(mail->subject, Not(HasSubstr(frame.token)));
-  EXPECT_THAT(mail->message_id, Not(HasSubstr(frame.token)));
-  EXPECT_THAT(ToMime(*mail), HasSubstr("\n" + frame.token + "\r\n")) << "not broken over two";
+  EXPECT_THAT(mail->text, ::testing::StartsWith("Hello,\n"));
+  EXPECT_THAT(mail->html, HasSubstr("<p>Hello,</p>"));
 }
 
 TEST(OrderMail, TextAndHtmlSayTheSame) {

@@ -57,7 +57,8 @@ int main(int argc, char** argv) {
 
   notification::NotificationService service(db);
   const rpc::Channel auth(config.auth_address, &identity);
-  const notification::MailSender sender(db, users, auth, config.smtp, config.mail_from);
+  const notification::MailSender sender(db, users, auth, config.smtp, config.mail_from,
+                                        config.sender);
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });
 
   kafka::Messaging messaging(config.kafka, db, process);

@@ -49,12 +49,13 @@ Result<void> OnRefund(postgres::Tx& tx, const events::v1::PaymentRefunded& refun
 }
 
 // Of nobody yet: who has the address, auth says when the mail is to be sent.
-Result<void> OnResetRequested(postgres::Tx& tx, const events::v1::PasswordResetRequested& reset,
+template <typename Event>
+Result<void> OnTokenRequested(postgres::Tx& tx, const Event& asked,
                               const messaging::Envelope& event) {
-  if (!IsUuid(reset.request())) {
+  if (!IsUuid(asked.request())) {
     return Refusal{Code::kInvalidArgument, "the event names no request"};
   }
-  Insert(tx, {.order_uuid = reset.request(),
+  Insert(tx, {.order_uuid = asked.request(),
               .kind = event.type,
               .event = event.value,
               .traceparent = event.trace.Header()});
@@ -72,7 +73,10 @@ messaging::Handlers EventHandlers() {
           .On<events::v1::OrderShipped>(OnChange<events::v1::OrderShipped>)
           .On<events::v1::OrderDelivered>(OnChange<events::v1::OrderDelivered>)
           .On<events::v1::PaymentRefunded>(OnRefund)
-          .On<events::v1::PasswordResetRequested>(OnResetRequested)
+          .On<events::v1::PasswordResetRequested>(
+              OnTokenRequested<events::v1::PasswordResetRequested>)
+          .On<events::v1::EmailConfirmationRequested>(
+              OnTokenRequested<events::v1::EmailConfirmationRequested>)
           .Ignore<events::v1::OrderReturned, events::v1::PaymentCompleted,
                   events::v1::PaymentFailed>());
 }

@@ -140,10 +140,25 @@ Content ContentOf(const events::v1::PasswordResetRequested& reset) {
                      "Give the token to nobody."}};
 }
 
+Content ContentOf(const events::v1::EmailConfirmationRequested& asked) {
+  return {.subject = "Please confirm your e-mail address",
+          .message_id = "email-confirmation-" + asked.request() + "@shop",
+          .paragraphs =
+              {"somebody has registered with this e-mail address. If that was you, this is the "
+               "token with which you can confirm it, once, within 24 hours:"},
+          .afterwards = {"If it was not you, there is nothing to do: without this token nobody "
+                         "confirms the address. Give it to nobody."}};
+}
+
 // --- the forms
 
+// One that is not known is left out.
+std::string Greeting(const std::string& name) {
+  return name.empty() ? "Hello," : "Hello " + name + ",";
+}
+
 std::string TextOf(const Content& content, const std::string& name) {
-  std::string text = "Hello " + name + ",\n";
+  std::string text = Greeting(name) + "\n";
   for (const std::string& paragraph : content.paragraphs) text += "\n" + paragraph + "\n";
   if (!content.lines.empty()) text += "\n";
   for (const Line& line : content.lines) {
@@ -184,8 +199,8 @@ std::string HtmlOf(const Content& content, const std::string& name) {
   std::string html = "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>" +
                      Escaped(content.subject) +
                      "</title></head>\n"
-                     "<body style=\"font-family: sans-serif; max-width: 36em\">\n<p>Hello " +
-                     Escaped(name) + ",</p>\n";
+                     "<body style=\"font-family: sans-serif; max-width: 36em\">\n<p>" +
+                     Escaped(Greeting(name)) + "</p>\n";
   for (const std::string& paragraph : content.paragraphs) {
     html += "<p>" + Escaped(paragraph) + "</p>\n";
   }
@@ -230,6 +245,7 @@ constexpr Words kWords[] = {
     {"ORDER_DELIVERED", Read<events::v1::OrderDelivered>},
     {"PAYMENT_REFUNDED", Read<events::v1::PaymentRefunded>},
     {"PASSWORD_RESET_REQUESTED", Read<events::v1::PasswordResetRequested>},
+    {"EMAIL_CONFIRMATION_REQUESTED", Read<events::v1::EmailConfirmationRequested>},
 };
 
 Result<Content> ContentAbout(std::string_view type, std::string_view event) {

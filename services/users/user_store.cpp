@@ -16,7 +16,7 @@ using postgres::Tx;
 #define SHOP_USER_COLUMNS                                     \
   "id, name, email, role, to_char(birthdate, 'YYYY-MM-DD'), " \
   "(extract(epoch FROM created_at) * 1000000)::bigint, "      \
-  "(extract(epoch FROM updated_at) * 1000000)::bigint, version"
+  "(extract(epoch FROM updated_at) * 1000000)::bigint, version, email_confirmed_at IS NOT NULL"
 
 constexpr Statement kLockId{"SELECT pg_advisory_xact_lock($1)"};
 constexpr Statement kLockSuperAdmins{
@@ -32,7 +32,7 @@ constexpr Statement kInsert{R"sql(
     VALUES ($1, $2, $3, $4, $5::date, $6) RETURNING )sql" SHOP_USER_COLUMNS};
 constexpr Statement kOverwrite{R"sql(
     UPDATE profiles
-    SET name = $2, email = $3, role = $4, birthdate = $5::date, attempt = $6,
+    SET name = $2, email = $3, role = $4, birthdate = $5::date, attempt = $6, email_confirmed_at = NULL,
         version = version + 1, updated_at = now()
     WHERE id = $1 RETURNING )sql" SHOP_USER_COLUMNS};
 constexpr Statement kUpdate{R"sql(
@@ -43,6 +43,9 @@ constexpr Statement kUpdate{R"sql(
 constexpr Statement kUpdateRole{R"sql(
     UPDATE profiles SET role = $2, version = version + 1, updated_at = now()
     WHERE id = $1 RETURNING )sql" SHOP_USER_COLUMNS};
+constexpr Statement kConfirmEmail{R"sql(
+    UPDATE profiles SET email_confirmed_at = now(), version = version + 1, updated_at = now()
+    WHERE id = $1 AND email = $2 AND email_confirmed_at IS NULL)sql"};
 constexpr Statement kDelete{"DELETE FROM profiles WHERE id = $1"};
 constexpr Statement kLockVersion{"SELECT version FROM profiles WHERE id = $1 FOR UPDATE"};
 constexpr Statement kInsertDeleted{"INSERT INTO deleted_profiles (id) VALUES ($1)"};
@@ -71,6 +74,7 @@ v1::User ToUser(const pqxx::row& row) {
   *user.mutable_created_at() = TimeUtil::MicrosecondsToTimestamp(row[5].as<int64_t>());
   *user.mutable_updated_at() = TimeUtil::MicrosecondsToTimestamp(row[6].as<int64_t>());
   user.set_version(row[7].as<int64_t>());
+  user.set_email_confirmed(row[8].as<bool>());
   return user;
 }
 
@@ -154,6 +158,13 @@ std::optional<v1::User> Update(Tx& tx, const v1::UpdateUserRequest& changes) {
 
 v1::User UpdateRole(Tx& tx, int64_t id, api::v1::Role role) {
   return ToUser(tx.Exec(kUpdateRole, id, RoleText(role))[0]);
+}
+
+std::optional<v1::User> ConfirmEmail(Tx& tx, int64_t id, const std::string& email) {
+  tx.Exec(kConfirmEmail, id, email);
+  std::optional<v1::User> user = Lock(tx, id);
+  if (!user || user->email() != email) return std::nullopt;
+  return user;
 }
 
 bool Delete(Tx& tx, int64_t id) {

@@ -39,6 +39,9 @@ std::optional<v1::User> Update(postgres::Tx& tx, const v1::UpdateUserRequest& ch
 // Of a profile that there is.
 v1::User UpdateRole(postgres::Tx& tx, int64_t id, api::v1::Role role);
 
+// Notes that the address is confirmed, if it is not yet. Nothing if no such profile has this address.
+std::optional<v1::User> ConfirmEmail(postgres::Tx& tx, int64_t id, const std::string& email);
+
 // Erases the profile and records its id as deleted for good; false if there is no such profile.
 bool Delete(postgres::Tx& tx, int64_t id);
 

@@ -73,7 +73,8 @@ rpc::Service UsersService::Methods() {
       .On("UpdateUser", this, &UsersService::UpdateUser)
       .On("UpdateUserRole", this, &UsersService::UpdateUserRole)
       .On("DeleteUser", this, &UsersService::DeleteUser)
-      .On("CreateUser", this, &UsersService::CreateUser);
+      .On("CreateUser", this, &UsersService::CreateUser)
+      .On("ConfirmEmail", this, &UsersService::ConfirmEmail);
 }
 
 Result<v1::ListUsersResponse> UsersService::ListUsers(const Call&,
@@ -169,6 +170,11 @@ Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUser
     messaging::Publish(tx, event, ContextOf(call));
     return made;
   });
+}
+
+Result<v1::User> UsersService::ConfirmEmail(const Call&, const v1::ConfirmEmailRequest& request) {
+  return FoundOrRefused(InTransaction(
+      db_, [&](Tx& tx) { return users::ConfirmEmail(tx, request.id(), request.email()); }));
 }
 
 }  // namespace shop::users

@@ -20,6 +20,7 @@ class UsersService {
   Result<google::protobuf::Empty> DeleteUser(const Call& call,
                                              const v1::DeleteUserRequest& request);
   Result<v1::User> CreateUser(const Call& call, const v1::CreateUserRequest& request);
+  Result<v1::User> ConfirmEmail(const Call& call, const v1::ConfirmEmailRequest& request);
 
  private:
   postgres::Pool& db_;

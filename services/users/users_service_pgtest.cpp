@@ -544,5 +544,50 @@ TEST_F(UsersTest, OnlyAdminsListUsers) {
             "UNAUTHENTICATED");
 }
 
+TEST_F(UsersTest, AnAddressIsConfirmedOnceAndNoOther) {
+  Exists(7);
+  EXPECT_FALSE(Get(As(7), 7)->email_confirmed());
+  v1::ConfirmEmailRequest request;
+  request.set_id(7);
+  request.set_email("somebody.else@example.com");
+  EXPECT_EQ(Call<v1::User>(Auth(), "ConfirmEmail", request).refusal().code, Code::kNotFound);
+  EXPECT_FALSE(Get(As(7), 7)->email_confirmed());
+  request.set_email("person7@example.com");
+  for (int again = 0; again < 2; ++again) {
+    const Result<v1::User> confirmed = Call<v1::User>(Auth(), "ConfirmEmail", request);
+    ASSERT_TRUE(confirmed) << confirmed.refusal().message;
+    EXPECT_TRUE(confirmed->email_confirmed());
+    EXPECT_EQ(confirmed->version(), 2);
+  }
+  ASSERT_TRUE(Rename(As(7), 7, "Ann B."));
+  EXPECT_TRUE(Get(As(7), 7)->email_confirmed());
+  request.set_id(8);
+  EXPECT_EQ(Call<v1::User>(Auth(), "ConfirmEmail", request).refusal().code, Code::kNotFound);
+}
+
+TEST_F(UsersTest, AnotherAddressIsNotConfirmedWhoeverChangesIt) {
+  Exists(7);
+  v1::ConfirmEmailRequest request;
+  request.set_id(7);
+  request.set_email("person7@example.com");
+  ASSERT_TRUE(Call<v1::User>(Auth(), "ConfirmEmail", request));
+  postgres::InTransaction(
+      db_, [](postgres::Tx& tx) { tx.Run("UPDATE profiles SET email = 'another@example.com'"); });
+  EXPECT_FALSE(Get(As(7), 7)->email_confirmed());
+  EXPECT_EQ(Call<v1::User>(Auth(), "ConfirmEmail", request).refusal().code, Code::kNotFound)
+      << "the token of the address before comes late";
+}
+
+TEST_F(UsersTest, WhoFinishesARegistrationHasConfirmedNothing) {
+  Exists(7);
+  v1::ConfirmEmailRequest request;
+  request.set_id(7);
+  request.set_email("person7@example.com");
+  ASSERT_TRUE(Call<v1::User>(Auth(), "ConfirmEmail", request));
+  const Result<v1::User> other = Create(Person(7, ROLE_USER, "Eve", 2));
+  ASSERT_TRUE(other) << other.refusal().message;
+  EXPECT_FALSE(other->email_confirmed());
+}
+
 }  // namespace
 }  // namespace shop::users

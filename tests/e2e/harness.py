@@ -133,10 +133,12 @@ class Stack:
         # People are made by the dozen here; what bcrypt costs is not what is tested. No carrier: what a test finds
         # must not depend on how long it took to get there. The reconciler looks often: whatever a test does, services
         # that follow each other are no drift. One customer orders hundreds of times while stock is away,
-        # and everybody comes from one address. Who is deleted is looked at again every second.
+        # and everybody comes from one address. Who is deleted is looked at again every second. A customer has any number
+        # of mails a day.
         self.change({"BCRYPT_COST": 4, "SHIPPING_DISPATCH_SECONDS": "", "SHIPPING_DELIVERY_SECONDS": "",
                      "RECONCILE_SECONDS": 5, "RECONCILE_SETTLE_SECONDS": 1,
-                     "ERASURE_PAUSE_SECONDS": 1, "ORDER_MAX_PENDING": 1000000, "RATE_LIMIT_ENABLED": "false", **(settings or {})})
+                     "ERASURE_PAUSE_SECONDS": 1, "ORDER_MAX_PENDING": 1000000, "RATE_LIMIT_ENABLED": "false",
+                     "MAILS_PER_ADDRESS_AND_DAY": 0, **(settings or {})})
 
     def change(self, settings):
         """Settings for what is started from now on."""

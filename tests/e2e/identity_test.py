@@ -43,6 +43,13 @@ class Identity(Case):
         wait_for(process, lambda: self.shop.ready(process), 60)
         wait_for("somebody to register and to log in", lambda: Person(self.shop, "visitor"))
 
+    def start_anew_with(self, settings):
+        """Every process is given all settings, and so starts anew; waits until those who are asked for here check tokens again."""
+        self.shop.change(settings)
+        self.shop.script("up")
+        for path in ("/auth/me", "/users", "/products/1/stock-movements", "/cart", "/orders", "/payments/1", "/shipments/1"):
+            wait_for(path, lambda path=path: self.boss.call("GET", path).status != 503)
+
     def assert_refused_everywhere(self, token):
         """By the gateway, and by each service that is called past it. A moment later; but where a process was killed, what
         it had to publish waits for six seconds, until its relay's lease ends."""
@@ -55,6 +62,18 @@ class Identity(Case):
         _, text = self.grpcurl("notification", "shop.notification.v1.NotificationService/Subscribe", body={},
                                headers=[f"authorization: Bearer {token}"])
         self.assertIn("Code: Unauthenticated", text)
+
+    def token_mailed_to(self, person, kind):
+        """By the mail whose Message-ID begins with this."""
+        mail = wait_for("the mail", lambda: [mail for mail in self.shop.mails(person.email, change=None)
+                                             if f"<{kind}-" in str(mail["Message-ID"])], 60)[-1]
+        return re.search(r"^[A-Za-z0-9_-]{43}$", mail_text(mail), re.M)[0]
+
+    def assert_only_mailed(self, token):
+        for event in self.shop.events("accounts"):
+            self.assertNotIn(token, event.text)
+        for log in (self.shop.folder / "run" / "log").glob("*.log"):
+            self.assertNotIn(token, log.read_text(encoding="utf-8", errors="replace"), log.name)
 
 
 class FormerSuperAdmin(Identity):
@@ -158,18 +177,13 @@ class AForgottenPassword(Identity):
     def forget(self, email):
         return self.shop.call("POST", "/auth/password/forgot", {"email": email})
 
-    def token_mailed_to(self, person):
-        mail = wait_for("the mail", lambda: [mail for mail in self.shop.mails(person.email, change=None)
-                                             if "<password-reset-" in str(mail["Message-ID"])], 60)[-1]
-        return re.search(r"^[A-Za-z0-9_-]{43}$", mail_text(mail), re.M)[0]
-
     def test_is_replaced_by_mail_and_ends_all_sessions(self):
         person = Person(self.shop, "forgetful")
         here = self.log_in(person.email)
         known, unknown = self.forget(person.email), self.forget("nobody.at.all@example.com")
         self.assertEqual((202, {}), (known.status, known.data))
         self.assertEqual((202, {}), (unknown.status, unknown.data))
-        token = self.token_mailed_to(person)
+        token = self.token_mailed_to(person, "password-reset")
 
         def reset(token, password):
             return self.shop.call("POST", "/auth/password/reset", {"token": token, "newPassword": password}).status
@@ -184,10 +198,39 @@ class AForgottenPassword(Identity):
             self.assertEqual(status, self.shop.call("POST", "/auth/login",
                                                     {"email": person.email, "password": password}).status)
         self.assertEqual([], self.shop.mails("nobody.at.all@example.com", change=None))
-        for event in self.shop.events("accounts"):
-            self.assertNotIn(token, event.text)
-        for log in (self.shop.folder / "run" / "log").glob("*.log"):
-            self.assertNotIn(token, log.read_text(encoding="utf-8", errors="replace"), log.name)
+        self.assert_only_mailed(token)
+
+
+class AnAddress(Identity):
+    def require_confirmation(self, required):
+        self.start_anew_with({"REQUIRE_CONFIRMED_EMAIL": required})
+
+    def confirm(self, token):
+        return self.shop.call("POST", "/auth/email/confirm", {"token": token}).status
+
+    def test_is_confirmed_by_mail_and_gets_no_other_before(self):
+        product = self.boss.make_product("Letter box", Decimal("20.00"), 10)
+        self.require_confirmation("true")
+        self.addCleanup(self.require_confirmation, "false")
+        person = Person(self.shop, "unconfirmed")
+        token = self.token_mailed_to(person, "email-confirmation")
+        before = person.order(product)
+        wait_for("the mails to be refused", lambda: f"UNCONFIRMED  order {before}  ORDER_CONFIRMED"
+                 in self.shop.script("mails-refused", quiet=True), 60)
+        self.assertIn(f"UNCONFIRMED  order {before}  ORDER_CREATED", self.shop.script("mails-refused"))
+        self.assertFalse(person.call("GET", "/auth/me").data["emailConfirmed"])
+        self.assertEqual(400, self.confirm(token[::-1]))
+
+        self.assertEqual(200, self.confirm(token))
+        self.assertEqual(400, self.confirm(token))
+        self.assertTrue(person.call("GET", f"/users/{person.id}").data["emailConfirmed"])
+        since = person.order(product)
+        wait_for("the mails of the next order", lambda: self.shop.mails(person.email, "confirmed"), 60)
+        told = {str(mail["Message-ID"]) for mail in self.shop.mails(person.email, None)}
+        self.assertEqual([], [mail for mail in told if f"-{before}-" in mail])
+        self.assertIn(f"<order-{since}-created@shop>", told)
+        self.assertEqual("EMAIL_CONFIRMED", person.call("POST", "/auth/email/confirmation", {}).json["error"]["code"])
+        self.assert_only_mailed(token)
 
 
 class SigningKeys(Identity):

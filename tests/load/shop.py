@@ -38,7 +38,7 @@ class Shop(Stack):
         write_private(self.env_file, change("\n".join(lines), {
             "LOG_LEVEL": "warning", "ACCESS_TOKEN_SECONDS": "7200",
             "ALLOW_ROLE_AT_REGISTRATION": "false", "ORDER_MAX_PENDING": "1000000000",
-            "RATE_LIMIT_ENABLED": "false"}))
+            "RATE_LIMIT_ENABLED": "false", "MAILS_PER_ADDRESS_AND_DAY": "0"}))
         self.settings = Settings.read(self.env_file)
         begun = time.monotonic()
         self.script("up")
