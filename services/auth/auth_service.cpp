@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "auth/asked_mails.h"
 #include "auth/login_attempts.h"
 #include "auth/mailed_tokens.h"
 #include "auth/session_store.h"
@@ -144,9 +145,34 @@ Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& 
   const api::v1::Role role = request.has_role() ? request.role() : api::v1::ROLE_USER;
   const bool for_anybody = role == api::v1::ROLE_USER || (options_.allow_role_at_registration &&
                                                           role != api::v1::ROLE_SUPER_ADMIN);
+  if (for_anybody && options_.private_registration && !call.caller.is_admin()) {
+    return RegisterInPrivate(call, request, role);
+  }
   if (for_anybody) return Enroll(call, request, role);
   if (call.caller.role != api::v1::ROLE_SUPER_ADMIN) return NotForThisRole();
   return Enroll(call, request, role, call.caller.user_id);
+}
+
+// An address that is known takes one hash, one call of users and two transactions, as one that is not.
+Result<User> AuthService::RegisterInPrivate(const Call& call, const v1::RegisterRequest& request,
+                                            api::v1::Role role) {
+  const Result<User> made = Enroll(call, request, role);
+  if (made) return User();
+  if (made.refusal().code != Code::kAlreadyExists) return made.refusal();
+  const std::string email = absl::AsciiStrToLower(request.email());
+  const std::optional<Account> owner = Read(db_, [&](Tx& tx) { return FindAccount(tx, email); });
+  if (!owner) return User();  // erased at this moment
+  const Result<User> user = Profile(call, owner->id);
+  if (!user && user.refusal().code != Code::kNotFound) return user.refusal();
+  InTransaction(db_, [&](Tx& tx) {
+    const std::optional<std::string> notice = AskForMail(tx, "registration notice", email);
+    if (!notice) return;
+    events::v1::RegistrationRepeated event;
+    event.set_request(*notice);
+    event.set_user_id(owner->id);
+    messaging::Publish(tx, event, ContextOf(call));
+  });
+  return User();
 }
 
 Result<User> AuthService::Enroll(const Call& call, const v1::RegisterRequest& request,
@@ -199,6 +225,8 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
   if (!user) {
     return user.refusal().code == Code::kNotFound ? WrongCredentials() : user.refusal();
   }
+  // Were it another answer, who registers an address and logs in would know whether it was free.
+  if (options_.private_registration && !user->email_confirmed()) return WrongCredentials();
   const NewSession session{.account = user->id(),
                            .profile_version = user->version(),
                            .user_agent = Beginning(request.user_agent())};
@@ -340,6 +368,8 @@ Result<Empty> AuthService::ResetPassword(const Call& call,
   if (!good) return good.refusal();
   const Result<std::string> hash = passwords_.Hash(request.new_password(), call.deadline);
   if (!hash) return hash.refusal();
+  const Result<User> confirmed = MarkConfirmed(call, *account);
+  if (!confirmed) return confirmed.refusal();
   return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
     if (!UseToken(tx, kReset, request.token())) return NoSuchToken();  // by now
     if (!ReplacePassword(tx, *account, *hash)) {
@@ -371,6 +401,15 @@ Result<v1::ConfirmationMail> AuthService::PrepareConfirmationMail(
   return Prepare<v1::ConfirmationMail>(TokenKind::kEmailConfirmation, request.request());
 }
 
+Result<User> AuthService::MarkConfirmed(const Call& call, const Account& account) const {
+  users::v1::ConfirmEmailRequest confirmed;
+  confirmed.set_id(account.id);
+  confirmed.set_email(account.email);
+  Result<User> user = confirm_email_(call, confirmed);
+  if (!user && user.refusal().code == Code::kNotFound) return NoSuchToken();
+  return user;
+}
+
 // The token is used once users has the confirmation: should this process die in between, it is still good,
 // and confirming again changes nothing.
 Result<Empty> AuthService::ConfirmEmail(const Call& call, const v1::ConfirmEmailRequest& request) {
@@ -378,11 +417,8 @@ Result<Empty> AuthService::ConfirmEmail(const Call& call, const v1::ConfirmEmail
   const std::optional<Account> account =
       Read(db_, [&](Tx& tx) { return FindTokenAccount(tx, kConfirmation, request.token()); });
   if (!account) return NoSuchToken();
-  users::v1::ConfirmEmailRequest confirmed;
-  confirmed.set_id(account->id);
-  confirmed.set_email(account->email);
-  const Result<User> user = confirm_email_(call, confirmed);
-  if (!user) return user.refusal().code == Code::kNotFound ? NoSuchToken() : user.refusal();
+  const Result<User> confirmed = MarkConfirmed(call, *account);
+  if (!confirmed) return confirmed.refusal();
   InTransaction(db_, [&](Tx& tx) { UseToken(tx, kConfirmation, request.token()); });
   return Empty();
 }
@@ -429,7 +465,7 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
     const Result<User> user = Enroll(call, request, api::v1::ROLE_SUPER_ADMIN);
     if (!user) throw std::runtime_error(user.refusal().message);
     log::Info("the operator's account was created", {{"userId", user->id()}});
-    return;
+    return EnsureSuperAdmin(call, request);
   }
 
   const Result<bool> matches =
@@ -455,6 +491,8 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
     user = update_user_role_(call, promotion);
     if (user) log::Info("the operator's account is a SUPER_ADMIN now", {{"userId", account->id}});
   }
+  // Who has named the address in the settings stands for it.
+  if (user && !user->email_confirmed()) user = MarkConfirmed(call, *account);
   if (!user) throw std::runtime_error(user.refusal().message);
 }
 

@@ -25,6 +25,9 @@ struct AuthOptions {
   Lifetimes life = {};
   // KEY_ENCRYPTION_KEY: what tokens are sealed under that a mail is still to carry.
   std::string encryption_key = {};
+  // Tells who registers nothing of who has the address, but by mail; who has not confirmed theirs does not
+  // log in.
+  bool private_registration = false;
   // Lets anybody register as SELLER or ADMIN. Nobody becomes SUPER_ADMIN this way.
   bool allow_role_at_registration = false;
 };
@@ -67,8 +70,8 @@ class AuthService {
                                  api::v1::Role role, std::optional<int64_t> granted_by = {});
   // Whether the address has an account that can sign in.
   bool IsRegistered(const std::string& email);
-  // Creates the account, or gives it this password and the role SUPER_ADMIN. Idempotent. Throws if
-  // that fails.
+  // Creates the account, or gives it this password and the role SUPER_ADMIN; its address is confirmed.
+  // Idempotent. Throws if that fails.
   void EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& request);
 
  private:
@@ -76,6 +79,11 @@ class AuthService {
   // A login's attempt, counted: whether the password is the account's.
   Result<void> CheckPassword(const Call& call, const std::string& email,
                              const std::optional<Account>& account, const std::string& password);
+  // What Register does where private_registration is on: answers an empty user.
+  Result<users::v1::User> RegisterInPrivate(const Call& call, const v1::RegisterRequest& request,
+                                            api::v1::Role role);
+  // Whoever has a token that was mailed to the account's address has confirmed it.
+  Result<users::v1::User> MarkConfirmed(const Call& call, const Account& account) const;
   // What the mail about this request has to say.
   template <typename Mail>
   Result<Mail> Prepare(TokenKind kind, const std::string& request);

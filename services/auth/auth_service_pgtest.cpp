@@ -27,6 +27,7 @@
 #include "common/testing/published_events.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
+#include "shop/events/v1/accounts.pb.h"
 #include "shop/events/v1/sessions.pb.h"
 #include "shop/events/v1/users.pb.h"
 
@@ -370,6 +371,12 @@ class AuthTest : public ::testing::Test {
 class AuthWithRolesForAnybody : public AuthTest {
  protected:
   AuthWithRolesForAnybody() : AuthTest({.allow_role_at_registration = true}) {}
+};
+
+class AuthInPrivate : public AuthTest {
+ protected:
+  AuthInPrivate() : AuthTest({.private_registration = true}) {}
+  std::vector<std::string> Notices() { return Requests("REGISTRATION_REPEATED"); }
 };
 
 TEST_F(AuthTest, WhoRegistersCanSignInAndSeeThemselves) {
@@ -1264,6 +1271,86 @@ TEST_F(AuthTest, NoConfirmationIsKeptWhereItCanBeReadNorOfWhoIsDeleted) {
   EXPECT_TRUE(postgres::Read(db_, [](postgres::Tx& tx) {
                 return tx.Run("SELECT FROM email_confirmations");
               }).empty());
+}
+
+TEST_F(AuthTest, WhoResetsThePasswordHasConfirmedTheAddress) {
+  const v1::LoginResponse ann = Ann();
+  Forget("ann@example.com");
+  const std::string token = MailedToken();
+  EXPECT_EQ(BlamedField(Reset(token, "P@ssw0rd")), "newPassword");
+  EXPECT_FALSE(users_.confirmed(ann.user().id()));
+  EXPECT_EQ(Outcome(Reset(token)), "OK");
+  EXPECT_TRUE(users_.confirmed(ann.user().id()));
+}
+
+TEST_F(AuthInPrivate, AKnownAndAnUnknownAddressAreAnsweredAlike) {
+  const Result<User> unknown = Register(Person("ann@example.com"));
+  const Result<User> known = Register(Person("Ann@Example.com", "Pear-Tree-8!"));
+  ASSERT_TRUE(unknown) << unknown.refusal().message;
+  ASSERT_TRUE(known) << known.refusal().message;
+  EXPECT_EQ(unknown->ByteSizeLong(), 0u);
+  EXPECT_EQ(known->ByteSizeLong(), 0u);
+  EXPECT_EQ(users_.count(), 1u);
+  EXPECT_EQ(Confirmations().size(), 1u);
+  ASSERT_EQ(Notices().size(), 1u);
+  events::v1::RegistrationRepeated told;
+  ASSERT_TRUE(messaging::ReadValue(testing::PublishedEvents(db_).back().value, &told));
+  EXPECT_EQ(told.user_id(), 1);
+  EXPECT_EQ(Outcome(Confirm(MailedConfirmation())), "OK");
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "OK");
+  EXPECT_EQ(Outcome(Login("ann@example.com", "Pear-Tree-8!")), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthInPrivate, ALoginTellsNothingUntilTheAddressIsConfirmed) {
+  ASSERT_TRUE(Register(Person("ann@example.com")));
+  const Result<v1::LoginResponse> made = Login("ann@example.com");
+  const Result<v1::LoginResponse> unknown = Login("bob@example.com");
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.refusal().code, Code::kUnauthenticated);
+  EXPECT_EQ(made.refusal().message, unknown.refusal().message);
+  EXPECT_EQ(made.refusal().reason, unknown.refusal().reason);
+  Forget("ann@example.com");
+  EXPECT_EQ(Outcome(Reset(MailedToken())), "OK") << "the way in when the mail was lost";
+  EXPECT_EQ(Outcome(Login("ann@example.com", "Pear-Tree-8!")), "OK");
+}
+
+TEST_F(AuthInPrivate, WhileUsersIsAwayNoAddressIsAnswered) {
+  ASSERT_TRUE(Register(Person("ann@example.com")));
+  users_.away = true;
+  EXPECT_EQ(Outcome(Register(Person("ann@example.com"))), "UNAVAILABLE");
+  EXPECT_EQ(Outcome(Register(Person("bob@example.com"))), "UNAVAILABLE");
+}
+
+TEST_F(AuthInPrivate, AnOwnerIsToldThreeTimesAnHour) {
+  for (int i = 0; i < 6; ++i) ASSERT_TRUE(Register(Person("ann@example.com")));
+  EXPECT_EQ(Notices().size(), 3u);
+  Run("UPDATE asked_mails SET since = since - interval '61 minutes'");
+  ASSERT_TRUE(Register(Person("ann@example.com")));
+  EXPECT_EQ(Notices().size(), 4u);
+}
+
+TEST_F(AuthInPrivate, WhatIsWrongIsSaidOfAnyAddress) {
+  ASSERT_TRUE(Register(Person("ann@example.com")));
+  for (const char* address : {"ann@example.com", "bob@example.com"}) {
+    EXPECT_EQ(Outcome(Register(Person(address, "password1"))), "INVALID_ARGUMENT");
+    EXPECT_EQ(Outcome(Register(Person(address, ROLE_ADMIN))), "PERMISSION_DENIED");
+  }
+}
+
+TEST_F(AuthInPrivate, WhoMaySeeAllUsersIsToldWhatBecomesOfTheirs) {
+  const testing::Credentials boss = callers_.User(1000, ROLE_SUPER_ADMIN);
+  const Result<User> made = Register(Person("ann@example.com", ROLE_SELLER), boss);
+  ASSERT_TRUE(made);
+  EXPECT_EQ(made->email(), "ann@example.com");
+  EXPECT_EQ(Outcome(Register(Person("ann@example.com"), boss)), "ALREADY_EXISTS");
+  EXPECT_EQ(Outcome(Register(Person("ann@example.com"), callers_.User(9))), "OK");
+}
+
+TEST_F(AuthInPrivate, TheOperatorsAddressIsConfirmed) {
+  service_.EnsureSuperAdmin(rpc::BackgroundCall(TraceContext::New(), std::chrono::seconds(30)),
+                            Person("boss@example.com"));
+  EXPECT_TRUE(users_.confirmed(1));
+  EXPECT_EQ(Outcome(Login("boss@example.com")), "OK");
 }
 
 TEST_F(AuthTest, WhoRegistersAndIsDeletedAgainAndAgainGetsNoMoreMails) {

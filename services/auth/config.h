@@ -25,7 +25,8 @@ struct Config {
   std::string users_address;  // USERS_ADDR
   SigningKeySettings keys;    // KEY_ENCRYPTION_KEY(_FILE), KEY_ROTATION_DAYS
   int bcrypt_cost;            // BCRYPT_COST: each step doubles the time of a hash
-  // ACCESS_TOKEN_SECONDS, SESSION_IDLE_SECONDS, SESSION_SECONDS, ALLOW_ROLE_AT_REGISTRATION.
+  // ACCESS_TOKEN_SECONDS, SESSION_IDLE_SECONDS, SESSION_SECONDS, PRIVATE_REGISTRATION,
+  // ALLOW_ROLE_AT_REGISTRATION.
   AuthOptions options;
   // SUPER_ADMIN_EMAIL and SUPER_ADMIN_PASSWORD(_FILE): both or none.
   std::optional<OperatorCredentials> operator_account;

@@ -33,6 +33,7 @@ constexpr std::chrono::seconds kUsersLimit{3};
 constexpr std::chrono::seconds kAuthLimit{3};
 constexpr std::string_view kResetRequested = "PASSWORD_RESET_REQUESTED";
 constexpr std::string_view kConfirmationRequested = "EMAIL_CONFIRMATION_REQUESTED";
+constexpr std::string_view kRegistrationRepeated = "REGISTRATION_REPEATED";
 
 // What an attempt has come to: the mail server's answer, or the state of a mail that was not to be sent.
 using Attempted = std::variant<MailAnswer, JobState>;
@@ -195,9 +196,10 @@ struct MailSender::State {
     }
   }
 
-  // Who gets the mail, and the token that it carries.
+  // Who gets the mail, and the token that one about an account may carry.
   struct Addressee {
     int64_t user_id;
+    bool about_account = false;
     std::string token = {};
   };
 
@@ -210,6 +212,9 @@ struct MailSender::State {
     if (job.kind == kConfirmationRequested) {
       return AddresseeOf<events::v1::EmailConfirmationRequested>(prepare_confirmation, job, trace);
     }
+    if (job.kind == kRegistrationRepeated) {
+      return Addressee{EventOf<events::v1::RegistrationRepeated>(job).user_id(), true};
+    }
     return Addressee{job.user_id};
   }
 
@@ -217,16 +222,21 @@ struct MailSender::State {
   template <typename Event, typename Request, typename Response>
   std::optional<Addressee> AddresseeOf(const rpc::ClientMethod<Request, Response>& prepare,
                                        const MailJob& job, const TraceContext& trace) const {
+    Request request;
+    request.set_request(EventOf<Event>(job).request());
+    const Result<Response> mail = AskAuth(prepare, request, trace);
+    if (mail) return Addressee{mail->user_id(), true, mail->token()};
+    if (mail.refusal().code == Code::kNotFound) return std::nullopt;
+    throw std::runtime_error("auth refused: " + mail.refusal().message);
+  }
+
+  template <typename Event>
+  static Event EventOf(const MailJob& job) {
     Event event;
     if (!messaging::ReadValue(job.event, &event)) {
       throw std::runtime_error("the job's event cannot be read");
     }
-    Request request;
-    request.set_request(event.request());
-    const Result<Response> mail = AskAuth(prepare, request, trace);
-    if (mail) return Addressee{mail->user_id(), mail->token()};
-    if (mail.refusal().code == Code::kNotFound) return std::nullopt;
-    throw std::runtime_error("auth refused: " + mail.refusal().message);
+    return event;
   }
 
   template <typename Request, typename Response>
@@ -254,9 +264,9 @@ struct MailSender::State {
       return MailAnswer{MailOutcome::kRefused, "mail cannot be sent to this address"};
     }
     // Whoever registers an address that is not theirs writes nothing to its owner: not even a name.
-    const bool named = user->email_confirmed() || addressee->token.empty();
+    const bool named = user->email_confirmed() || !addressee->about_account;
     const Mail mail = Render(job, {named ? user->name() : "", user->email()}, addressee->token);
-    if (addressee->token.empty()) {
+    if (!addressee->about_account) {
       const std::optional<JobState> forbidden = WhyNotTo(*user, job);
       if (forbidden) return *forbidden;
     }

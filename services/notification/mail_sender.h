@@ -14,8 +14,8 @@
 // goes to no address that was not confirmed at that moment, and to none that somebody has had before. What ends
 // unsent stays so, also when the address is confirmed later.
 //
-// A mail that carries a token gets it from auth at each attempt, and keeps it nowhere. While auth is away
-// those mails alone wait. They go to unconfirmed addresses too, and count for no limit here: auth limits them.
+// A mail about an account that carries a token gets it from auth at each attempt, and keeps it nowhere. While auth is away
+// those mails alone wait. Mails about accounts go to unconfirmed addresses too, and count for no limit here: auth limits them.
 //
 // A mail may arrive twice if the outcome of an attempt is unknown: the server's answer was lost, or
 // the sender died, lost its database or was suspended for longer than its lease after the mail had

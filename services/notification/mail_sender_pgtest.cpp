@@ -249,6 +249,9 @@ class MailSenderTest : public ::testing::Test {
   void Ask() {
     Event event;
     event.set_request(kRequest);
+    Tell(event);
+  }
+  void Tell(const google::protobuf::Message& event) {
     ASSERT_TRUE(testing::Deliver(
         db, EventHandlers(), "notification",
         messaging::MakeEvent(event, {.source = "auth", .trace = TraceContext::New()})));
@@ -468,6 +471,18 @@ TEST_F(MailSenderTest, AnAddressThatNobodyHasConfirmedGetsItsTokensAndNothingEls
   users.Confirm(2);
   EXPECT_EQ(ResendRefused(db, 2), 1) << "an operator may";
   EXPECT_TRUE(Eventually([&] { return server.Taken("eve") == 2; }));
+}
+
+TEST_F(MailSenderTest, WhoHasAnAccountIsToldThatSomebodyWantedToRegisterTheAddress) {
+  users.Register(7, "ada");
+  events::v1::RegistrationRepeated repeated;
+  repeated.set_request(kRequest);
+  repeated.set_user_id(7);
+  Tell(repeated);
+  const MailSender sender = Sender({.confirmed_only = true});
+  ASSERT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }));
+  EXPECT_THAT(server.Text("ada"), ::testing::HasSubstr("You have an account already"));
+  EXPECT_EQ(Count("user_id <> 0"), 0) << "it is no notification";
 }
 
 TEST_F(MailSenderTest, WithoutTheSettingUnconfirmedAddressesGetTheirMails) {

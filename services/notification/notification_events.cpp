@@ -48,10 +48,9 @@ Result<void> OnRefund(postgres::Tx& tx, const events::v1::PaymentRefunded& refun
   return WriteJob(tx, refund, event, event.type + " " + refund.refund_uuid());
 }
 
-// Of nobody yet: who has the address, auth says when the mail is to be sent.
+// The job is nobody's, as it is no notification, and who has the address is known when the mail is to be sent.
 template <typename Event>
-Result<void> OnTokenRequested(postgres::Tx& tx, const Event& asked,
-                              const messaging::Envelope& event) {
+Result<void> AboutAccount(postgres::Tx& tx, const Event& asked, const messaging::Envelope& event) {
   if (!IsUuid(asked.request())) {
     return Refusal{Code::kInvalidArgument, "the event names no request"};
   }
@@ -73,10 +72,10 @@ messaging::Handlers EventHandlers() {
           .On<events::v1::OrderShipped>(OnChange<events::v1::OrderShipped>)
           .On<events::v1::OrderDelivered>(OnChange<events::v1::OrderDelivered>)
           .On<events::v1::PaymentRefunded>(OnRefund)
-          .On<events::v1::PasswordResetRequested>(
-              OnTokenRequested<events::v1::PasswordResetRequested>)
+          .On<events::v1::PasswordResetRequested>(AboutAccount<events::v1::PasswordResetRequested>)
           .On<events::v1::EmailConfirmationRequested>(
-              OnTokenRequested<events::v1::EmailConfirmationRequested>)
+              AboutAccount<events::v1::EmailConfirmationRequested>)
+          .On<events::v1::RegistrationRepeated>(AboutAccount<events::v1::RegistrationRepeated>)
           .Ignore<events::v1::OrderReturned, events::v1::PaymentCompleted,
                   events::v1::PaymentFailed>());
 }

@@ -150,6 +150,15 @@ Content ContentOf(const events::v1::EmailConfirmationRequested& asked) {
                          "confirms the address. Give it to nobody."}};
 }
 
+Content ContentOf(const events::v1::RegistrationRepeated& repeated) {
+  return {.subject = "You have an account already",
+          .message_id = "registration-repeated-" + repeated.request() + "@shop",
+          .paragraphs = {"somebody has tried to register with this e-mail address. It has an "
+                         "account already, and nothing has changed.",
+                         "If that was you, log in. If you have forgotten your password, ask for "
+                         "another one. If it was not you, there is nothing to do."}};
+}
+
 // --- the forms
 
 // One that is not known is left out.
@@ -246,6 +255,7 @@ constexpr Words kWords[] = {
     {"PAYMENT_REFUNDED", Read<events::v1::PaymentRefunded>},
     {"PASSWORD_RESET_REQUESTED", Read<events::v1::PasswordResetRequested>},
     {"EMAIL_CONFIRMATION_REQUESTED", Read<events::v1::EmailConfirmationRequested>},
+    {"REGISTRATION_REPEATED", Read<events::v1::RegistrationRepeated>},
 };
 
 Result<Content> ContentAbout(std::string_view type, std::string_view event) {

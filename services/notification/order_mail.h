@@ -22,7 +22,7 @@ struct MailFrame {
 
 // The mail that tells of an event, given its type and its JSON: ORDER_CREATED with lines and exact
 // amounts, ORDER_CONFIRMED, ORDER_CANCELLED with the reason, ORDER_SHIPPED with the tracking number,
-// ORDER_DELIVERED, PAYMENT_REFUNDED with the amount, PASSWORD_RESET_REQUESTED and EMAIL_CONFIRMATION_REQUESTED with the token. INVALID_ARGUMENT for other types and for what
+// ORDER_DELIVERED, PAYMENT_REFUNDED with the amount, PASSWORD_RESET_REQUESTED and EMAIL_CONFIRMATION_REQUESTED with the token, REGISTRATION_REPEATED. INVALID_ARGUMENT for other types and for what
 // cannot be read. The Message-ID follows from the order, refund or request, and the type alone, so that
 // mailboxes can recognise a mail that was sent twice.
 Result<Mail> MailAbout(std::string_view type, std::string_view event, const MailFrame& frame);

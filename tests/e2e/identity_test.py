@@ -63,9 +63,9 @@ class Identity(Case):
                                headers=[f"authorization: Bearer {token}"])
         self.assertIn("Code: Unauthenticated", text)
 
-    def token_mailed_to(self, person, kind):
+    def token_mailed_to(self, address, kind):
         """By the mail whose Message-ID begins with this."""
-        mail = wait_for("the mail", lambda: [mail for mail in self.shop.mails(person.email, change=None)
+        mail = wait_for("the mail", lambda: [mail for mail in self.shop.mails(address, change=None)
                                              if f"<{kind}-" in str(mail["Message-ID"])], 60)[-1]
         return re.search(r"^[A-Za-z0-9_-]{43}$", mail_text(mail), re.M)[0]
 
@@ -183,7 +183,7 @@ class AForgottenPassword(Identity):
         known, unknown = self.forget(person.email), self.forget("nobody.at.all@example.com")
         self.assertEqual((202, {}), (known.status, known.data))
         self.assertEqual((202, {}), (unknown.status, unknown.data))
-        token = self.token_mailed_to(person, "password-reset")
+        token = self.token_mailed_to(person.email, "password-reset")
 
         def reset(token, password):
             return self.shop.call("POST", "/auth/password/reset", {"token": token, "newPassword": password}).status
@@ -202,18 +202,19 @@ class AForgottenPassword(Identity):
 
 
 class AnAddress(Identity):
-    def require_confirmation(self, required):
-        self.start_anew_with({"REQUIRE_CONFIRMED_EMAIL": required})
+    def set_up_with(self, **settings):
+        """Starts anew what reads these settings, and puts them back after the test."""
+        self.addCleanup(self.start_anew_with, {name: self.shop.settings[name] for name in settings})
+        self.start_anew_with(settings)
 
     def confirm(self, token):
         return self.shop.call("POST", "/auth/email/confirm", {"token": token}).status
 
     def test_is_confirmed_by_mail_and_gets_no_other_before(self):
         product = self.boss.make_product("Letter box", Decimal("20.00"), 10)
-        self.require_confirmation("true")
-        self.addCleanup(self.require_confirmation, "false")
+        self.set_up_with(REQUIRE_CONFIRMED_EMAIL="true")
         person = Person(self.shop, "unconfirmed")
-        token = self.token_mailed_to(person, "email-confirmation")
+        token = self.token_mailed_to(person.email, "email-confirmation")
         before = person.order(product)
         wait_for("the mails to be refused", lambda: f"UNCONFIRMED  order {before}  ORDER_CONFIRMED"
                  in self.shop.script("mails-refused", quiet=True), 60)
@@ -231,6 +232,25 @@ class AnAddress(Identity):
         self.assertIn(f"<order-{since}-created@shop>", told)
         self.assertEqual("EMAIL_CONFIRMED", person.call("POST", "/auth/email/confirmation", {}).json["error"]["code"])
         self.assert_only_mailed(token)
+
+    def test_is_registered_in_private_and_told_by_mail(self):
+        known = Person(self.shop, "known")
+        self.set_up_with(PRIVATE_REGISTRATION="true")
+
+        def register(email):
+            answer = self.shop.call("POST", "/auth/register", {"name": "Eve", "email": email, "password": PASSWORD})
+            return answer.status, answer.data
+
+        def logged_in(email):
+            return self.shop.call("POST", "/auth/login", {"email": email, "password": PASSWORD}).status
+        self.assertEqual((202, {}), register(known.email))
+        self.assertEqual((202, {}), register("unknown.until.now@example.com"))
+        wait_for("the mail", lambda: [mail for mail in self.shop.mails(known.email, change=None)
+                                      if "<registration-repeated-" in str(mail["Message-ID"])], 60)
+        self.assertEqual(401, logged_in("unknown.until.now@example.com"))
+        token = self.token_mailed_to("unknown.until.now@example.com", "email-confirmation")
+        self.assertEqual(200, self.confirm(token))
+        self.assertEqual(200, logged_in("unknown.until.now@example.com"))
 
 
 class SigningKeys(Identity):
