@@ -24,6 +24,8 @@ constexpr Statement kComplete{R"sql(
 constexpr Statement kHold{R"sql(
     SELECT role_version FROM accounts
     WHERE id = $1 AND state = 'ACTIVE' AND password_version = $2 FOR SHARE)sql"};
+constexpr Statement kLock{
+    "SELECT FROM accounts WHERE id = $1 AND state = 'ACTIVE' FOR NO KEY UPDATE"};
 constexpr Statement kRememberRoleChange{
     "UPDATE accounts SET role_version = greatest(role_version, $2) WHERE id = $1"};
 constexpr Statement kReplacePassword{R"sql(
@@ -70,6 +72,10 @@ std::optional<int64_t> HoldAccount(Tx& tx, int64_t id, int64_t password_version)
   const pqxx::result rows = tx.Exec(kHold, id, password_version);
   if (rows.empty()) return std::nullopt;
   return rows[0][0].as<int64_t>();
+}
+
+bool LockAccount(Tx& tx, int64_t id) {
+  return !tx.Exec(kLock, id).empty();
 }
 
 void RememberRoleChange(Tx& tx, int64_t id, int64_t profile_version) {

@@ -37,6 +37,8 @@ bool CompleteRegistration(postgres::Tx& tx, const Attempt& attempt);
 // The version of the profile at the last change of its role. Until the transaction ends, nobody changes
 // or erases the account. Nothing if it has not this password (any more).
 std::optional<int64_t> HoldAccount(postgres::Tx& tx, int64_t id, int64_t password_version);
+// False if there is no such account any more. Until the transaction ends, nobody logs in to it.
+bool LockAccount(postgres::Tx& tx, int64_t id);
 // The role was changed in this version of the profile; an earlier one that comes late changes nothing.
 void RememberRoleChange(postgres::Tx& tx, int64_t id, int64_t profile_version);
 

@@ -42,6 +42,7 @@ TEST_F(AuthConfig, ItsDefaultsAreSafe) {
   EXPECT_THAT(env_.problems(), IsEmpty());
   EXPECT_FALSE(config.options.allow_role_at_registration);
   EXPECT_FALSE(config.options.private_registration);
+  EXPECT_FALSE(config.options.require_second_factor);
   EXPECT_EQ(config.options.life.access_token.count(), 900);
   EXPECT_EQ(config.bcrypt_cost, 12);
   EXPECT_FALSE(config.operator_account);

@@ -2,6 +2,7 @@
 
 #include "auth/account_store.h"
 #include "auth/mailed_tokens.h"
+#include "auth/second_factors.h"
 #include "auth/session_store.h"
 #include "shop/events/v1/users.pb.h"
 
@@ -16,6 +17,7 @@ Result<void> OnUserDeleted(postgres::Tx& tx, const events::v1::UserDeleted& even
                            const messaging::Envelope& envelope) {
   ForgetTokens(tx, event.user_id());
   EraseAccount(tx, event.user_id());
+  RemoveSecondFactor(tx, event.user_id());
   EndSessions(tx, event.user_id(), CausedBy(envelope));
   return kDone;
 }

@@ -12,7 +12,9 @@
 #include "auth/asked_mails.h"
 #include "auth/login_attempts.h"
 #include "auth/mailed_tokens.h"
+#include "auth/second_factors.h"
 #include "auth/session_store.h"
+#include "auth/totp.h"
 #include "common/messaging/outbox.h"
 #include "common/telemetry/log.h"
 #include "shop/events/v1/accounts.pb.h"
@@ -58,6 +60,18 @@ Refusal TooManyMails(int seconds) {
           .retry_after = seconds};
 }
 
+Refusal SecondFactorIsOn() {
+  return {.code = Code::kFailedPrecondition,
+          .message = "there is a second factor, remove it first",
+          .reason = "SECOND_FACTOR_ON"};
+}
+
+Refusal WrongCode() {
+  return {.code = Code::kUnauthenticated,
+          .message = "the code is wrong, or was used before",
+          .reason = "SECOND_FACTOR_WRONG"};
+}
+
 messaging::EventContext ContextOf(const Call& call) {
   return {.source = "auth", .trace = call.trace};
 }
@@ -84,6 +98,12 @@ bool AskForConfirmation(Tx& tx, const std::string& email, const Call& call) {
   event.set_request(*made);
   messaging::Publish(tx, event, ContextOf(call));
   return true;
+}
+
+// Once who may has replaced the password. Where a login needs a code too, only one that had it ends the count:
+// otherwise codes could be tried without end in between.
+void ForgetPasswordAttempts(Tx& tx, const Account& account) {
+  if (!HasSecondFactor(tx, account.id)) ForgetAttempts(tx, account.email);
 }
 
 Result<void> CheckNewPassword(std::string_view password, const PasswordOwner& owner) {
@@ -130,6 +150,9 @@ rpc::Service AuthService::Methods() {
       .On("ForgotPassword", this, &AuthService::ForgotPassword)
       .On("PrepareResetMail", this, &AuthService::PrepareResetMail)
       .On("ResetPassword", this, &AuthService::ResetPassword)
+      .On("BeginTotp", this, &AuthService::BeginTotp)
+      .On("ConfirmTotp", this, &AuthService::ConfirmTotp)
+      .On("RemoveTotp", this, &AuthService::RemoveTotp)
       .On("ConfirmEmail", this, &AuthService::ConfirmEmail)
       .On("RequestEmailConfirmation", this, &AuthService::RequestEmailConfirmation)
       .On("PrepareConfirmationMail", this, &AuthService::PrepareConfirmationMail)
@@ -230,6 +253,7 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
   const NewSession session{.account = user->id(),
                            .profile_version = user->version(),
                            .user_agent = Beginning(request.user_agent())};
+  bool second_factor = false;
   const Result<Continued> begun = InTransaction(db_, [&](Tx& tx) -> Result<Continued> {
     const std::optional<int64_t> role_version =
         HoldAccount(tx, account->id, account->password_version);
@@ -237,24 +261,33 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
     if (user->version() < *role_version) {
       return Refusal{Code::kAborted, "the user's role is changed at this moment, try again"};
     }
+    second_factor = HasSecondFactor(tx, account->id);
+    if (const Result<void> known = CheckSecondFactor(tx, account->id, request.code()); !known) {
+      return known.refusal();
+    }
     ForgetAttempts(tx, email);
     return BeginSession(tx, session, options_.life);
   });
   if (!begun) return begun.refusal();
   KeepUpWithCost(call, *account, request.password());
-  return Tokens(*std::move(user), *begun);
+  return Tokens(*std::move(user), *begun, second_factor);
 }
 
 Result<void> AuthService::CheckPassword(const Call& call, const std::string& email,
                                         const std::optional<Account>& account,
                                         const std::string& password) {
-  const int wait = InTransaction(db_, [&](Tx& tx) { return BeginAttempt(tx, email); });
-  if (wait > 0) return TooManyAttempts(wait);
+  if (const Result<void> early = CountAttempt(email); !early) return early;
   std::optional<std::string> hash;
   if (account && account->active) hash = account->password_hash;
   const Result<bool> matches = passwords_.Matches(password, hash, call.deadline);
   if (!matches) return matches.refusal();
   if (!*matches) return WrongCredentials();
+  return kDone;
+}
+
+Result<void> AuthService::CountAttempt(const std::string& email) {
+  const int wait = InTransaction(db_, [&](Tx& tx) { return BeginAttempt(tx, email); });
+  if (wait > 0) return TooManyAttempts(wait);
   return kDone;
 }
 
@@ -282,12 +315,14 @@ Result<v1::LoginResponse> AuthService::Refresh(const Call& call,
 
   // Should the role change at this moment, the session is of an older version of the profile than the
   // change, and ends when auth hears of it.
+  bool second_factor = false;
   const std::optional<Continued> next = InTransaction(db_, [&](Tx& tx) {
+    second_factor = HasSecondFactor(tx, *owner);
     return ContinueSession(tx, request.refresh_token(), user->version(), options_.life,
                            ContextOf(call));
   });
   if (!next) return NoSession();
-  return Tokens(*std::move(user), *next);
+  return Tokens(*std::move(user), *next, second_factor);
 }
 
 Result<Empty> AuthService::Logout(const Call& call, const v1::LogoutRequest&) {
@@ -304,22 +339,21 @@ Result<Empty> AuthService::LogoutAll(const Call& call, const v1::LogoutAllReques
 
 Result<Empty> AuthService::ChangePassword(const Call& call,
                                           const v1::ChangePasswordRequest& request) {
-  const std::optional<Account> account =
-      Read(db_, [&](Tx& tx) { return FindAccount(tx, call.caller.user_id); });
-  if (!account || !account->active) return DeletedUser();
+  const Result<Account> account = OwnAccount(call);
+  if (!account) return account.refusal();
   const Result<User> user = GetMe(call, {});
   if (!user) return user.refusal();
   const Result<void> good =
       CheckNewPassword(request.new_password(), {user->name(), account->email});
   if (!good) return good.refusal();
   const Result<void> known =
-      CheckPassword(call, account->email, account, request.current_password());
+      CheckPassword(call, account->email, *account, request.current_password());
   if (!known) return known.refusal();
   const Result<std::string> hash = passwords_.Hash(request.new_password(), call.deadline);
   if (!hash) return hash.refusal();
   return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
     if (!ReplacePassword(tx, *account, *hash)) return WrongCredentials();  // by now
-    ForgetAttempts(tx, account->email);
+    ForgetPasswordAttempts(tx, *account);
     EndOtherSessions(tx, account->id, call.caller.session, ContextOf(call));
     return Empty();
   });
@@ -337,6 +371,98 @@ Result<Empty> AuthService::ForgotPassword(const Call& call,
     messaging::Publish(tx, event, ContextOf(call));
   });
   return Empty();
+}
+
+Result<Account> AuthService::OwnAccount(const Call& call) const {
+  const std::optional<Account> account =
+      Read(db_, [&](Tx& tx) { return FindAccount(tx, call.caller.user_id); });
+  if (!account || !account->active) return DeletedUser();
+  return *account;
+}
+
+Result<v1::TotpSecret> AuthService::BeginTotp(const Call& call,
+                                              const v1::BeginTotpRequest& request) {
+  const Result<Account> account = OwnAccount(call);
+  if (!account) return account.refusal();
+  const Result<void> known =
+      CheckPassword(call, account->email, *account, request.current_password());
+  if (!known) return known.refusal();
+  return InTransaction(db_, [&](Tx& tx) -> Result<v1::TotpSecret> {
+    if (!LockAccount(tx, account->id)) return DeletedUser();
+    const std::optional<std::string> secret =
+        BeginSecondFactor(tx, account->id, options_.encryption_key);
+    if (!secret) return SecondFactorIsOn();
+    ForgetAttempts(tx, account->email);
+    v1::TotpSecret told;
+    told.set_secret(EncodeBase32(*secret));
+    told.set_uri(TotpUri(*secret, account->email));
+    return told;
+  });
+}
+
+Result<v1::RecoveryCodes> AuthService::ConfirmTotp(const Call& call,
+                                                   const v1::ConfirmTotpRequest& request) {
+  const Result<Account> account = OwnAccount(call);
+  if (!account) return account.refusal();
+  if (const Result<void> early = CountAttempt(account->email); !early) return early.refusal();
+  return InTransaction(db_, [&](Tx& tx) -> Result<v1::RecoveryCodes> {
+    if (!LockAccount(tx, account->id)) return DeletedUser();
+    if (HasSecondFactor(tx, account->id)) return SecondFactorIsOn();
+    if (!AwaitsSecondFactor(tx, account->id)) {
+      return Refusal{Code::kFailedPrecondition, "there is no second factor to confirm"};
+    }
+    const auto codes =
+        ConfirmSecondFactor(tx, account->id, request.code(), options_.encryption_key);
+    if (!codes) return WrongCode();
+    ForgetAttempts(tx, account->email);
+    // They began without the second factor.
+    EndOtherSessions(tx, account->id, call.caller.session, ContextOf(call));
+    v1::RecoveryCodes told;
+    for (const std::string& code : *codes) told.add_recovery_codes(code);
+    return told;
+  });
+}
+
+Result<Empty> AuthService::RemoveTotp(const Call& call, const v1::RemoveTotpRequest& request) {
+  const Result<Account> account = OwnAccount(call);
+  if (!account) return account.refusal();
+  const Result<User> user = GetMe(call, {});
+  if (!user) return user.refusal();
+  if (NeedsSecondFactor(user->role())) {
+    return Refusal{.code = Code::kFailedPrecondition,
+                   .message = "your role needs a second factor",
+                   .reason = "SECOND_FACTOR_REQUIRED"};
+  }
+  const Result<void> known =
+      CheckPassword(call, account->email, *account, request.current_password());
+  if (!known) return known.refusal();
+  return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
+    if (!LockAccount(tx, account->id)) return DeletedUser();
+    if (!HasSecondFactor(tx, account->id)) {
+      return Refusal{Code::kFailedPrecondition, "there is no second factor"};
+    }
+    if (!UseCode(tx, account->id, request.code(), options_.encryption_key)) return WrongCode();
+    ForgetAttempts(tx, account->email);
+    RemoveSecondFactor(tx, account->id);
+    return Empty();
+  });
+}
+
+Result<void> AuthService::CheckSecondFactor(Tx& tx, int64_t account,
+                                            const std::string& code) const {
+  if (!HasSecondFactor(tx, account)) return kDone;
+  if (code.empty()) {
+    return Refusal{.code = Code::kUnauthenticated,
+                   .message = "a code of the second factor is needed",
+                   .reason = "SECOND_FACTOR_NEEDED"};
+  }
+  if (!UseCode(tx, account, code, options_.encryption_key)) return WrongCode();
+  return kDone;
+}
+
+bool AuthService::NeedsSecondFactor(api::v1::Role role) const {
+  return options_.require_second_factor &&
+         (role == api::v1::ROLE_ADMIN || role == api::v1::ROLE_SUPER_ADMIN);
 }
 
 template <typename Mail>
@@ -375,7 +501,7 @@ Result<Empty> AuthService::ResetPassword(const Call& call,
     if (!ReplacePassword(tx, *account, *hash)) {
       return Refusal{Code::kAborted, "the password was changed at this moment, try again"};
     }
-    ForgetAttempts(tx, account->email);
+    ForgetPasswordAttempts(tx, *account);
     EndSessions(tx, account->id, ContextOf(call));
     return Empty();
   });
@@ -496,10 +622,13 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
   if (!user) throw std::runtime_error(user.refusal().message);
 }
 
-v1::LoginResponse AuthService::Tokens(User user, const Continued& session) const {
+v1::LoginResponse AuthService::Tokens(User user, const Continued& session,
+                                      bool second_factor) const {
   v1::LoginResponse response;
+  response.set_second_factor_required(!second_factor && NeedsSecondFactor(user.role()));
+  const api::v1::Role role = response.second_factor_required() ? api::v1::ROLE_USER : user.role();
   response.set_access_token(
-      keys_.Sign(user.id(), user.role(), options_.life.access_token, session.session));
+      keys_.Sign(user.id(), role, options_.life.access_token, session.session));
   response.set_expires_in(static_cast<int32_t>(options_.life.access_token.count()));
   response.set_refresh_token(session.refresh_token);
   *response.mutable_user() = std::move(user);

@@ -28,6 +28,8 @@ struct AuthOptions {
   // Tells who registers nothing of who has the address, but by mail; who has not confirmed theirs does not
   // log in.
   bool private_registration = false;
+  // Gives ADMINs and SUPER_ADMINs without a second factor no more than a USER may.
+  bool require_second_factor = false;
   // Lets anybody register as SELLER or ADMIN. Nobody becomes SUPER_ADMIN this way.
   bool allow_role_at_registration = false;
 };
@@ -53,6 +55,10 @@ class AuthService {
                                          const v1::PrepareResetMailRequest& request);
   Result<google::protobuf::Empty> ResetPassword(const Call& call,
                                                 const v1::ResetPasswordRequest& request);
+  Result<v1::TotpSecret> BeginTotp(const Call& call, const v1::BeginTotpRequest& request);
+  Result<v1::RecoveryCodes> ConfirmTotp(const Call& call, const v1::ConfirmTotpRequest& request);
+  Result<google::protobuf::Empty> RemoveTotp(const Call& call,
+                                             const v1::RemoveTotpRequest& request);
   Result<google::protobuf::Empty> ConfirmEmail(const Call& call,
                                                const v1::ConfirmEmailRequest& request);
   Result<google::protobuf::Empty> RequestEmailConfirmation(
@@ -76,6 +82,8 @@ class AuthService {
 
  private:
   Result<users::v1::User> Profile(const Call& call, int64_t id) const;
+  // Begins an attempt to log in, if it is not too early for one.
+  Result<void> CountAttempt(const std::string& email);
   // A login's attempt, counted: whether the password is the account's.
   Result<void> CheckPassword(const Call& call, const std::string& email,
                              const std::optional<Account>& account, const std::string& password);
@@ -88,7 +96,14 @@ class AuthService {
   template <typename Mail>
   Result<Mail> Prepare(TokenKind kind, const std::string& request);
   void KeepUpWithCost(const Call& call, const Account& account, const std::string& password);
-  v1::LoginResponse Tokens(users::v1::User user, const Continued& session) const;
+  // The caller's account; refused if it was deleted.
+  Result<Account> OwnAccount(const Call& call) const;
+  // That the code is of the account's second factor, if it has one; uses it.
+  Result<void> CheckSecondFactor(postgres::Tx& tx, int64_t account, const std::string& code) const;
+  // Whether who has this role must have a second factor.
+  bool NeedsSecondFactor(api::v1::Role role) const;
+  v1::LoginResponse Tokens(users::v1::User user, const Continued& session,
+                           bool second_factor) const;
 
   postgres::Pool& db_;
   PasswordHasher& passwords_;

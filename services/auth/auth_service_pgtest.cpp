@@ -6,6 +6,8 @@
 
 #include <atomic>
 #include <barrier>
+#include <cctype>
+#include <ctime>
 #include <map>
 #include <mutex>
 #include <set>
@@ -17,6 +19,9 @@
 #include "auth/login_attempts.h"
 #include "auth/mailed_tokens.h"
 #include "auth/operator_account.h"
+#include "auth/second_factors.h"
+#include "auth/session_store.h"
+#include "auth/totp.h"
 #include "auth_migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -285,6 +290,71 @@ class AuthTest : public ::testing::Test {
     return Call<Empty>(As(login), "RequestEmailConfirmation",
                        v1::RequestEmailConfirmationRequest());
   }
+  // What an app shows for this secret, so many steps from now.
+  static std::string CodeOf(const std::string& base32, int steps = 0) {
+    return TotpCode(DecodeBase32(base32), std::time(nullptr) / 30 + steps);
+  }
+  static std::string DecodeBase32(const std::string& text) {
+    std::string bytes;
+    uint32_t left = 0;
+    int bits = 0;
+    for (const char c : text) {
+      left = left << 5 | static_cast<uint32_t>(c >= 'A' ? c - 'A' : c - '2' + 26);
+      if ((bits += 5) >= 8) bytes += static_cast<char>(left >> (bits -= 8));
+    }
+    return bytes;
+  }
+  Result<v1::TotpSecret> BeginTotp(const v1::LoginResponse& login,
+                                   const std::string& password = kPassword) {
+    v1::BeginTotpRequest request;
+    request.set_current_password(password);
+    return Call<v1::TotpSecret>(As(login), "BeginTotp", request);
+  }
+  Result<v1::RecoveryCodes> ConfirmTotp(const v1::LoginResponse& login, const std::string& code) {
+    v1::ConfirmTotpRequest request;
+    request.set_code(code);
+    return Call<v1::RecoveryCodes>(As(login), "ConfirmTotp", request);
+  }
+  Result<Empty> RemoveTotp(const v1::LoginResponse& login, const std::string& code,
+                           const std::string& password = kPassword) {
+    v1::RemoveTotpRequest request;
+    request.set_current_password(password);
+    request.set_code(code);
+    return Call<Empty>(As(login), "RemoveTotp", request);
+  }
+  struct Factor {
+    std::string secret;
+    std::vector<std::string> recovery_codes;
+  };
+  // Enrols. The code that is used for it is that of the step before, so that those of this step and the next one are
+  // left, also when a step begins meanwhile.
+  Factor Enrol(const v1::LoginResponse& login) {
+    Factor factor;
+    const Result<v1::TotpSecret> secret = BeginTotp(login);
+    EXPECT_TRUE(secret);
+    if (!secret) return factor;
+    factor.secret = secret->secret();
+    Result<v1::RecoveryCodes> codes = ConfirmTotp(login, CodeOf(factor.secret, -1));
+    // A step has begun in between.
+    if (!codes) codes = ConfirmTotp(login, CodeOf(factor.secret, -1));
+    EXPECT_TRUE(codes);
+    if (codes) {
+      factor.recovery_codes = {codes->recovery_codes().begin(), codes->recovery_codes().end()};
+    }
+    return factor;
+  }
+  Result<v1::LoginResponse> LoginWith(const std::string& code,
+                                      const std::string& password = kPassword) {
+    v1::LoginRequest request;
+    request.set_email("ann@example.com");
+    request.set_password(password);
+    request.set_code(code);
+    return Call<v1::LoginResponse>({}, "Login", request);
+  }
+  template <typename T>
+  static std::string Reason(const Result<T>& result) {
+    return result ? "OK" : result.refusal().reason;
+  }
   Result<Empty> Reset(const std::string& token, const std::string& password = "Pear-Tree-8!") {
     v1::ResetPasswordRequest request;
     request.set_token(token);
@@ -371,6 +441,11 @@ class AuthTest : public ::testing::Test {
 class AuthWithRolesForAnybody : public AuthTest {
  protected:
   AuthWithRolesForAnybody() : AuthTest({.allow_role_at_registration = true}) {}
+};
+
+class AuthWithSecondFactors : public AuthTest {
+ protected:
+  AuthWithSecondFactors() : AuthTest({.require_second_factor = true}) {}
 };
 
 class AuthInPrivate : public AuthTest {
@@ -1281,6 +1356,186 @@ TEST_F(AuthTest, WhoResetsThePasswordHasConfirmedTheAddress) {
   EXPECT_FALSE(users_.confirmed(ann.user().id()));
   EXPECT_EQ(Outcome(Reset(token)), "OK");
   EXPECT_TRUE(users_.confirmed(ann.user().id()));
+}
+
+TEST_F(AuthTest, ASecondFactorCountsOnceItWasConfirmed) {
+  const v1::LoginResponse here = Ann();
+  const v1::LoginResponse there = LoginAgain();
+  EXPECT_EQ(Outcome(ConfirmTotp(here, "000000")), "FAILED_PRECONDITION") << "nothing was begun";
+  EXPECT_EQ(Outcome(BeginTotp(here, "Plum-Tree-8!")), "UNAUTHENTICATED");
+  ASSERT_TRUE(BeginTotp(here));
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "OK") << "it is not confirmed";
+  const Factor factor = Enrol(here);
+  EXPECT_EQ(factor.secret.size(), 32u);
+  EXPECT_EQ(std::set(factor.recovery_codes.begin(), factor.recovery_codes.end()).size(), 10u);
+  EXPECT_EQ(Outcome(Refresh(there.refresh_token())), "UNAUTHENTICATED");
+  EXPECT_EQ(Outcome(Refresh(here.refresh_token())), "OK");
+
+  EXPECT_EQ(Reason(Login("ann@example.com")), "SECOND_FACTOR_NEEDED");
+  EXPECT_EQ(Reason(Login("ann@example.com", "Plum-Tree-8!")), "") << "only after the password";
+  EXPECT_EQ(Reason(LoginWith(CodeOf(factor.secret), "Plum-Tree-8!")), "");
+  EXPECT_EQ(Outcome(LoginWith(CodeOf(factor.secret))), "OK");
+  EXPECT_EQ(Reason(BeginTotp(here)), "SECOND_FACTOR_ON");
+  EXPECT_EQ(Reason(ConfirmTotp(here, CodeOf(factor.secret, 1))), "SECOND_FACTOR_ON");
+}
+
+TEST_F(AuthTest, ACodeLetsOneLoginIn) {
+  const v1::LoginResponse ann = Ann();
+  const Factor factor = Enrol(ann);
+  const std::string code = CodeOf(factor.secret, 1);
+  std::string other;
+  std::thread login;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    EXPECT_TRUE(UseCode(tx, ann.user().id(), code, std::string(32, 'k')));
+    login = std::thread([&] { other = Reason(LoginWith(code)); });
+    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+  });
+  login.join();
+  EXPECT_EQ(other, "SECOND_FACTOR_WRONG");
+  EXPECT_EQ(Reason(LoginWith(code)), "SECOND_FACTOR_WRONG");
+}
+
+TEST_F(AuthTest, ARecoveryCodeStandsInForACodeOnce) {
+  const Factor factor = Enrol(Ann());
+  ASSERT_EQ(factor.recovery_codes.size(), 10u);
+  for (const std::string& code : factor.recovery_codes) {
+    EXPECT_EQ(Outcome(LoginWith(code)), "OK") << code;
+    EXPECT_EQ(Reason(LoginWith(code)), "SECOND_FACTOR_WRONG");
+  }
+}
+
+TEST_F(AuthTest, ARecoveryCodeIsTheSameHoweverItIsTyped) {
+  const Factor factor = Enrol(Ann());
+  std::string code = factor.recovery_codes[0];
+  std::erase(code, '-');
+  for (char& c : code) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  EXPECT_EQ(Outcome(LoginWith(code)), "OK");
+}
+
+TEST_F(AuthTest, CodesCanBeTriedEverMoreSlowly) {
+  const v1::LoginResponse ann = Ann();
+  const Factor factor = Enrol(ann);
+  Run("DELETE FROM login_attempts");
+  for (int i = 0; i < 9; ++i) EXPECT_EQ(Reason(LoginWith("wrong")), "SECOND_FACTOR_WRONG");
+  EXPECT_EQ(Outcome(ChangePassword(ann, kPassword, "Pear-Tree-8!")), "OK");
+  EXPECT_EQ(Reason(LoginWith(CodeOf(factor.secret), "Pear-Tree-8!")), "TOO_MANY_ATTEMPTS");
+  Run("UPDATE login_attempts SET free_at = now()");
+  EXPECT_EQ(Outcome(LoginWith(CodeOf(factor.secret), "Pear-Tree-8!")), "OK");
+  EXPECT_EQ(Reason(LoginWith("wrong", "Pear-Tree-8!")), "SECOND_FACTOR_WRONG")
+      << "and no more waiting";
+}
+
+TEST_F(AuthTest, CodesThatConfirmCanBeTriedEverMoreSlowly) {
+  const v1::LoginResponse ann = Ann();
+  ASSERT_TRUE(BeginTotp(ann));
+  const auto wrong = [&] { return Reason(ConfirmTotp(ann, "000000")); };
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(wrong(), "SECOND_FACTOR_WRONG");
+  EXPECT_EQ(wrong(), "TOO_MANY_ATTEMPTS");
+}
+
+TEST_F(AuthTest, ASecondFactorIsRemovedWithPasswordAndCode) {
+  const v1::LoginResponse ann = Ann();
+  EXPECT_EQ(Outcome(RemoveTotp(ann, "000000")), "FAILED_PRECONDITION") << "there is none";
+  const Factor factor = Enrol(ann);
+  EXPECT_EQ(Outcome(RemoveTotp(ann, CodeOf(factor.secret), "Plum-Tree-8!")), "UNAUTHENTICATED");
+  EXPECT_EQ(Reason(RemoveTotp(ann, "000000")), "SECOND_FACTOR_WRONG");
+  EXPECT_EQ(Reason(Login("ann@example.com")), "SECOND_FACTOR_NEEDED");
+  EXPECT_EQ(Outcome(RemoveTotp(ann, factor.recovery_codes[3])), "OK");
+  EXPECT_EQ(Outcome(Login("ann@example.com")), "OK");
+  const Factor next = Enrol(ann);
+  EXPECT_EQ(Reason(LoginWith(factor.recovery_codes[4])), "SECOND_FACTOR_WRONG");
+  EXPECT_EQ(Outcome(LoginWith(CodeOf(next.secret))), "OK");
+}
+
+TEST_F(AuthTest, AnotherPasswordByMailNeedsTheCodeAllTheSame) {
+  const Factor factor = Enrol(Ann());
+  Forget("ann@example.com");
+  ASSERT_EQ(Outcome(Reset(MailedToken())), "OK");
+  EXPECT_EQ(Reason(Login("ann@example.com", "Pear-Tree-8!")), "SECOND_FACTOR_NEEDED");
+  EXPECT_EQ(Outcome(LoginWith(CodeOf(factor.secret), "Pear-Tree-8!")), "OK");
+}
+
+TEST_F(AuthTest, ALoginUnderWayWithoutACodeEndsWithTheOthers) {
+  const v1::LoginResponse ann = Ann();
+  const Result<v1::TotpSecret> secret = BeginTotp(ann);
+  ASSERT_TRUE(secret);
+  std::thread confirmation;
+  std::string login;
+  std::string outcome;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    // As a login does, which has found that no code is needed.
+    EXPECT_TRUE(HoldAccount(tx, ann.user().id(), 1));
+    login =
+        BeginSession(tx, {.account = ann.user().id(), .profile_version = 1, .user_agent = ""}, {})
+            .refresh_token;
+    confirmation =
+        std::thread([&] { outcome = Outcome(ConfirmTotp(ann, CodeOf(secret->secret()))); });
+    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+  });
+  confirmation.join();
+  EXPECT_EQ(outcome, "OK");
+  EXPECT_EQ(Outcome(Refresh(login)), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, NoSecretOfASecondFactorIsKeptWhereItCanBeRead) {
+  const v1::LoginResponse ann = Ann();
+  const Factor factor = Enrol(ann);
+  const std::string secret = DecodeBase32(factor.secret);
+  std::string kept;
+  for (const char* table : {"second_factors", "recovery_codes", "outbox"}) {
+    for (const pqxx::row& row : postgres::Read(db_, [&](postgres::Tx& tx) {
+           return tx.Run(std::string("SELECT t::text FROM ") + table + " AS t");
+         })) {
+      kept += row[0].as<std::string>();
+    }
+  }
+  EXPECT_THAT(kept, ::testing::Not(::testing::HasSubstr(factor.secret)));
+  EXPECT_THAT(kept, ::testing::Not(::testing::HasSubstr(secret)));
+  for (std::string code : factor.recovery_codes) {
+    EXPECT_THAT(kept, ::testing::Not(::testing::HasSubstr(code)));
+    std::erase(code, '-');
+    EXPECT_THAT(kept, ::testing::Not(::testing::HasSubstr(code)));
+  }
+  HearOfDeletion(ann.user().id());
+  for (const char* table : {"second_factors", "recovery_codes"}) {
+    EXPECT_TRUE(
+        postgres::Read(
+            db_, [&](postgres::Tx& tx) { return tx.Run(std::string("SELECT FROM ") + table); })
+            .empty())
+        << table;
+  }
+}
+
+TEST_F(AuthWithSecondFactors, WhoHasPowerHasItWithASecondFactorAlone) {
+  ASSERT_TRUE(
+      Register(Person("ann@example.com", ROLE_ADMIN), callers_.User(1000, ROLE_SUPER_ADMIN)));
+  const v1::LoginResponse ann = LoginAgain();
+  EXPECT_TRUE(ann.second_factor_required());
+  EXPECT_EQ(ann.user().role(), ROLE_ADMIN);
+  EXPECT_EQ(CallerOf(ann).role, ROLE_USER);
+  const Factor factor = Enrol(ann);
+  const Result<v1::LoginResponse> next = Refresh(ann.refresh_token());
+  ASSERT_TRUE(next);
+  EXPECT_FALSE(next->second_factor_required());
+  EXPECT_EQ(CallerOf(*next).role, ROLE_ADMIN);
+  EXPECT_EQ(Reason(RemoveTotp(*next, factor.recovery_codes[0])), "SECOND_FACTOR_REQUIRED");
+  const Result<v1::LoginResponse> login = LoginWith(factor.recovery_codes[0]);
+  ASSERT_TRUE(login) << "which was not used up";
+  EXPECT_EQ(CallerOf(*login).role, ROLE_ADMIN);
+}
+
+TEST_F(AuthWithSecondFactors, WhoIsGivenPowerLaterNeedsOneFromThenOn) {
+  const v1::LoginResponse ann = Ann();
+  EXPECT_FALSE(ann.second_factor_required());
+  EXPECT_EQ(CallerOf(ann).role, ROLE_USER);
+  for (const api::v1::Role role : {ROLE_ADMIN, ROLE_SUPER_ADMIN}) {
+    users_.GiveRole(ann.user().id(), role);
+    const v1::LoginResponse since = LoginAgain();
+    EXPECT_TRUE(since.second_factor_required());
+    EXPECT_EQ(CallerOf(since).role, ROLE_USER);
+  }
+  users_.GiveRole(ann.user().id(), ROLE_SELLER);
+  EXPECT_EQ(CallerOf(LoginAgain()).role, ROLE_SELLER);
 }
 
 TEST_F(AuthInPrivate, AKnownAndAnUnknownAddressAreAnsweredAlike) {

@@ -60,6 +60,7 @@ Config Config::Read(Env& env) {
       .bcrypt_cost = static_cast<int>(env.Integer("BCRYPT_COST", 12, 4, 16)),
       .options = {.life = ReadLifetimes(env),
                   .private_registration = env.Flag("PRIVATE_REGISTRATION", false),
+                  .require_second_factor = env.Flag("REQUIRE_SECOND_FACTOR", false),
                   .allow_role_at_registration = env.Flag("ALLOW_ROLE_AT_REGISTRATION", false)},
       .operator_account = ReadOperatorAccount(env)};
   config.options.encryption_key = config.keys.encryption_key;

@@ -26,6 +26,7 @@ struct Config {
   SigningKeySettings keys;    // KEY_ENCRYPTION_KEY(_FILE), KEY_ROTATION_DAYS
   int bcrypt_cost;            // BCRYPT_COST: each step doubles the time of a hash
   // ACCESS_TOKEN_SECONDS, SESSION_IDLE_SECONDS, SESSION_SECONDS, PRIVATE_REGISTRATION,
+  // REQUIRE_SECOND_FACTOR,
   // ALLOW_ROLE_AT_REGISTRATION.
   AuthOptions options;
   // SUPER_ADMIN_EMAIL and SUPER_ADMIN_PASSWORD(_FILE): both or none.

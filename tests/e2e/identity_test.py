@@ -1,6 +1,9 @@
 """Who may do what, and until when."""
 
+import base64
+import hmac
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -68,6 +71,11 @@ class Identity(Case):
         mail = wait_for("the mail", lambda: [mail for mail in self.shop.mails(address, change=None)
                                              if f"<{kind}-" in str(mail["Message-ID"])], 60)[-1]
         return re.search(r"^[A-Za-z0-9_-]{43}$", mail_text(mail), re.M)[0]
+
+    def set_up_with(self, **settings):
+        """Starts anew what reads these settings, and puts them back after the test."""
+        self.addCleanup(self.start_anew_with, {name: self.shop.settings[name] for name in settings})
+        self.start_anew_with(settings)
 
     def assert_only_mailed(self, token):
         for event in self.shop.events("accounts"):
@@ -202,11 +210,6 @@ class AForgottenPassword(Identity):
 
 
 class AnAddress(Identity):
-    def set_up_with(self, **settings):
-        """Starts anew what reads these settings, and puts them back after the test."""
-        self.addCleanup(self.start_anew_with, {name: self.shop.settings[name] for name in settings})
-        self.start_anew_with(settings)
-
     def confirm(self, token):
         return self.shop.call("POST", "/auth/email/confirm", {"token": token}).status
 
@@ -251,6 +254,62 @@ class AnAddress(Identity):
         token = self.token_mailed_to("unknown.until.now@example.com", "email-confirmation")
         self.assertEqual(200, self.confirm(token))
         self.assertEqual(200, logged_in("unknown.until.now@example.com"))
+
+
+class ASecondFactor(Identity):
+    def code_of(self, secret, steps=0):
+        """What an authenticator app shows, so many steps of 30 seconds from now."""
+        key = base64.b32decode(secret)
+        digest = hmac.digest(key, (int(time.time()) // 30 + steps).to_bytes(8, "big"), "sha1")
+        at = digest[-1] & 15
+        return f"{(int.from_bytes(digest[at:at + 4], 'big') & 0x7fffffff) % 1000000:06}"
+
+    def test_is_needed_to_log_in_once_it_is_on(self):
+        person = Person(self.shop, "prudent")
+        other = self.log_in(person.email)
+
+        def login(code=None):
+            answer = self.shop.call("POST", "/auth/login", {"email": person.email, "password": PASSWORD}
+                                    | ({"code": code} if code else {}))
+            return answer.json["error"]["code"] if answer.status == 401 else answer.status
+
+        secret = person.call("POST", "/auth/totp", {"currentPassword": PASSWORD}).data["secret"]
+        self.assertEqual(200, login())
+        # A step may begin in between: what is one step old at the first try may be two.
+        confirmed = wait_for("the code to be taken", lambda: person.call(
+            "POST", "/auth/totp/confirm", {"code": self.code_of(secret, -1)}).data)
+        self.assert_refused_everywhere(other["accessToken"])
+        self.assertEqual("SECOND_FACTOR_NEEDED", login())
+        self.assertEqual("SECOND_FACTOR_WRONG", login("000000"))
+        code = self.code_of(secret, 1)
+        self.assertEqual(200, login(code))
+        self.assertEqual("SECOND_FACTOR_WRONG", login(code))
+        self.assertEqual(200, login(confirmed["recoveryCodes"][7]))
+        off = person.call("DELETE", "/auth/totp", {"currentPassword": PASSWORD, "code": confirmed["recoveryCodes"][3]})
+        self.assertEqual(200, off.status, off)
+        self.assertEqual(200, login())
+        for log in (self.shop.folder / "run" / "log").glob("*.log"):
+            text = log.read_text(encoding="utf-8", errors="replace")
+            for secret_word in (secret, *confirmed["recoveryCodes"]):
+                self.assertNotIn(secret_word, text, log.name)
+
+    def test_gives_an_admin_their_power_where_it_is_required(self):
+        admin = Person(self.shop, "powerful")
+        self.assertEqual(200, self.boss.call("PUT", f"/users/{admin.id}/role", {"role": "ADMIN"}).status)
+        self.set_up_with(REQUIRE_SECOND_FACTOR="true")
+        tokens = self.log_in(admin.email)
+        self.assertTrue(tokens["secondFactorRequired"])
+
+        def users(token):
+            return self.shop.call("GET", "/users", token=token).status
+        self.assertEqual(403, users(tokens["accessToken"]))
+        secret = self.shop.call("POST", "/auth/totp", {"currentPassword": PASSWORD}, token=tokens["accessToken"]).data
+        wait_for("the code to be taken", lambda: self.shop.call(
+            "POST", "/auth/totp/confirm", {"code": self.code_of(secret["secret"])}, token=tokens["accessToken"]).data)
+        self.assertEqual(403, users(tokens["accessToken"]))
+        next_tokens = self.refresh(tokens).data
+        self.assertFalse(next_tokens["secondFactorRequired"])
+        self.assertEqual(200, users(next_tokens["accessToken"]))
 
 
 class SigningKeys(Identity):
