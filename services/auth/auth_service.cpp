@@ -2,6 +2,7 @@
 
 #include <absl/strings/ascii.h>
 #include <google/protobuf/empty.pb.h>
+#include <google/protobuf/util/time_util.h>
 
 #include <optional>
 #include <stdexcept>
@@ -9,6 +10,7 @@
 #include <string_view>
 #include <utility>
 
+#include "auth/account_export.h"
 #include "auth/asked_mails.h"
 #include "auth/login_attempts.h"
 #include "auth/mailed_tokens.h"
@@ -157,6 +159,7 @@ rpc::Service AuthService::Methods() {
       .On("RequestEmailConfirmation", this, &AuthService::RequestEmailConfirmation)
       .On("PrepareConfirmationMail", this, &AuthService::PrepareConfirmationMail)
       .On("ListSessions", this, &AuthService::ListSessions)
+      .On("ExportMe", this, &AuthService::ExportMe)
       .On("GetMe", this, &AuthService::GetMe)
       .On("GetJwks", this, &AuthService::GetJwks);
 }
@@ -553,6 +556,21 @@ Result<v1::Sessions> AuthService::ListSessions(const Call& call, const v1::ListS
   return Read(db_, [&](Tx& tx) {
     return auth::ListSessions(tx, call.caller.user_id, call.caller.session);
   });
+}
+
+Result<v1::Export> AuthService::ExportMe(const Call& call, const v1::ExportMeRequest&) {
+  const Result<User> user = GetMe(call, {});
+  if (!user) return user.refusal();
+  v1::Export all = Read(db_, [&](Tx& tx) {
+    v1::Export here;
+    *here.mutable_account() = DescribeAccount(tx, user->id());
+    *here.mutable_sessions() = auth::ListSessions(tx, user->id(), call.caller.session).items();
+    return here;
+  });
+  *all.mutable_made_at() = google::protobuf::util::TimeUtil::GetCurrentTime();
+  *all.mutable_profile() = *user;
+  AddLinks(&all);
+  return all;
 }
 
 Result<User> AuthService::GetMe(const Call& call, const v1::GetMeRequest&) {

@@ -66,6 +66,7 @@ class AuthService {
   Result<v1::ConfirmationMail> PrepareConfirmationMail(
       const Call& call, const v1::PrepareConfirmationMailRequest& request);
   Result<v1::Sessions> ListSessions(const Call& call, const v1::ListSessionsRequest& request);
+  Result<v1::Export> ExportMe(const Call& call, const v1::ExportMeRequest& request);
   Result<users::v1::User> GetMe(const Call& call, const v1::GetMeRequest& request);
   Result<v1::Jwks> GetJwks(const Call& call, const v1::GetJwksRequest& request);
 

@@ -1425,6 +1425,28 @@ TEST_F(AuthTest, CodesCanBeTriedEverMoreSlowly) {
       << "and no more waiting";
 }
 
+TEST_F(AuthTest, WhoAsksIsToldWhatIsKeptAboutThemAndNothingOfOthers) {
+  const v1::LoginResponse ann = Ann();
+  ASSERT_TRUE(Register(Person("bob@example.com")));
+  ASSERT_TRUE(Login("bob@example.com"));
+  Enrol(ann);
+  EXPECT_FALSE(Login("ann@example.com", "Plum-Tree-8!"));
+  const Result<v1::Export> all = Call<v1::Export>(As(ann), "ExportMe", v1::ExportMeRequest());
+  ASSERT_TRUE(all) << all.refusal().message;
+  EXPECT_EQ(all->profile().email(), "ann@example.com");
+  EXPECT_TRUE(all->account().second_factor());
+  EXPECT_EQ(all->account().recovery_codes(), 10);
+  EXPECT_EQ(all->account().login_attempts(), 1);
+  EXPECT_GT(all->account().created_at().seconds(), 0);
+  ASSERT_EQ(all->sessions_size(), 1);
+  EXPECT_TRUE(all->sessions(0).current());
+  EXPECT_GT(all->links_size(), 0);
+  EXPECT_THAT(all->DebugString(), ::testing::Not(::testing::HasSubstr("$2b$")));
+  users_.Delete(ann.user().id());
+  EXPECT_EQ(Outcome(Call<v1::Export>(As(ann), "ExportMe", v1::ExportMeRequest())),
+            "UNAUTHENTICATED");
+}
+
 TEST_F(AuthTest, CodesThatConfirmCanBeTriedEverMoreSlowly) {
   const v1::LoginResponse ann = Ann();
   ASSERT_TRUE(BeginTotp(ann));

@@ -38,6 +38,10 @@ Refusal NoSuperAdminAnyMore() {
   return {Code::kPermissionDenied, "you are no SUPER_ADMIN any more"};
 }
 
+Refusal OthersAreForSuperAdmins() {
+  return {Code::kPermissionDenied, "only a SUPER_ADMIN may delete somebody else"};
+}
+
 bool Contains(const std::vector<int64_t>& ids, int64_t id) {
   return std::find(ids.begin(), ids.end(), id) != ids.end();
 }
@@ -126,13 +130,17 @@ Result<v1::User> UsersService::UpdateUserRole(const Call& call,
 
 Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
                                                          const v1::DeleteUserRequest& request) {
-  if (request.id() == call.caller.user_id) {
-    return Refusal{Code::kFailedPrecondition, "nobody can delete themselves"};
-  }
+  if (!MaySee(call.caller, request.id())) return NoSuchUser();
   const Result<void> deleted = InTransaction(db_, [&](Tx& tx) -> Result<void> {
     LockId(tx, request.id());
-    // Who asks is another SUPER_ADMIN, so there is one left.
-    if (!Contains(LockSuperAdmins(tx), call.caller.user_id)) return NoSuperAdminAnyMore();
+    const std::vector<int64_t> super_admins = LockSuperAdmins(tx);
+    const bool own = request.id() == call.caller.user_id;
+    if (own && super_admins == std::vector{request.id()}) return LastSuperAdmin();
+    if (!own && !Contains(super_admins, call.caller.user_id)) {
+      if (!Find(tx, request.id())) return NoSuchUser();
+      return call.caller.role == api::v1::ROLE_SUPER_ADMIN ? NoSuperAdminAnyMore()
+                                                           : OthersAreForSuperAdmins();
+    }
     if (IsDeleted(tx, request.id())) return kDone;
     if (Result<void> same = CheckVersion(tx, request); !same) return same;
     if (!Delete(tx, request.id())) return NoSuchUser();

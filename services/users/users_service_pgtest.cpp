@@ -445,17 +445,44 @@ TEST_F(UsersTest, ACreationWaitsForTheDeletionUnderWay) {
 
 TEST_F(UsersTest, OnlyASuperAdminDeletesOthers) {
   Exists(7);
-  EXPECT_EQ(Outcome(Delete(As(7), 7)), "PERMISSION_DENIED");
+  Exists(8, ROLE_SELLER);
+  for (const api::v1::Role role : {ROLE_USER, ROLE_SELLER}) {
+    EXPECT_EQ(Outcome(Delete(As(8, role), 7)), "NOT_FOUND");
+  }
   EXPECT_EQ(Outcome(Delete(As(900, ROLE_ADMIN), 7)), "PERMISSION_DENIED");
-  EXPECT_EQ(Outcome(Delete(Boss(), 8)), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Delete(As(900, ROLE_ADMIN), 9)), "NOT_FOUND");
+  EXPECT_EQ(Outcome(Delete(Boss(), 9)), "NOT_FOUND");
   EXPECT_EQ(Outcome(Get(Auth(), 7)), "OK");
 }
 
-TEST_F(UsersTest, NobodyDeletesThemselves) {
+TEST_F(UsersTest, WhoeverLikesDeletesThemselves) {
+  Exists(7);
+  Exists(8, ROLE_ADMIN);
+  EXPECT_EQ(Outcome(Delete(As(7), 7)), "OK");
+  EXPECT_EQ(Outcome(Delete(As(7), 7)), "OK") << "the answer was lost";
+  EXPECT_EQ(Outcome(Delete(As(8, ROLE_ADMIN), 8)), "OK");
+  EXPECT_EQ(Outcome(Get(Auth(), 7)), "NOT_FOUND");
+  EXPECT_THAT(Published(), ElementsAre("USER_REGISTERED 7", "USER_REGISTERED 8", "USER_DELETED 7",
+                                       "USER_DELETED 8"));
+}
+
+TEST_F(UsersTest, OfSuperAdminsWhoDeleteThemselvesAtOnceOneStays) {
   Exists(1, ROLE_SUPER_ADMIN);
   Exists(2, ROLE_SUPER_ADMIN);
-  EXPECT_EQ(Outcome(Delete(As(1, ROLE_SUPER_ADMIN), 1)), "FAILED_PRECONDITION");
-  EXPECT_EQ(Outcome(Get(Auth(), 1)), "OK");
+  std::vector<std::string> outcomes(2);
+  std::barrier start(2);
+  std::vector<std::jthread> leaving;
+  for (int64_t id = 1; id <= 2; ++id) {
+    leaving.emplace_back([&, id] {
+      start.arrive_and_wait();
+      outcomes[static_cast<size_t>(id - 1)] = Outcome(Delete(As(id, ROLE_SUPER_ADMIN), id));
+    });
+  }
+  leaving.clear();
+  EXPECT_THAT(outcomes, ::testing::UnorderedElementsAre("OK", "FAILED_PRECONDITION"));
+  const int64_t left = outcomes[0] == "OK" ? 2 : 1;
+  EXPECT_EQ(Outcome(Get(Auth(), left)), "OK");
+  EXPECT_EQ(Outcome(Delete(As(900, ROLE_ADMIN), left)), "PERMISSION_DENIED");
 }
 
 TEST_F(UsersTest, TheListComesInPagesNewestFirst) {

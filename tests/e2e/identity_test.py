@@ -173,6 +173,23 @@ class Session(Identity):
         self.assertEqual(200, self.boss.call("DELETE", f"/users/{person.id}").status)
         self.assert_refused_everywhere(person.token)
 
+    def test_ends_when_its_user_deletes_themselves_after_taking_what_is_kept_about_them(self):
+        person, stranger = Person(self.shop, "leaving"), Person(self.shop, "stranger")
+        person.order(self.boss.make_product("Suitcase", Decimal("3.00"), 5))
+        kept = person.call("GET", "/users/me/export").data
+        self.assertEqual((person.email, 1), (kept["profile"]["email"], len(kept["sessions"])))
+        found = {}
+        for link in kept["links"]:
+            path = link["path"].removeprefix("/api/v1")
+            if path.endswith("/subscribe"):
+                continue
+            answer = wait_for(path, lambda path=path: person.call("GET", path.format_map(found)).data)
+            if path == "/orders":
+                found["id"] = answer["items"][0]["id"]
+        self.assertEqual(404, stranger.call("DELETE", f"/users/{person.id}").status)
+        self.assertEqual(200, person.call("DELETE", f"/users/{person.id}").status)
+        self.assert_refused_everywhere(person.token)
+
     def test_ends_everywhere_also_where_the_process_was_killed_meanwhile(self):
         person = Person(self.shop, "patient")
         self.assertEqual(200, self.shop.call("POST", "/auth/logout", {}, token=person.token).status)
