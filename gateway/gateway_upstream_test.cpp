@@ -2,10 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "common/testing/servers.h"
@@ -130,6 +132,28 @@ TEST_F(GatewayTest, AnIdleGatewayIsReadyThroughEveryRenewalOfItsConnections) {
     if (probe % 1'000 == 0) connections.insert(connection());
   }
   EXPECT_GT(connections.size(), 2u) << "the connections were not renewed";
+}
+
+// Services end their connections twice a minute, and whatever is given to one at that moment goes to the next.
+TEST_F(GatewayTest, NoRequestFailsBecauseAConnectionEnds) {
+  library_.Stop();
+  library_.connection_age = milliseconds(20);
+  library_.Start();
+  constexpr int kClients = 16;
+  const int gateway = port();
+  std::atomic<int> failed = 0;
+  std::vector<std::jthread> clients;
+  for (int number = 0; number < kClients; ++number) {
+    clients.emplace_back([&] {
+      Client client(gateway);
+      for (int request = 0; request < 2'000; ++request) {
+        client.Send(Get("/api/v1/books/12"));
+        if (client.Receive().status != 200) ++failed;
+      }
+    });
+  }
+  clients.clear();
+  EXPECT_EQ(failed, 0);
 }
 
 TEST_F(GatewayTest, OneAbsentServiceLeavesTheGatewayReadyAndIsNamed) {

@@ -45,7 +45,10 @@ struct Pending : Upstreams::Reply {
   // On the queue's thread.
   void Finish() {
     replayed = status.ok() && context.GetServerTrailingMetadata().contains(kReplayed);
-    if (!status.ok()) refusal = EndOf(status).refusal;
+    if (!status.ok()) {
+      refusal = EndOf(status).refusal;
+      not_taken = rpc::NotTaken(status);
+    }
     Complete();
     self.reset();
   }
@@ -176,9 +179,14 @@ asio::awaitable<std::shared_ptr<const Upstreams::Reply>> Upstreams::Call(Request
     call->reader->StartCall();
     call->reader->Finish(call->message, &call->status, static_cast<Pending*>(call.get()));
   };
-  co_return co_await asio::async_initiate<const asio::use_awaitable_t<>,
+  std::shared_ptr<const Reply> reply;
+  for (int attempt = 0; attempt <= rpc::kMaxRepeats; ++attempt) {
+    reply = co_await asio::async_initiate<const asio::use_awaitable_t<>,
                                           void(std::shared_ptr<const Reply>)>(start,
                                                                               asio::use_awaitable);
+    if (!reply->not_taken) break;
+  }
+  co_return reply;
 }
 
 }  // namespace shop::gateway

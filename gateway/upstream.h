@@ -1,7 +1,8 @@
 // Calls of the services: rpcs of any message types. No thread waits for a call.
 //
 // One thread takes completed calls from gRPC's queue, parses their responses and resumes the
-// callers on their own executors. Nothing is retried: only a client knows what may run twice.
+// callers on their own executors. Nothing is retried that may have run: only a client knows what may run
+// twice. What a connection did not take as it was ending goes to the next one.
 #pragma once
 
 #include <google/protobuf/arena.h>
@@ -52,6 +53,7 @@ class Upstreams {
     google::protobuf::Message* message = nullptr;  // of response_type, lives as long as the reply
     std::optional<Refusal> refusal;                // then the message is empty
     bool replayed = false;                         // whether it is an earlier answer, given again
+    bool not_taken = false;                        // whether the service has not seen the call
   };
 
   // Ends at the deadline at the latest. Cancelling the coroutine cancels the call.

@@ -34,16 +34,23 @@ Channel::~Channel() = default;
 Result<void> Channel::Invoke(const std::string& path, const Call& call,
                              const google::protobuf::Message& request,
                              google::protobuf::Message* response) const {
-  grpc::ClientContext context;
-  context.set_deadline(call.deadline);
-  if (!call.request_id.empty()) context.AddMetadata("x-request-id", call.request_id);
-  if (!call.trace.trace_id.empty()) context.AddMetadata("traceparent", call.trace.Child().Header());
-  if (state_->identity != nullptr) {
-    context.AddMetadata("x-service-token", state_->identity->services().OwnToken(ReceiverOf(path)));
-  }
-  // Declared after the context, so that it is destroyed first.
-  const std::stop_callback stopped(DeadlineScope::Stop(), [&context] { context.TryCancel(); });
-  const grpc::Status status = CallUnary(state_->stub, path, &context, request, response);
+  const auto attempt = [&] {
+    grpc::ClientContext context;
+    context.set_deadline(call.deadline);
+    if (!call.request_id.empty()) context.AddMetadata("x-request-id", call.request_id);
+    if (!call.trace.trace_id.empty()) {
+      context.AddMetadata("traceparent", call.trace.Child().Header());
+    }
+    if (state_->identity != nullptr) {
+      context.AddMetadata("x-service-token",
+                          state_->identity->services().OwnToken(ReceiverOf(path)));
+    }
+    // Declared after the context, so that it is destroyed first.
+    const std::stop_callback stopped(DeadlineScope::Stop(), [&context] { context.TryCancel(); });
+    return CallUnary(state_->stub, path, &context, request, response);
+  };
+  grpc::Status status = attempt();
+  for (int repeat = 0; repeat < kMaxRepeats && NotTaken(status); ++repeat) status = attempt();
   if (status.ok()) return kDone;
 
   const std::string what = path + ": " + status.error_message();

@@ -12,8 +12,8 @@
 //   std::runtime_error  it failed on this request (INTERNAL, UNKNOWN, DATA_LOSS), which may be the
 //                       request's fault: a consumer puts this one event, and its key, into the
 //                       retry queue and goes on with the others
-// After either the call may have had its effect. Nothing is retried here, as only the caller knows
-// what may run twice. Connections are made when first needed, to all addresses of a name, and made
+// After either the call may have had its effect. Nothing is retried here that may have run, as only the
+// caller knows what may run twice. Connections are made when first needed, to all addresses of a name, and made
 // again after they break.
 #pragma once
 

@@ -16,4 +16,11 @@ grpc::ChannelArguments ConnectionArguments() {
   return arguments;
 }
 
+bool NotTaken(const grpc::Status& status) {
+  // The latter is said of a call that was given to a connection which had just ended.
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+         (status.error_message() == "GOAWAY received" ||
+          status.error_message() == "Transport closed");
+}
+
 }  // namespace shop::rpc

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <grpcpp/support/channel_arguments.h>
+#include <grpcpp/support/status.h>
 
 namespace shop::rpc {
 
@@ -11,8 +12,21 @@ namespace shop::rpc {
 // made again after 100 ms, after a second at most when that keeps failing. An attempt may take two
 // seconds: on a busy machine the first answer of a sound server can take some hundred milliseconds.
 // No call is repeated by gRPC itself: only the caller knows what may run twice, and it would cost
-// 15 % of a call's CPU.
+// 15 % of a call's CPU. See NotTaken for those that cannot have run.
 // https://github.com/grpc/grpc/blob/v1.51.x/doc/connection-backoff.md
 grpc::ChannelArguments ConnectionArguments();
+
+// Whether a call failed because its connection was ending and took no more calls: the other side has not
+// looked at it, so that it may be made again whatever it does (RFC 9113, section 6.8). Services end their
+// connections twice a minute and when they stop, and a few of the calls that come to gRPC at that moment
+// fail like this (https://github.com/grpc/grpc/issues/31733). A call whose connection broke after it was
+// taken is none of them.
+//
+// gRPC tells them apart by the text of its error alone. connection_test compares it with what the
+// installed version says.
+bool NotTaken(const grpc::Status& status);
+
+// How often such a call is made again: the next connection is a new one, and does not end at once.
+inline constexpr int kMaxRepeats = 3;
 
 }  // namespace shop::rpc
