@@ -73,7 +73,7 @@ def psql(args):
 def show_topics(args):
     settings = Settings.read(args.env)
     counts = containers.topics(settings) if args.stack(args) == "docker" else topics.counts(
-        settings.require("KAFKA_BOOTSTRAP_SERVERS"))
+        settings.kafka_login("admin"))
     print(f"{'topic':<24}{'partitions':>10}{'events':>10}")
     for topic, (partitions, events_there) in sorted(counts.items()):
         print(f"{topic:<24}{partitions:>10}{events_there:>10}")
@@ -116,7 +116,7 @@ def events(args):
     if args.stack(args) == "docker":
         came = containers.events(settings, args.topic, args.follow)
     else:
-        came = topics.read(settings.require("KAFKA_BOOTSTRAP_SERVERS"), args.topic, args.follow)
+        came = topics.read(settings.kafka_login("admin"), args.topic, args.follow)
     if not args.follow:
         came = sorted(came, key=lambda event: event["ts"])
         if not came:

@@ -197,7 +197,7 @@ def run_inside(settings, process, *words):
 
 def kafka_tool(name, *arguments):
     return ["exec", "-T", *SMALL_JVM, "kafka", f"/opt/kafka/bin/{name}.sh",
-            "--bootstrap-server", "localhost:29092", *arguments]
+            "--bootstrap-server", "kafka:29092", "--command-config", "/run/secrets/kafka_admin", *arguments]
 
 
 def topics(settings):

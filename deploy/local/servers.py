@@ -14,7 +14,8 @@ from pathlib import Path
 
 import topics
 from processes import Folder, Program, as_user, can_reach, give_to, stop_recorded, wait_ready
-from settings import DATABASES, READERS, TOOLS, TOPICS, StackError, Topic, free_ports, redis_users, write_private
+from settings import DATABASES, KAFKA_PASSWORDS, READERS, REPO, TOOLS, Settings, StackError, free_ports, kafka_users
+from settings import redis_users, write_private
 
 KAFKA = TOOLS / "kafka"
 MONGO = TOOLS / "mongo"
@@ -24,7 +25,8 @@ SMALL_JVM = ["-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 
 
 def all_servers(folder, settings, for_tests=False):
-    return [postgres(folder, settings, for_tests), redis(folder, settings, for_tests), kafka(folder, settings),
+    return [postgres(folder, settings, for_tests), redis(folder, settings, for_tests),
+            kafka(folder, settings, for_tests),
             mongo(folder, settings), mail(folder, settings)]
 
 
@@ -196,22 +198,42 @@ def java(folder, *options):
 
 
 def kafka_command(config, *options):
+    """Kafka with that configuration, and the users of the file beside it."""
     # The class path holds jars alone: the archive of loaded classes allows no folder on it.
     jars = ":".join(sorted(glob.glob(str(KAFKA / "jars" / "*.jar"))))
     return ["/usr/bin/java", "-XX:-UsePerfData", *SMALL_JVM, "-Xmx256m",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+            f"-Djava.security.auth.login.config={config.with_name('kafka.users')}",
             *options, "-cp", jars, "kafka.Kafka", str(config)]
 
 
-def kafka_config(logs, host, port, controller_port):
-    settings = {
+def kafka_config(logs, host, port, controller_port, services_port=None):
+    """With `services_port` services log in there, to do what the program `topics` lets them; who comes by `port`
+    is nobody. Without it anybody may do anything."""
+    if services_port:
+        secured = {
+            "listener.security.protocol.map":
+                "READERS:PLAINTEXT,SERVICES:SASL_PLAINTEXT,CONTROLLER:SASL_PLAINTEXT",
+            "listeners": f"READERS://{host}:{port},SERVICES://{host}:{services_port},"
+                         f"CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"READERS://{host}:{port},SERVICES://{host}:{services_port}",
+            "inter.broker.listener.name": "SERVICES",
+            "sasl.enabled.mechanisms": "PLAIN", "sasl.mechanism.inter.broker.protocol": "PLAIN",
+            "sasl.mechanism.controller.protocol": "PLAIN",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:broker;User:admin",
+        }
+    else:
+        secured = {
+            "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{host}:{port}",
+        }
+    settings = secured | {
         "process.roles": "broker,controller", "node.id": 1,
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         "controller.listener.names": "CONTROLLER",
-        "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{host}:{port}",
         "log.dirs": logs,
         "auto.create.topics.enable": "false",
         "num.partitions": 6,
@@ -231,30 +253,42 @@ def kafka_config(logs, host, port, controller_port):
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def kafka(folder, settings):
+def kafka(folder, settings, for_tests=False):
     _, port = settings.address("KAFKA_BOOTSTRAP_SERVERS")
     host, controller_port = settings.bind_host, settings.port("KAFKA_CONTROLLER_PORT")
-    logs, config = folder.data / "kafka", folder.run / "kafka.properties"
+    logs, config, users = folder.data / "kafka", folder.run / "kafka.properties", folder.run / "kafka.users"
     installed(KAFKA_FORMATTED, "Kafka")
-    text = kafka_config(logs, host, port, controller_port)
+    ports = {"KAFKA_BOOTSTRAP_SERVERS": port, "KAFKA_CONTROLLER_PORT": controller_port}
+    if not for_tests:
+        ports["KAFKA_SERVICES_PORT"] = settings.port("KAFKA_SERVICES_PORT")
+    text = kafka_config(logs, host, port, controller_port, ports.get("KAFKA_SERVICES_PORT"))
+    operator = settings if for_tests else settings.kafka_login("admin")
 
     def prepare():
         if not logs.exists():
             shutil.copytree(KAFKA_FORMATTED, logs)
         logs.chmod(0o700)
         write_if_changed(config, text)
+        write_if_changed(users, "" if for_tests else kafka_users(settings))
 
     archive = [f"-XX:SharedArchiveFile={KAFKA_ARCHIVE}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
     return Program("kafka", kafka_command(config, *(archive if KAFKA_ARCHIVE.exists() else [])),
-                   {"KAFKA_BOOTSTRAP_SERVERS": port, "KAFKA_CONTROLLER_PORT": controller_port},
-                   host=host, files=(config,), prepare=prepare,
-                   ready=lambda: answers(host, port) and topics.answers(f"{host}:{port}"))
+                   ports, host=host, files=(config, users), prepare=prepare,
+                   ready=lambda: answers(host, port) and topics.answers(operator))
 
 
-def make_topics(settings):
-    """Brings Kafka's topics to what deploy/topics says."""
-    for change in topics.apply(settings.require("KAFKA_BOOTSTRAP_SERVERS"), TOPICS):
-        print(change)
+def make_topics(settings, binaries):
+    """Brings Kafka to what deploy/topics and deploy/services say."""
+    program = Path(binaries).resolve() / "topics"
+    if not program.exists():
+        raise StackError(f"{program} is missing: run make build")
+    environment = settings.kafka_login("admin") | {
+        "KAFKA_ANONYMOUS_READ": settings.get("KAFKA_ANONYMOUS_READ", "")}
+    done = subprocess.run([program, REPO / "deploy"], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StackError("could not set up Kafka:\n" + done.stderr)
+    new = [line for line in done.stdout.splitlines() if line.startswith(("topic ", "this Kafka "))]
+    print("".join(line + "\n" for line in new), end="")
 
 
 def prepare_kafka():
@@ -262,12 +296,16 @@ def prepare_kafka():
 
     Formatting takes a JVM and a second, loading classes two; both come out the same every time.
     """
-    port, controller_port = free_ports(2)
+    port, controller_port, services_port = free_ports(3)
     work = Folder(KAFKA / "warm-up")
     shutil.rmtree(work.root, ignore_errors=True)
     work.make()
     config = work.run / "kafka.properties"
-    config.write_text(kafka_config(work.data / "kafka", "127.0.0.1", port, controller_port))
+    config.write_text(kafka_config(work.data / "kafka", "127.0.0.1", port, controller_port, services_port))
+    settings = Settings({"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{port}", "KAFKA_SERVICES_PORT": services_port}
+                        | {name: secrets.token_hex(16) for name in KAFKA_PASSWORDS.values()})
+    operator = settings.kafka_login("admin")
+    write_private(work.run / "kafka.users", kafka_users(settings))
     cluster = subprocess.run(java(KAFKA) + ["kafka.tools.StorageTool", "random-uuid"],
                              capture_output=True, text=True, check=True).stdout.split()[-1]
     formatted = subprocess.run(java(KAFKA) + ["kafka.tools.StorageTool", "format",
@@ -280,14 +318,13 @@ def prepare_kafka():
 
     KAFKA_ARCHIVE.unlink(missing_ok=True)
     server = Program("kafka", kafka_command(config, f"-XX:ArchiveClassesAtExit={KAFKA_ARCHIVE}"),
-                     {}, ready=lambda: topics.answers(f"127.0.0.1:{port}"))
+                     {}, ready=lambda: topics.answers(operator))
     server.launch(work)
     try:
         wait_ready([server], 60, tell=False)
-        bootstrap = f"127.0.0.1:{port}"
-        topics.apply(bootstrap, {"warm": Topic(1, 86_400_000, 1, 1, "")})
-        topics.publish(bootstrap, "warm", "warm", "warm", {})
-        reader = topics.consumer(bootstrap, "warm", auto_offset_reset="earliest")
+        topics.make(operator, "warm")
+        topics.publish(operator, "warm", "warm", "warm", {})
+        reader = topics.consumer(operator, "warm", auto_offset_reset="earliest")
         reader.subscribe(["warm"])
         reader.poll(30)
         reader.commit(asynchronous=False)

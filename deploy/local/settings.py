@@ -75,6 +75,11 @@ ROLE_PASSWORDS = {role: f"{role.upper()}_POSTGRES_PASSWORD" for role in ROLES}
 REDIS_USERS = {name: " ".join(rules) for name, *rules in read_list("deploy/redis-users")}
 REDIS_PASSWORDS = {name: f"{name.upper()}_REDIS_PASSWORD" for name in REDIS_USERS}
 
+# User of Kafka -> the setting that has its password: our processes, but for the provider, which stands for somebody
+# else's; `broker`, as which Kafka comes to itself, and `admin`, as whom an operator does.
+KAFKA_PASSWORDS = {user: f"{user.upper()}_KAFKA_PASSWORD"
+                   for user in (*(name for name in PROCESSES if name != "provider"), "broker", "admin")}
+
 # What is generated for the containers alone.
 CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
 
@@ -82,7 +87,8 @@ CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CA
 SERVICE_KEYS = {service: f"{service.upper()}_SERVICE_KEY" for service in SERVICES}
 
 # What is generated for both stacks, besides the passwords of Redis.
-SHARED_SECRETS = (*SERVICE_KEYS.values(), "KEY_ENCRYPTION_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values())
+SHARED_SECRETS = (*SERVICE_KEYS.values(), "KEY_ENCRYPTION_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values(),
+                  *KAFKA_PASSWORDS.values())
 
 # The secrets that containers read as files of the same names in small letters.
 AS_FILES = (*SHARED_SECRETS, "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
@@ -101,7 +107,8 @@ PRIVATE = {
     "SERVICE_KEYS": set(SERVICES),
     "PROVIDER_API_KEY": {"payments", "provider", "reconciler"},
     "PROVIDER_WEBHOOK_SECRET": {"payments", "provider"},
-} | {name: set() for name in (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *SERVICE_KEYS.values(), *CONTAINER_SECRETS)}
+} | {name: set() for name in (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *KAFKA_PASSWORDS.values(), *SERVICE_KEYS.values(),
+                                *CONTAINER_SECRETS)}
 
 # Above are ports that the kernel hands out to clients; a server there can find its port taken.
 FIRST_EPHEMERAL_PORT = 32768
@@ -161,6 +168,13 @@ class Settings(dict):
         name = service.upper()
         return self.get(f"{name}_ADDR") or f"127.0.0.1:{self.port(name + '_PORT')}"
 
+    def kafka_login(self, user):
+        """The settings of a client of Kafka that logs in as that user."""
+        host, _ = self.address("KAFKA_BOOTSTRAP_SERVERS")
+        return {"KAFKA_BOOTSTRAP_SERVERS": f"{host}:{self.port('KAFKA_SERVICES_PORT')}",
+                "KAFKA_SECURITY_PROTOCOL": "sasl_plaintext", "KAFKA_SASL_MECHANISM": "PLAIN",
+                "KAFKA_SASL_USERNAME": user, "KAFKA_SASL_PASSWORD": self.require(KAFKA_PASSWORDS[user])}
+
     @property
     def base_url(self):
         return f"http://localhost:{self.port('GATEWAY_PORT')}"
@@ -175,6 +189,8 @@ class Settings(dict):
             chosen |= {"POSTGRES_USER": process, "POSTGRES_PASSWORD": self.role_password(process)}
         if process in SERVICE_KEYS:
             chosen["SERVICE_KEY"] = self.require(SERVICE_KEYS[process])
+        if process in KAFKA_PASSWORDS:
+            chosen |= self.kafka_login(process)
         if process in REDIS_USERS:
             chosen["REDIS_URL"] = redis_url(
                 self.require("REDIS_URL"), process, self.require(REDIS_PASSWORDS[process]))
@@ -271,6 +287,21 @@ def redis_users(variables):
     return "".join(line + "\n" for line in lines)
 
 
+def kafka_users(variables):
+    """Who may log in to Kafka, as its JVM reads it (JAAS); what they may do is in its access control list."""
+    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+    users = [f'  user_{user}="{variables[name]}"' for user, name in KAFKA_PASSWORDS.items()]
+    own = f'  username="broker"\n  password="{variables[KAFKA_PASSWORDS["broker"]]}"'
+    return f"KafkaServer {{\n  {plain}\n{own}\n" + "\n".join(users) + ";\n};\n"
+
+
+def kafka_admin(variables):
+    """What Kafka's own tools need to come as `admin`."""
+    return ("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
+            "sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required"
+            f' username="admin" password="{variables[KAFKA_PASSWORDS["admin"]]}";\n')
+
+
 def write_secrets(variables, parent):
     """Writes the secrets of containers, a file each, into a folder named after what they say; answers it.
 
@@ -283,6 +314,8 @@ def write_secrets(variables, parent):
     password = quote(contents["mongo_cart_password"], safe="")
     contents["mongodb_uri"] = f"mongodb://cart:{password}@mongo:27017/cart?authSource=cart"
     contents["redis_users"] = redis_users(variables)
+    contents["kafka_users"] = kafka_users(variables)
+    contents["kafka_admin"] = kafka_admin(variables)
     for user, name in REDIS_PASSWORDS.items():
         contents[f"{user}_redis_url"] = redis_url("redis://redis:6379", user, variables[name])
     digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()

@@ -152,7 +152,7 @@ def up_locked(args, folder, settings):
     bring_up(folder, supervisor, backing, SERVER_PATIENCE)
     with ThreadPoolExecutor() as pool:
         for done in [pool.submit(servers.make_databases, folder, settings),
-                     pool.submit(servers.make_topics, settings)]:
+                     pool.submit(servers.make_topics, settings, args.bin)]:
             done.result()
     bring_up(folder, supervisor, own, SERVICE_PATIENCE)
     print("the stack was up already" if not absent and not changed else "the stack is up")

@@ -1,5 +1,7 @@
-"""Kafka from the host, by python3-confluent-kafka: topics and their settings, events, how far groups have come.
+"""Kafka from the host, by python3-confluent-kafka: topics, events, how far groups have come.
 
+Each function is told which Kafka, and as whom, by the settings of its clients (Settings.kafka_login), of which
+KAFKA_BOOTSTRAP_SERVERS alone is needed where nobody logs in.
 A stack in containers uses Kafka's own tools in their containers instead (containers.py), and needs no package here.
 """
 
@@ -17,17 +19,23 @@ except ImportError:
 PATIENCE = 5
 SILENCE = 30
 
+# librdkafka's names of our settings.
+LOGIN = {"bootstrap.servers": "KAFKA_BOOTSTRAP_SERVERS", "security.protocol": "KAFKA_SECURITY_PROTOCOL",
+         "sasl.mechanism": "KAFKA_SASL_MECHANISM", "sasl.username": "KAFKA_SASL_USERNAME",
+         "sasl.password": "KAFKA_SASL_PASSWORD"}
 
-def client(kind, bootstrap, **settings):
+
+def client(kind, kafka, **settings):
     """An AdminClient, Consumer or Producer, which says what is wrong by exceptions and not on stderr."""
     if kind is None:
         raise StackError("python3-confluent-kafka is not installed: run ./install-all.sh")
-    return kind({"bootstrap.servers": bootstrap, "broker.address.family": "v4", "log_level": 0,
-                 **{name.replace("_", "."): value for name, value in settings.items()}})
+    return kind({option: kafka[name] for option, name in LOGIN.items() if kafka.get(name)}
+                | {"broker.address.family": "v4", "log_level": 0}
+                | {name.replace("_", "."): value for name, value in settings.items()})
 
 
-def consumer(bootstrap, group="none", **settings):
-    return client(Consumer, bootstrap, group_id=group, enable_auto_commit=False, **settings)
+def consumer(kafka, group="none", **settings):
+    return client(Consumer, kafka, group_id=group, enable_auto_commit=False, **settings)
 
 
 def partitions_of(some_client):
@@ -39,38 +47,17 @@ def partitions_of(some_client):
     return {name: list(topic.partitions) for name, topic in listed.items() if not name.startswith("__")}
 
 
-def answers(bootstrap):
+def answers(kafka):
     try:
-        client(AdminClient, bootstrap).list_topics(timeout=2)
+        client(AdminClient, kafka).list_topics(timeout=2)
         return True
     except KafkaException:
         return False
 
 
-def apply(bootstrap, wanted):
-    """Makes the topics that are missing and gives the others the settings of deploy/topics; says and answers what
-    it changed. Partitions and replicas of a topic stay as it was made."""
-    admin = client(AdminClient, bootstrap)
-    present = partitions_of(admin)
-    settings = {name: {"retention.ms": str(topic.retention_ms), "min.insync.replicas": str(topic.in_sync)}
-                for name, topic in wanted.items()}
-    missing = [NewTopic(name, topic.partitions, topic.replicas, config=settings[name])
-               for name, topic in wanted.items() if name not in present]
-    waiting, changes = [], [f"topic {topic.topic} is new" for topic in missing]
-    if missing:
-        waiting += admin.create_topics(missing).values()
-    known = [ConfigResource("topic", name) for name in wanted if name in present]
-    for resource, told in (admin.describe_configs(known) if known else {}).items():
-        # What is set besides has to be sent along, or it is lost.
-        before = own_settings(told.result(PATIENCE))
-        after = before | settings[resource.name]
-        if after != before:
-            waiting += admin.alter_configs([ConfigResource("topic", resource.name, set_config=after)]).values()
-            changes += [f"topic {resource.name}: {name} is now {value}, was {before.get(name, 'the default')}"
-                        for name, value in after.items() if before.get(name) != value]
-    for done in waiting:
-        done.result(30)
-    return changes
+def make(kafka, topic):
+    admin = client(AdminClient, kafka)  # which has to live until it was answered
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
 
 
 def own_settings(described):
@@ -78,9 +65,9 @@ def own_settings(described):
     return {name: entry.value for name, entry in described.items() if entry.source == 1}
 
 
-def set_option(bootstrap, topic, name, value):
+def set_option(kafka, topic, name, value):
     """Sets an option of a topic; None removes it."""
-    admin = client(AdminClient, bootstrap)
+    admin = client(AdminClient, kafka)
     resource = ConfigResource("topic", topic)
     settings = own_settings(admin.describe_configs([resource])[resource].result(PATIENCE)) | {name: value}
     changed = ConfigResource("topic", topic, set_config={
@@ -88,9 +75,9 @@ def set_option(bootstrap, topic, name, value):
     admin.alter_configs([changed])[changed].result(30)
 
 
-def counts(bootstrap):
+def counts(kafka):
     """Topic -> (its partitions, how many events they have)."""
-    reader = consumer(bootstrap)
+    reader = consumer(kafka)
     found = {}
     for topic, partitions in partitions_of(reader).items():
         marks = [reader.get_watermark_offsets(TopicPartition(topic, number), timeout=PATIENCE) for number in partitions]
@@ -99,10 +86,10 @@ def counts(bootstrap):
     return found
 
 
-def read(bootstrap, topic, follow=False):
+def read(kafka, topic, follow=False):
     """The events of a topic up to its end, or as they come."""
     # Asked for the end of a topic, a broker waits as long as it may for more.
-    reader = consumer(bootstrap, enable_partition_eof=True, fetch_wait_max_ms=100 if follow else 10)
+    reader = consumer(kafka, enable_partition_eof=True, fetch_wait_max_ms=100 if follow else 10)
     known = partitions_of(reader)
     if topic not in known:
         raise StackError(f"no topic {topic}; there are: {', '.join(sorted(known))}")
@@ -131,18 +118,18 @@ def text(value):
     return None if value is None else value.decode(errors="replace")
 
 
-def publish(bootstrap, topic, key, value, headers, partition=-1):
-    producer = client(Producer, bootstrap)
+def publish(kafka, topic, key, value, headers, partition=-1):
+    producer = client(Producer, kafka)
     producer.produce(topic, value, key, partition=partition, headers=headers)
     if producer.flush(30):
         raise StackError(f"{topic} does not take the event")
 
 
-def lag(bootstrap, groups):
+def lag(kafka, groups):
     """How many events of their topics have not been committed by groups ({group: [topic, …]})."""
     total = 0
     for group, names in groups.items():
-        reader = consumer(bootstrap, group)
+        reader = consumer(kafka, group)
         known = partitions_of(reader)
         asked = [TopicPartition(topic, number) for topic in names for number in known[topic]]
         for place in reader.committed(asked, timeout=PATIENCE):

@@ -148,7 +148,7 @@ class Provoked:
                 "orders", "SELECT count(*) FROM outbox WHERE refusal IS NOT NULL"))
 
     def limit_events(self, size):
-        topics.set_option(self.shop.bootstrap, "orders", "max.message.bytes", size)
+        topics.set_option(self.shop.kafka, "orders", "max.message.bytes", size)
 
     # --- a relay that stands still --------------------------------------------------------------
 

@@ -20,7 +20,7 @@ import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
-from settings import AS_FILES, DATABASES, GROUPS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
+from settings import AS_FILES, DATABASES, GROUPS, KAFKA_PASSWORDS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
 from settings import REDIS_PASSWORDS, REDIS_USERS, ROLE_PASSWORDS  # pylint: disable=wrong-import-position
 from settings import Settings, StackError, init_env, parse, public_key, remove_old_secrets  # pylint: disable=wrong-import-position
 
@@ -60,6 +60,21 @@ class Secrets(InFolder):
         settings, folder = self.make()
         self.assertEqual("redis://products:a/b@c%d@redis:6379", (folder / "products_redis_url").read_text())
         self.assertEqual("redis://products:a/b@c%d@127.0.0.1:16379", settings.environment_of("products")["REDIS_URL"])
+
+    def test_hold_a_login_of_its_own_for_kafka_for_each_process(self):
+        settings, folder = self.make()
+        logins = {user: settings[name] for user, name in KAFKA_PASSWORDS.items()}
+        self.assertEqual(len(logins), len(set(logins.values())))
+        self.assertEqual({"admin", "broker", *PROCESSES} - {"provider"}, set(logins))
+        users = (folder / "kafka_users").read_text()
+        for user, password in logins.items():
+            self.assertIn(f'user_{user}="{password}"', users)
+        for process in set(PROCESSES) - {"provider"}:
+            environment = settings.environment_of(process)
+            self.assertEqual((process, logins[process]),
+                             (environment["KAFKA_SASL_USERNAME"], environment["KAFKA_SASL_PASSWORD"]))
+            self.assertEqual([], [name for name in environment if name.endswith("_KAFKA_PASSWORD")])
+        self.assertNotIn("KAFKA_SASL_PASSWORD", settings.environment_of("provider"))
 
     def test_can_be_read_by_the_users_of_containers_and_by_nobody_else_here(self):
         _, folder = self.make()
@@ -133,7 +148,8 @@ class TheComposeFile(unittest.TestCase):
         self.assertEqual([], shown)
 
     def test_knows_a_file_for_every_secret(self):
-        wanted = [name.lower() for name in ("MONGODB_URI", "REDIS_USERS", *AS_FILES)]
+        wanted = [name.lower() for name in ("MONGODB_URI", "REDIS_USERS", "KAFKA_USERS", "KAFKA_ADMIN", *AS_FILES)]
+        wanted.remove("broker_kafka_password")  # which Kafka alone needs, and has in kafka_users
         wanted += [f"{user}_redis_url" for user in REDIS_USERS]
         self.assertEqual([], [name for name in wanted
                               if not re.search(rf"\n  {name}:\n    file: \S.*}}/{name}\b", self.text)])
@@ -172,7 +188,7 @@ class TheListOfProcesses(unittest.TestCase):
         ours = [f"{name}={value}" for name, value in offered.items()
                 if re.fullmatch(r"\d+", value) and (value.startswith("70") or name.endswith("_ADMIN_PORT"))]
         wanted = self.ports("{NAME}_{kind}={port}")
-        passwords = (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values())
+        passwords = (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *KAFKA_PASSWORDS.values())
         self.lacks(".env.example", wanted + [f"{name}=" for name in passwords],
                    [f"{line} is of no process" for line in ours if line not in wanted])
 
@@ -184,14 +200,18 @@ class TheListOfProcesses(unittest.TestCase):
             if name in SERVICES:
                 lines.append(f"{name.upper()}_ADDR: dns:///{name}:{process.ports['PORT']}")
             if name in ROLES:
-                lines += [f"<<: *with-database POSTGRES_USER: {name}",
+                logins = "[*with-database, *kafka-login]" if name in KAFKA_PASSWORDS else "*with-database"
+                lines += [f"<<: {logins} POSTGRES_USER: {name}",
                           f"- {{source: {name}_postgres_password, target: postgres_password}}"]
+            if name in KAFKA_PASSWORDS:
+                lines += [f"KAFKA_SASL_USERNAME: {name}",
+                          f"- {{source: {name}_kafka_password, target: kafka_password}}"]
         lines += [f"{name.upper()}_READS: {','.join(reads)}" for name, reads in READERS.items()]
         job = re.search(r"\n  databases:\n.*?\n\n", TheComposeFile.text, re.S)[0]
         started = re.findall(r"PROCESS: (\w+)", TheComposeFile.text)
         self.lacks("docker-compose.yml", lines,
                    [f"{name} in the job databases" for name in ROLES if f"- {name}_postgres_password\n" not in job]
-                   + [f"{name} is no process" for name in started if name not in PROCESSES])
+                   + [f"{name} is no process" for name in started if name not in (*PROCESSES, "topics")])
 
     def test_is_what_the_ports_of_the_containers_lead_to(self):
         name = "deploy/docker/ports.conf"

@@ -21,7 +21,7 @@ sys.path.insert(0, str(REPO / "deploy/local"))
 
 import http_client  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
-from settings import GROUPS, PROCESSES, TOOLS, StackError, parse  # pylint: disable=wrong-import-position
+from settings import GROUPS, PROCESSES, TOOLS, Settings, StackError, parse  # pylint: disable=wrong-import-position
 
 PASSWORD = "Walk-Through-1!"
 
@@ -199,17 +199,18 @@ class Stack:
     # --- topics ---
 
     @property
-    def bootstrap(self):
-        return self.settings["KAFKA_BOOTSTRAP_SERVERS"]
+    def kafka(self):
+        """As the operator, who may publish what no process has."""
+        return Settings(self.settings).kafka_login("admin")
 
     def events(self, topic, key=None, kind=None):
         """Everything that is on a topic now, or what there is of a key or a type."""
-        events = map(Event, topics.read(self.bootstrap, topic))
+        events = map(Event, topics.read(self.kafka, topic))
         return [event for event in events
                 if (key is None or event.key == str(key)) and (kind is None or event.type == kind)]
 
     def publish(self, topic, key, text, headers, partition=-1):
-        topics.publish(self.bootstrap, topic, key, text, headers, partition)
+        topics.publish(self.kafka, topic, key, text, headers, partition)
 
     def publish_again(self, event):
         """Puts the very record on its topic a second time, headers and partition included."""
@@ -217,8 +218,8 @@ class Stack:
 
     def lag(self):
         """How many records of their topics consumer groups have not committed yet."""
-        return topics.lag(self.bootstrap, {group: consumed for process in PROCESSES.values()
-                                           for group, consumed in process.groups.items()})
+        return topics.lag(self.kafka, {group: consumed for process in PROCESSES.values()
+                                       for group, consumed in process.groups.items()})
 
     def queued(self, process):
         """How many events are in the retry queues of a process's groups, dead letters among them."""

@@ -1,13 +1,18 @@
 """Who gets into the servers behind the services, and to what they write."""
 
+import json
+import os
 import socket
 import stat
+import subprocess
+import uuid
 from decimal import Decimal
 
+import topics
 from case import Case
-from harness import wait_for
+from harness import Person, wait_for
 from servers import psql
-from settings import DATABASES, READERS, REDIS_USERS, ROLES, Settings
+from settings import DATABASES, GROUPS, KAFKA_PASSWORDS, READERS, REDIS_USERS, REPO, ROLES, TOPICS, Settings
 
 
 class Servers(Case):
@@ -58,9 +63,9 @@ class Servers(Case):
 
     def test_each_process_knows_its_own_passwords_alone(self):
         passwords = {name: value for name, value in self.settings.items() if name.endswith("_PASSWORD") and value}
-        for process in (*ROLES, *REDIS_USERS):
+        for process in {*ROLES, *REDIS_USERS, *KAFKA_PASSWORDS} - {"admin", "broker"}:
             script = (self.shop.folder / "run/start" / process).read_text()
-            own = {f"{process.upper()}_{server}_PASSWORD" for server in ("POSTGRES", "REDIS")}
+            own = {f"{process.upper()}_{server}_PASSWORD" for server in ("POSTGRES", "REDIS", "KAFKA")}
             own |= {"SUPER_ADMIN_PASSWORD"} if process == "auth" else set()
             self.assertEqual(set(), {name for name, value in passwords.items() if value in script} - own, process)
 
@@ -73,3 +78,74 @@ class Servers(Case):
                 open_to_others += [path for path in top.iterdir()
                                    if path.stat().st_mode & (stat.S_IRWXO | stat.S_IRWXG)]
         self.assertEqual([], open_to_others)
+
+
+class Kafka(Case):
+    """Who logs in as what, and what that lets them do."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.settings = Settings.read(cls.shop.env_file)
+        cls.nobody = {"KAFKA_BOOTSTRAP_SERVERS": cls.settings["KAFKA_BOOTSTRAP_SERVERS"]}
+
+    def refusal(self, kafka, topic, value="{}"):
+        """Why Kafka does not take an event from somebody; None where it does."""
+        told = []
+        producer = topics.client(topics.Producer, kafka)
+        producer.produce(topic, value, "1", on_delivery=lambda error, _: told.append(error and error.name()))
+        self.assertEqual(0, producer.flush(30), "Kafka does not answer")
+        return told[0]
+
+    def reading(self, kafka, group):
+        """What comes of reading the users as that group: an event, or the name of an error."""
+        reader = topics.consumer(kafka, group, auto_offset_reset="earliest")
+        try:
+            reader.subscribe(["users"])
+            record = reader.poll(30)
+        except topics.KafkaException as error:
+            return error.args[0].name()
+        finally:
+            reader.close()
+        self.assertIsNotNone(record, "neither an event nor a refusal")
+        return record.error().name() if record.error() else "event"
+
+    def test_a_topic_is_written_by_the_service_that_publishes_it_and_by_no_other(self):
+        for user in sorted(KAFKA_PASSWORDS.keys() - {"admin", "broker"}):
+            for topic, facts in TOPICS.items():
+                if facts.publisher != user:
+                    with self.subTest(user=user, topic=topic):
+                        self.assertEqual("TOPIC_AUTHORIZATION_FAILED", self.refusal(self.settings.kafka_login(user), topic))
+
+    def test_a_forged_deletion_is_refused_and_nobody_is_deleted(self):
+        person = Person(self.shop)
+        deletion = json.dumps({"userId": str(person.id)})
+        published = sorted((event.partition, event.offset) for event in self.shop.events("users"))
+        for forger in (self.nobody, self.settings.kafka_login("orders")):
+            self.assertEqual("TOPIC_AUTHORIZATION_FAILED", self.refusal(forger, "users", deletion))
+        self.assertEqual(published, sorted((event.partition, event.offset) for event in self.shop.events("users")))
+        self.assertEqual(200, person.call("GET", f"/users/{person.id}").status)
+
+    def test_a_wrong_password_is_no_login(self):
+        stranger = self.settings.kafka_login("orders") | {"KAFKA_SASL_PASSWORD": "wrong"}
+        self.assertFalse(topics.answers(stranger))
+        self.assertTrue(topics.answers(self.settings.kafka_login("orders")))
+
+    def test_without_a_login_events_are_read_but_not_as_a_group_of_the_platform(self):
+        self.assertEqual("event", self.reading(self.nobody, f"reader-{uuid.uuid4()}"))
+        for group in GROUPS:
+            self.assertEqual("GROUP_AUTHORIZATION_FAILED", self.reading(self.nobody, group), group)
+
+    def test_a_service_does_not_consume_as_a_group_of_another(self):
+        self.assertEqual("GROUP_AUTHORIZATION_FAILED", self.reading(self.settings.kafka_login("stock"), "orders"))
+
+    def test_without_a_login_nothing_is_read_once_that_is_not_wanted_any_more(self):
+        self.addCleanup(self.set_up, "true")
+        self.set_up("")
+        self.assertEqual("TOPIC_AUTHORIZATION_FAILED", self.refusal(self.nobody, "users"))
+        self.assertIn("AUTHORIZATION_FAILED", self.reading(self.nobody, f"reader-{uuid.uuid4()}"))
+
+    def set_up(self, anonymous_read):
+        """As make up does it."""
+        subprocess.run([self.shop.binaries / "topics", REPO / "deploy"], check=True, capture_output=True,
+                       env=os.environ | self.settings.kafka_login("admin") | {"KAFKA_ANONYMOUS_READ": anonymous_read})

@@ -1,6 +1,6 @@
-#!/usr/bin/env python3
-"""What deploy/topics says holds on a broker, also for topics that exist already: by what the native stack runs
-and by the containers' job."""
+#!/usr/bin/python3
+"""What deploy/topics says holds on a broker, also for topics that exist already: by the program `topics`, which every
+stack runs. Its last argument is that program."""
 
 import os
 import re
@@ -15,88 +15,71 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "deploy/local"))
 
-import servers  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
-from settings import DATABASES, TOPICS, Topic, parse  # pylint: disable=wrong-import-position
+from settings import DATABASES, TOPICS, parse  # pylint: disable=wrong-import-position
 
 DAY = 86_400_000
-TOOLS = {"kafka-topics": "org.apache.kafka.tools.TopicCommand", "kafka-configs": "kafka.admin.ConfigCommand"}
 
 
 class TopicsTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.bootstrap = parse(Path(os.environ["TEST_SERVERS_ENV"]).read_text())["KAFKA_BOOTSTRAP_SERVERS"]
-        cls.bin = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
-        for name, main in TOOLS.items():
-            script = cls.bin / f"{name}.sh"
-            script.write_text(f'#!/bin/sh\necho {name} "$@" >>"$CALLS"\n'
-                              f'exec java -XX:TieredStopAtLevel=1 -cp "{servers.KAFKA}/jars/*" {main} "$@"\n')
-            script.chmod(0o755)
+        cls.kafka = {"KAFKA_BOOTSTRAP_SERVERS": parse(Path(os.environ["TEST_SERVERS_ENV"]).read_text())[
+            "KAFKA_BOOTSTRAP_SERVERS"]}
+        cls.admin = topics.client(topics.AdminClient, cls.kafka)
 
     def setUp(self):
-        self.work = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.lists = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (self.lists / "services").write_text("orders 7005 9105 postgres\n")
         self.name = "t" + uuid.uuid4().hex[:12]
 
-    def configured(self):
-        """(partitions, retention.ms, min.insync.replicas) of the test's topic."""
-        told = subprocess.run([self.bin / "kafka-topics.sh", "--bootstrap-server", self.bootstrap, "--describe",
-                               "--topic", self.name], env=os.environ | {"CALLS": "/dev/null"},
-                              capture_output=True, text=True, check=True).stdout
-        return tuple(int(re.search(rf"{word}[:=] ?(\d+)", told)[1])
-                     for word in ("PartitionCount", "retention.ms", "min.insync.replicas"))
+    def make(self, line, **environment):
+        """Has the topic as that line says; answers what was told of it."""
+        (self.lists / "topics").write_text(f"# a comment\n\n{self.name} {line} orders\n")
+        done = subprocess.run([PROGRAM, self.lists], env=self.kafka | environment, capture_output=True, text=True,
+                              check=False)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return [told for told in done.stdout.splitlines() if self.name in told]
 
-    def make_natively(self, **changes):
-        topic = Topic(partitions=2, retention_ms=3 * DAY, replicas=1, in_sync=1, publisher="orders")
-        return topics.apply(self.bootstrap, {self.name: topic._replace(**changes)})
+    def becomes(self, partitions, retention_ms, in_sync, **others):
+        """Whether the topic is like that, once the broker has noticed a change."""
+        wanted = {"retention.ms": str(retention_ms), "min.insync.replicas": str(in_sync)} | others
+        resource = topics.ConfigResource("topic", self.name)
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            found = self.admin.describe_configs([resource])[resource].result(20)
+            known = self.admin.list_topics(self.name, timeout=20).topics[self.name].partitions
+            if len(known) == partitions and all(found[name].value == value for name, value in wanted.items()):
+                return True
+            time.sleep(0.1)
+        return False
 
-    def make_in_containers(self, line, **environment):
-        listed, calls = self.work / "topics", self.work / "calls"
-        listed.write_text(f"# a comment\n\n{self.name} {line} orders\n")
-        calls.write_text("")
-        subprocess.run(["sh", REPO / "deploy/docker/topics.sh"], check=True, capture_output=True, text=True,
-                       env=os.environ | {"KAFKA_BIN": str(self.bin), "TOPICS_FILE": str(listed), "CALLS": str(calls),
-                                         "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap} | environment)
-        return calls.read_text()
+    def test_what_is_new_is_made_and_what_has_changed_is_applied_and_nothing_twice(self):
+        self.assertEqual([f"topic {self.name} is new"], self.make("2 3d 1 1"))
+        self.assertTrue(self.becomes(2, 3 * DAY, 1))
+        self.assertEqual([], self.make("2 3d 1 1"))
+        self.assertEqual([f"topic {self.name}: retention.ms is now {5 * DAY}, was {3 * DAY}"], self.make("2 5d 1 1"))
+        self.assertTrue(self.becomes(2, 5 * DAY, 1))
 
-    def test_the_native_stack_applies_what_is_new_and_nothing_twice(self):
-        self.assertTrue(self.make_natively())
-        self.assertEqual(self.configured(), (2, 3 * DAY, 1))
-        self.assertFalse(self.make_natively())
-        self.assertTrue(self.make_natively(retention_ms=5 * DAY))
-        self.assertEqual(self.configured(), (2, 5 * DAY, 1))
+    def test_of_three_replicas_two_have_an_event_before_it_counts(self):
+        self.make("2 5d 1 1")
+        self.assertTrue(self.becomes(2, 5 * DAY, 1))
+        self.make("2 5d 1 1", KAFKA_REPLICATION="3")
+        self.assertTrue(self.becomes(2, 5 * DAY, 2), "partitions and replicas stay as they were made with")
 
-    def test_the_native_stack_leaves_what_an_operator_has_set_besides(self):
-        self.make_natively()
-        admin, topic = topics.client(topics.AdminClient, self.bootstrap), topics.ConfigResource("topic", self.name)
+    def test_what_an_operator_has_set_besides_stays(self):
+        self.make("2 3d 1 1")
+        self.assertTrue(self.becomes(2, 3 * DAY, 1))
+        topics.set_option(self.kafka, self.name, "segment.ms", 3_600_000)
+        self.assertTrue(self.becomes(2, 3 * DAY, 1, **{"segment.ms": "3600000"}))
+        self.assertTrue(self.make("2 5d 1 1"))
+        self.assertTrue(self.becomes(2, 5 * DAY, 1, **{"segment.ms": "3600000"}))
 
-        def is_set(name, value):
-            """Whether it is, once the broker has noticed a change."""
-            end = time.monotonic() + 20
-            while time.monotonic() < end:
-                if admin.describe_configs([topic])[topic].result(20)[name].value == value:
-                    return True
-                time.sleep(0.1)
-            return False
-
-        self.assertTrue(is_set("retention.ms", str(3 * DAY)))
-        by_hand = topics.ConfigResource("topic", self.name, set_config={"segment.ms": "3600000"})
-        admin.alter_configs([by_hand])[by_hand].result(20)
-        self.assertTrue(is_set("segment.ms", "3600000"))
-        self.assertTrue(self.make_natively())
-        self.assertTrue(is_set("retention.ms", str(3 * DAY)))
-        self.assertTrue(is_set("segment.ms", "3600000"))
-
-    def test_the_containers_job_applies_what_is_new_and_nothing_twice(self):
-        self.assertIn("--create", self.make_in_containers("2 3d 1 1"))
-        self.assertEqual(self.configured(), (2, 3 * DAY, 1))
-        again = self.make_in_containers("2 3d 1 1")
-        self.assertNotIn("--create", again)
-        self.assertNotIn("--alter", again)
-        self.assertIn("--alter", self.make_in_containers("2 5d 1 1"))
-        self.assertEqual(self.configured(), (2, 5 * DAY, 1))
-        self.make_in_containers("2 5d 1 1", KAFKA_REPLICATION="3")
-        self.assertEqual(self.configured(), (2, 5 * DAY, 2), "of three replicas two have an event before it counts")
+    def test_a_line_that_cannot_be_read_is_named(self):
+        (self.lists / "topics").write_text(f"{self.name} 2 3 1 1 orders\n")
+        done = subprocess.run([PROGRAM, self.lists], env=self.kafka, capture_output=True, text=True, check=False)
+        self.assertEqual(1, done.returncode)
+        self.assertIn(f"{self.name} 2 3 1 1 orders", done.stderr)
 
 
 class ListTest(unittest.TestCase):
@@ -115,4 +98,5 @@ class ListTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    PROGRAM = sys.argv.pop()
     unittest.main()
