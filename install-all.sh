@@ -6,10 +6,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'END'
-usage: ./install-all.sh [--for=test | --for=long | --for=build | --for=commands] [--no-apt]
+usage: ./install-all.sh [--for=test | --for=long | --for=sbom | --for=build | --for=commands] [--no-apt]
 
   --for=test   only what building, testing and running need; without linters
   --for=long   that, and what the longer runs of make test-long need
+  --for=sbom   that, and what make sbom needs
   --for=build  only the packages that compiling needs: for images and CI
   --for=commands
                newman and grpcurl alone, with the npm and the Go that are there: for a stack in containers
@@ -42,6 +43,7 @@ oldest_node=16                                              # newman's
 tools=.local/tools
 everything=true
 long=false
+sbom=false
 build_only=false
 commands_only=false
 apt=true
@@ -49,6 +51,7 @@ for argument in "$@"; do
   case $argument in
     --for=test) everything=false ;;
     --for=long) everything=false long=true ;;
+    --for=sbom) everything=false sbom=true ;;
     --for=build) build_only=true ;;
     --for=commands) commands_only=true apt=false ;;
     --no-apt) apt=false ;;
@@ -143,6 +146,7 @@ bring_packages() {
     wanted+=("${server_packages[@]}" "${browser_packages[@]}")
     ! $everything || wanted+=("${lint_packages[@]}")
     ! $long || wanted+=("${long_packages[@]}")
+    ! $sbom || wanted+=(python3-venv)
     if ! node_is_new_enough; then wanted+=(nodejs npm); fi
     if ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
       wanted+=(golang-go)
@@ -195,18 +199,18 @@ bring_newman() {
   stamp "$home/stamp" $list/package.json $list/package-lock.json
 }
 
-# Python's own tools, in an environment of their own.
-bring_python_tools() {
-  local home=$tools/python list=tests/api/requirements.txt
-  if done_with "$home/stamp" $list; then
-    say "schemathesis is there"
+# bring_python_tool NAME FOLDER LIST: one of Python's own, in an environment of its own.
+bring_python_tool() {
+  local name=$1 home=$tools/$2 list=$3
+  if done_with "$home/stamp" "$list"; then
+    say "$name is there"
     return
   fi
-  say "bringing schemathesis from PyPI"
+  say "bringing $name from PyPI"
   rm -rf "$home"
   /usr/bin/python3 -m venv "$home"
-  "$home/bin/pip" install --quiet --disable-pip-version-check -r $list
-  stamp "$home/stamp" $list
+  "$home/bin/pip" install --quiet --disable-pip-version-check -r "$list"
+  stamp "$home/stamp" "$list"
 }
 
 bring_grpcurl() {
@@ -233,7 +237,8 @@ bring_jars kafka
 bring_jars mongo MongoStandIn.java
 bring_newman
 bring_grpcurl
-! $long || bring_python_tools
+! $long || bring_python_tool schemathesis python tests/api/requirements.txt
+! $sbom || bring_python_tool distro2sbom sbom deploy/local/tools/requirements.txt
 [ -f .env ] || say "making .env from .env.example, with secrets of its own"
 /usr/bin/python3 deploy/local/stack.py init-env --out .env
 say "done"

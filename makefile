@@ -106,7 +106,7 @@ resume: ## have a group go on after its gaps; GROUP=stock, TOPIC=orders, FROM=ti
 	@$(stack) resume $(GROUP) $(TOPIC) $(if $(FROM),--from "$(FROM)") $(if $(APPLY),--apply)
 
 ##@ Building and testing
-.PHONY: build build-% install-for-tests test test-repeat test-faults chaos chaos-faults test-asan test-tsan fuzz test-long bench lint format
+.PHONY: build build-% install-for-tests test test-repeat test-faults chaos chaos-faults test-asan test-tsan fuzz test-long bench sbom lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
 
 # Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
@@ -164,6 +164,10 @@ bench: install build-release ## measures everything, writes docs/performance.md;
 	tests/load/install.sh
 	cmake --build --preset release --target bare_beast
 	tests/load/bench.py --write
+
+sbom: build-release ## what every executable and the stack are made of, as CycloneDX in build/sbom
+	@./install-all.sh --for=sbom
+	deploy/local/sbom.py
 
 lint: ## clang-format, clang-tidy, buf, shellcheck, hadolint, actionlint, Compose; FILES="a.cpp b.h", ALL=1
 	@deploy/local/lint.sh $(if $(ALL),--all) $(FILES)
