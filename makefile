@@ -19,7 +19,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys reconcile grpc
+.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys audit reconcile grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
@@ -72,6 +72,9 @@ mails: ## the mails that were sent; N=3 shows the third
 
 rotate-keys: ## make the next key that signs access tokens; it signs in ten minutes
 	@$(stack) rotate-keys
+
+audit: ## is the log of who did what whole? KNOWN=payments:17:HASH, as it was said before: and is that entry there?
+	@$(stack) audit $(KNOWN)
 
 mails-refused: ## the mails that were refused for good, or not to be sent, and why
 	@$(stack) mails-refused

@@ -11,11 +11,12 @@ from email import message_from_binary_file, policy
 from pathlib import Path
 
 import containers
+import messages
 import seed
 import servers
 import topics
 from processes import Folder, tail
-from settings import DATABASES, REPO, SERVICES, TOOLS, Settings, StackError
+from settings import AUDITED, DATABASES, REPO, SERVICES, TOOLS, Settings, StackError
 
 COLLECTION = REPO / "E-Commerce-API.postman_collection.json"
 
@@ -174,6 +175,22 @@ def reconcile(args):
     run_own_command(args, "reconciler", "--once")
 
 
+def audit(args):
+    """Of every log, or of the one whose entry somebody has kept a note of: SERVICE:SEQUENCE:HASH."""
+    settings = Settings.read(args.env)
+    service, _, known = (args.known or "").partition(":")
+    if args.known and (service not in AUDITED or not known):
+        raise StackError(f"KNOWN={args.known}: an entry is such as payments:17:HASH, make audit says the last ones")
+    broken = []
+    for name in [service] if args.known else AUDITED:
+        code, said = messages.run_for(args, settings, name, [known] if known else [], "audit")
+        print(said, end="", flush=True)
+        if code != 0:
+            broken.append(name)
+    if broken:
+        raise StackError("not whole: " + ", ".join(broken))
+
+
 def rotate_keys(args):
     run_own_command(args, "auth", "rotate-keys")
 
@@ -315,6 +332,7 @@ def add_commands(command):
     added = command("events", events, "the events of a topic")
     added.add_argument("topic", nargs="?", default="orders")
     added.add_argument("--follow", action="store_true")
+    command("audit", audit, "is the audit log whole?").add_argument("known", nargs="?")
     command("rotate-keys", rotate_keys, "make the next key that signs access tokens")
     command("mails", mails, "the mails that were sent").add_argument("number", nargs="?", type=int)
     command("mails-refused", refused_mails, "the mails that were refused for good, or not to be sent")

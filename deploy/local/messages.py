@@ -30,13 +30,13 @@ def service_of_topic(topic):
     return publisher
 
 
-def run_for(args, settings, service, words):
-    """Runs the command on the database of one service; answers the exit code and what it said."""
+def run_for(args, settings, service, words, name="messages"):
+    """Runs a program on the database of one service; answers the exit code and what it said."""
     if args.stack(args) == "docker":
-        done = containers.compose(settings, "run", "--rm", "--no-deps", "-T", "--entrypoint", "/app/messages",
+        done = containers.compose(settings, "run", "--rm", "--no-deps", "-T", "--entrypoint", f"/app/{name}",
                                   service, *words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     else:
-        program = Path(args.bin).resolve() / "messages"
+        program = Path(args.bin).resolve() / name
         if not program.exists():
             raise StackError(f"{program} is missing: run make build")
         environment = {name: value for name, value in os.environ.items() if name not in settings}

@@ -24,7 +24,7 @@ from settings import PROCESSES, REPO, TOOLS, StackError
 DISTRO2SBOM = TOOLS / "sbom/bin/distro2sbom"
 MAVEN_PLUGIN = "org.cyclonedx:cyclonedx-maven-plugin:2.9.1:makeBom"
 # Besides the processes: what an operator runs, what makes topics, and the health check of containers.
-PROGRAMS = (*PROCESSES, "messages", "topics", "healthcheck")
+PROGRAMS = (*PROCESSES, "messages", "audit", "topics", "healthcheck")
 
 
 def run(*command, **options):

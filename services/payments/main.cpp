@@ -5,6 +5,7 @@
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "audit_migrations.h"
 #include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "payments/config.h"
@@ -22,7 +23,7 @@ int main() {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kIdempotencyMigrations, kPaymentsMigrations});
+    postgres::Migrate(db, {kMessagingMigrations, kIdempotencyMigrations, kAuditMigrations, kPaymentsMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 

@@ -12,6 +12,8 @@
 #include <set>
 #include <thread>
 
+#include "audit_migrations.h"
+#include "common/audit/testing/entries.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -214,7 +216,8 @@ class Gate {
 class PaymentsTest : public ::testing::Test {
  protected:
   PaymentsTest() {
-    postgres::Migrate(db_, {kMessagingMigrations, kIdempotencyMigrations, kPaymentsMigrations});
+    postgres::Migrate(
+        db_, {kMessagingMigrations, kIdempotencyMigrations, kAuditMigrations, kPaymentsMigrations});
   }
 
   static WorkerOptions Quick() {
@@ -560,6 +563,16 @@ TEST_F(PaymentsTest, AnIdempotencyKeyMakesOneRefund) {
   EXPECT_EQ(first->uuid(), repeat->uuid());
   EXPECT_EQ(Reason(Refund({{2, 1}}, "k1")), "IDEMPOTENCY_KEY_REUSED");
   EXPECT_NE(Refund({{1, 1}}, "k2")->uuid(), first->uuid());
+}
+
+TEST_F(PaymentsTest, TheAuditLogSaysWhoGaveMoneyBack) {
+  Charge2500();
+  const Result<v1::Refund> refund = Refund({{1, 1}}, "k1");
+  EXPECT_TRUE(Refund({{1, 1}}, "k1"));
+  EXPECT_EQ(Reason(Refund({{1, 2}})), "MORE_THAN_IS_LEFT");
+  EXPECT_THAT(audit::testing::Entries(db_),
+              ElementsAre("ADMIN 1: REFUND_REQUESTED order " + std::to_string(kOrder) +
+                          ", amount 10.00, refund " + refund->uuid()));
 }
 
 TEST_F(PaymentsTest, WhatWasNotCapturedIsNotRefunded) {

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/core/amount.h"
 #include "common/crypto/random.h"
 #include "common/idempotency/idempotency.h"
 #include "common/telemetry/log.h"
@@ -38,7 +39,8 @@ rpc::Service PaymentsService::Methods() {
   return rpc::Service("shop.payments.v1.PaymentsService")
       .On("GetPayment", this, &PaymentsService::GetPayment)
       .On("CreateRefund", this, &PaymentsService::CreateRefund)
-      .On("ReceiveWebhook", this, &PaymentsService::ReceiveWebhook);
+      .On("ReceiveWebhook", this, &PaymentsService::ReceiveWebhook)
+      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<v1::Payment> PaymentsService::GetPayment(const Call& call,
@@ -59,8 +61,13 @@ Result<v1::Refund> PaymentsService::CreateRefund(const Call& call,
       const std::string uuid = RandomUuid();
       Result<Refund> refund = PlanRefund(stored->payment, uuid, "hand:" + uuid, LinesOf(request));
       if (!refund) return refund.refusal();
+      const std::string amount = AmountText(refund->amount);
       const Step step = Apply(&stored->payment, RefundRequested{*std::move(refund)});
       Save(tx, *stored, step.events, {Schedule::Kind::kNews});
+      audit::Record(tx, call,
+                    {"REFUND_REQUESTED",
+                     "order " + std::to_string(request.order_id()),
+                     {{"refund", uuid}, {"amount", amount}}});
       return FindRefund(tx, uuid);
     });
   });

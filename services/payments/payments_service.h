@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "common/audit/audit.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service.h"
 #include "shop/payments/v1/payments.pb.h"
@@ -24,6 +25,7 @@ class PaymentsService {
 
  private:
   postgres::Pool& db_;
+  audit::Reader audit_{db_};
   const std::string webhook_secret_;
 };
 

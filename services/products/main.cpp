@@ -1,3 +1,4 @@
+#include "audit_migrations.h"
 #include "common/core/process.h"
 #include "common/kafka/revocations.h"
 #include "common/postgres/migrations.h"
@@ -14,7 +15,9 @@ int main() {
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, {kProductsMigrations}); });
+  process.WaitFor("PostgreSQL", [&] {
+    postgres::Migrate(db, {kAuditMigrations, kProductsMigrations});
+  });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);

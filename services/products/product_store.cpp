@@ -19,6 +19,10 @@ constexpr int64_t kInvalidationsAtOnce = 1000;
 constexpr Statement kFind{"SELECT " SHOP_PRODUCT_COLUMNS
                           " FROM products WHERE id = $1 AND deleted_at IS NULL"};
 
+constexpr Statement kLockOffer{
+    "SELECT price, on_hand - reserved FROM products WHERE id = $1 AND deleted_at IS NULL FOR "
+    "UPDATE"};
+
 constexpr Statement kQuote{R"sql(
     SELECT id, name, price, on_hand - reserved AS stock, coalesce(seller_id, 0) AS seller_id
     FROM products WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL ORDER BY id)sql"};
@@ -120,6 +124,12 @@ std::optional<v1::Product> Find(Tx& tx, int64_t id) {
   const pqxx::result found = tx.Exec(kFind, id);
   if (found.empty()) return std::nullopt;
   return ToProduct(found[0]);
+}
+
+std::optional<Offer> LockOffer(Tx& tx, int64_t id) {
+  const pqxx::result found = tx.Exec(kLockOffer, id);
+  if (found.empty()) return std::nullopt;
+  return Offer{.price = found[0][0].as<int64_t>(), .stock = found[0][1].as<int64_t>()};
 }
 
 v1::QuoteProductsResponse Quote(Tx& tx, const std::vector<int64_t>& ids) {

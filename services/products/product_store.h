@@ -20,6 +20,15 @@ namespace shop::products {
 Refusal NoSuchProduct(int64_t id);
 
 std::optional<v1::Product> Find(postgres::Tx& tx, int64_t id);
+
+// What a product is offered for, and how many of it.
+struct Offer {
+  int64_t price = 0;  // minor units
+  int64_t stock = 0;
+};
+// Locks the product until the end of the transaction.
+std::optional<Offer> LockOffer(postgres::Tx& tx, int64_t id);
+
 // Quotes for those of the ids that are in the catalogue.
 v1::QuoteProductsResponse Quote(postgres::Tx& tx, const std::vector<int64_t>& ids);
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "common/core/amount.h"
 #include "products/product_search.h"
 #include "products/product_store.h"
 #include "products/stock_store.h"
@@ -35,6 +36,26 @@ std::string Stored(const std::string& uuid) {
   return absl::AsciiStrToLower(uuid);
 }
 
+std::string Object(int64_t product) {
+  return "product " + std::to_string(product);
+}
+
+// What of a change has to do with money and goods; sales change the stock too, but not here.
+void RecordChange(Tx& tx, const Call& call, const Offer& before, const v1::Product& now) {
+  if (before.price != now.price()) {
+    audit::Record(tx, call,
+                  {"PRICE_CHANGED",
+                   Object(now.id()),
+                   {{"from", AmountText(before.price)}, {"to", AmountText(now.price())}}});
+  }
+  if (before.stock != now.stock()) {
+    audit::Record(tx, call,
+                  {"STOCK_SET",
+                   Object(now.id()),
+                   {{"from", std::to_string(before.stock)}, {"to", std::to_string(now.stock())}}});
+  }
+}
+
 Quantities QuantitiesOf(const google::protobuf::RepeatedPtrField<v1::ReserveLine>& lines) {
   Quantities quantities;
   for (const v1::ReserveLine& line : lines) quantities[line.product_id()] += line.quantity();
@@ -58,7 +79,8 @@ rpc::Service ProductsService::Methods() {
       .On("BatchReserveStock", this, &ProductsService::BatchReserveStock)
       .On("BatchCommitStock", this, &ProductsService::BatchCommitStock)
       .On("ReleaseStock", this, &ProductsService::ReleaseStock)
-      .On("ReturnStock", this, &ProductsService::ReturnStock);
+      .On("ReturnStock", this, &ProductsService::ReturnStock)
+      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<v1::ListProductsResponse> ProductsService::ListProducts(
@@ -106,8 +128,14 @@ Result<v1::Product> ProductsService::CreateProduct(const Call& call,
                                                    const v1::CreateProductRequest& request) {
   std::optional<int64_t> seller_id = OwnerFilter(call.caller);
   if (!seller_id && request.has_seller_id()) seller_id = request.seller_id();
-  v1::Product product = InTransaction(
-      db_, [&](Tx& tx) { return Insert(tx, request, seller_id, call.caller.user_id); });
+  v1::Product product = InTransaction(db_, [&](Tx& tx) {
+    v1::Product made = Insert(tx, request, seller_id, call.caller.user_id);
+    audit::Record(tx, call,
+                  {"PRODUCT_CREATED",
+                   Object(made.id()),
+                   {{"price", AmountText(made.price())}, {"stock", std::to_string(made.stock())}}});
+    return made;
+  });
   cache_.Remove({product.id()});  // for the lists that gateways have cached without it
   return WithCurrency(std::move(product));
 }
@@ -118,8 +146,12 @@ Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
       std::ranges::find(request.clear(), "images") != request.clear().end()) {
     return InvalidField("clear", "names images, which are sent too");
   }
-  Result<v1::Product> product = InTransaction(db_, [&](Tx& tx) {
-    return Update(tx, request, OwnerFilter(call.caller), call.caller.user_id);
+  Result<v1::Product> product = InTransaction(db_, [&](Tx& tx) -> Result<v1::Product> {
+    const std::optional<Offer> before = LockOffer(tx, request.id());
+    Result<v1::Product> changed =
+        Update(tx, request, OwnerFilter(call.caller), call.caller.user_id);
+    if (changed) RecordChange(tx, call, *before, *changed);
+    return changed;
   });
   if (!product) return product;
   cache_.Remove({request.id()});
@@ -128,8 +160,11 @@ Result<v1::Product> ProductsService::UpdateProduct(const Call& call,
 
 Result<google::protobuf::Empty> ProductsService::DeleteProduct(
     const Call& call, const v1::DeleteProductRequest& request) {
-  const Result<void> deleted =
-      InTransaction(db_, [&](Tx& tx) { return Delete(tx, request, OwnerFilter(call.caller)); });
+  const Result<void> deleted = InTransaction(db_, [&](Tx& tx) -> Result<void> {
+    Result<void> gone = Delete(tx, request, OwnerFilter(call.caller));
+    if (gone) audit::Record(tx, call, {"PRODUCT_DELETED", Object(request.id())});
+    return gone;
+  });
   if (!deleted) return deleted.refusal();
   cache_.Remove({request.id()});
   return google::protobuf::Empty();
@@ -137,9 +172,20 @@ Result<google::protobuf::Empty> ProductsService::DeleteProduct(
 
 Result<v1::AdjustStockResponse> ProductsService::AdjustStock(
     const Call& call, const v1::AdjustStockRequest& request) {
-  Result<v1::AdjustStockResponse> adjusted = InTransaction(db_, [&](Tx& tx) {
-    return Adjust(tx, request, OwnerFilter(call.caller), call.caller.user_id);
-  });
+  Result<v1::AdjustStockResponse> adjusted =
+      InTransaction(db_, [&](Tx& tx) -> Result<v1::AdjustStockResponse> {
+        bool repeated = false;
+        Result<v1::AdjustStockResponse> done =
+            Adjust(tx, request, OwnerFilter(call.caller), call.caller.user_id, &repeated);
+        if (done && !repeated) {
+          audit::Record(tx, call,
+                        {"STOCK_ADJUSTED",
+                         Object(request.id()),
+                         {{"delta", std::to_string(request.delta())},
+                          {"reason", ReasonText(request.reason())}}});
+        }
+        return done;
+      });
   if (adjusted) cache_.RemoveSold({request.id()});
   return adjusted;
 }

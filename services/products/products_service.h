@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "common/audit/audit.h"
 #include "common/core/result.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service.h"
@@ -54,6 +55,7 @@ class ProductsService {
   Result<v1::ListProductsResponse> WithCurrency(Result<v1::ListProductsResponse> list) const;
 
   postgres::Pool& db_;
+  audit::Reader audit_{db_};
   ProductCache& cache_;
   TotalCache totals_;
   const std::string currency_;

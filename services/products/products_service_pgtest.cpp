@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <google/protobuf/empty.pb.h>
 
+#include "audit_migrations.h"
+#include "common/audit/testing/entries.h"
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -22,6 +24,7 @@ using api::v1::ROLE_SELLER;
 using api::v1::ROLE_SUPER_ADMIN;
 using api::v1::ROLE_USER;
 using google::protobuf::Empty;
+using ::testing::ElementsAre;
 using ::testing::SizeIs;
 
 constexpr int64_t kSeller = 12;
@@ -158,7 +161,7 @@ class ProductsServiceTest : public ::testing::Test {
   testing::TestDatabase database_;
   testing::Callers callers_;
   postgres::Pool db_{database_.settings()};
-  const bool migrated_ = (postgres::Migrate(db_, {kProductsMigrations}), true);
+  const bool migrated_ = (postgres::Migrate(db_, {kAuditMigrations, kProductsMigrations}), true);
   const ProductCache::Settings redis_;
   ProductCache cache_;
   ProductsService service_{db_, cache_, "EUR"};
@@ -297,6 +300,34 @@ TEST_F(ProductsServiceTest, StockIsAdjustedByItsSellerAndAdmins) {
   const Result<v1::ListStockMovementsResponse> ledger = Ledger(Seller(), id);
   ASSERT_THAT(ledger->items(), SizeIs(3));
   EXPECT_EQ(ledger->items(2).user_id(), kSeller) << "who made the product";
+}
+
+TEST_F(ProductsServiceTest, TheAuditLogSaysWhoChangedPricesAndStock) {
+  const int64_t id = Made(5);
+  EXPECT_TRUE(Reprice(Seller(), id, 4999)) << "which it had already";
+  EXPECT_TRUE(Reprice(Admin(), id, 3999));
+  EXPECT_EQ(Outcome(Reprice(As(kRival, ROLE_SELLER), id, 1)), "NOT_FOUND");
+  v1::UpdateProductRequest change;
+  change.set_id(id);
+  change.set_stock(8);
+  EXPECT_TRUE(Call<v1::Product>(Seller(), "UpdateProduct", change));
+  v1::AdjustStockRequest lost;
+  lost.set_id(id);
+  lost.set_delta(-1);
+  lost.set_reason(v1::STOCK_REASON_LOST);
+  lost.set_idempotency_key("lost-one");
+  EXPECT_TRUE(Call<v1::AdjustStockResponse>(Seller(), "AdjustStock", lost));
+  EXPECT_TRUE(Call<v1::AdjustStockResponse>(Seller(), "AdjustStock", lost));
+  EXPECT_TRUE(Reserve(Order(id, {2})));
+  EXPECT_TRUE(Delete(Admin(), id));
+  const std::string seller = "SELLER " + std::to_string(kSeller);
+  const std::string product = " product " + std::to_string(id);
+  EXPECT_THAT(audit::testing::Entries(db_),
+              ElementsAre(seller + ": PRODUCT_CREATED" + product + ", price 49.99, stock 5",
+                          "ADMIN 1: PRICE_CHANGED" + product + ", from 49.99, to 39.99",
+                          seller + ": STOCK_SET" + product + ", from 5, to 8",
+                          seller + ": STOCK_ADJUSTED" + product + ", delta -1, reason LOST",
+                          "ADMIN 1: PRODUCT_DELETED" + product));
 }
 
 TEST_F(ProductsServiceTest, AnAdjustmentHasADeltaAndAReason) {

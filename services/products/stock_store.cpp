@@ -250,12 +250,7 @@ Changed Change(postgres::Tx& tx, const std::vector<std::string>& uuids,
   return changed;
 }
 
-// "RECEIVED" and so on; nothing for what this release does not know.
-std::string ReasonText(v1::StockReason reason) {
-  constexpr std::string_view kPrefix = "STOCK_REASON_";
-  return v1::StockReason_Name(reason).substr(kPrefix.size());
-}
-
+// "LOST" and so on; UNSPECIFIED for what this release does not know.
 v1::StockReason ReasonFrom(const std::string& text) {
   v1::StockReason reason = v1::STOCK_REASON_UNSPECIFIED;
   v1::StockReason_Parse("STOCK_REASON_" + text, &reason);
@@ -387,8 +382,13 @@ ReturnOutcome Return(postgres::Tx& tx, const std::string& order_uuid,
   return {.pieces = known->second, .products = changed.products};
 }
 
+std::string ReasonText(v1::StockReason reason) {
+  constexpr std::string_view kPrefix = "STOCK_REASON_";
+  return v1::StockReason_Name(reason).substr(kPrefix.size());
+}
+
 Result<v1::AdjustStockResponse> Adjust(postgres::Tx& tx, const v1::AdjustStockRequest& request,
-                                       std::optional<int64_t> owner, int64_t by) {
+                                       std::optional<int64_t> owner, int64_t by, bool* repeated) {
   if (!MayMove(request.reason(), request.delta())) {
     return InvalidField(
         "delta", fmt::format("must be {} zero for {}", request.delta() > 0 ? "below" : "above",
@@ -410,6 +410,7 @@ Result<v1::AdjustStockResponse> Adjust(postgres::Tx& tx, const v1::AdjustStockRe
       v1::StockMovement movement = ReadMovement(before[0]);
       if (!IsSameRequest(request, before[0]["product_id"].as<int64_t>(), movement))
         return KeyReused();
+      if (repeated != nullptr) *repeated = true;
       return Adjusted(std::move(movement), on_hand, reserved);
     }
   }

@@ -65,8 +65,13 @@ ReturnOutcome Return(postgres::Tx& tx, const std::string& order_uuid,
 // of theirs is found. Refuses to take reserved pieces, as OUT_OF_STOCK. Once a key of that user has
 // made a movement, the same request with it is answered with that movement and moves nothing, and
 // another request is refused as IDEMPOTENCY_KEY_REUSED; a refused request leaves its key free. In the caller's transaction, which must be READ COMMITTED.
+// `repeated`, where it is given, is set when nothing was moved.
 Result<v1::AdjustStockResponse> Adjust(postgres::Tx& tx, const v1::AdjustStockRequest& request,
-                                       std::optional<int64_t> owner, int64_t by);
+                                       std::optional<int64_t> owner, int64_t by,
+                                       bool* repeated = nullptr);
+
+// As the ledger has it: LOST of STOCK_REASON_LOST.
+std::string ReasonText(v1::StockReason reason);
 
 // How many values the cursor of a product's movements has.
 inline constexpr size_t kMovementCursorValues = 1;

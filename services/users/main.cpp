@@ -1,3 +1,4 @@
+#include "audit_migrations.h"
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
 #include "common/kafka/revocations.h"
@@ -14,7 +15,7 @@ int main() {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kUsersMigrations});
+    postgres::Migrate(db, {kMessagingMigrations, kAuditMigrations, kUsersMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 

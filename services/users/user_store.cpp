@@ -56,10 +56,6 @@ constexpr Statement kList{"SELECT " SHOP_USER_COLUMNS SHOP_USERS_FOUND
 
 constexpr std::string_view kRolePrefix = "ROLE_";
 
-std::string RoleText(api::v1::Role role) {
-  return api::v1::Role_Name(role).substr(kRolePrefix.size());
-}
-
 v1::User ToUser(const pqxx::row& row) {
   v1::User user;
   user.set_id(row[0].as<int64_t>());
@@ -105,6 +101,10 @@ std::string Containing(const std::string& part) {
 }
 
 }  // namespace
+
+std::string RoleText(api::v1::Role role) {
+  return api::v1::Role_Name(role).substr(kRolePrefix.size());
+}
 
 void LockId(Tx& tx, int64_t id) {
   tx.Exec(kLockId, id);

@@ -12,6 +12,9 @@
 
 namespace shop::users {
 
+// As the database has it: SELLER of ROLE_SELLER.
+std::string RoleText(api::v1::Role role);
+
 // Until the transaction ends, no other transaction creates or deletes this id.
 void LockId(postgres::Tx& tx, int64_t id);
 // Everybody who is a SUPER_ADMIN now. Until the transaction ends, no other transaction takes the role

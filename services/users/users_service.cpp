@@ -66,6 +66,10 @@ messaging::EventContext ContextOf(const Call& call) {
   return {.source = "users", .trace = call.trace};
 }
 
+std::string Object(int64_t user) {
+  return "user " + std::to_string(user);
+}
+
 }  // namespace
 
 UsersService::UsersService(postgres::Pool& db) : db_(db) {}
@@ -78,7 +82,8 @@ rpc::Service UsersService::Methods() {
       .On("UpdateUserRole", this, &UsersService::UpdateUserRole)
       .On("DeleteUser", this, &UsersService::DeleteUser)
       .On("CreateUser", this, &UsersService::CreateUser)
-      .On("ConfirmEmail", this, &UsersService::ConfirmEmail);
+      .On("ConfirmEmail", this, &UsersService::ConfirmEmail)
+      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<v1::ListUsersResponse> UsersService::ListUsers(const Call&,
@@ -124,6 +129,10 @@ Result<v1::User> UsersService::UpdateUserRole(const Call& call,
     event.set_role(changed.role());
     event.set_version(changed.version());
     messaging::Publish(tx, event, ContextOf(call));
+    audit::Record(tx, call,
+                  {"ROLE_CHANGED",
+                   Object(request.id()),
+                   {{"from", RoleText(before->role())}, {"to", RoleText(changed.role())}}});
     return changed;
   });
 }
@@ -147,6 +156,7 @@ Result<google::protobuf::Empty> UsersService::DeleteUser(const Call& call,
     events::v1::UserDeleted event;
     event.set_user_id(request.id());
     messaging::Publish(tx, event, ContextOf(call));
+    audit::Record(tx, call, {"USER_DELETED", Object(request.id())});
     return kDone;
   });
   if (!deleted) return deleted.refusal();

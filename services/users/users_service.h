@@ -1,6 +1,7 @@
 // The rpcs of users; proto/shop/users/v1/users.proto says what each promises. Thread-safe.
 #pragma once
 
+#include "common/audit/audit.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/service.h"
 #include "shop/users/v1/users.pb.h"
@@ -24,6 +25,7 @@ class UsersService {
 
  private:
   postgres::Pool& db_;
+  audit::Reader audit_{db_};
 };
 
 }  // namespace shop::users

@@ -7,6 +7,8 @@
 #include <barrier>
 #include <thread>
 
+#include "audit_migrations.h"
+#include "common/audit/testing/entries.h"
 #include "common/messaging/outbox.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -33,7 +35,9 @@ using ::testing::IsEmpty;
 
 class UsersTest : public ::testing::Test {
  protected:
-  UsersTest() { postgres::Migrate(db_, {kMessagingMigrations, kUsersMigrations}); }
+  UsersTest() {
+    postgres::Migrate(db_, {kMessagingMigrations, kAuditMigrations, kUsersMigrations});
+  }
 
   // Calls as `who`; the answer's code, and the answer in `last_`.
   template <typename Response, typename Request>
@@ -614,6 +618,18 @@ TEST_F(UsersTest, WhoFinishesARegistrationHasConfirmedNothing) {
   const Result<v1::User> other = Create(Person(7, ROLE_USER, "Eve", 2));
   ASSERT_TRUE(other) << other.refusal().message;
   EXPECT_FALSE(other->email_confirmed());
+}
+
+TEST_F(UsersTest, TheAuditLogSaysWhoGaveARoleAndWhoDeletedWhom) {
+  Exists(7);
+  EXPECT_TRUE(GiveRole(Boss(), 7, ROLE_SELLER));
+  EXPECT_TRUE(GiveRole(Boss(), 7, ROLE_SELLER)) << "which they have";
+  EXPECT_FALSE(GiveRole(As(7, ROLE_SELLER), 7, ROLE_ADMIN));
+  EXPECT_TRUE(Delete(Boss(), 7));
+  EXPECT_TRUE(Delete(Boss(), 7)) << "who is gone";
+  EXPECT_THAT(audit::testing::Entries(db_),
+              ElementsAre("SUPER_ADMIN 1000: ROLE_CHANGED user 7, from USER, to SELLER",
+                          "SUPER_ADMIN 1000: USER_DELETED user 7"));
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ from settings import PROCESSES  # pylint: disable=wrong-import-position
 # live_test, which needs a browser, is a run of its own.
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
            "payments_test", "identity_test", "access_test", "streams_test", "messages_test", "servers_test", "erasure_test",
-           "reconciler_test")
+           "audit_test", "reconciler_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through
