@@ -69,7 +69,7 @@ TOPICS = {name: read_topic(*words) for name, *words in read_list("deploy/topics"
 OUTBOXES = tuple(name for name in DATABASES if any(topic.publisher == name for topic in TOPICS.values()))
 
 # Services that keep an audit log (libs/common/audit).
-AUDITED = ("users", "products", "payments")
+AUDITED = ("auth", "users", "products", "payments")
 
 # Role in PostgreSQL -> the setting that has its password: nobody knows another's.
 ROLE_PASSWORDS = {role: f"{role.upper()}_POSTGRES_PASSWORD" for role in ROLES}

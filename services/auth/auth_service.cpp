@@ -108,6 +108,10 @@ void ForgetPasswordAttempts(Tx& tx, const Account& account) {
   if (!HasSecondFactor(tx, account.id)) ForgetAttempts(tx, account.email);
 }
 
+std::string Object(const Account& account) {
+  return "user " + std::to_string(account.id);
+}
+
 Result<void> CheckNewPassword(std::string_view password, const PasswordOwner& owner) {
   std::optional<std::string> problem = PasswordProblem(password, owner);
   if (problem) return InvalidField("newPassword", *std::move(problem));
@@ -161,7 +165,8 @@ rpc::Service AuthService::Methods() {
       .On("ListSessions", this, &AuthService::ListSessions)
       .On("ExportMe", this, &AuthService::ExportMe)
       .On("GetMe", this, &AuthService::GetMe)
-      .On("GetJwks", this, &AuthService::GetJwks);
+      .On("GetJwks", this, &AuthService::GetJwks)
+      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& request) {
@@ -269,9 +274,16 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
       return known.refusal();
     }
     ForgetAttempts(tx, email);
-    return BeginSession(tx, session, options_.life);
+    Continued session_begun = BeginSession(tx, session, options_.life);
+    audit::Record(tx, call, {"LOGIN", Object(*account)});
+    return session_begun;
   });
-  if (!begun) return begun.refusal();
+  if (!begun) {
+    if (begun.refusal().code == Code::kUnauthenticated) {
+      NoteFailure(call, account, begun.refusal().reason);
+    }
+    return begun.refusal();
+  }
   KeepUpWithCost(call, *account, request.password());
   return Tokens(*std::move(user), *begun, second_factor);
 }
@@ -284,8 +296,18 @@ Result<void> AuthService::CheckPassword(const Call& call, const std::string& ema
   if (account && account->active) hash = account->password_hash;
   const Result<bool> matches = passwords_.Matches(password, hash, call.deadline);
   if (!matches) return matches.refusal();
-  if (!*matches) return WrongCredentials();
-  return kDone;
+  if (*matches) return kDone;
+  NoteFailure(call, account, "WRONG_PASSWORD");
+  return WrongCredentials();
+}
+
+// The same work for an address that nobody has: who tries to log in must not learn that by the time.
+void AuthService::NoteFailure(const Call& call, const std::optional<Account>& account,
+                              const std::string& reason) {
+  InTransaction(db_, [&](Tx& tx) {
+    audit::Record(tx, call,
+                  {"LOGIN_FAILED", account ? Object(*account) : "nobody", {{"reason", reason}}});
+  });
 }
 
 Result<void> AuthService::CountAttempt(const std::string& email) {
@@ -358,6 +380,7 @@ Result<Empty> AuthService::ChangePassword(const Call& call,
     if (!ReplacePassword(tx, *account, *hash)) return WrongCredentials();  // by now
     ForgetPasswordAttempts(tx, *account);
     EndOtherSessions(tx, account->id, call.caller.session, ContextOf(call));
+    audit::Record(tx, call, {"PASSWORD_CHANGED", Object(*account)});
     return Empty();
   });
 }
@@ -420,6 +443,7 @@ Result<v1::RecoveryCodes> AuthService::ConfirmTotp(const Call& call,
     ForgetAttempts(tx, account->email);
     // They began without the second factor.
     EndOtherSessions(tx, account->id, call.caller.session, ContextOf(call));
+    audit::Record(tx, call, {"SECOND_FACTOR_ON", Object(*account)});
     v1::RecoveryCodes told;
     for (const std::string& code : *codes) told.add_recovery_codes(code);
     return told;
@@ -447,6 +471,7 @@ Result<Empty> AuthService::RemoveTotp(const Call& call, const v1::RemoveTotpRequ
     if (!UseCode(tx, account->id, request.code(), options_.encryption_key)) return WrongCode();
     ForgetAttempts(tx, account->email);
     RemoveSecondFactor(tx, account->id);
+    audit::Record(tx, call, {"SECOND_FACTOR_OFF", Object(*account)});
     return Empty();
   });
 }
@@ -506,6 +531,7 @@ Result<Empty> AuthService::ResetPassword(const Call& call,
     }
     ForgetPasswordAttempts(tx, *account);
     EndSessions(tx, account->id, ContextOf(call));
+    audit::Record(tx, call, {"PASSWORD_RESET", Object(*account)});
     return Empty();
   });
 }

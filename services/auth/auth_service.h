@@ -11,6 +11,7 @@
 #include "auth/password.h"
 #include "auth/session_store.h"
 #include "auth/signing_keys.h"
+#include "common/audit/audit.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
@@ -96,6 +97,8 @@ class AuthService {
   // What the mail about this request has to say.
   template <typename Mail>
   Result<Mail> Prepare(TokenKind kind, const std::string& request);
+  void NoteFailure(const Call& call, const std::optional<Account>& account,
+                   const std::string& reason);
   void KeepUpWithCost(const Call& call, const Account& account, const std::string& password);
   // The caller's account; refused if it was deleted.
   Result<Account> OwnAccount(const Call& call) const;
@@ -107,6 +110,7 @@ class AuthService {
                            bool second_factor) const;
 
   postgres::Pool& db_;
+  audit::Reader audit_{db_};
   PasswordHasher& passwords_;
   const SigningKeys& keys_;
   const AuthOptions options_;

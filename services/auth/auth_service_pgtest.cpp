@@ -13,6 +13,7 @@
 #include <set>
 #include <thread>
 
+#include "audit_migrations.h"
 #include "auth/account_store.h"
 #include "auth/asked_mails.h"
 #include "auth/auth_events.h"
@@ -23,6 +24,7 @@
 #include "auth/session_store.h"
 #include "auth/totp.h"
 #include "auth_migrations.h"
+#include "common/audit/testing/entries.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "common/testing/callers.h"
@@ -421,7 +423,7 @@ class AuthTest : public ::testing::Test {
   testing::Callers callers_;
   postgres::Pool db_{[this] {
     postgres::Pool db(database_.settings());
-    postgres::Migrate(db, {kMessagingMigrations, kAuthMigrations});
+    postgres::Migrate(db, {kMessagingMigrations, kAuditMigrations, kAuthMigrations});
     return database_.settings();
   }()};
   SigningKeys keys_{db_, {.encryption_key = std::string(32, 'k')}};
@@ -1497,6 +1499,29 @@ TEST_F(AuthTest, ALoginUnderWayWithoutACodeEndsWithTheOthers) {
   confirmation.join();
   EXPECT_EQ(outcome, "OK");
   EXPECT_EQ(Outcome(Refresh(login)), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, TheAuditLogSaysWhoLoggedInAndWhoTried) {
+  const v1::LoginResponse ann = Ann();
+  EXPECT_FALSE(Login("ann@example.com", "Plum-Tree-8!"));
+  EXPECT_FALSE(Login("nobody@example.com"));
+  ASSERT_TRUE(ChangePassword(ann, kPassword, "Pear-Tree-8!"));
+  Forget("ann@example.com");
+  ASSERT_TRUE(Reset(MailedToken(), kPassword));
+  const Factor factor = Enrol(*Login("ann@example.com"));
+  EXPECT_EQ(Reason(LoginWith("")), "SECOND_FACTOR_NEEDED");
+  const Result<v1::LoginResponse> with_code = LoginWith(CodeOf(factor.secret));
+  ASSERT_TRUE(with_code);
+  ASSERT_TRUE(RemoveTotp(*with_code, factor.recovery_codes[0]));
+  const std::string user = " user " + std::to_string(ann.user().id());
+  EXPECT_THAT(audit::testing::Entries(db_),
+              ElementsAre("GUEST 0: LOGIN" + user,
+                          "GUEST 0: LOGIN_FAILED" + user + ", reason WRONG_PASSWORD",
+                          "GUEST 0: LOGIN_FAILED nobody, reason WRONG_PASSWORD",
+                          "USER 1: PASSWORD_CHANGED" + user, "GUEST 0: PASSWORD_RESET" + user,
+                          "GUEST 0: LOGIN" + user, "USER 1: SECOND_FACTOR_ON" + user,
+                          "GUEST 0: LOGIN_FAILED" + user + ", reason SECOND_FACTOR_NEEDED",
+                          "GUEST 0: LOGIN" + user, "USER 1: SECOND_FACTOR_OFF" + user));
 }
 
 TEST_F(AuthTest, NoSecretOfASecondFactorIsKeptWhereItCanBeRead) {

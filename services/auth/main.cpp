@@ -10,6 +10,7 @@
 #include "auth/config.h"
 #include "auth/operator_account.h"
 #include "auth/session_sweeper.h"
+#include "audit_migrations.h"
 #include "auth_migrations.h"
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
@@ -57,7 +58,7 @@ int main(int argc, char** argv) {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kAuthMigrations});
+    postgres::Migrate(db, {kMessagingMigrations, kAuditMigrations, kAuthMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 

@@ -10,7 +10,7 @@ class Audit(Case):
     def entries(self, service, of):
         answer = self.boss.call("GET", f"/audit/{service}?object={of.replace(' ', '%20')}")
         self.assertEqual(200, answer.status, answer)
-        return [(entry["action"], entry["userId"], entry.get("details")) for entry in answer.data["items"]]
+        return [(entry["action"], entry.get("userId"), entry.get("details")) for entry in answer.data["items"]]
 
     def test_what_is_done_to_a_product_is_kept_with_who_did_it(self):
         product = self.boss.make_product("Audited", Decimal("1.00"), 5)
@@ -41,6 +41,12 @@ class Audit(Case):
                          self.entries("users", f"user {person.id}"))
         self.assertNotIn("audited", str(self.boss.call("GET", "/audit/users?limit=100").data))
 
+    def test_a_login_and_a_failed_one_are_kept(self):
+        person = Person(self.shop, "watched")
+        self.shop.call("POST", "/auth/login", {"email": person.email, "password": "Wrong-Password-1!"})
+        self.assertEqual([("LOGIN_FAILED", None, {"reason": "WRONG_PASSWORD"}), ("LOGIN", None, {})],
+                         self.entries("auth", f"user {person.id}"))
+
     def test_a_log_that_somebody_changed_past_its_service_is_found(self):
         product = self.boss.make_product("Changed", Decimal("1.00"), 1)
         said = self.shop.script("audit")
@@ -60,5 +66,5 @@ class Audit(Case):
         person = Person(self.shop, "curious")
         self.boss.call("PUT", f"/users/{person.id}/role", {"role": "ADMIN"})
         admin = Person(self.shop, email_address=person.email)
-        for service in ("users", "products", "payments"):
+        for service in ("auth", "users", "products", "payments"):
             self.assertEqual(403, admin.call("GET", f"/audit/{service}").status)
