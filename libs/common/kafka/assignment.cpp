@@ -312,9 +312,9 @@ void Assignment::LeaveGap(const messaging::Gap& gap) {
 }
 
 void Assignment::CloseGap(const messaging::Place& place) {
-  gaps_.erase(place);
-  incomplete_ = !gaps_.empty();
   missing_.Remove(&missing_.Add(LabelsOf(place)));
+  gaps_.erase(place);  // which the place may be a part of
+  incomplete_ = !gaps_.empty();
 }
 
 void Assignment::MeasureLag() {
