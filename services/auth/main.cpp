@@ -5,12 +5,12 @@
 #include <thread>
 #include <vector>
 
+#include "audit_migrations.h"
 #include "auth/auth_events.h"
 #include "auth/auth_service.h"
 #include "auth/config.h"
 #include "auth/operator_account.h"
 #include "auth/session_sweeper.h"
-#include "audit_migrations.h"
 #include "auth_migrations.h"
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"

@@ -145,7 +145,8 @@ TEST_F(OrderErasureTest, WhatTheCarrierHasKeepsItsAddressUntilItHasArrived) {
   fake_shipping_.dispatched = true;
   EXPECT_EQ(Erase(), Left::kSomething);
   FinishCancels();
-  EXPECT_EQ(Erase(), Left::kSomething);  // shipping's event is on its way, and nobody is asked again
+  EXPECT_EQ(Erase(),
+            Left::kSomething);  // shipping's event is on its way, and nobody is asked again
   ASSERT_TRUE(Receive<events::v1::ShipmentDispatched>(order, "e1"));
   EXPECT_EQ(Erase(), Left::kSomething);
   EXPECT_EQ(StatusNow(order), "SHIPPED");

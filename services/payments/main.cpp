@@ -1,3 +1,4 @@
+#include "audit_migrations.h"
 #include "common/core/process.h"
 #include "common/idempotency/sweeper.h"
 #include "common/kafka/messaging.h"
@@ -5,7 +6,6 @@
 #include "common/postgres/migrations.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
-#include "audit_migrations.h"
 #include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "payments/config.h"
@@ -23,7 +23,8 @@ int main() {
 
   postgres::Pool db(config.postgres);
   process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kIdempotencyMigrations, kAuditMigrations, kPaymentsMigrations});
+    postgres::Migrate(
+        db, {kMessagingMigrations, kIdempotencyMigrations, kAuditMigrations, kPaymentsMigrations});
   });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
