@@ -150,7 +150,7 @@ test-asan: install-for-tests build/asan/build.ninja ## unit tests with AddressSa
 # each such handover is taken for a race.
 test-tsan: install-for-tests build/tsan/build.ninja ## unit tests with ThreadSanitizer
 	cmake --build --preset tsan --target unit_tests $(build_options)
-	ctest --preset tsan -L unit -E '^(gateway_.*|server)_test$$' $(test_options)
+	ctest --preset tsan -L unit -E '^(gateway_.*|server|streams|connection|header_guard|golden)_test$$' $(test_options)
 
 fuzz: install-for-long build/fuzz/build.ninja ## fuzz targets, a minute each; TIME=60
 	cmake --build --preset fuzz $(build_options)
