@@ -18,6 +18,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::Field;
+using ::testing::UnorderedElementsAre;
 
 constexpr int64_t kAda = 7;
 constexpr int64_t kMug = 31;
@@ -169,9 +170,10 @@ TEST_F(CartStoreTest, WhatWasOrderedLeavesTheCartAndWhatWasAddedMeanwhileStays) 
   Add(Some(kMug, 4));
   Add(Some(kPen, 1));
   EXPECT_TRUE(store.TakeOut(kAda, order));
-  EXPECT_THAT(store.Find(kAda).lines,
-              ElementsAre(AllOf(Field(&Line::product_id, kMug), Field(&Line::quantity, 4)),
-                          AllOf(Field(&Line::product_id, kPen), Field(&Line::quantity, 1))));
+  EXPECT_THAT(
+      store.Find(kAda).lines,
+      UnorderedElementsAre(AllOf(Field(&Line::product_id, kMug), Field(&Line::quantity, 4)),
+                           AllOf(Field(&Line::product_id, kPen), Field(&Line::quantity, 1))));
 }
 
 TEST_F(CartStoreTest, TakingOutTwiceChangesTheCartOnce) {
