@@ -55,7 +55,8 @@ TEST(OpenApi, HasAnOperationForEachMethodWithAnHttpBindingAndNoOther) {
   std::set<std::string> described;
   for (const auto& [path, item] : At("/paths").as_object()) {
     for (const auto& [verb, operation] : item.as_object()) {
-      described.insert(std::string(operation.at("operationId").as_string()));
+      const std::string id(operation.at("operationId").as_string());
+      EXPECT_TRUE(described.insert(id).second) << "two operations are called " << id;
     }
   }
   EXPECT_EQ(described, declared);

@@ -166,7 +166,7 @@ rpc::Service AuthService::Methods() {
       .On("ExportMe", this, &AuthService::ExportMe)
       .On("GetMe", this, &AuthService::GetMe)
       .On("GetJwks", this, &AuthService::GetJwks)
-      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
+      .On("ListAuthAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<User> AuthService::Register(const Call& call, const v1::RegisterRequest& request) {

@@ -40,7 +40,7 @@ rpc::Service PaymentsService::Methods() {
       .On("GetPayment", this, &PaymentsService::GetPayment)
       .On("CreateRefund", this, &PaymentsService::CreateRefund)
       .On("ReceiveWebhook", this, &PaymentsService::ReceiveWebhook)
-      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
+      .On("ListPaymentAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<v1::Payment> PaymentsService::GetPayment(const Call& call,

@@ -80,7 +80,7 @@ rpc::Service ProductsService::Methods() {
       .On("BatchCommitStock", this, &ProductsService::BatchCommitStock)
       .On("ReleaseStock", this, &ProductsService::ReleaseStock)
       .On("ReturnStock", this, &ProductsService::ReturnStock)
-      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
+      .On("ListProductAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<v1::ListProductsResponse> ProductsService::ListProducts(

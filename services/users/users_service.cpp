@@ -83,7 +83,7 @@ rpc::Service UsersService::Methods() {
       .On("DeleteUser", this, &UsersService::DeleteUser)
       .On("CreateUser", this, &UsersService::CreateUser)
       .On("ConfirmEmail", this, &UsersService::ConfirmEmail)
-      .On("ListAudit", &audit_, &audit::Reader::ListAudit);
+      .On("ListUserAudit", &audit_, &audit::Reader::ListAudit);
 }
 
 Result<v1::ListUsersResponse> UsersService::ListUsers(const Call&,

@@ -34,7 +34,9 @@ struct Fact {
 // By the caller of `call`, now.
 void Record(postgres::Tx& tx, const Call& call, const Fact& fact);
 
-// The rpc ListAudit of a service, which is for a SUPER_ADMIN alone.
+// The rpc by which a service tells of its log, for a SUPER_ADMIN alone:
+//
+//   .On("ListProductAudit", &audit_, &audit::Reader::ListAudit)
 class Reader {
  public:
   explicit Reader(postgres::Pool& db) : db_(db) {}
