@@ -137,7 +137,7 @@ TEST_F(GatewayTest, AnIdleGatewayIsReadyThroughEveryRenewalOfItsConnections) {
 // Services end their connections twice a minute, and whatever is given to one at that moment goes to the next.
 TEST_F(GatewayTest, NoRequestFailsBecauseAConnectionEnds) {
   library_.Stop();
-  library_.connection_age = milliseconds(20);
+  library_.connection_age = milliseconds(50);
   library_.Start();
   constexpr int kClients = 16;
   const int gateway = port();

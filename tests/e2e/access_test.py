@@ -120,6 +120,27 @@ class Access(Case):
                     else:
                         self.assertEqual("Unauthenticated" if who == NOBODY else "PermissionDenied", code)
 
+    def test_a_token_whose_session_has_ended_is_taken_nowhere(self):
+        person = Person(self.shop, "ended")
+        self.boss.call("PUT", f"/users/{person.id}/role", {"role": "SUPER_ADMIN"})
+        login = wait_for("the role", lambda: (answer := self.shop.call("POST", "/auth/login", {
+            "email": person.email, "password": PASSWORD}).data)["user"]["role"] == "SUPER_ADMIN" and answer)
+        token = login["accessToken"]
+        self.assertLess(self.shop.call("POST", "/auth/logout", {}, token).status, 300)
+        bearer = [f"authorization: Bearer {token}"]
+        asked = [method for method in self.methods if "anyone" not in method.who and method.http]
+        for service in {method.service for method in asked}:
+            first = next(method for method in asked if method.service == service)
+            wait_for(f"{service} to know", lambda first=first: self.answered(first, bearer) == "Unauthenticated", 10)
+        with ThreadPoolExecutor(4) as pool:
+            for method, code in pool.map(lambda method: (method, self.answered(method, bearer)), asked):
+                with self.subTest(method.name):
+                    self.assertEqual("Unauthenticated", code)
+        for method in asked:
+            path = re.sub(r"{\w+}", str(NO_SUCH_ID), method.path).removeprefix("/api/v1")
+            with self.subTest(method.path):
+                self.assertEqual(401, self.shop.call(
+                    method.http, path, {} if method.http in ("POST", "PUT") else None, token).status)
 
     def test_over_grpc_each_service_is_let_in_where_the_table_names_it(self):
         tokens = {(service, receiver): service_token(self.shop.settings, service, receiver)
