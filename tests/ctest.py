@@ -70,7 +70,7 @@ class Test:
     def targets(self, build):
         """The executables of the build folder that it runs, as the build calls them."""
         if self.name == "e2e":
-            return [f"bin/{program}" for program in (*PROCESSES, "messages", "place_order")]
+            return [f"bin/{program}" for program in (*PROCESSES, "messages", "audit", "topics", "place_order")]
         inside = [os.path.relpath(word, build) for word in self.command if word.startswith(f"{build}/")]
         return [word for word in inside if re.fullmatch(r"(bin|tests)/\w+", word)]
 

@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""That the lists of make sbom have what an executable is made of, and nothing else. The last argument is a build folder."""
+"""That the lists of make sbom have what an executable is made of, and nothing else. The first two arguments are
+the gateway and orders of a build folder."""
 
 import sys
 import unittest
@@ -25,5 +26,6 @@ class Packages(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    BUILD = Path(sys.argv.pop())
+    BUILD = Path(sys.argv.pop(1)).parents[1]
+    sys.argv.pop(1)
     unittest.main()

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """What deploy/topics says holds on a broker, also for topics that exist already: by the program `topics`, which every
-stack runs. Its last argument is that program."""
+stack runs. Its first argument is that program."""
 
 import os
 import re
@@ -98,5 +98,5 @@ class ListTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    PROGRAM = sys.argv.pop()
+    PROGRAM = sys.argv.pop(1)
     unittest.main()
