@@ -110,7 +110,7 @@ def touch(path, stat):
 
 def build(copy):
     subprocess.run(["cmake", "--preset", "dev"], cwd=copy.tree, check=True, stdout=subprocess.DEVNULL)
-    failure = copy.built([f"bin/{program}" for program in (*PROCESSES, "messages")])
+    failure = copy.built([f"bin/{program}" for program in (*PROCESSES, "messages", "topics")])
     if failure:
         sys.exit(f"{failure}\nthe tree does not build with the faults in it")
 
