@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "common/core/freed.h"
 #include "common/crypto/base64.h"
 #include "common/crypto/random.h"
 #include "common/crypto/sha256.h"
@@ -31,13 +32,6 @@ constexpr seconds kClockLeeway{60};
 constexpr char kOrder[] = "FFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551";
 constexpr char kHalfOrder[] = "7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8";
 
-template <auto Free>
-struct Freed {
-  template <typename T>
-  void operator()(T* pointer) const {
-    Free(pointer);
-  }
-};
 using KeyContext = std::unique_ptr<EVP_PKEY_CTX, Freed<EVP_PKEY_CTX_free>>;
 using DigestContext = std::unique_ptr<EVP_MD_CTX, Freed<EVP_MD_CTX_free>>;
 using BigNumber = std::unique_ptr<BIGNUM, Freed<BN_free>>;

@@ -16,7 +16,6 @@
 #include <array>
 #include <chrono>
 #include <fstream>
-#include <functional>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -24,6 +23,7 @@
 #include <thread>
 
 #include "common/core/env.h"
+#include "common/core/freed.h"
 #include "common/kafka/client.h"
 #include "common/kafka/topic_plan.h"
 
@@ -32,18 +32,11 @@ namespace {
 
 constexpr int kBrokerLimitMs = 30'000;
 
-template <auto Destroy>
-struct With {
-  template <typename T>
-  void operator()(T* object) const {
-    Destroy(object);
-  }
-};
-using Answer = std::unique_ptr<rd_kafka_event_t, With<rd_kafka_event_destroy>>;
-using Queue = std::unique_ptr<rd_kafka_queue_t, With<rd_kafka_queue_destroy>>;
-using NewTopic = std::unique_ptr<rd_kafka_NewTopic_t, With<rd_kafka_NewTopic_destroy>>;
-using Resource = std::unique_ptr<rd_kafka_ConfigResource_t, With<rd_kafka_ConfigResource_destroy>>;
-using Binding = std::unique_ptr<rd_kafka_AclBinding_t, With<rd_kafka_AclBinding_destroy>>;
+using Answer = std::unique_ptr<rd_kafka_event_t, Freed<rd_kafka_event_destroy>>;
+using Queue = std::unique_ptr<rd_kafka_queue_t, Freed<rd_kafka_queue_destroy>>;
+using NewTopic = std::unique_ptr<rd_kafka_NewTopic_t, Freed<rd_kafka_NewTopic_destroy>>;
+using Resource = std::unique_ptr<rd_kafka_ConfigResource_t, Freed<rd_kafka_ConfigResource_destroy>>;
+using Binding = std::unique_ptr<rd_kafka_AclBinding_t, Freed<rd_kafka_AclBinding_destroy>>;
 
 // What a call of librdkafka takes: an array of pointers, which stay their owners'.
 template <typename Owner>
@@ -86,7 +79,7 @@ class Admin {
     const rd_kafka_resp_err_t code = rd_kafka_metadata(handle(), 1, nullptr, &told, kBrokerLimitMs);
     client_->poll(0);  // for its log, which says more
     Check("Kafka does not answer", code);
-    const std::unique_ptr<const rd_kafka_metadata_t, With<rd_kafka_metadata_destroy>> metadata(
+    const std::unique_ptr<const rd_kafka_metadata_t, Freed<rd_kafka_metadata_destroy>> metadata(
         told);
     std::set<std::string> names;
     for (int i = 0; i < metadata->topic_cnt; ++i) names.insert(metadata->topics[i].topic);
