@@ -270,8 +270,9 @@ Result<v1::LoginResponse> AuthService::Login(const Call& call, const v1::LoginRe
       return Refusal{Code::kAborted, "the user's role is changed at this moment, try again"};
     }
     second_factor = HasSecondFactor(tx, account->id);
-    if (const Result<void> known = CheckSecondFactor(tx, account->id, request.code()); !known) {
-      return known.refusal();
+    if (second_factor) {
+      const Result<void> known = CheckSecondFactor(tx, account->id, request.code());
+      if (!known) return known.refusal();
     }
     ForgetAttempts(tx, email);
     Continued session_begun = BeginSession(tx, session, options_.life);
@@ -478,7 +479,6 @@ Result<Empty> AuthService::RemoveTotp(const Call& call, const v1::RemoveTotpRequ
 
 Result<void> AuthService::CheckSecondFactor(Tx& tx, int64_t account,
                                             const std::string& code) const {
-  if (!HasSecondFactor(tx, account)) return kDone;
   if (code.empty()) {
     return Refusal{.code = Code::kUnauthenticated,
                    .message = "a code of the second factor is needed",

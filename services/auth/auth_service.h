@@ -102,7 +102,7 @@ class AuthService {
   void KeepUpWithCost(const Call& call, const Account& account, const std::string& password);
   // The caller's account; refused if it was deleted.
   Result<Account> OwnAccount(const Call& call) const;
-  // That the code is of the account's second factor, if it has one; uses it.
+  // That the code is of the second factor, which the account has; uses it.
   Result<void> CheckSecondFactor(postgres::Tx& tx, int64_t account, const std::string& code) const;
   // Whether who has this role must have a second factor.
   bool NeedsSecondFactor(api::v1::Role role) const;
