@@ -177,18 +177,10 @@ def reconcile(args):
 
 def audit(args):
     """Of every log, or of the one whose entry somebody has kept a note of: SERVICE:SEQUENCE:HASH."""
-    settings = Settings.read(args.env)
     service, _, known = (args.known or "").partition(":")
     if args.known and (service not in AUDITED or not known):
         raise StackError(f"KNOWN={args.known}: an entry is such as payments:17:HASH, make audit says the last ones")
-    broken = []
-    for name in [service] if args.known else AUDITED:
-        code, said = messages.run_for(args, settings, name, [known] if known else [], "audit")
-        print(said, end="", flush=True)
-        if code != 0:
-            broken.append(name)
-    if broken:
-        raise StackError("not whole: " + ", ".join(broken))
+    messages.ask(args, [service] if known else AUDITED, [known] if known else [], program="audit", trouble="not whole:")
 
 
 def rotate_keys(args):

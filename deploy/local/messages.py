@@ -45,17 +45,18 @@ def run_for(args, settings, service, words, name="messages"):
     return done.returncode, done.stdout
 
 
-def ask(args, services, words, nothing=None):
+def ask(args, services, words, nothing=None, program="messages", trouble=None):
+    """Runs a program for each of the services; `trouble` begins the error that names those where it failed."""
     settings = Settings.read(args.env)
     failed, told = [], ""
     for service in services:
-        code, said = run_for(args, settings, service, words)
+        code, said = run_for(args, settings, service, words, program)
         print(said, end="", flush=True)
         told += said
         if code != 0:
             failed.append(service)
     if failed:
-        raise StackError(f"{words[0]} did not work for {', '.join(failed)}")
+        raise StackError(f"{trouble or words[0] + ' did not work for'} {', '.join(failed)}")
     if nothing and not told:
         print(nothing)
 

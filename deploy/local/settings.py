@@ -290,18 +290,21 @@ def redis_users(variables):
     return "".join(line + "\n" for line in lines)
 
 
+# Kafka's name for a login by a password.
+KAFKA_LOGIN_MODULE = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+
+
 def kafka_users(variables):
     """Who may log in to Kafka, as its JVM reads it (JAAS); what they may do is in its access control list."""
-    plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
     users = [f'  user_{user}="{variables[name]}"' for user, name in KAFKA_PASSWORDS.items()]
     own = f'  username="broker"\n  password="{variables[KAFKA_PASSWORDS["broker"]]}"'
-    return f"KafkaServer {{\n  {plain}\n{own}\n" + "\n".join(users) + ";\n};\n"
+    return f"KafkaServer {{\n  {KAFKA_LOGIN_MODULE}\n{own}\n" + "\n".join(users) + ";\n};\n"
 
 
 def kafka_admin(variables):
     """What Kafka's own tools need to come as `admin`."""
     return ("security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN\n"
-            "sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required"
+            f"sasl.jaas.config={KAFKA_LOGIN_MODULE}"
             f' username="admin" password="{variables[KAFKA_PASSWORDS["admin"]]}";\n')
 
 

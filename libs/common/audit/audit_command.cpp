@@ -31,8 +31,9 @@ int main(int count, char** words) {
   const auto settings = shop::postgres::Settings::Read(env, service);
   for (const std::string& problem : env.problems()) std::cerr << problem << "\n";
   const std::optional<shop::audit::Known> known = count == 2 ? ReadKnown(words[1]) : std::nullopt;
-  if (count > 2 || (count == 2 && !known)) std::cerr << "usage: audit [SEQUENCE:HASH]\n";
-  if (!env.problems().empty() || count > 2 || (count == 2 && !known)) return 2;
+  const bool understood = count == 1 || known;
+  if (!understood) std::cerr << "usage: audit [SEQUENCE:HASH]\n";
+  if (!understood || !env.problems().empty()) return 2;
   try {
     shop::postgres::Pool db(settings);
     const shop::audit::Verdict verdict = shop::postgres::Read(
