@@ -29,13 +29,15 @@ sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "tests/e2e")]
 import containers  # pylint: disable=wrong-import-position
 from event_stream import EventStream  # pylint: disable=wrong-import-position
 from harness import fetch, say, wait_for  # pylint: disable=wrong-import-position
-from settings import (AS_FILES, DATABASES, PROCESSES, READERS, REDIS_PASSWORDS, SERVICES,  # pylint: disable=wrong-import-position
-                      TOPICS, Settings, change)
+from settings import (AS_FILES, AUDITED, DATABASES, KAFKA_PASSWORDS, PROCESSES, READERS, REDIS_PASSWORDS,  # pylint: disable=wrong-import-position
+                      SERVICES, TOPICS, Settings, change)
 from web_socket import WebSocket  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
 PROJECT = "shop-test"
 FOLDER = REPO / "build/docker"
+# Images of programs of ours: the processes, and the job that sets Kafka up.
+IMAGES = (*PROCESSES, "topics")
 SERVERS = ("postgres", "redis", "kafka", "mongo", "mailpit", "ports")
 LIMIT = 2700
 PATIENCE = 90
@@ -108,7 +110,7 @@ def inspect(name, form):
 
 def check_images(settings):
     """Small, without a shell or a compiler, run by nobody in particular, read-only, and labelled."""
-    for process in PROCESSES:
+    for process in IMAGES:
         name = container(settings, process)
         image = inspect(name, "{{.Config.Image}}")
         assert int(inspect(image, "{{.Size}}")) < 100_000_000, f"{image} is large"
@@ -185,6 +187,30 @@ def check_redis(settings, refused=None):
     assert [line.split()[0] for line in answers.splitlines() if line] == wanted, answers
 
 
+def check_kafka(settings, refused=None):
+    """Kafka is changed by its admin alone, who has logged in with the right password."""
+    image = inspect(container(settings, "topics"), "{{.Config.Image}}")
+
+    def sets_it_up(user, password, port=29092, anonymous_read=settings["KAFKA_ANONYMOUS_READ"]):
+        login = {"SECURITY_PROTOCOL": "sasl_plaintext", "SASL_MECHANISM": "PLAIN",
+                 "SASL_USERNAME": user, "SASL_PASSWORD": password} if user else {}
+        login |= {"BOOTSTRAP_SERVERS": f"kafka:{port}", "ANONYMOUS_READ": anonymous_read}
+        done = run("docker", "run", "--rm", "--network", f"{PROJECT}_default",
+                   *(word for name, value in login.items() for word in ("--env", f"KAFKA_{name}={value}")),
+                   image, "/app/deploy", check=False)
+        return "done" if done.returncode == 0 else done.stdout + done.stderr
+
+    passwords = {user: settings[name] for user, name in KAFKA_PASSWORDS.items()}
+    assert (said := sets_it_up("admin", passwords["admin"])) == "done", said
+    assert "authorization failed" in (said := sets_it_up("orders", passwords["orders"])), said
+    # Who may read topics without a login may not change even that.
+    other = "false" if settings["KAFKA_ANONYMOUS_READ"] == "true" else "true"
+    said = sets_it_up(None, None, 9094, other)
+    assert "needs ALTER permission" in said or "authorization failed" in said, said
+    wrong = ("orders", refused[KAFKA_PASSWORDS["orders"]]) if refused else ("admin", passwords["orders"])
+    assert "Invalid username or password" in (said := sets_it_up(*wrong)), said
+
+
 def check_caches(settings, shop):
     """Products and gateway have logged in to Redis: they keep what they were asked for."""
     def hits(process, metric):
@@ -222,6 +248,11 @@ def check_commands():
     assert "Your order" in stack("mails")
     assert "nothing is dead" in stack("dead")
     assert "events of orders" in stack("republish", "orders")
+    told = stack("audit")
+    for service in AUDITED:
+        last = re.search(rf"^{service}: [1-9]\d* entries, the last is (\S+)$", told, re.M)
+        assert last, f"{service}:\n{told}"
+        assert last[1] in stack("audit", f"{service}:{last[1]}")
     assert re.search(r"^ +[1-9]", stack("psql", "orders", "--sql", "SELECT count(*) FROM orders"), re.M)
     assert "WARNING" not in stack("seed")
     for name in SERVICES:
@@ -343,11 +374,13 @@ def change_env(changes):
 def check_changed_password(settings, shop):
     """A password that is changed in .env is in use after the next up."""
     change_env({name: settings[name][::-1] for name in (
-        "AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", *REDIS_PASSWORDS.values(), "CART_SERVICE_KEY")})
+        "AUTH_POSTGRES_PASSWORD", "MONGO_CART_PASSWORD", *REDIS_PASSWORDS.values(), KAFKA_PASSWORDS["orders"],
+        "CART_SERVICE_KEY")})
     stack("up")
     changed = Settings.read(FOLDER / "env")
     check_databases(changed)
     check_redis(changed, refused=settings)
+    check_kafka(changed, refused=settings)
     check_caches(changed, shop)
     check_secrets(changed)
 
@@ -380,8 +413,8 @@ def check_closed_clone():
 def check_commit_makes_no_image():
     """A commit that changes nothing of what images hold."""
     def build():
-        compose_in(clone, "build", *PROCESSES)
-        return [inspect(f"shop/{process}:clone", "{{.Id}}") for process in PROCESSES]
+        compose_in(clone, "build", *IMAGES)
+        return [inspect(f"shop/{image}:clone", "{{.Id}}") for image in IMAGES]
 
     clone = clone_under("022")
     before = build()
@@ -411,6 +444,7 @@ def everything(settings):
     check_published(settings)
     check_databases(settings)
     check_redis(settings)
+    check_kafka(settings)
     check_carts_need_a_password(settings)
     check_pages(settings)
     for _ in range(2):
@@ -446,8 +480,8 @@ def everything(settings):
 
 def missing_images():
     version = os.environ.get("SHOP_VERSION", "dev")
-    return [process for process in PROCESSES
-            if run("docker", "image", "inspect", f"shop/{process}:{version}", check=False).returncode != 0]
+    return [image for image in IMAGES
+            if run("docker", "image", "inspect", f"shop/{image}:{version}", check=False).returncode != 0]
 
 
 def left_over():
