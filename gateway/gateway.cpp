@@ -216,13 +216,14 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
 }
 
 struct Gateway::State {
-  State(const Settings& settings, auth::TokenVerifier& tokens)
+  State(const Settings& settings, auth::TokenVerifier& tokens, const rpc::Tls& tls)
       : settings(settings),
         tokens(tokens),
         cache(settings.cache_max_age),
         shared_calls(cache),
         rates(settings.rate),
-        user_streams(settings.max_streams_per_user) {}
+        user_streams(settings.max_streams_per_user),
+        upstreams(tls) {}
 
   void BeginAnswer();
   void EndAnswer();
@@ -281,12 +282,15 @@ struct Gateway::State {
   SideThread long_answers;
 };
 
-Gateway::Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens)
-    : state_(std::make_unique<State>(settings, tokens)) {
+Gateway::Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens,
+                 const rpc::Tls& tls)
+    : state_(std::make_unique<State>(settings, tokens, tls)) {
   for (const ServiceDescriptor* service : services) {
     const std::string process = ProcessOf(*service);
     const auto [upstream, added] = state_->upstream_numbers.try_emplace(process);
-    if (added) upstream->second = state_->upstreams.Connect(settings.addresses.at(process));
+    if (added) {
+      upstream->second = state_->upstreams.Connect(process, settings.addresses.at(process));
+    }
     for (int i = 0; i < service->method_count(); ++i) {
       state_->routes.Add(service->method(i), upstream->second);
     }

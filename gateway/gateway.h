@@ -38,6 +38,7 @@
 
 #include "common/auth/access_token.h"
 #include "common/core/env.h"
+#include "common/rpc/tls.h"
 #include "gateway/http/cors.h"
 #include "gateway/http/hosts.h"
 #include "gateway/http/message.h"
@@ -80,8 +81,9 @@ class Gateway {
   };
 
   // Throws std::logic_error for a method without a usable access option or with an HTTP binding
-  // that does not fit it. `tokens` has to outlive the gateway.
-  Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens);
+  // that does not fit it. `tokens` has to outlive the gateway. `tls` is for the calls of services.
+  Gateway(const Settings& settings, const Services& services, auth::TokenVerifier& tokens,
+          const rpc::Tls& tls = {});
   // No request may be running any more.
   ~Gateway();
 

@@ -22,13 +22,15 @@ int main() {
   const auto http = gateway::HttpServer::Settings::Read(process.env());
   const auto redis = redis::Settings::Read(process.env());
   const auto kafka = kafka::KafkaSettings::Read(process.env());
+  const auto tls_files = TlsFiles::OfProcess(process.env(), "gateway");
   const std::string auth_address = ServiceAddress(process.env(), "auth");
   const std::string swagger_ui = process.env().Text("SWAGGER_UI_DIR", "");
   process.Start();
 
-  auth::TokenVerifier tokens(rpc::KeysFrom(auth_address));
+  const rpc::Tls tls(tls_files);
+  auth::TokenVerifier tokens(rpc::KeysFrom(auth_address, tls));
   const kafka::Revocations revocations(kafka, tokens, process);
-  gateway::Gateway gateway(settings, services, tokens);
+  gateway::Gateway gateway(settings, services, tokens, tls);
   gateway::PublishDocs(swagger_ui, services, &gateway);
   gateway::PublishLivePage(&gateway);
   std::unique_ptr<redis::Subscription> changes;

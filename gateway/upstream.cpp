@@ -2,7 +2,6 @@
 
 #include <grpcpp/channel.h>
 #include <grpcpp/completion_queue.h>
-#include <grpcpp/create_channel.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/impl/codegen/proto_utils.h>
 
@@ -73,6 +72,8 @@ struct PendingFor final : Pending {
 }  // namespace
 
 struct Upstreams::State {
+  explicit State(rpc::Tls tls) : tls(std::move(tls)) {}
+
   struct Link {
     std::shared_ptr<grpc::Channel> channel;
     std::unique_ptr<Stub> stub;
@@ -106,6 +107,7 @@ struct Upstreams::State {
     }
   }
 
+  const rpc::Tls tls;
   std::mutex mutex;  // `reachable` of each link, and their number
   std::condition_variable_any wake;
   std::deque<Link> links;
@@ -114,7 +116,7 @@ struct Upstreams::State {
   std::jthread watch{[this](const std::stop_token& stop) { Watch(stop); }};  // the last
 };
 
-Upstreams::Upstreams() : state_(std::make_unique<State>()) {
+Upstreams::Upstreams(rpc::Tls tls) : state_(std::make_unique<State>(std::move(tls))) {
   state_->thread = std::thread([queue = &state_->queue] {
     void* tag = nullptr;
     bool ok = false;
@@ -127,11 +129,11 @@ Upstreams::~Upstreams() {
   state_->thread.join();
 }
 
-size_t Upstreams::Connect(const std::string& address) {
+size_t Upstreams::Connect(const std::string& name, const std::string& address) {
   grpc::ChannelArguments arguments = rpc::ConnectionArguments();
   arguments.SetMaxReceiveMessageSize(-1);
   State::Link link;
-  link.channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  link.channel = rpc::Connect(name, address, state_->tls, std::move(arguments));
   link.stub = std::make_unique<Stub>(link.channel);
   State::CheckState(link);
   const std::lock_guard lock(state_->mutex);

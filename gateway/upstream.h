@@ -19,19 +19,20 @@
 #include <vector>
 
 #include "common/core/result.h"
+#include "common/rpc/tls.h"
 #include "gateway/streaming/upstream_stream.h"
 
 namespace shop::gateway {
 
 class Upstreams {
  public:
-  Upstreams();
+  explicit Upstreams(rpc::Tls tls);
   // No call may be running any more.
   ~Upstreams();
 
-  // Opens a channel, balanced over all addresses of a name, and returns its number. Connects in the
-  // background, and again whenever the connection is lost. Only before the first call.
-  size_t Connect(const std::string& address);
+  // Opens a channel to the service `name`, balanced over all addresses behind `address`, and returns its
+  // number. Connects in the background, and again whenever the connection is lost. Only before the first call.
+  size_t Connect(const std::string& name, const std::string& address);
   // Whether calls of it can be expected to arrive: it was connected to, and reconnecting has not
   // failed since. Services end their connections now and then; that alone does not make it false.
   // Never blocks.

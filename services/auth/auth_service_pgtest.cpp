@@ -434,7 +434,7 @@ class AuthTest : public ::testing::Test {
       {.host = "127.0.0.1"}, users_identity_, {testing::FakeService(users_.Methods())}};
 
   rpc::Identity identity_{testing::IdentityOf("auth"), Keys()};
-  rpc::Channel users_channel_{users_server_.address(), &identity_};
+  rpc::Channel users_channel_{"users", users_server_.address(), identity_};
   PasswordHasher passwords_{4, 2, 100};
   AuthService service_;
   rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
@@ -479,7 +479,7 @@ TEST_F(AuthTest, PublishedKeysCheckItsTokens) {
   ASSERT_TRUE(Register(Person("ann@example.com")));
   const Result<v1::LoginResponse> login = Login("ann@example.com");
   ASSERT_TRUE(login);
-  TokenVerifier verifier(rpc::KeysFrom(server_.address()));
+  TokenVerifier verifier(rpc::KeysFrom(server_.address(), rpc::Tls()));
   const Result<Caller> caller = verifier.Verify(login->access_token());
   ASSERT_TRUE(caller) << caller.refusal().message;
   EXPECT_EQ(caller->user_id, login->user().id());

@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   process.WaitFor("the signing keys", [&] { keys.emplace(db, config.keys); });
   rpc::Identity identity(config.service.identity, [&] { return keys->published(); });
   const kafka::Revocations revocations(config.kafka, identity.users(), process);
-  const rpc::Channel users(config.users_address, &identity);
+  const rpc::Channel users("users", config.users_address, identity);
   const int cores = static_cast<int>(std::thread::hardware_concurrency());
   // A quarter of the threads stays free for what needs no hash.
   auth::PasswordHasher passwords(config.bcrypt_cost, cores,

@@ -132,7 +132,7 @@ class CartServiceTest : public ::testing::Test {
   FakeProducts products;
   rpc::Identity identity{testing::IdentityOf("cart"),
                          [] { return std::vector<auth::PublicKey>(); }};
-  rpc::Channel channel{products.address(), &identity};
+  rpc::Channel channel{"products", products.address(), identity};
   CartStore store{{shop::testing::Server("MONGODB_URI"), shop::testing::UniqueName()}};
   CartService service{store, channel, "EUR"};
 };

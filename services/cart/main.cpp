@@ -19,7 +19,7 @@ int main() {
 
   rpc::Identity identity(config.service.identity);
   const kafka::Revocations revocations(config.kafka, identity.users(), process);
-  const rpc::Channel products(config.products_address, &identity);
+  const rpc::Channel products("products", config.products_address, identity);
   cart::CartService service(store, products, config.currency);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();

@@ -288,9 +288,9 @@ class MailSenderTest : public ::testing::Test {
   postgres::Pool db{database.settings()};
   rpc::Identity identity{testing::IdentityOf("notification"),
                          [] { return std::vector<auth::PublicKey>(); }};
-  rpc::Channel channel{users.address(), &identity};
+  rpc::Channel channel{"users", users.address(), identity};
   FakeAuth auth_service;
-  rpc::Channel auth_channel{auth_service.address(), &identity};
+  rpc::Channel auth_channel{"auth", auth_service.address(), identity};
 
  private:
   int64_t orders_ = 0;

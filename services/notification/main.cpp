@@ -53,10 +53,10 @@ int main(int argc, char** argv) {
 
   rpc::Identity identity(config.service.identity);
   const kafka::Revocations revocations(config.kafka, identity.users(), process);
-  const rpc::Channel users(config.users_address, &identity);
+  const rpc::Channel users("users", config.users_address, identity);
 
   notification::NotificationService service(db);
-  const rpc::Channel auth(config.auth_address, &identity);
+  const rpc::Channel auth("auth", config.auth_address, identity);
   const notification::MailSender sender(db, users, auth, config.smtp, config.mail_from,
                                         config.sender);
   process.AddDegradation("the mail server", [&] { return sender.healthy(); });

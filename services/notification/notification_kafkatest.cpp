@@ -156,7 +156,7 @@ class NotificationTest : public ::testing::Test {
   FakeUsers users;
   rpc::Identity identity{testing::IdentityOf("notification"),
                          [] { return std::vector<auth::PublicKey>(); }};
-  rpc::Channel channel{users.address(), &identity};
+  rpc::Channel channel{"users", users.address(), identity};
 
  private:
   inline static std::mt19937_64 random_{std::random_device()()};
@@ -246,7 +246,7 @@ TEST_F(NotificationTest, AMailWaitsWhileTheMailServerIsAway) {
 TEST_F(NotificationTest, AMailWaitsWhileUsersIsAway) {
   const double away = Attempts("away");
   Receive(OrderCreated());
-  const rpc::Channel nobody("127.0.0.1:1", &identity);
+  const rpc::Channel nobody("users", "127.0.0.1:1", identity);
   {
     const MailSender sender(db, nobody, nobody, {.url = Server("SMTP_URL")},
                             {"", "orders@shop.local"},

@@ -38,9 +38,9 @@ int main() {
 
   rpc::Identity identity(config.service.identity);
   const kafka::Revocations revocations(config.kafka, identity.users(), process);
-  const rpc::Channel products(config.products_address, &identity);
-  const rpc::Channel cart(config.cart_address, &identity);
-  const rpc::Channel shipping(config.shipping_address, &identity);
+  const rpc::Channel products("products", config.products_address, identity);
+  const rpc::Channel cart("cart", config.cart_address, identity);
+  const rpc::Channel shipping("shipping", config.shipping_address, identity);
 
   const idempotency::Sweeper key_sweeper(db);
   orders::OrdersService service(db, products, cart, shipping, config.currency, config.deadlines,

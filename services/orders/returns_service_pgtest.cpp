@@ -134,7 +134,7 @@ class ReturnsServiceTest : public ::testing::Test {
   rpc::Server products_server_{
       {.host = "127.0.0.1"}, products_identity_, {testing::FakeService(fake_products_.Methods())}};
   rpc::Identity identity_{testing::IdentityOf("orders"), NoKeys};
-  rpc::Channel products_{products_server_.address(), &identity_};
+  rpc::Channel products_{"products", products_server_.address(), identity_};
   ReturnsService service_{db_, products_, Deadlines()};
 };
 

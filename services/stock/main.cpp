@@ -26,7 +26,7 @@ int main() {
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);
-  const rpc::Channel products(config.products_address, &identity);
+  const rpc::Channel products("products", config.products_address, identity);
 
   kafka::Messaging messaging(config.kafka, db, process);
   messaging.Consume("stock", {"orders", "users"}, stock::EventHandlers(products),

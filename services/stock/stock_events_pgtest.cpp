@@ -152,7 +152,7 @@ class StockEventsTest : public ::testing::Test {
       std::in_place, rpc::ServerSettings{.host = "127.0.0.1"}, products_identity_,
       std::vector<rpc::Service>{testing::FakeService(fake_.Methods())}};
   rpc::Identity identity_{testing::IdentityOf("stock"), NoKeys};
-  rpc::Channel products_{server_->address(), &identity_};
+  rpc::Channel products_{"products", server_->address(), identity_};
   messaging::Handlers handlers_ = EventHandlers(products_);
 };
 

@@ -160,7 +160,7 @@ struct Consumer {
 };
 
 std::vector<Consumer> Consumers() {
-  static const rpc::Channel nowhere("127.0.0.1:1", nullptr);
+  static const rpc::Channel nowhere("products", "127.0.0.1:1", rpc::Tls());
   static postgres::Pool no_database{postgres::Settings()};
   return {{"auth", "users", auth::EventHandlers()},
           {"stock", "orders", stock::EventHandlers(nowhere)},

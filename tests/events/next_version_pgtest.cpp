@@ -95,7 +95,7 @@ class NextVersionTest : public ::testing::Test {
 };
 
 TEST_F(NextVersionTest, StockReservesAndPassesOnWhatItDoesNotKnow) {
-  const rpc::Channel products(products_server_.address(), &stock_);
+  const rpc::Channel products("products", products_server_.address(), stock_);
   ASSERT_TRUE(testing::Deliver(db_, stock::EventHandlers(products), "stock", event_));
   EXPECT_EQ(Value("SELECT type FROM outbox"), "STOCK_RESERVED");
   EXPECT_THAT(Value("SELECT value FROM outbox"), HasSubstr(R"("paymentMethod":"NEW")"));
@@ -113,7 +113,7 @@ TEST_F(NextVersionTest, NotificationKeepsTheEventAsItWasWritten) {
 }
 
 TEST_F(NextVersionTest, TheCartIsEmptied) {
-  const rpc::Channel cart(cart_server_.address(), &orders_);
+  const rpc::Channel cart("cart", cart_server_.address(), orders_);
   ASSERT_TRUE(testing::Deliver(db_, orders::CartHandlers(cart, db_), "cart", event_));
   EXPECT_EQ(fake_.emptied_of, 7);
 }

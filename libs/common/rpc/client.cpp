@@ -1,7 +1,6 @@
 #include "common/rpc/client.h"
 
 #include <grpcpp/channel.h>
-#include <grpcpp/create_channel.h>
 
 #include <functional>
 #include <stdexcept>
@@ -20,14 +19,15 @@ using google::protobuf::DescriptorPool;
 
 struct Channel::State {
   UnaryStub stub;
-  Identity* identity;
+  Identity* identity;  // null: a guest's
 };
 
-Channel::Channel(const std::string& address, Identity* identity) {
-  auto channel =
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), ConnectionArguments());
-  state_ = std::make_unique<State>(State{UnaryStub(std::move(channel)), identity});
-}
+Channel::Channel(const std::string& name, const std::string& address, Identity& identity)
+    : state_(std::make_unique<State>(
+          State{UnaryStub(Connect(name, address, identity.tls())), &identity})) {}
+
+Channel::Channel(const std::string& name, const std::string& address, const Tls& tls)
+    : state_(std::make_unique<State>(State{UnaryStub(Connect(name, address, tls)), nullptr})) {}
 
 Channel::~Channel() = default;
 

@@ -1,6 +1,6 @@
 // Calls to other services.
 //
-//   rpc::Channel products(ServiceAddress(env, "products"), identity);
+//   rpc::Channel products("products", ServiceAddress(env, "products"), identity);
 //   const rpc::ClientMethod<QuoteProductsRequest, QuoteProductsResponse> quote(
 //       products, "shop.products.v1.ProductsService", "QuoteProducts");
 //   const Result<QuoteProductsResponse> answer = quote(call, request);
@@ -25,6 +25,7 @@
 
 #include "common/core/result.h"
 #include "common/rpc/call.h"
+#include "common/rpc/tls.h"
 
 namespace shop::rpc {
 
@@ -33,9 +34,11 @@ class Identity;
 // Connections to one service. Thread-safe.
 class Channel {
  public:
-  // `identity` gives the x-service-token and must outlive the channel; without one the calls are
-  // those of a guest.
-  explicit Channel(const std::string& address, Identity* identity = nullptr);
+  // To the service `name` (`products`) at `address`. `identity` gives the x-service-token and the
+  // certificate, and must outlive the channel.
+  Channel(const std::string& name, const std::string& address, Identity& identity);
+  // The calls are those of a guest.
+  Channel(const std::string& name, const std::string& address, const Tls& tls);
   ~Channel();
 
   // Calls `path` (/shop.products.v1.ProductsService/QuoteProducts) and blocks until the answer or

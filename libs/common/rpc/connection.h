@@ -2,8 +2,14 @@
 // alone include this, as it brings gRPC's headers.
 #pragma once
 
+#include <grpcpp/channel.h>
 #include <grpcpp/support/channel_arguments.h>
 #include <grpcpp/support/status.h>
+
+#include <memory>
+#include <string>
+
+#include "common/rpc/tls.h"
 
 namespace shop::rpc {
 
@@ -15,6 +21,11 @@ namespace shop::rpc {
 // 15 % of a call's CPU. See NotTaken for those that cannot have run.
 // https://github.com/grpc/grpc/blob/v1.51.x/doc/connection-backoff.md
 grpc::ChannelArguments ConnectionArguments();
+
+// To the service `name` (`orders`) at `address`. With TLS it has to have a certificate of that name.
+std::shared_ptr<grpc::Channel> Connect(const std::string& name, const std::string& address,
+                                       const Tls& tls,
+                                       grpc::ChannelArguments arguments = ConnectionArguments());
 
 // Whether a call failed because its connection was ending and took no more calls: the other side has not
 // looked at it, so that it may be made again whatever it does (RFC 9113, section 6.8). Services end their

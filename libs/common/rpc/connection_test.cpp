@@ -128,7 +128,7 @@ TEST(NotTaken, IsNoCallThatWasAnswered) {
 }
 
 void Invoke(const Server& server) {
-  const Channel channel(server.address(), nullptr);
+  const Channel channel("products", server.address(), Tls());
   google::protobuf::Empty answer;
   (void)channel.Invoke("/shop.testing.v1.Any/Call", BackgroundCall({}, std::chrono::seconds(20)),
                        google::protobuf::Empty(), &answer);

@@ -49,6 +49,9 @@ Result<Caller> Authenticate(const grpc::CallbackServerContext& context, Identity
   if (!service_token.empty()) {
     Result<std::string> service = identity.services().Verify(service_token);
     if (!service) return service.refusal();
+    if (identity.tls().on() && !IsCertifiedAs(*context.auth_context(), *service)) {
+      return Refusal{Code::kUnauthenticated, "the certificate is not that of " + *service};
+    }
     Caller caller;
     caller.service = *std::move(service);
     return caller;

@@ -132,7 +132,7 @@ TEST_F(HeaderGuardTest, AHeaderFieldWithoutAnEndEndsItsConnectionAndNoOther) {
   for (int i = 0; i < 3; ++i) Send(Frame(kContinuation, 0, Kilobytes(16)));
   EXPECT_TRUE(IsEnded());
 
-  const Channel channel(server_.address());
+  const Channel channel("products", server_.address(), Tls());
   const ClientMethod<products::v1::GetProductRequest, products::v1::Product> get(
       channel, "shop.products.v1.ProductsService", "GetProduct");
   products::v1::GetProductRequest request;

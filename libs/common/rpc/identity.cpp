@@ -6,15 +6,20 @@
 
 namespace shop::rpc {
 
-Identity::Identity(const Settings& settings) : Identity(settings, KeysFrom(settings.auth_address)) {
+Identity::Identity(const Settings& settings) : Identity(settings, Tls(settings.tls)) {
   users_.Prepare();
 }
 
-Identity::Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetch)
-    : users_(std::move(fetch)), services_(settings.service) {}
+Identity::Identity(const Settings& settings, Tls tls)
+    : tls_(std::move(tls)),
+      users_(KeysFrom(settings.auth_address, tls_)),
+      services_(settings.service) {}
 
-auth::TokenVerifier::FetchKeys KeysFrom(const std::string& address) {
-  const auto channel = std::make_shared<Channel>(address);
+Identity::Identity(const Settings& settings, auth::TokenVerifier::FetchKeys fetch)
+    : tls_(settings.tls), users_(std::move(fetch)), services_(settings.service) {}
+
+auth::TokenVerifier::FetchKeys KeysFrom(const std::string& address, const Tls& tls) {
+  const auto channel = std::make_shared<Channel>("auth", address, tls);
   const ClientMethod<auth::v1::GetJwksRequest, auth::v1::Jwks> get_jwks(
       *channel, "shop.auth.v1.AuthService", "GetJwks");
   return [channel, get_jwks] {

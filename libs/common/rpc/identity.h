@@ -6,6 +6,8 @@
 
 #include "common/auth/access_token.h"
 #include "common/auth/service_token.h"
+#include "common/core/tls_files.h"
+#include "common/rpc/tls.h"
 
 namespace shop::rpc {
 
@@ -14,6 +16,7 @@ class Identity {
   struct Settings {
     auth::ServiceTokens::Settings service;
     std::string auth_address = {};  // where the keys of access tokens are
+    TlsFiles tls = {};
   };
 
   // Checks users' tokens with the keys that auth publishes over gRPC, and begins to fetch them.
@@ -23,13 +26,17 @@ class Identity {
 
   auth::TokenVerifier& users() { return users_; }
   auth::ServiceTokens& services() { return services_; }
+  const Tls& tls() const { return tls_; }
 
  private:
+  Identity(const Settings& settings, Tls tls);
+
+  Tls tls_;
   auth::TokenVerifier users_;
   auth::ServiceTokens services_;
 };
 
 // The keys that the auth service at `address` publishes.
-auth::TokenVerifier::FetchKeys KeysFrom(const std::string& address);
+auth::TokenVerifier::FetchKeys KeysFrom(const std::string& address, const Tls& tls);
 
 }  // namespace shop::rpc

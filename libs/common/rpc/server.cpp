@@ -93,7 +93,7 @@ struct Server::State {
     // Makes clients reconnect and resolve the name again, so that a new replica gets its share.
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kConnectionAgeMs);
     builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),
-                             grpc::InsecureServerCredentials(), &port);
+                             identity.tls().server(), &port);
     for (const Service& service : services) {
       RequireEveryHandler(service);
       DescriptorService& added = *registered.emplace_back(std::make_unique<DescriptorService>());

@@ -95,9 +95,9 @@ class ServerTest : public ::testing::Test {
       {.host = "127.0.0.1", .threads = 2, .queue = 2}, identity_, {FakeService(fake_.Methods())}};
   Identity stock_identity_{testing::IdentityOf("stock"), NoKeys};
   Identity cart_identity_{testing::IdentityOf("cart"), NoKeys};
-  Channel guest_{server_.address()};
-  Channel stock_{server_.address(), &stock_identity_};
-  Channel cart_{server_.address(), &cart_identity_};
+  Channel guest_{"products", server_.address(), Tls()};
+  Channel stock_{"products", server_.address(), stock_identity_};
+  Channel cart_{"products", server_.address(), cart_identity_};
   std::stop_source stop_;
   const std::string get_ = "shop.products.v1.ProductsService";
 };
@@ -128,7 +128,7 @@ TEST_F(ServerTest, AnAnswerThatIsGivenAgainSaysSo) {
 TEST_F(ServerTest, AServerThatIsSlowToAcceptAConnectionIsCalledAllTheSame) {
   testing::Wire wire(server_.port());
   wire.SlowDown(std::chrono::milliseconds(400));
-  const Channel channel("127.0.0.1:" + std::to_string(wire.port()));
+  const Channel channel("products", "127.0.0.1:" + std::to_string(wire.port()), Tls());
   const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
   EXPECT_TRUE(get(Now(), Product7()));
 }
@@ -368,7 +368,7 @@ TEST_F(ServerTest, UnknownKeysLeaveThreadsForOthers) {
   }
   while (fetches == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   // Each of them is answered well before a stranger that waits would give its thread back.
-  const Channel guest(server.address());
+  const Channel guest("products", server.address(), Tls());
   const ClientMethod<GetProductRequest, Product> get(guest, get_, "GetProduct");
   const auto start = std::chrono::steady_clock::now();
   for (int i = 0; i < 20; ++i) EXPECT_TRUE(get(Now(), Product7()));
@@ -410,7 +410,7 @@ TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
   Identity identity(testing::IdentityOf("products"), NoKeys);
   std::optional<Server> server(std::in_place, ServerSettings{.host = "127.0.0.1"}, identity,
                                std::vector{FakeService(fake_.Methods())});
-  const Channel channel(server->address());
+  const Channel channel("products", server->address(), Tls());
   const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
   std::atomic<bool> inside = false;
   std::atomic<bool> refusing = false;
@@ -421,7 +421,7 @@ TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
   };
   std::thread client([&] { EXPECT_TRUE(get(Now(std::chrono::seconds(60)), Product7())); });
   ASSERT_TRUE(Eventually([&] { return inside.load(); }));
-  const Channel late(server->address());
+  const Channel late("products", server->address(), Tls());
   std::thread stopping([&] { server.reset(); });
   // A guest may not reserve: while the server takes calls that is a refusal.
   const ClientMethod<ReserveStockRequest, ReserveStockResponse> reserve(late, get_, "ReserveStock");
@@ -442,7 +442,7 @@ TEST_F(ServerTest, WhatAHandlerWaitsForEndsWhenAStopHasTakenTooLong) {
   Identity identity(testing::IdentityOf("products"), NoKeys);
   std::optional<Server> server(std::in_place, ServerSettings{.host = "127.0.0.1"}, identity,
                                std::vector{FakeService(fake_.Methods())});
-  const Channel channel(server->address());
+  const Channel channel("products", server->address(), Tls());
   const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
   std::atomic<bool> inside = false;
   fake_.get = [&](const Call&, const GetProductRequest&) -> Result<Product> {

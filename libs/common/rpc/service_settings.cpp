@@ -30,7 +30,8 @@ ServiceSettings ServiceSettings::Read(Env& env, const std::string& name) {
                      .port = ServicePort(env, name),
                      .threads = static_cast<int>(env.Integer("RPC_THREADS", 8, 1, 256)),
                      .queue = static_cast<int>(env.Integer("RPC_QUEUE", 512, 1, 1000000))};
-  settings.identity = {ServiceKeys(env, name), ServiceAddress(env, "auth")};
+  settings.identity = {ServiceKeys(env, name), ServiceAddress(env, "auth"),
+                       TlsFiles::OfProcess(env, name)};
   return settings;
 }
 

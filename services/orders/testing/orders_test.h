@@ -383,9 +383,9 @@ class OrdersServiceTest : public ::testing::Test {
   rpc::Server shipping_server_{
       {.host = "127.0.0.1"}, shipping_identity_, {testing::FakeService(fake_shipping_.Methods())}};
   rpc::Identity identity_{testing::IdentityOf("orders"), NoKeys};
-  rpc::Channel products_{products_server_.address(), &identity_};
-  rpc::Channel cart_{cart_server_.address(), &identity_};
-  rpc::Channel shipping_{shipping_server_.address(), &identity_};
+  rpc::Channel products_{"products", products_server_.address(), identity_};
+  rpc::Channel cart_{"cart", cart_server_.address(), identity_};
+  rpc::Channel shipping_{"shipping", shipping_server_.address(), identity_};
   std::atomic<int> wakes_ = 0;
   const std::shared_ptr<const void> woken_ =
       db_.Subscribe(messaging::kOutboxSignal, [this] { ++wakes_; });
