@@ -159,6 +159,10 @@ void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& se
   } else if (by_origin) {
     response->AddHeader("Vary", "Origin");
   }
+  if (settings.hsts.count() > 0) {
+    response->AddHeader("Strict-Transport-Security",
+                        "max-age=" + std::to_string(settings.hsts.count()));
+  }
   AddCorsHeaders(context.request, settings.cors_origins, response);
 }
 
@@ -199,6 +203,7 @@ Gateway::Settings Gateway::Settings::Read(Env& env, const Services& services) {
   settings.max_streams_per_user = static_cast<size_t>(
       env.Integer("HTTP_MAX_STREAMS_PER_USER", static_cast<int64_t>(settings.max_streams_per_user),
                   1, 1 << 20));
+  settings.hsts = std::chrono::seconds(env.Integer("HTTP_HSTS_SECONDS", 0, 0, 315'360'000));
   settings.gzip = env.Flag("HTTP_GZIP", settings.gzip);
   settings.rate = RateLimits::Settings::Read(env);
   if (auto proxies = TrustedProxies::Parse(env.Text("HTTP_TRUSTED_PROXIES", ""))) {

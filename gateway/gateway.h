@@ -70,12 +70,14 @@ class Gateway {
     // How much a client may ask for in a minute, and whose word counts for who the client is.
     RateLimits::Settings rate;
     TrustedProxies proxies;
+    // For how long browsers that have come by HTTPS are to come by nothing else (RFC 6797); 0 says nothing.
+    std::chrono::seconds hsts{0};
     // Whether responses are compressed for clients that accept it.
     bool gzip = true;
     std::map<std::string, std::string> addresses;  // by ProcessOf
 
     // REQUEST_TIMEOUT_MS, ANSWER_CACHE_MS (default 1000), CORS_ALLOWED_ORIGINS and
-    // HTTP_ALLOWED_HOSTS (comma-separated), HTTP_MAX_IN_FLIGHT, HTTP_MAX_STREAMS_PER_USER, HTTP_GZIP,
+    // HTTP_ALLOWED_HOSTS (comma-separated), HTTP_MAX_IN_FLIGHT, HTTP_MAX_STREAMS_PER_USER, HTTP_HSTS_SECONDS, HTTP_GZIP,
     // HTTP_TRUSTED_PROXIES (comma-separated addresses and networks), RATE_LIMIT_ENABLED and so on, <SERVICE>_ADDR.
     static Settings Read(Env& env, const Services& services);
   };

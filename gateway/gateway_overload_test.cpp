@@ -177,6 +177,11 @@ TEST_F(CrowdedGatewayTest, RequestsWithUnfinishedBodiesAreNotInFlight) {
   EXPECT_EQ(Whole(10).status, 201);
 }
 
+// Over HTTPS there is no handshake for whoever is turned away, and thus no answer.
+int StatusBeforeAnyRequest(int status) {
+  return OverHttps() ? 0 : status;
+}
+
 TEST_F(GatewayTest, ConnectionsBeyondTheLimitAreTurnedAway) {
   http_.max_connections = 2;
   Client first(port());
@@ -187,7 +192,7 @@ TEST_F(GatewayTest, ConnectionsBeyondTheLimitAreTurnedAway) {
     second.Send(Get("/healthz"));
     EXPECT_EQ(second.Receive().status, 200);
     Client third(port());
-    EXPECT_EQ(third.Receive().status, 503);
+    EXPECT_EQ(third.Receive().status, StatusBeforeAnyRequest(503));
     EXPECT_TRUE(third.Ended());
   }
   EXPECT_TRUE(Eventually([this] { return Exchange(Get("/healthz")).status == 200; }));
@@ -203,8 +208,10 @@ TEST_F(GatewayTest, OneClientCannotTakeAllConnections) {
   }
   Client third(port());
   const Response refused = third.Receive();
-  EXPECT_EQ(refused.status, 429);
-  EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  EXPECT_EQ(refused.status, StatusBeforeAnyRequest(429));
+  if (!OverHttps()) {
+    EXPECT_EQ(refused.headers.at("retry-after"), "1");
+  }
   EXPECT_TRUE(third.Ended());
   Client other(port(), 2);
   other.Send(Get("/healthz"));

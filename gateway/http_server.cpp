@@ -31,7 +31,9 @@
 #include "common/core/addresses.h"
 #include "common/telemetry/log.h"
 #include "gateway/gateway.h"
+#include "gateway/http/client_socket.h"
 #include "gateway/http/framing.h"
+#include "gateway/http/https.h"
 #include "gateway/http/message.h"
 #include "gateway/http/request_parser.h"
 #include "gateway/limits/client_limits.h"
@@ -108,15 +110,15 @@ void WriteHead(const HttpResponse& response, bool keep_alive, unsigned version, 
 
 // Used on its own executor, `deadline` and `idle` also by the sweep.
 struct Connection : std::enable_shared_from_this<Connection> {
-  Connection(tcp::socket socket, const asio::ip::address& peer, size_t max_buffer,
-             std::unique_ptr<ClientLimits::Share> share)
-      : socket(std::move(socket)), peer(peer), buffer(max_buffer), share(std::move(share)) {}
+  Connection(tcp::socket socket, asio::ssl::context* tls, const asio::ip::address& peer,
+             size_t max_buffer, std::unique_ptr<ClientLimits::Share> share)
+      : socket(std::move(socket), tls), peer(peer), buffer(max_buffer), share(std::move(share)) {}
 
   void Expires(milliseconds after) { deadline = (Clock::now() + after).time_since_epoch().count(); }
   void ExpiresNever() { deadline = std::numeric_limits<Clock::rep>::max(); }
   bool Expired() const { return Clock::now().time_since_epoch().count() >= deadline; }
 
-  tcp::socket socket;
+  ClientSocket socket;
   const asio::ip::address peer;
   beast::flat_buffer buffer;
   std::optional<RequestParser> parser;
@@ -312,13 +314,16 @@ void FreeRequest(Connection& connection, bool rest_follows) {
 // connection, and the response would be lost.
 asio::awaitable<void> Linger(Connection& connection) {
   error_code error;
-  connection.socket.shutdown(tcp::socket::shutdown_send, error);
   connection.buffer.clear();
   connection.buffer.shrink_to_fit();
   connection.Expires(kLinger);
+  co_await connection.socket.End();
+  // What it sends is not decrypted any more.
+  tcp::socket& socket = connection.socket.next_layer();
+  socket.shutdown(tcp::socket::shutdown_send, error);
   std::array<char, 8192> ignored{};
   for (size_t total = 0; !error && total < kLingerBytes;) {
-    total += co_await connection.socket.async_read_some(asio::buffer(ignored), Into(error));
+    total += co_await socket.async_read_some(asio::buffer(ignored), Into(error));
   }
 }
 
@@ -348,7 +353,9 @@ struct HttpServer::State {
                 .bytes = settings.max_buffered_bytes,
                 .bytes_per_client = settings.max_buffered_bytes_per_client,
                 .streams = settings.max_streams,
-                .streams_per_client = settings.max_streams_per_client}) {}
+                .streams_per_client = settings.max_streams_per_client}) {
+    if (settings.tls.given()) https.emplace(settings.tls);
+  }
 
   void Listen();
   asio::awaitable<void> Accept();
@@ -362,7 +369,8 @@ struct HttpServer::State {
   ClientLimits limits;
   asio::io_context io{settings.threads};
   asio::strand<asio::io_context::executor_type> control = asio::make_strand(io);
-  tcp::acceptor acceptor{control};  // this and the timer are used on `control` only
+  std::optional<Https> https;
+  tcp::acceptor acceptor{control};  // this, https and the timer are used on `control` only
   asio::steady_timer timer{control};
   std::mutex mutex;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
@@ -381,6 +389,7 @@ HttpServer::Settings HttpServer::Settings::Read(Env& env) {
   };
   settings.host = env.Text("BIND_HOST", settings.host);
   settings.port = ServicePort(env, "gateway");
+  settings.tls = TlsFiles::OfHttp(env);
   settings.threads = static_cast<int>(env.Integer("GATEWAY_THREADS", settings.threads, 1, 64));
   settings.max_body_bytes = amount("HTTP_MAX_BODY_BYTES", settings.max_body_bytes, 1 << 26);
   settings.max_buffered_bytes =
@@ -469,6 +478,7 @@ asio::awaitable<void> HttpServer::State::Accept() {
     const tcp::endpoint client = socket.remote_endpoint(error);
     if (error) continue;  // it has gone already
     auto [share, verdict] = limits.Connect(client.address());
+    if (!share && https) continue;  // who wants to read more than an end needs a handshake first
     if (!share) {
       static constexpr std::string_view kFull =
           "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
@@ -483,9 +493,9 @@ asio::awaitable<void> HttpServer::State::Accept() {
       continue;
     }
     socket.set_option(tcp::no_delay(true), error);
-    auto connection =
-        std::make_shared<Connection>(std::move(socket), client.address(),
-                                     settings.max_header_bytes + (64 * 1024), std::move(share));
+    auto connection = std::make_shared<Connection>(
+        std::move(socket), https ? &https->Context() : nullptr, client.address(),
+        settings.max_header_bytes + (64 * 1024), std::move(share));
     {
       const std::lock_guard lock(mutex);
       connections.emplace(connection.get(), connection);
@@ -514,7 +524,7 @@ asio::awaitable<void> HttpServer::State::Sweep() {
         if (impatient) {
           connection->cancel.emit(asio::cancellation_type::terminal);
         } else if (connection->Expired()) {
-          connection->socket.cancel(ignored);
+          connection->socket.next_layer().cancel(ignored);
         } else if (drain && connection->stream) {
           connection->stream->Drain();
         }
@@ -525,7 +535,12 @@ asio::awaitable<void> HttpServer::State::Sweep() {
 
 asio::awaitable<void> HttpServer::State::Serve(std::shared_ptr<Connection> connection) {
   try {
-    while (co_await ServeOne(*connection)) {
+    connection->Expires(settings.header_timeout);
+    if (co_await connection->socket.Accept()) {
+      while (co_await ServeOne(*connection)) {
+      }
+      connection->Expires(kLinger);
+      co_await connection->socket.End();
     }
   } catch (const boost::system::system_error&) {
     // Cancelled.
@@ -534,8 +549,8 @@ asio::awaitable<void> HttpServer::State::Serve(std::shared_ptr<Connection> conne
   }
   connection->stream.reset();
   error_code ignored;
-  connection->socket.shutdown(tcp::socket::shutdown_both, ignored);
-  connection->socket.close(ignored);
+  connection->socket.next_layer().shutdown(tcp::socket::shutdown_both, ignored);
+  connection->socket.next_layer().close(ignored);
   const std::lock_guard lock(mutex);
   connections.erase(connection.get());
 }

@@ -12,6 +12,8 @@
 //
 // A response that is a stream (gateway/streaming/) has its connection to itself, without the idle
 // time-out, until one side ends it.
+//
+// With a certificate it speaks HTTPS, and that alone.
 #pragma once
 
 #include <chrono>
@@ -20,6 +22,7 @@
 #include <string>
 
 #include "common/core/env.h"
+#include "common/core/tls_files.h"
 
 namespace shop::gateway {
 
@@ -30,6 +33,7 @@ class HttpServer {
   struct Settings {
     std::string host = "127.0.0.1";
     uint16_t port = 0;  // 0 takes a free one (tests)
+    TlsFiles tls;       // where there are any, it speaks HTTPS
     int threads = 1;    // one serves what two processors can send it
     size_t max_header_bytes = 16 * 1024;
     size_t max_body_bytes = 1024 * 1024;
@@ -52,7 +56,7 @@ class HttpServer {
     // load balancer notices before connections are refused. A part of the grace.
     std::chrono::milliseconds drain_delay{0};
 
-    // BIND_HOST, GATEWAY_PORT, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_BUFFERED_BYTES,
+    // BIND_HOST, GATEWAY_PORT, HTTP_TLS_CERT_FILE, HTTP_TLS_KEY_FILE, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_BUFFERED_BYTES,
     // HTTP_MAX_BUFFERED_BYTES_PER_CLIENT, HTTP_MAX_CONNECTIONS, HTTP_MAX_CONNECTIONS_PER_CLIENT,
     // HTTP_MAX_STREAMS, HTTP_MAX_STREAMS_PER_CLIENT, HTTP_STREAM_HEARTBEAT_MS,
     // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_DELAY_MS.
@@ -60,7 +64,7 @@ class HttpServer {
     static Settings Read(Env& env);
   };
 
-  // Serves at once. Throws std::runtime_error when the port is taken.
+  // Serves at once. Throws std::runtime_error when the port is taken or the certificate of no use.
   HttpServer(const Settings& settings, Gateway& gateway);
   // Stops the gateway's readiness. After the drain delay it accepts nothing more, closes idle
   // connections, and the others with their next response; what still runs when the time of grace is

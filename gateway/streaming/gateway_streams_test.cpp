@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "common/testing/servers.h"
+#include "gateway/http/client_socket.h"
 #include "gateway/openapi/document.h"
 #include "gateway/testing/fixture.h"
 
@@ -47,12 +48,46 @@ class Events {
   bool ended_ = false;
 };
 
+// A connection of Beast's client, with or without TLS.
+class ClientStream : public ClientSocket {
+ public:
+  explicit ClientStream(asio::io_context& io)
+      : ClientSocket(asio::ip::tcp::socket(io), OverHttps() ? &context_ : nullptr) {}
+  void Connect(uint16_t port) {
+    next_layer().connect({asio::ip::address_v4::loopback(), port});
+    if (tls() != nullptr) tls()->handshake(Tls::client);
+  }
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers, boost::system::error_code& error) {
+    return tls() ? tls()->read_some(buffers, error) : next_layer().read_some(buffers, error);
+  }
+  template <typename Buffers>
+  size_t read_some(const Buffers& buffers) {
+    return tls() ? tls()->read_some(buffers) : next_layer().read_some(buffers);
+  }
+  template <typename Buffers>
+  size_t write_some(const Buffers& buffers) {
+    return tls() ? tls()->write_some(buffers) : next_layer().write_some(buffers);
+  }
+  template <typename Buffers>
+  size_t write_some(const Buffers& buffers, boost::system::error_code& error) {
+    return tls() ? tls()->write_some(buffers, error) : next_layer().write_some(buffers, error);
+  }
+
+ private:
+  static inline asio::ssl::context context_{asio::ssl::context::tls_client};
+};
+[[maybe_unused]] void teardown(boost::beast::role_type, ClientStream& stream,
+                               boost::system::error_code& error) {
+  stream.next_layer().close(error);
+}
+
 class WebSocket {
  public:
   using Headers = std::vector<std::pair<std::string, std::string>>;
 
   WebSocket(uint16_t port, const std::string& path, const Headers& headers = {}) {
-    socket_.next_layer().connect({asio::ip::address_v4::loopback(), port});
+    stream_.Connect(port);
     socket_.set_option(websocket::stream_base::decorator([&](websocket::request_type& request) {
       for (const auto& [name, value] : headers) request.insert(name, value);
     }));
@@ -76,7 +111,8 @@ class WebSocket {
 
  private:
   asio::io_context io_;
-  websocket::stream<asio::ip::tcp::socket> socket_{io_};
+  ClientStream stream_{io_};
+  websocket::stream<ClientStream&> socket_{stream_};
 };
 
 class GatewayStreamsTest : public GatewayTest {

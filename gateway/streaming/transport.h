@@ -2,7 +2,6 @@
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/http/fields.hpp>
 #include <boost/beast/http/message.hpp>
 #include <chrono>
@@ -10,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "gateway/http/client_socket.h"
 #include "gateway/http/request_parser.h"
 #include "gateway/streaming/event_source.h"
 
@@ -17,7 +17,7 @@ namespace shop::gateway {
 
 struct StreamTransport {
   // Shares the ownership of the connection. Its writing ends when it is cancelled.
-  std::shared_ptr<boost::asio::ip::tcp::socket> socket;
+  std::shared_ptr<ClientSocket> socket;
   std::shared_ptr<EventSource> events;
   // How long nothing may be sent before a heartbeat is.
   std::chrono::milliseconds heartbeat;

@@ -5,6 +5,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/websocket.hpp>
+#include <boost/beast/websocket/ssl.hpp>
 #include <utility>
 
 #include "gateway/http/message.h"
@@ -29,7 +30,7 @@ struct Session {
   }
 
   StreamTransport transport;
-  websocket::stream<asio::ip::tcp::socket&> socket;
+  websocket::stream<ClientSocket&> socket;
 };
 
 auto Into(error_code& error) {
@@ -56,6 +57,16 @@ websocket::close_reason ReasonOf(const EventSource& events) {
 }
 
 }  // namespace
+
+// Beast calls it when a WebSocket is closed.
+template <typename Handler>
+void async_teardown(boost::beast::role_type role, ClientSocket& socket, Handler&& handler) {
+  if (socket.tls() != nullptr) {
+    boost::beast::async_teardown(role, *socket.tls(), std::forward<Handler>(handler));
+  } else {
+    websocket::async_teardown(role, socket.next_layer(), std::forward<Handler>(handler));
+  }
+}
 
 asio::awaitable<void> ServeWebSocket(StreamTransport transport, const UpgradeRequest& request,
                                      std::string headers, std::string subprotocol) {

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +13,8 @@
 #include <boost/json.hpp>
 #include <cctype>
 #include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <thread>
 #include <utility>
 
@@ -227,15 +230,36 @@ Client::Client(uint16_t port, uint32_t host) : socket_(::socket(AF_INET, SOCK_ST
   address.sin_port = htons(port);
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   connected_ = ::connect(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  if (connected_ && OverHttps()) connected_ = StartTls();
 }
 
 Client::~Client() {
+  SSL_free(tls_);
   ::close(socket_);
+}
+
+bool Client::StartTls() {
+  std::signal(SIGPIPE, SIG_IGN);  // SSL_write has no MSG_NOSIGNAL
+  static SSL_CTX* const context = [] {
+    SSL_CTX* made = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_load_verify_file(made, NewCertificate().ca.c_str());
+    SSL_CTX_set_verify(made, SSL_VERIFY_PEER, nullptr);
+    return made;
+  }();
+  tls_ = SSL_new(context);
+  SSL_set_fd(tls_, socket_);
+  SSL_set1_host(tls_, "shop");
+  return SSL_connect(tls_) == 1;
+}
+
+bool Client::WasToldOfTheEnd() {
+  return Ended() && (tls_ == nullptr || (SSL_get_shutdown(tls_) & SSL_RECEIVED_SHUTDOWN) != 0);
 }
 
 bool Client::Send(std::string_view text) {
   while (!text.empty()) {
-    const ssize_t sent = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
+    const ssize_t sent = tls_ ? SSL_write(tls_, text.data(), static_cast<int>(text.size()))
+                              : ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
     if (sent <= 0) return false;
     text.remove_prefix(static_cast<size_t>(sent));
   }
@@ -288,13 +312,24 @@ bool Client::HasMore() const {
 
 bool Client::More() {
   char bytes[65536];
-  const ssize_t got = ::recv(socket_, bytes, sizeof bytes, 0);
+  errno = 0;
+  const ssize_t got =
+      tls_ ? SSL_read(tls_, bytes, sizeof bytes) : ::recv(socket_, bytes, sizeof bytes, 0);
   if (got <= 0) {
-    ended_ = got == 0 || errno == ECONNRESET;
+    ended_ = tls_ ? errno != EAGAIN : got == 0 || errno == ECONNRESET;
     return false;
   }
   buffer_.append(bytes, static_cast<size_t>(got));
   return true;
+}
+
+bool OverHttps() {
+  return std::getenv("SHOP_TEST_HTTPS") != nullptr;
+}
+
+TlsFiles NewCertificate() {
+  static shop::testing::Authority authority;
+  return authority.Issue("shop");
 }
 
 std::string PrivateKey() {
@@ -335,6 +370,7 @@ GatewayTest::GatewayTest() : signer_(PrivateKey()) {
   library_.Start();
   settings_.hosts = {"shop"};
   settings_.addresses["testing"] = library_.address();
+  if (OverHttps()) http_.tls = NewCertificate();
 }
 
 GatewayTest::~GatewayTest() {

@@ -1,4 +1,6 @@
 // The whole gateway over real sockets, in front of a service that only tests know. For tests.
+//
+// With SHOP_TEST_HTTPS set, gateway and clients speak TLS: CMakeLists.txt has most tests run once so and once so.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,12 +18,14 @@
 
 #include "common/auth/access_token.h"
 #include "common/core/result.h"
+#include "common/testing/certificates.h"
 #include "gateway/gateway.h"
 #include "gateway/http_server.h"
 
 namespace grpc {
 class Server;
 }
+struct ssl_st;
 
 namespace shop::gateway {
 
@@ -85,6 +89,10 @@ struct Response {
   std::string text(const char* pointer) const;
 };
 
+bool OverHttps();
+// The files of the gateway's certificate, issued anew.
+TlsFiles NewCertificate();
+
 // A client that sends just the bytes it is given.
 class Client {
  public:
@@ -102,13 +110,17 @@ class Client {
   std::string ReceiveUntil(std::string_view end);
   // Whether something has come that was not received yet.
   bool HasMore() const;
+  // Whether it is the gateway that ended the connection, and not somebody in between: with TLS it says so.
+  bool WasToldOfTheEnd();
   // Whether the other side has closed, having sent nothing more.
   bool Ended() { return buffer_.empty() && !More() && ended_; }
 
  private:
+  bool StartTls();
   bool More();
 
   int socket_;
+  ssl_st* tls_ = nullptr;
   bool connected_ = false;
   bool ended_ = false;
   std::string buffer_;
