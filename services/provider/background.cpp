@@ -35,7 +35,7 @@ struct Background::State {
       : ledger(book),
         webhooks(settings),
         poll(every),
-        client({.timeout = kTimeout}),
+        client({.timeout = kTimeout, .ca_file = settings.ca_file}),
         thread([this](const std::stop_token& stop) { Run(stop); }) {}
 
   void Run(const std::stop_token& stop) {

@@ -15,6 +15,7 @@ namespace shop::provider {
 struct WebhookSettings {
   std::string url;  // empty: none are sent
   std::string secret;
+  std::string ca_file = {};  // whose certificates are trusted; empty: those that the system trusts
   std::chrono::milliseconds first_pause{500};  // after a failure; it doubles up to the longest
   std::chrono::milliseconds longest_pause{60'000};
 };

@@ -18,6 +18,7 @@ Config Config::Read(Env& env) {
   config.api_key = env.RequiredSecret("PROVIDER_API_KEY");
   config.decide_after = milliseconds("PROVIDER_DECIDE_MS", 2'000);
   config.webhooks.url = env.Text("PROVIDER_WEBHOOK_URL", "");
+  config.webhooks.ca_file = env.Text("PROVIDER_WEBHOOK_CA_FILE", "");
   config.webhooks.secret = env.RequiredSecret("PROVIDER_WEBHOOK_SECRET");
   config.webhooks.first_pause = milliseconds("PROVIDER_WEBHOOK_RETRY_MS", 500);
   if (!config.webhooks.url.empty() && !IsHttpUrl(config.webhooks.url)) {

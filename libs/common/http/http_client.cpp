@@ -113,6 +113,9 @@ HttpReply HttpClient::Send(const HttpCall& call, const std::stop_token& stop) {
   Set(handle, CURLOPT_CONNECTTIMEOUT_MS,
       static_cast<long>(state_->settings.connect_timeout.count()));
   Set(handle, CURLOPT_TIMEOUT_MS, static_cast<long>(state_->settings.timeout.count()));
+  if (!state_->settings.ca_file.empty()) {
+    Set(handle, CURLOPT_CAINFO, state_->settings.ca_file.c_str());
+  }
   Set(handle, CURLOPT_NOSIGNAL, 1L);
   Set(handle, CURLOPT_NOPROGRESS, 0L);
   Set(handle, CURLOPT_XFERINFOFUNCTION, CheckStop);

@@ -32,6 +32,8 @@ class HttpClient {
     std::chrono::milliseconds connect_timeout{2'000};
     std::chrono::milliseconds timeout{5'000};  // of a whole request
     size_t max_body_bytes = 1024 * 1024;       // a longer answer is no answer
+    // Whose certificates servers have to show; empty: those that the system trusts.
+    std::string ca_file = {};
   };
 
   explicit HttpClient(const Settings& settings);
