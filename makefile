@@ -19,15 +19,18 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys audit reconcile grpc
+.PHONY: install env certs up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys audit reconcile grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
 env: ## make .env with secrets of its own, unless it is there
 	@$(stack) init-env --out .env
 
+certs: env ## make certificates for TLS=on, where they are missing or end within a month
+	@$(stack) certs
+
 # Without Python, which install brings, nobody has made containers here yet.
-up: ## install, build, start everything, wait until it is ready; STACK=native, STACK=docker
+up: ## install, build, start everything, wait until it is ready; STACK=native, STACK=docker, TLS=on, TLS=off
 	@chosen=$$($(stack) which) || { [ $$? -ge 126 ]; chosen=native; }; \
 	if [ "$$chosen" = native ]; then $(MAKE) --no-print-directory install build-release; fi; \
 	$(if $(JOBS),BUILD_JOBS=$(JOBS)) STACK=$$chosen $(stack) up

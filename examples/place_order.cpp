@@ -2,11 +2,15 @@
 //
 //   place_order 127.0.0.1:7001 127.0.0.1:7005 alice@example.com 'Walk-Through-1!' 12
 //
-// The arguments are the addresses of auth and orders, e-mail and password, and a product's id.
+// The arguments are the addresses of auth and orders, e-mail and password, and a product's id. Where the services
+// speak TLS, SHOP_CERTS names the folder with ca.crt, client.crt and client.key that `make certs` makes.
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <cstdlib>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -15,8 +19,21 @@
 
 namespace {
 
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
 std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
-  return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  const char* certs = std::getenv("SHOP_CERTS");
+  if (certs == nullptr) {
+    return grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
+  }
+  const std::string folder = certs;
+  return grpc::CreateChannel(
+      address, grpc::SslCredentials({ReadFile(folder + "/ca.crt"), ReadFile(folder + "/client.key"),
+                                     ReadFile(folder + "/client.crt")}));
 }
 
 void SetDeadline(grpc::ClientContext* context) {

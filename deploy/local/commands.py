@@ -16,7 +16,7 @@ import seed
 import servers
 import topics
 from processes import Folder, tail
-from settings import AUDITED, DATABASES, REPO, SERVICES, TOOLS, Settings, StackError
+from settings import AUDITED, DATABASES, REPO, SERVICES, TOOLS, Settings, StackError, tls_files
 
 COLLECTION = REPO / "E-Commerce-API.postman_collection.json"
 
@@ -222,12 +222,21 @@ CALLS = {
 }
 
 
+def shown(path):
+    """A path as one types it in this folder."""
+    return path.relative_to(REPO) if path.is_relative_to(REPO) else path
+
+
 class Grpcurl:
     """Runs grpcurl, and prints each command as one would type it in this folder."""
 
     def __init__(self, settings):
         self.settings = settings
         self.program = tool("bin/grpcurl", "go")
+        self.security = ["-plaintext"]
+        if settings.tls:
+            certificate, key = tls_files(shown(settings.certificates), "client")
+            self.security = ["-cacert", str(tls_files(shown(settings.certificates), "ca")[0]), "-cert", str(certificate), "-key", str(key)]
         self.token = None
 
     def run(self, *words, secret=""):
@@ -241,7 +250,7 @@ class Grpcurl:
 
     def log_in(self):
         address, email = self.settings.service_address("auth"), self.settings.require("SUPER_ADMIN_EMAIL")
-        words = ["-plaintext", "-d", "@", address, "shop.auth.v1.AuthService/Login"]
+        words = [*self.security, "-d", "@", address, "shop.auth.v1.AuthService/Login"]
         print(f"$ password=$(sed -n 's/^SUPER_ADMIN_PASSWORD=//p' {shlex.quote(str(self.settings.path))})\n"
               f"$ token=$(grpcurl {shlex.join(words)} <<<'{{\"email\": \"{email}\", \"password\": \"'\"$password\"'\"}}' |"
               " jq -r .access_token)", flush=True)
@@ -257,7 +266,7 @@ class Grpcurl:
         if with_token and self.token is None:
             self.token = self.log_in()
         header = ["-H", "authorization: Bearer $token"] if with_token else []
-        code, text = self.run("-plaintext", *header, *(["-d", json.dumps(body)] if body else []),
+        code, text = self.run(*self.security, *header, *(["-d", json.dumps(body)] if body else []),
                               self.settings.service_address(name),
                               f"shop.{name}.v1.{name.title()}Service/{method}", secret=self.token or "")
         # There may be no order yet, hence no payment and no shipment of it.
@@ -272,13 +281,13 @@ def grpc(args):
     failed = []
     for name in names:
         address = settings.service_address(name)
-        code, listed = grpcurl.run("-plaintext", address, "list")
+        code, listed = grpcurl.run(*grpcurl.security, address, "list")
         own = [service for service in listed.split() if service.startswith(f"shop.{name}.")]
         if code == 0 and not own:
             print(f"  {name} has no rpcs of its own: it handles events (make events shows them)")
-        good = [code == 0, grpcurl.run("-plaintext", address, "grpc.health.v1.Health/Check")[0] == 0]
+        good = [code == 0, grpcurl.run(*grpcurl.security, address, "grpc.health.v1.Health/Check")[0] == 0]
         if args.service:
-            good += [grpcurl.run("-plaintext", address, "describe", service)[0] == 0
+            good += [grpcurl.run(*grpcurl.security, address, "describe", service)[0] == 0
                      for service in own or ["grpc.health.v1.Health"]]
         if own and name in CALLS:
             good.append(grpcurl.call(name))
@@ -296,6 +305,8 @@ def walkthrough(args):
                  "superAdminEmail": settings.require("SUPER_ADMIN_EMAIL"),
                  "superAdminPassword": settings.require("SUPER_ADMIN_PASSWORD")}
     command = [newman, "run", COLLECTION, *args.newman]
+    if settings.tls:
+        command += ["--ssl-extra-ca-certs", settings.http_ca]
     for name, value in variables.items():
         command += ["--env-var", f"{name}={value}"]
     sys.exit(subprocess.run(command, check=False).returncode)

@@ -54,7 +54,8 @@ def compose_call(settings, arguments):
         raise StackError("no container engine with Compose answers (docker version, docker compose version): "
                          "start it, or use STACK=native")
     command = [*words, "--project-directory", str(REPO), "--env-file", str(settings.path),
-               "-f", str(REPO / "docker-compose.yml"), *arguments]
+               "-f", str(REPO / "docker-compose.yml"),
+               *(("-f", str(REPO / "deploy/docker/tls.yml")) if settings.tls else ()), *arguments]
     # .env takes precedence, also where the shell has a variable of that name.
     return command, {name: value for name, value in os.environ.items() if name not in settings}
 

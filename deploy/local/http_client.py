@@ -2,11 +2,19 @@
 
 import http.client
 import json
+import ssl
 
 
-def fetch(address, path, method="GET", body=None, token=None, headers=None, timeout=20):
+def connect(address, timeout=20, ca=None):
+    """A connection that speaks HTTP; with the file of an authority, HTTPS with who has its certificate."""
+    if ca is None:
+        return http.client.HTTPConnection(address, timeout=timeout)
+    return http.client.HTTPSConnection(address, timeout=timeout, context=ssl.create_default_context(cafile=ca))
+
+
+def fetch(address, path, method="GET", body=None, token=None, headers=None, timeout=20, ca=None):
     """Status, headers and body of the answer; OSError where there is none. A body goes as JSON."""
-    connection = http.client.HTTPConnection(address, timeout=timeout)
+    connection = connect(address, timeout, ca)
     headers = dict(headers or {})
     if token:
         headers["Authorization"] = f"Bearer {token}"

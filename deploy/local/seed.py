@@ -112,16 +112,17 @@ def email(name):
 
 
 class Api:
-    """The gateway's, at an address."""
+    """The gateway's, at an address; by HTTPS where that is its authority's file."""
 
-    def __init__(self, address):
+    def __init__(self, address, ca):
         self.address = address
+        self.ca = ca
 
     def call(self, method, path, body=None, token=None):
         """The status and the parsed body; waits where the gateway says to."""
         for _ in range(20):
             try:
-                status, headers, text = fetch(self.address, "/api/v1" + path, method, body, token)
+                status, headers, text = fetch(self.address, "/api/v1" + path, method, body, token, ca=self.ca)
             except OSError as error:
                 raise StackError(f"the gateway does not answer at {self.address} ({error}): "
                                  "run make up, then make seed again") from None
@@ -191,7 +192,7 @@ def make_products(api, missing):
 
 def run(settings, run_sql):
     """run_sql runs a statement in the database of products."""
-    api = Api(f"localhost:{settings.port('GATEWAY_PORT')}")
+    api = Api(f"localhost:{settings.port('GATEWAY_PORT')}", settings.http_ca)
     token = api.log_in(settings.require("SUPER_ADMIN_EMAIL"), settings.require("SUPER_ADMIN_PASSWORD"),
                        f"SUPER_ADMIN_PASSWORD in {settings.path} is not the one the account was made "
                        "with; make down && make up begins anew")

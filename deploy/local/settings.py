@@ -42,6 +42,8 @@ PROCESSES = {name: read_process(*words) for name, *words in read_list("deploy/se
 # Those that speak gRPC. The gateway is the public entrance, the provider stands for somebody else's, the reconciler
 # answers nobody.
 SERVICES = tuple(name for name in PROCESSES if name not in ("gateway", "provider", "reconciler"))
+# Those that show each other certificates.
+TLS_PROCESSES = ("gateway", *SERVICES)
 DATABASES = tuple(name for name, process in PROCESSES.items() if process.database == "postgres")
 # Those that have no database and may read others.
 READERS = {name: process.reads for name, process in PROCESSES.items() if process.reads}
@@ -179,8 +181,26 @@ class Settings(dict):
                 "KAFKA_SASL_USERNAME": user, "KAFKA_SASL_PASSWORD": self.require(KAFKA_PASSWORDS[user])}
 
     @property
+    def tls(self):
+        """Whether the gateway speaks HTTPS, and processes TLS with each other."""
+        value = self.get("TLS") or "off"
+        if value not in ("on", "off"):
+            raise StackError(f"TLS={value} in {self.path} is neither on nor off")
+        return value == "on"
+
+    @property
+    def certificates(self):
+        """The folder where make certs puts them."""
+        return REPO / (self.get("TLS_DIR") or ".local/certs")
+
+    @property
     def base_url(self):
-        return f"http://localhost:{self.port('GATEWAY_PORT')}"
+        return f"http{'s' if self.tls else ''}://localhost:{self.port('GATEWAY_PORT')}"
+
+    @property
+    def http_ca(self):
+        """What a client of the gateway has to trust; None where it speaks plain HTTP."""
+        return tls_files(self.certificates, "ca")[0] if self.tls else None
 
     def environment_of(self, process):
         """What the process manager hands to one process: no other's secrets, its own role."""
@@ -197,11 +217,30 @@ class Settings(dict):
         if process in REDIS_USERS:
             chosen["REDIS_URL"] = redis_url(
                 self.require("REDIS_URL"), process, self.require(REDIS_PASSWORDS[process]))
+        if self.tls:
+            chosen |= self.tls_environment(process)
         if process == "provider":
             chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")
         if process == "gateway":
             chosen.setdefault("SWAGGER_UI_DIR", str(TOOLS / "npm/node_modules/swagger-ui-dist"))
         return chosen
+
+    def tls_environment(self, process):
+        def named(prefix, name):
+            return dict(zip((f"{prefix}_CERT_FILE", f"{prefix}_KEY_FILE"), map(str, tls_files(self.certificates, name))))
+        if process == "provider":
+            return {"PROVIDER_WEBHOOK_CA_FILE": str(self.http_ca)}
+        chosen = {}
+        if process in TLS_PROCESSES:
+            chosen = named("TLS", process) | {"TLS_CA_FILE": str(self.http_ca)}
+        if process == "gateway":
+            chosen |= named("HTTP_TLS", "https")
+        return chosen
+
+
+def tls_files(folder, name):
+    """Where a certificate and its key are."""
+    return Path(folder) / f"{name}.crt", Path(folder) / f"{name}.key"
 
 
 def parse(text):
@@ -322,6 +361,9 @@ def write_secrets(variables, parent):
     contents["redis_users"] = redis_users(variables)
     contents["kafka_users"] = kafka_users(variables)
     contents["kafka_admin"] = kafka_admin(variables)
+    settings = Settings(variables)
+    if settings.tls:
+        contents |= tls_secrets(settings.certificates)
     for user, name in REDIS_PASSWORDS.items():
         contents[f"{user}_redis_url"] = redis_url("redis://redis:6379", user, variables[name])
     digest = hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
@@ -333,6 +375,15 @@ def write_secrets(variables, parent):
             write_private(file, content)
         file.chmod(0o644)
     return folder
+
+
+def tls_secrets(folder):
+    """The certificates, as deploy/docker/tls.yml names them."""
+    contents = {"tls_ca": tls_files(folder, "ca")[0].read_text()}
+    for name in (*TLS_PROCESSES, "https"):
+        certificate, key = tls_files(folder, name)
+        contents |= {f"{name}_tls_certificate": certificate.read_text(), f"{name}_tls_key": key.read_text()}
+    return contents
 
 
 def remove_old_secrets(settings):
@@ -375,6 +426,7 @@ def free_env(template, out):
     for name in embedded:
         changes[name] = re.sub(r":\d+", f":{next(ports)}", variables[name], count=1)
     changes |= missing_secrets(variables)
+    changes["TLS_DIR"] = str(Path(out).resolve().parent / "certs")
     changes["SERVICE_KEYS"] = service_keys(variables | changes)
     changes["SECRETS_DIR"] = str(write_secrets(variables | changes, Path(out).resolve().parent / "secrets"))
     write_private(out, change(text, changes))

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import certificates
 import containers
 import commands
 import messages
@@ -24,7 +25,7 @@ from http_client import fetch
 from processes import Folder, Program, check_ports, recorded_pid, remove_tree, send, stop_recorded
 from processes import tail, wait_ready
 from settings import PROCESSES, REPO, Settings, StackError, free_env, free_ports
-from settings import init_env, write_private
+from settings import change, init_env, write_private
 from supervision import Supervisor
 
 SERVER_PATIENCE = 90
@@ -109,11 +110,30 @@ def which(args):
     print(stack_to_start(args, Folder(args.dir)))
 
 
+def choose_tls(args):
+    """Notes in .env what `make up` was told about TLS, for all commands that follow; makes what that takes."""
+    chosen = os.environ.get("TLS")
+    if chosen and Settings.read(args.env).get("TLS") != chosen:
+        write_private(args.env, change(Path(args.env).read_text(), {"TLS": chosen}))
+    settings = Settings.read(args.env)
+    if settings.tls:
+        certificates.make(settings.certificates)
+
+
+def make_certificates(args):
+    settings = Settings.read(args.env)
+    made = certificates.make(settings.certificates)
+    print(f"{settings.certificates}: " + ("made " + ", ".join(made) if made else "all are there, and good for a month and more"))
+
+
 def up(args):
     folder = Folder(args.dir)
     with locked(folder):
         stack = stack_to_start(args, folder)
         stack_note(folder).write_text(stack + "\n")
+        if stack == "docker" and not Path(args.env).exists():
+            init_env(REPO / ".env.example", args.env)
+        choose_tls(args)
         if stack == "docker":
             init_env(REPO / ".env.example", args.env)
             settings = Settings.read(args.env)
@@ -359,6 +379,7 @@ def arguments():
     command("stop", stop, "stop everything, keep the data")
     command("down", down, "stop everything, remove data and logs")
     command("status", status, "program, state, process id, readiness, ports")
+    command("certs", make_certificates, "make certificates for TLS=on, where they are missing")
     command("which", which, "native or docker: which stack commands are about")
     added = command("scale", scale, "run a service several times")
     added.add_argument("service", nargs="?")

@@ -17,7 +17,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "e2e"))
 
-from harness import REPO, Person, Stack, fetch, say  # pylint: disable=wrong-import-position
+from harness import REPO, Person, Stack, say  # pylint: disable=wrong-import-position
 
 # Programs are run as modules: their scripts name the folder they were installed in.
 PYTHON = REPO / ".local/tools/python/bin/python3"
@@ -72,7 +72,7 @@ def main():
         # A token has to last as long as the run.
         stack.start({"ACCESS_TOKEN_SECONDS": "7200"})
         document = args.dir / "openapi.json"
-        document.write_text(fetch(stack.port("gateway"), "/openapi.json").text)
+        document.write_text(stack.fetch("/openapi.json").text)
         if subprocess.run([PYTHON, "-m", "openapi_spec_validator", document], check=False).returncode != 0:
             failed.append("the document is not OpenAPI 3.1")
         for name, person in people(stack).items():

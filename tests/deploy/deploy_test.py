@@ -16,6 +16,7 @@ from unittest import mock
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "deploy/local"))
 
+import certificates  # pylint: disable=wrong-import-position
 import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
@@ -138,6 +139,73 @@ class Secrets(InFolder):
         self.make()
         self.change("MONGO_CART_PASSWORD", "a/b@c:d%")
         self.assertIn("://cart:a%2Fb%40c%3Ad%25@mongo:27017/", (self.make()[1] / "mongodb_uri").read_text())
+
+
+class Certificates(InFolder):
+    """What make certs makes."""
+
+    def make(self):
+        return certificates.make(self.folder)
+
+    def told(self, name):
+        """What openssl says of a certificate that it has verified."""
+        authority, certificate = self.folder / "ca.crt", self.folder / f"{name}.crt"
+        for purpose in ("sslserver", "sslclient"):
+            certificates.openssl("verify", "-CAfile", authority, "-purpose", purpose, certificate)
+        return certificates.openssl("x509", "-in", certificate, "-noout", "-text")
+
+    def test_are_one_for_each_process_with_its_name_and_its_own_key(self):
+        self.assertEqual({"ca", "client", "https", "gateway", *SERVICES}, set(self.make()))
+        for name in ("gateway", *SERVICES):
+            self.assertIn(f"DNS:{name}, DNS:localhost, IP Address:127.0.0.1", self.told(name))
+        self.assertIn("DNS:localhost", self.told("https"))
+        keys = [key.read_text() for key in self.folder.glob("*.key")]
+        self.assertEqual(len(SERVICES) + 4, len(set(keys)))
+
+    def test_stay_as_long_as_they_are_good(self):
+        self.make()
+        self.assertEqual([], self.make())
+        (self.folder / "orders.key").unlink()
+        self.assertEqual(["orders"], self.make())
+        with mock.patch.object(certificates, "RENEW_DAYS", certificates.DAYS + 1):
+            made = self.make()
+        self.assertEqual({"client", "https", "gateway", *SERVICES}, set(made), "the authority lasts longer")
+        (self.folder / "ca.crt").unlink()
+        self.assertEqual(len(made) + 1, len(self.make()), "another authority, and all anew")
+        self.told("orders")
+
+    def test_come_to_containers_with_their_secrets(self):
+        env = self.folder / "env"
+        text = (REPO / ".env.example").read_text()
+        for name, value in (("SECRETS_DIR", f"{self.folder}/secrets/none"), ("TLS", "on"), ("TLS_DIR", self.folder)):
+            text = re.sub(f"(?m)^{name}=.*", f"{name}={value}", text)
+        env.write_text(text)
+        self.make()
+        init_env(REPO / ".env.example", env)
+        before = Settings.read(env)["SECRETS_DIR"]
+        compose = (REPO / "deploy/docker/tls.yml").read_text()
+        wanted = re.findall(r"file: \$\{SECRETS_DIR\}/(\w+)", compose)
+        self.assertEqual(2 * (len(SERVICES) + 2) + 1, len(wanted))
+        for name in wanted:
+            self.assertIn("-----BEGIN", (Path(before) / name).read_text(), name)
+        for name in ("gateway", *SERVICES):
+            self.assertIn(f"source: {name}_tls_key, target: tls_key", compose)
+        (self.folder / "orders.crt").unlink()
+        self.make()
+        init_env(REPO / ".env.example", env)
+        self.assertNotEqual(before, Settings.read(env)["SECRETS_DIR"], "Compose sees a renewed one")
+
+    def test_are_told_to_their_process_alone(self):
+        settings = Settings(parse((REPO / ".env.example").read_text()) | {"TLS": "on", "TLS_DIR": "certs"})
+        self.assertTrue(settings.base_url.startswith("https://"))
+        for process in PROCESSES:
+            environment = settings.tls_environment(process)
+            keys = {Path(value).stem for name, value in environment.items() if name.endswith("_KEY_FILE")}
+            wanted = {process} if process in SERVICES else {"gateway", "https"} if process == "gateway" else set()
+            self.assertEqual(wanted, keys, process)
+        settings["TLS"] = "yes"
+        with self.assertRaisesRegex(StackError, "TLS=yes"):
+            _ = settings.tls
 
 
 class TheComposeFile(unittest.TestCase):

@@ -23,9 +23,14 @@ class Case(unittest.TestCase):
     def stock_of(self, product):
         return self.shop.call("GET", f"/products/{product}").data["stock"]
 
-    def grpcurl(self, service, *arguments, headers=(), body=None):
-        """Calls a service past the gateway; answers grpcurl's code and what it wrote."""
-        words = [tool("grpcurl", "bin/grpcurl"), "-plaintext", "-max-time", "10"]
+    def grpcurl(self, service, *arguments, headers=(), body=None, certificate="client"):
+        """Calls a service past the gateway, over TLS with this certificate; answers grpcurl's code and what it wrote."""
+        words = [tool("grpcurl", "bin/grpcurl"), "-max-time", "10"]
+        if self.shop.http_ca:
+            own, key = self.shop.certificate(certificate)
+            words += ["-cacert", self.shop.http_ca, "-cert", own, "-key", key]
+        else:
+            words.append("-plaintext")
         for header in headers:
             words += ["-H", header]
         flags = [argument for argument in arguments if argument.startswith("-")]

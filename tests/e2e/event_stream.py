@@ -4,6 +4,8 @@ import http.client
 import json
 import threading
 
+import http_client
+
 
 class EventStream:
     """The messages of a path, from whatever gateway there is: comes back after the last id that it has seen, however
@@ -38,7 +40,7 @@ class EventStream:
         return None
 
     def connect(self):
-        connection = http.client.HTTPConnection("127.0.0.1", self.shop.port("gateway"), timeout=self.silence)
+        connection = http_client.connect(f"127.0.0.1:{self.shop.port('gateway')}", self.silence, self.shop.http_ca)
         headers = {"Authorization": f"Bearer {self.token}"}
         if self.last_id is not None:
             headers["Last-Event-ID"] = self.last_id

@@ -21,7 +21,7 @@ sys.path.insert(0, str(REPO / "deploy/local"))
 
 import http_client  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
-from settings import GROUPS, PROCESSES, TOOLS, Settings, StackError, parse  # pylint: disable=wrong-import-position
+from settings import GROUPS, PROCESSES, TOOLS, Settings, StackError, parse, tls_files  # pylint: disable=wrong-import-position
 
 PASSWORD = "Walk-Through-1!"
 
@@ -176,10 +176,23 @@ class Stack:
 
     @property
     def base_url(self):
-        return f"http://127.0.0.1:{self.port('gateway')}/api/v1"
+        return Settings(self.settings).base_url + "/api/v1"
+
+    @property
+    def http_ca(self):
+        """The file of the authority that certifies the gateway; None where it speaks no TLS."""
+        return Settings(self.settings).http_ca
+
+    def certificate(self, name):
+        """The files of a certificate and its key."""
+        return tls_files(Settings(self.settings).certificates, name)
 
     def call(self, method, path, body=None, token=None, headers=None):
-        return fetch(self.port("gateway"), "/api/v1" + path, method, body, token, headers)
+        return self.fetch("/api/v1" + path, method, body, token, headers)
+
+    def fetch(self, path, *arguments, **options):
+        """What the gateway answers."""
+        return fetch(self.port("gateway"), path, *arguments, ca=self.http_ca, **options)
 
     def metrics(self, process):
         """Samples of /metrics: {'name{labels}': value}."""
@@ -272,8 +285,8 @@ def mail_text(mail):
     return mail["Subject"] + "\n" + mail.get_body(preferencelist=("plain", "html")).get_content()
 
 
-def fetch(port, path, method="GET", body=None, token=None, headers=None, plain=False):
-    status, headers, body = http_client.fetch(f"127.0.0.1:{port}", path, method, body, token, headers)
+def fetch(port, path, method="GET", body=None, token=None, headers=None, plain=False, ca=None):
+    status, headers, body = http_client.fetch(f"127.0.0.1:{port}", path, method, body, token, headers, ca=ca)
     text = body.decode()
     answer = Answer(status, headers, "" if plain or not text.startswith("{") else text)
     answer.text = text

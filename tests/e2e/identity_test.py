@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from case import Case
 from event_stream import EventStream
-from harness import PASSWORD, Person, fetch, mail_text, wait_for
+from harness import PASSWORD, Person, mail_text, wait_for
 
 OTHER_PASSWORD = "Another-Walk-2!"
 # A call to each service that anybody who is logged in may make, whatever comes of it.
@@ -331,7 +331,7 @@ class ASecondFactor(Identity):
 
 class SigningKeys(Identity):
     def published(self):
-        return {key["kid"] for key in fetch(self.shop.port("gateway"), "/.well-known/jwks.json").json["keys"]}
+        return {key["kid"] for key in self.shop.fetch("/.well-known/jwks.json").json["keys"]}
 
     def test_are_followed_by_another_that_everybody_knows_before_it_signs(self):
         person = Person(self.shop, "signed")

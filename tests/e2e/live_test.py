@@ -8,7 +8,7 @@ from decimal import Decimal
 from selenium.webdriver.common.keys import Keys
 
 from case import Case
-from harness import PASSWORD, Person, fetch, tool, wait_for
+from harness import PASSWORD, Person, tool, wait_for
 from live_page import FAINT, PHONE, Page, browser
 
 
@@ -177,7 +177,7 @@ class APage(LivePage):
 
     def test_takes_no_html_from_anybody(self):
         self.page.open()
-        self.assertIn("default-src 'none'", fetch(self.shop.port("gateway"), "/live", plain=True)
+        self.assertIn("default-src 'none'", self.shop.fetch("/live", plain=True)
                       .headers["content-security-policy"])
         self.assertEqual("TypeError", self.page.run(
             "try { document.body.innerHTML += '<p>more</p>'; return 'taken' } catch (error) { return error.name }"))

@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from case import Case
-from harness import fetch, wait_for
+from harness import wait_for
 from settings import DATABASES, PROCESSES
 
 
@@ -14,7 +14,7 @@ class Readiness(Case):
 
     def public(self):
         """Status and body of /readyz where the gateway's clients are."""
-        answer = fetch(self.shop.port("gateway"), "/readyz")
+        answer = self.shop.fetch("/readyz")
         return answer.status, answer.json
 
     def test_of_a_whole_stack_nothing_is_missing(self):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Starts the whole platform on free ports, runs the end-to-end tests, and stops it.
 
-  tests/e2e/run.py --bin build/dev/bin --dir build/dev/e2e [delivery_test.TheLastUnits …]
+  tests/e2e/run.py --bin build/dev/bin --dir build/dev/e2e [--tls] [delivery_test.TheLastUnits …]
 
 After a failure the stack is stopped and its logs stay in <dir>/run/log; otherwise all is removed.
 """
@@ -23,6 +23,8 @@ from settings import PROCESSES  # pylint: disable=wrong-import-position
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
            "payments_test", "identity_test", "access_test", "streams_test", "messages_test", "servers_test", "erasure_test",
            "audit_test", "reconciler_test")
+# What is run with TLS between all.
+OVER_TLS = ("walkthrough_test", "surface_test", "streams_test", "tls_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through
@@ -48,8 +50,9 @@ def main():
     parser.add_argument("--bin", type=Path, default=REPO / "build/dev/bin")
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/e2e")
     parser.add_argument("--limit", type=int, default=1170, help="seconds for everything")
+    parser.add_argument("--tls", action="store_true", help="with TLS at the gateway and between processes")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
-    parser.add_argument("tests", nargs="*", default=MODULES)
+    parser.add_argument("tests", nargs="*")
     args = parser.parse_args()
 
     faulthandler.register(signal.SIGUSR1)
@@ -59,8 +62,8 @@ def main():
     stack = case.stack = Stack(args.dir, args.bin)
     passed = False
     try:
-        stack.start()
-        suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests)
+        stack.start({"TLS": "on"} if args.tls else None)
+        suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests or (OVER_TLS if args.tls else MODULES))
         succeeded = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
         if succeeded:
             stack.check_consistency()

@@ -68,6 +68,7 @@ class EveryService(Case):
         product = self.boss.make_product("Mirror", Decimal("60.00"), 5)
         done = subprocess.run([self.shop.binaries / "place_order", f"127.0.0.1:{self.shop.port('auth')}",
                                f"127.0.0.1:{self.shop.port('orders')}", buyer.email, PASSWORD, str(product)],
+                              env=os.environ | ({"SHOP_CERTS": str(self.shop.certificate("ca")[0].parent)} if self.shop.http_ca else {}),
                               capture_output=True, text=True, check=False, timeout=30)
         self.assertEqual((0, ""), (done.returncode, done.stderr))
         order = buyer.call("GET", f"/orders/{done.stdout.strip()}").data

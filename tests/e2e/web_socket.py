@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import socket
+import ssl
 import struct
 
 TEXT, CLOSE, PING = 1, 8, 9
@@ -20,6 +21,9 @@ class WebSocket:
         port = shop.port("gateway")
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=silence)
+        if shop.http_ca:
+            context = ssl.create_default_context(cafile=shop.http_ca)
+            self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.socket.sendall("\r\n".join((
             f"GET /api/v1{path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Connection: Upgrade", "Upgrade: websocket",
             "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}",
