@@ -30,7 +30,7 @@ build_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
-  openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil
+  openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil python3-pymongo
   postgresql-15 redis-server supervisor openjdk-17-jdk-headless maven
 )
 browser_packages=(chromium chromium-driver python3-selenium)  # for the test of the page at /live
@@ -170,7 +170,8 @@ node_is_new_enough() {
 
 # bring_jars NAME [SOURCE]: the jars that deploy/local/NAME/pom.xml pins, and our Java class compiled.
 bring_jars() {
-  local name=$1 from=(deploy/local/"$1"/pom.xml ${2:+deploy/local/"$1"/"$2"}) home=$tools/$1
+  local name=$1 from=(deploy/local/"$1"/pom.xml deploy/local/"$1"/*.java) home=$tools/$1
+  [ -f "${from[1]}" ] || from=("${from[0]}")
   if done_with "$home/stamp" "${from[@]}" && compgen -G "$home/jars/*.jar" >/dev/null; then
     say "$name is there"
     return
@@ -181,7 +182,7 @@ bring_jars() {
   mvn -B -ntp -q -f "${from[0]}" dependency:copy-dependencies -DincludeScope=runtime \
     -DoutputDirectory="$PWD/$home/jars" >"$home/mvn.log" 2>&1 ||
     { tail -20 "$home/mvn.log" >&2; fail "could not bring $name from Maven Central"; }
-  [ $# -eq 1 ] || javac -cp "$home/jars/*" -d "$home/classes" "${from[1]}"
+  [ ${#from[@]} -eq 1 ] || javac -cp "$home/jars/*" -d "$home/classes" "${from[@]:1}"
   [ "$name" != kafka ] || /usr/bin/python3 deploy/local/stack.py prepare-kafka
   stamp "$home/stamp" "${from[@]}"
 }
@@ -234,7 +235,7 @@ if $commands_only; then
   exit
 fi
 bring_jars kafka
-bring_jars mongo MongoStandIn.java
+bring_jars mongo
 bring_newman
 bring_grpcurl
 ! $long || bring_python_tool schemathesis python tests/api/requirements.txt

@@ -27,7 +27,7 @@ SMALL_JVM = ["-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 def all_servers(folder, settings, for_tests=False):
     return [postgres(folder, settings, for_tests), redis(folder, settings, for_tests),
             kafka(folder, settings, for_tests),
-            mongo(folder, settings), mail(folder, settings)]
+            mongo(folder, settings, for_tests), mail(folder, settings)]
 
 
 def answers(host, port, say=b"", expect=b""):
@@ -336,13 +336,20 @@ def prepare_kafka():
 
 # --- the MongoDB stand-in and the mail sink -----------------------------------------------------
 
-def mongo(folder, settings):
+def mongo(folder, settings, for_tests):
     host, port = settings.address("MONGODB_URI")
     store = folder.data / "mongo"
+    password = folder.run / "mongo-password"
+
+    def prepare():
+        store.mkdir(mode=0o700, exist_ok=True)
+        if not for_tests:
+            write_if_changed(password, settings.require("MONGO_CART_PASSWORD"))
+
     command = java(MONGO, "-Xmx128m", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
-    return Program("mongo", command + ["MongoStandIn", host, port, store / "cart.mv"],
+    return Program("mongo", command + ["MongoStandIn", host, port, store / "cart.mv", *(() if for_tests else (password,))],
                    {"MONGODB_URI": port}, host=host, ready=lambda: answers(host, port),
-                   prepare=lambda: store.mkdir(mode=0o700, exist_ok=True))
+                   prepare=prepare, files=() if for_tests else (password,))
 
 
 def maildir(folder):

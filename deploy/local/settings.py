@@ -86,14 +86,14 @@ KAFKA_PASSWORDS = {user: f"{user.upper()}_KAFKA_PASSWORD"
                    for user in (*(name for name in PROCESSES if name != "provider"), "broker", "admin")}
 
 # What is generated for the containers alone.
-CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD", "MONGO_CART_PASSWORD")
+CONTAINER_SECRETS = ("POSTGRES_ADMIN_PASSWORD", "MONGO_ROOT_PASSWORD")
 
 # Service -> the setting that has its private key; SERVICE_KEYS lists the public ones.
 SERVICE_KEYS = {service: f"{service.upper()}_SERVICE_KEY" for service in SERVICES}
 
 # What is generated for both stacks, besides the passwords of Redis.
-SHARED_SECRETS = (*SERVICE_KEYS.values(), "KEY_ENCRYPTION_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", *ROLE_PASSWORDS.values(),
-                  *KAFKA_PASSWORDS.values())
+SHARED_SECRETS = (*SERVICE_KEYS.values(), "KEY_ENCRYPTION_KEY", "PROVIDER_API_KEY", "PROVIDER_WEBHOOK_SECRET", "MONGO_CART_PASSWORD",
+                  *ROLE_PASSWORDS.values(), *KAFKA_PASSWORDS.values())
 
 # The secrets that containers read as files of the same names in small letters.
 AS_FILES = (*SHARED_SECRETS, "SUPER_ADMIN_PASSWORD", *CONTAINER_SECRETS)
@@ -106,6 +106,7 @@ PRIVATE = {
     "SUPER_ADMIN_EMAIL": {"auth"},
     "SUPER_ADMIN_PASSWORD": {"auth"},
     "SMTP_URL": {"notification"},
+    "MONGO_CART_PASSWORD": set(),
     "MONGODB_URI": {name for name, process in PROCESSES.items() if process.database == "mongo"},
     "REDIS_URL": set(REDIS_USERS),
     # The public entrance is no service, and calls none as one.
@@ -181,6 +182,11 @@ class Settings(dict):
                 "KAFKA_SASL_USERNAME": user, "KAFKA_SASL_PASSWORD": self.require(KAFKA_PASSWORDS[user])}
 
     @property
+    def mongodb_uri(self):
+        """As the cart service comes to MongoDB."""
+        return mongodb_uri(self.require("MONGODB_URI"), self.require("MONGO_CART_PASSWORD"))
+
+    @property
     def tls(self):
         """Whether the gateway speaks HTTPS, and processes TLS with each other."""
         value = self.get("TLS") or "off"
@@ -219,6 +225,8 @@ class Settings(dict):
                 self.require("REDIS_URL"), process, self.require(REDIS_PASSWORDS[process]))
         if self.tls:
             chosen |= self.tls_environment(process)
+        if process == "cart":
+            chosen["MONGODB_URI"] = self.mongodb_uri
         if process == "provider":
             chosen.setdefault("PROVIDER_WEBHOOK_URL", f"{self.base_url}/api/v1/payments/webhook")
         if process == "gateway":
@@ -320,6 +328,12 @@ def redis_url(server, user, password):
     return server.replace("//", f"//{user}:{password}@", 1)
 
 
+def mongodb_uri(server, password):
+    """The URI of a database with the login of `cart`, who is a user of that database."""
+    options = "&" if "?" in server else "?"
+    return server.replace("//", f"//cart:{quote(password, safe='')}@", 1) + f"{options}authMechanism=SCRAM-SHA-256"
+
+
 def redis_users(variables):
     """The list of Redis' users, which it keeps in memory by the digests of their passwords."""
     lines = ["user default on nopass +ping +info"]
@@ -356,8 +370,7 @@ def write_secrets(variables, parent):
     them.
     """
     contents = {name.lower(): variables.get(name, "") for name in AS_FILES}
-    password = quote(contents["mongo_cart_password"], safe="")
-    contents["mongodb_uri"] = f"mongodb://cart:{password}@mongo:27017/cart?authSource=cart"
+    contents["mongodb_uri"] = mongodb_uri("mongodb://mongo:27017/cart", variables["MONGO_CART_PASSWORD"])
     contents["redis_users"] = redis_users(variables)
     contents["kafka_users"] = kafka_users(variables)
     contents["kafka_admin"] = kafka_admin(variables)

@@ -138,7 +138,7 @@ class Secrets(InFolder):
     def test_keep_a_password_whole_in_the_uri_of_mongodb(self):
         self.make()
         self.change("MONGO_CART_PASSWORD", "a/b@c:d%")
-        self.assertIn("://cart:a%2Fb%40c%3Ad%25@mongo:27017/", (self.make()[1] / "mongodb_uri").read_text())
+        self.assertIn("://cart:a%2Fb%40c%3Ad%25@mongo:27017/cart?", (self.make()[1] / "mongodb_uri").read_text())
 
 
 class Certificates(InFolder):

@@ -7,12 +7,13 @@ the deletion, and none after it. Topics are not searched: they keep events for a
 
 import json
 import re
-import socket
-import struct
 import uuid
 from decimal import Decimal
 from pathlib import Path
 
+import pymongo
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
 from case import Case
 from harness import PASSWORD, Person, say, wait_for
 from servers import psql
@@ -24,20 +25,6 @@ TABLES = """SELECT format('SELECT %L WHERE EXISTS (SELECT FROM %s AS row_ WHERE 
             FROM pg_class WHERE relkind IN ('r', 'm', 'p') AND relnamespace::regnamespace::text NOT IN
                                 ('pg_catalog', 'information_schema', 'pg_toast') ORDER BY relname \\gexec"""
 ALL_DATABASES = "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"
-
-
-def bson(document):
-    """As MongoDB has it on the wire; strings and documents, and numbers of 32 bits."""
-    body = b""
-    for name, value in document.items():
-        if isinstance(value, dict):
-            body += b"\x03" + name.encode() + b"\0" + bson(value)
-        elif isinstance(value, str):
-            text = value.encode() + b"\0"
-            body += b"\x02" + name.encode() + b"\0" + struct.pack("<i", len(text)) + text
-        else:
-            body += b"\x10" + name.encode() + b"\0" + struct.pack("<i", value)
-    return struct.pack("<i", len(body) + 5) + body + b"\0"
 
 
 class Erasure(Case):
@@ -56,18 +43,12 @@ class Erasure(Case):
 
     def in_mongodb(self):
         """All that the carts' database has, as it comes over the wire."""
-        def ask(connection, command):
-            message = struct.pack("<i", 0) + b"\0" + bson({**command, "$db": "cart"})
-            connection.sendall(struct.pack("<iiii", 16 + len(message), 1, 0, 2013) + message)
-            answer = b""
-            while len(answer) < 4 or len(answer) < struct.unpack("<i", answer[:4])[0]:
-                answer += connection.recv(1 << 20)
-            return answer
-        with socket.create_connection(self.settings.address("MONGODB_URI"), timeout=30) as connection:
-            listed = ask(connection, {"listCollections": 1})
-            names = set(re.findall(rb"\x02name\0....([a-z_.]+)\0", listed, re.DOTALL))
-            assert b"carts" in names, listed
-            return b"".join(ask(connection, {"find": name.decode(), "batchSize": 1000000}) for name in sorted(names))
+        with pymongo.MongoClient(self.settings.mongodb_uri) as client:
+            database = client.get_default_database()
+            names = database.list_collection_names()
+            assert "carts" in names, names
+            return b"".join(document.raw for name in names
+                            for document in database.get_collection(name, CodecOptions(RawBSONDocument)).find())
 
     def in_redis(self):
         """What its process has in its memory."""

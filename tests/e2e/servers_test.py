@@ -8,11 +8,12 @@ import subprocess
 import uuid
 from decimal import Decimal
 
+import pymongo
 import topics
 from case import Case
 from harness import Person, wait_for
 from servers import psql
-from settings import DATABASES, GROUPS, KAFKA_PASSWORDS, READERS, REDIS_USERS, REPO, ROLES, TOPICS, Settings
+from settings import DATABASES, GROUPS, KAFKA_PASSWORDS, READERS, REDIS_USERS, REPO, ROLES, TOPICS, Settings, mongodb_uri
 
 
 class Servers(Case):
@@ -52,6 +53,18 @@ class Servers(Case):
             self.assertTrue(reply.startswith("-NOPERM"), reply)
         self.assertNotIn("-", [reply[:1] for reply in self.redis(read, forged, user="products")])
 
+    def test_mongodb_lets_in_nobody_but_cart(self):
+        def names(uri):
+            with pymongo.MongoClient(uri, serverSelectionTimeoutMS=5000) as client:
+                return client.get_default_database().list_collection_names()
+        server = self.settings["MONGODB_URI"]
+        for uri in (server, mongodb_uri(server, "wrong"), mongodb_uri(server, "").replace("cart:@", "root:root@")):
+            with self.subTest(uri), self.assertRaises(pymongo.errors.OperationFailure) as refused:
+                names(uri)
+            self.assertIn(refused.exception.code, (13, 18))  # Unauthorized, AuthenticationFailed
+        Person(self.shop).call("GET", "/cart")
+        self.assertIsInstance(names(self.settings.mongodb_uri), list)
+
     def test_products_are_read_from_redis(self):
         product = self.boss.make_product("Cached", Decimal("1.00"), 1)
         before = self.shop.metric("products", "cache_requests_total", 'outcome="hit"')
@@ -66,7 +79,7 @@ class Servers(Case):
         for process in {*ROLES, *REDIS_USERS, *KAFKA_PASSWORDS} - {"admin", "broker"}:
             script = (self.shop.folder / "run/start" / process).read_text()
             own = {f"{process.upper()}_{server}_PASSWORD" for server in ("POSTGRES", "REDIS", "KAFKA")}
-            own |= {"SUPER_ADMIN_PASSWORD"} if process == "auth" else set()
+            own |= {"auth": {"SUPER_ADMIN_PASSWORD"}, "cart": {"MONGO_CART_PASSWORD"}}.get(process, set())
             self.assertEqual(set(), {name for name, value in passwords.items() if value in script} - own, process)
 
     def test_what_they_write_is_closed_to_others(self):
