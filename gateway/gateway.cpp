@@ -45,6 +45,9 @@ constexpr size_t kGzipFrom = 1024;
 constexpr size_t kLongMessage = 48 * 1024;
 constexpr size_t kLongBody = 48 * 1024;
 
+// What those that most responses have take, in bytes.
+constexpr size_t kCommonHeaders = 256;
+
 // A call of a service, and on whose behalf.
 struct UpstreamCall {
   const Endpoint& endpoint;
@@ -145,8 +148,9 @@ bool ApplyConditionals(const RequestContext& context, bool may_gzip, HttpRespons
 void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& settings,
                       HttpResponse* response) {
   const Endpoint* endpoint = context.endpoint;
+  response->headers.reserve(response->headers.size() + kCommonHeaders);
   response->AddHeader("X-Request-Id", context.request_id);
-  response->headers += RateHeaders(context.rate);
+  AddRateHeaders(context.rate, &response->headers);
   // What a caller may see can be theirs alone; a public GET may be cached by anybody.
   if (endpoint != nullptr && (!endpoint->is_public || endpoint->stream_id != nullptr ||
                               context.token_sent || endpoint->http_method != "GET")) {

@@ -1,11 +1,27 @@
 #include "gateway/http/request_headers.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
+#include <cstdint>
 #include <iterator>
 #include <utility>
 
 namespace shop::gateway {
+namespace {
+
+// What a token is made of (RFC 6750, section 2.1), by byte.
+constexpr std::array<bool, 256> kOfTokens = [] {
+  std::array<bool, 256> of_tokens{};
+  for (const char c :
+       std::string_view("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                        "-._~+/=")) {
+    of_tokens[static_cast<uint8_t>(c)] = true;
+  }
+  return of_tokens;
+}();
+
+}  // namespace
 
 Result<std::optional<std::string_view>> BearerToken(const HttpRequest& request) {
   std::optional<std::string_view> token;
@@ -17,10 +33,8 @@ Result<std::optional<std::string_view>> BearerToken(const HttpRequest& request) 
       return malformed;
     }
     token = value.substr(std::min(value.find_first_not_of(' ', 7), value.size()));
-    const bool legal = std::all_of(token->begin(), token->end(), [](char c) {
-      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-             std::string_view("-._~+/=").find(c) != std::string_view::npos;
-    });
+    const bool legal = std::all_of(token->begin(), token->end(),
+                                   [](char c) { return kOfTokens[static_cast<uint8_t>(c)]; });
     if (token->empty() || !legal) return malformed;
   }
   return token;

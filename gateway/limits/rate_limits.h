@@ -62,9 +62,9 @@ class RateLimits {
 
   struct Verdict {
     bool allowed = true;
-    std::string_view policy = {};  // "" where nothing is limited
-    int64_t quota = 0;
-    int64_t left = 0;
+    // How the headers that tell of the quota begin; of the RateLimits. "" where nothing is limited.
+    std::string_view headers = {};
+    int64_t left = 0;     // of the quota
     int resets_in = 0;    // seconds until the running window ends
     int retry_after = 0;  // seconds until the same request would be allowed; 0 where it is
   };
@@ -89,6 +89,13 @@ class RateLimits {
   bool enabled() const { return settings_.enabled; }
 
  private:
+  // A user's quota, or an address's.
+  struct Policy {
+    Policy(const char* name, int64_t quota, bool shadow);
+    const int64_t quota;
+    const std::string headers;  // as in Verdict
+    prometheus::Counter& limited;
+  };
   struct Count {
     int64_t window = 0;
     int64_t before = 0;  // taken in the window before
@@ -107,16 +114,16 @@ class RateLimits {
 
   const Settings settings_;
   const Clock clock_;
+  const Policy users_;
+  const Policy addresses_;
   prometheus::Gauge& clients_;
-  prometheus::Counter& limited_users_;
-  prometheus::Counter& limited_addresses_;
   std::mutex mutex_;  // guards these:
   std::unordered_map<RateKey, Count, Hash> counts_;
   std::vector<RateKey> unshared_;
   int64_t forgotten_until_ = 0;
 };
 
-// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), as whole lines.
-std::string RateHeaders(const RateLimits::Verdict& verdict);
+// Adds `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10), as whole lines.
+void AddRateHeaders(const RateLimits::Verdict& verdict, std::string* headers);
 
 }  // namespace shop::gateway

@@ -15,6 +15,12 @@ using boost::asio::ip::make_address;
 using std::chrono::seconds;
 using std::chrono::system_clock;
 
+std::string HeadersOf(const RateLimits::Verdict& verdict) {
+  std::string headers;
+  AddRateHeaders(verdict, &headers);
+  return headers;
+}
+
 class RateLimitsTest : public ::testing::Test {
  protected:
   RateLimits Make(int64_t user_quota, bool shadow = false) {
@@ -76,7 +82,7 @@ TEST_F(RateLimitsTest, AddressesHaveTheirOwnQuota) {
   EXPECT_TRUE(limits.Take(home, 10).allowed);
   const RateLimits::Verdict refused = limits.Take(home, 1);
   EXPECT_FALSE(refused.allowed);
-  EXPECT_EQ(RateHeaders(refused),
+  EXPECT_EQ(HeadersOf(refused),
             "RateLimit-Policy: \"address\";q=10;w=60\r\nRateLimit: \"address\";r=0;t=60\r\n");
   EXPECT_TRUE(limits.Take(RateKey::Of(make_address("192.0.2.2")), 1).allowed);
   EXPECT_FALSE(limits.Take(RateKey::Of(make_address("::ffff:192.0.2.1")), 1).allowed)
@@ -95,7 +101,7 @@ TEST_F(RateLimitsTest, InShadowModeNothingIsRefused) {
 TEST_F(RateLimitsTest, SwitchedOffItSaysNothing) {
   RateLimits limits({.enabled = false});
   EXPECT_TRUE(limits.Take(user_, 1'000'000).allowed);
-  EXPECT_EQ(RateHeaders(limits.Take(user_, 1)), "");
+  EXPECT_EQ(HeadersOf(limits.Take(user_, 1)), "");
 }
 
 TEST_F(RateLimitsTest, WhatOthersHaveSeenCounts) {

@@ -1,6 +1,7 @@
 // Tokens that were checked and found good, with what they stand for.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -52,10 +53,16 @@ class TokenCache {
   }
 
  private:
+  // A token ends with its signature, which is as good as random; what comes before is compared, and
+  // not hashed.
   struct Hash {
     using is_transparent = void;
-    size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
+    size_t operator()(std::string_view token) const {
+      return std::hash<std::string_view>()(
+          token.substr(token.size() - std::min(token.size(), kHashed)));
+    }
   };
+  static constexpr size_t kHashed = 48;
   using Map = std::unordered_map<std::string, Entry, Hash, std::equal_to<>>;
   struct Shard {
     std::mutex mutex;
