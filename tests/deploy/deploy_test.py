@@ -162,6 +162,11 @@ class Certificates(InFolder):
         keys = [key.read_text() for key in self.folder.glob("*.key")]
         self.assertEqual(len(SERVICES) + 4, len(set(keys)))
 
+    def test_are_closed_to_others(self):
+        self.addCleanup(os.umask, os.umask(0o022))
+        self.make()
+        self.assertEqual({0o600}, {key.stat().st_mode & 0o777 for key in self.folder.glob("*.key")})
+
     def test_stay_as_long_as_they_are_good(self):
         self.make()
         self.assertEqual([], self.make())
