@@ -244,7 +244,7 @@ class Grpcurl:
         print("$ grpcurl " + " ".join(f'"{word}"' if "$token" in word else shlex.quote(word) for word in words),
               flush=True)
         done = subprocess.run([self.program, *(word.replace("$token", secret) for word in words)],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=REPO)
         print(done.stdout, end="", flush=True)
         return done.returncode, done.stdout
 
@@ -255,7 +255,7 @@ class Grpcurl:
               f"$ token=$(grpcurl {shlex.join(words)} <<<'{{\"email\": \"{email}\", \"password\": \"'\"$password\"'\"}}' |"
               " jq -r .access_token)", flush=True)
         login = json.dumps({"email": email, "password": self.settings.require("SUPER_ADMIN_PASSWORD")})
-        done = subprocess.run([self.program, *words], input=login, capture_output=True, text=True, check=False)
+        done = subprocess.run([self.program, *words], input=login, capture_output=True, text=True, check=False, cwd=REPO)
         if done.returncode != 0:
             raise StackError(f"{email} cannot log in: {done.stderr}")
         return json.loads(done.stdout)["access_token"]
