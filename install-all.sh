@@ -31,6 +31,7 @@ build_packages=(
 )
 server_packages=(
   openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil python3-pymongo
+  python3-grpcio
   postgresql-15 redis-server supervisor openjdk-17-jdk-headless maven
 )
 browser_packages=(chromium chromium-driver python3-selenium)  # for the test of the page at /live

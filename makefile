@@ -159,11 +159,12 @@ fuzz: install-for-long build/fuzz/build.ninja ## fuzz targets, a minute each; TI
 	cmake --build --preset fuzz $(build_options)
 	tests/fuzz/run.sh build/fuzz $(or $(TIME),60)
 
-# The integration tests run with AddressSanitizer too, tests/lsan.supp names what leaks in libraries. Not
+# The integration tests and the attacks run with AddressSanitizer too, tests/lsan.supp names what leaks in libraries. Not
 # with ThreadSanitizer: librdkafka, which is not built with it, crashes under it.
 test-long: install-for-long test test-asan test-tsan fuzz ## all of these, and what takes long; an hour
-	cmake --build --preset asan --target integration_tests $(build_options)
+	cmake --build --preset asan $(build_options)
 	ctest --preset asan -L integration
+	ctest --preset asan -R '^attack$$'
 	ctest --preset dev -L long
 
 bench: install build-release ## measures everything, writes docs/performance.md; a quarter of an hour

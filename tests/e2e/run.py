@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Starts the whole platform on free ports, runs the end-to-end tests, and stops it.
 
-  tests/e2e/run.py --bin build/dev/bin --dir build/dev/e2e [--tls] [delivery_test.TheLastUnits …]
+  tests/e2e/run.py --bin build/dev/bin --dir build/dev/e2e [--tls] [--set NAME=VALUE] [delivery_test.TheLastUnits …]
 
 After a failure the stack is stopped and its logs stay in <dir>/run/log; otherwise all is removed.
 """
@@ -13,7 +13,7 @@ import sys
 import unittest
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1] / "security")]
 
 import case  # pylint: disable=wrong-import-position
 from harness import REPO, Stack, say  # pylint: disable=wrong-import-position
@@ -51,6 +51,7 @@ def main():
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/e2e")
     parser.add_argument("--limit", type=int, default=1170, help="seconds for everything")
     parser.add_argument("--tls", action="store_true", help="with TLS at the gateway and between processes")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the stack")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     parser.add_argument("tests", nargs="*")
     args = parser.parse_args()
@@ -62,7 +63,7 @@ def main():
     stack = case.stack = Stack(args.dir, args.bin)
     passed = False
     try:
-        stack.start({"TLS": "on"} if args.tls else None)
+        stack.start(dict(setting.split("=", 1) for setting in args.set) | ({"TLS": "on"} if args.tls else {}))
         suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests or (OVER_TLS if args.tls else MODULES))
         succeeded = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
         if succeeded:
