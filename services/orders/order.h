@@ -95,7 +95,8 @@ struct LockedOrder {
   std::string cancel_reason = {};  // of the request that `facts.cancel` is about
   // Of the last event that was published about it; ORDER_CREATED is 1.
   int64_t seq = 1;
-  int64_t entries = 1;  // of its timeline
+  int64_t entries = 1;     // of its timeline
+  double age_seconds = 0;  // since it was placed
 };
 
 // A new fact, a type for each source. Reasons are for people.

@@ -9,6 +9,7 @@
 #include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
 #include "common/messaging/outbox.h"
+#include "common/telemetry/metrics.h"
 #include "shop/events/v1/payments.pb.h"
 #include "shop/events/v1/shipments.pb.h"
 #include "shop/events/v1/stock.pb.h"
@@ -17,6 +18,18 @@ namespace shop::orders {
 namespace {
 
 constexpr std::chrono::seconds kCartLimit{5};
+
+// Counted as it is decided: again when the transaction has to be.
+void CountDecided(const LockedOrder& order) {
+  static auto& family =
+      HistogramFamily("orders_decided_seconds", "Time from an order's placing to its decision");
+  static const prometheus::Histogram::BucketBoundaries buckets{0.05, 0.1, 0.25, 0.5, 1,   2.5,
+                                                               5,    10,  30,   60,  300, 900};
+  static auto& processing = family.Add({{"outcome", "processing"}}, buckets);
+  static auto& cancelled = family.Add({{"outcome", "cancelled"}}, buckets);
+  const bool is_cancelled = StatusOf(order.facts) == v1::ORDER_STATUS_CANCELLED;
+  (is_cancelled ? cancelled : processing).Observe(order.age_seconds);
+}
 
 Fact FactOf(const events::v1::StockReserved&) {
   return StockDecided{StockFact::kReserved};
@@ -157,8 +170,10 @@ Result<void> ApplyFacts(postgres::Tx& tx, std::map<int64_t, LockedOrder> orders,
     if (!applied) return applied.refusal();
     if (!applied->changed) continue;
     changed.insert(order_id);
-    if (pending && StatusOf(order.facts) != v1::ORDER_STATUS_PENDING)
+    if (pending && StatusOf(order.facts) != v1::ORDER_STATUS_PENDING) {
       decided.push_back({order_id, order.user_id});
+      CountDecided(order);
+    }
     const auto enter = [&](std::string what, std::string detail) {
       entries.push_back(
           {.order_id = order_id,

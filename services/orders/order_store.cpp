@@ -339,9 +339,10 @@ v1::ListOrdersResponse List(Tx& tx, const Listing& listing) {
   return response;
 }
 
-#define LOCKED_COLUMNS                                                \
-  R"sql(id, uuid, user_id, reason, cancel_reason, seq, entries, )sql" \
-  R"sql(cart_version IS NOT NULL OR cart_change_id IS NOT NULL AS from_cart, )sql" FACT_COLUMNS
+#define LOCKED_COLUMNS                                                             \
+  R"sql(id, uuid, user_id, reason, cancel_reason, seq, entries, )sql"              \
+  R"sql(cart_version IS NOT NULL OR cart_change_id IS NOT NULL AS from_cart, )sql" \
+  R"sql(extract(epoch FROM clock_timestamp() - created_at)::float8 AS age, )sql" FACT_COLUMNS
 
 LockedOrder ReadLocked(const pqxx::row& row) {
   return {.id = row["id"].as<int64_t>(),
@@ -352,7 +353,8 @@ LockedOrder ReadLocked(const pqxx::row& row) {
           .reason = row["reason"].as<std::string>(""),
           .cancel_reason = row["cancel_reason"].as<std::string>(""),
           .seq = row["seq"].as<int64_t>(),
-          .entries = row["entries"].as<int64_t>()};
+          .entries = row["entries"].as<int64_t>(),
+          .age_seconds = row["age"].as<double>()};
 }
 
 std::map<int64_t, LockedOrder> FindForUpdate(Tx& tx, const std::vector<int64_t>& ids) {
