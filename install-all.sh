@@ -6,10 +6,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
   cat <<'END'
-usage: ./install-all.sh [--for=test | --for=long | --for=sbom | --for=build | --for=commands] [--no-apt]
+usage: ./install-all.sh [--for=test | --for=long | --for=observability | --for=sbom | --for=build | --for=commands] [--no-apt]
 
   --for=test   only what building, testing and running need; without linters
   --for=long   that, and what the longer runs of make test-long need
+  --for=observability
+               what running needs, and Prometheus
   --for=sbom   that, and what make sbom needs
   --for=build  only the packages that compiling needs: for images and CI
   --for=commands
@@ -36,6 +38,7 @@ server_packages=(
 )
 browser_packages=(chromium chromium-driver python3-selenium)  # for the test of the page at /live
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
+observability_packages=(prometheus)  # for make up PROFILE=observability, and to test its rules
 long_packages=(clang-14 libclang-rt-14-dev python3-venv)
 
 grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1  # builds with bookworm's Go 1.19
@@ -45,13 +48,15 @@ tools=.local/tools
 everything=true
 long=false
 sbom=false
+observability=false
 build_only=false
 commands_only=false
 apt=true
 for argument in "$@"; do
   case $argument in
-    --for=test) everything=false ;;
-    --for=long) everything=false long=true ;;
+    --for=test) everything=false observability=true ;;
+    --for=long) everything=false long=true observability=true ;;
+    --for=observability) everything=false observability=true ;;
     --for=sbom) everything=false sbom=true ;;
     --for=build) build_only=true ;;
     --for=commands) commands_only=true apt=false ;;
@@ -117,7 +122,7 @@ install_packages() {
   fi
   for package in "$@"; do
     case $package in
-      redis-server | supervisor) fresh+=("$package") ;;
+      redis-server | supervisor | prometheus) fresh+=("$package") ;;
       postgresql-15)
         fresh+=(postgresql)
         as_root mkdir -p "${cluster%/*}"
@@ -147,6 +152,7 @@ bring_packages() {
     wanted+=("${server_packages[@]}" "${browser_packages[@]}")
     ! $everything || wanted+=("${lint_packages[@]}")
     ! $long || wanted+=("${long_packages[@]}")
+    ! $observability || wanted+=("${observability_packages[@]}")
     ! $sbom || wanted+=(python3-venv)
     if ! node_is_new_enough; then wanted+=(nodejs npm); fi
     if ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then

@@ -30,9 +30,10 @@ certs: env ## make certificates for TLS=on, where they are missing or end within
 	@$(stack) certs
 
 # Without Python, which install brings, nobody has made containers here yet.
-up: ## install, build, start everything, wait until it is ready; STACK=native, STACK=docker, TLS=on, TLS=off
+up: ## install, build, start everything, wait until it is ready; STACK=native, STACK=docker, TLS=on, PROFILE=observability
 	@chosen=$$($(stack) which) || { [ $$? -ge 126 ]; chosen=native; }; \
-	if [ "$$chosen" = native ]; then $(MAKE) --no-print-directory install build-release; fi; \
+	if [ "$$chosen" = native ]; then $(MAKE) --no-print-directory install build-release; \
+	  $(if $(filter observability,$(PROFILE)),./install-all.sh --for=observability;) fi; \
 	$(if $(JOBS),BUILD_JOBS=$(JOBS)) STACK=$$chosen $(stack) up
 
 stop: ## stop everything, keep the data

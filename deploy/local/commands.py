@@ -29,11 +29,12 @@ def one_of(name, names, what):
 
 def next_steps(settings, kafka, more=""):
     """What somebody does first with a stack that is up."""
+    prometheus = f"\n  Prometheus http://localhost:{settings.port('PROMETHEUS_PORT')}/alerts" if settings.observability else ""
     return f"""
   API        {settings.base_url}/api/v1
   try it     {settings.base_url}/live
   log in     {settings.get("SUPER_ADMIN_EMAIL")}  {settings.get("SUPER_ADMIN_PASSWORD")}
-  Kafka      {kafka}{more}
+  Kafka      {kafka}{more}{prometheus}
 
   make seed                  some hundred products and a few users
   make walkthrough           the Postman collection, in order

@@ -5,6 +5,7 @@ Each function answers a Program: how the server is prepared, started, and known 
 
 import glob
 import hashlib
+import json
 import os
 import secrets
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import topics
 from processes import Folder, Program, as_user, can_reach, give_to, stop_recorded, wait_ready
-from settings import DATABASES, KAFKA_PASSWORDS, READERS, REPO, TOOLS, Settings, StackError, free_ports, kafka_users
+from settings import DATABASES, KAFKA_PASSWORDS, PROCESSES, READERS, REPO, TOOLS, Settings, StackError, free_ports, kafka_users
 from settings import redis_users, write_private
 
 KAFKA = TOOLS / "kafka"
@@ -27,7 +28,8 @@ SMALL_JVM = ["-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
 def all_servers(folder, settings, for_tests=False):
     return [postgres(folder, settings, for_tests), redis(folder, settings, for_tests),
             kafka(folder, settings, for_tests),
-            mongo(folder, settings, for_tests), mail(folder, settings)]
+            mongo(folder, settings, for_tests), mail(folder, settings),
+            *([prometheus(folder, settings)] if settings.observability else [])]
 
 
 def answers(host, port, say=b"", expect=b""):
@@ -362,3 +364,27 @@ def mail(folder, settings):
                "-c", "aiosmtpd.handlers.Mailbox", maildir(folder)]
     return Program("mail", command, {"SMTP_URL": port}, host=host,
                    ready=lambda: answers(host, port, expect=b"220"))
+
+
+# --- Prometheus, where it is wanted -------------------------------------------------------------
+
+def prometheus_config(settings):
+    """What it scrapes: every process, each with its name as the label `process`. JSON, which is YAML."""
+    targets = [{"targets": [f"{settings.bind_host}:{settings.port(name.upper() + '_ADMIN_PORT')}"], "labels": {"process": name}}
+               for name in PROCESSES]
+    return json.dumps({"global": {"scrape_interval": "5s", "evaluation_interval": "5s"},
+                       "rule_files": [str(REPO / "deploy/observability/rules.yml")],
+                       "scrape_configs": [{"job_name": "shop", "static_configs": targets}]}, indent=1)
+
+
+def prometheus(folder, settings):
+    program, port = shutil.which("prometheus"), settings.port("PROMETHEUS_PORT")
+    if program is None:
+        raise StackError("Prometheus is not installed: run ./install-all.sh --for=observability, or make up PROFILE=none")
+    config, host = folder.run / "prometheus.yml", settings.bind_host
+    command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder.data / 'prometheus'}",
+               "--storage.tsdb.retention.time=15d", f"--web.listen-address={host}:{port}", "--log.level=warn"]
+    return Program("prometheus", command, {"PROMETHEUS_PORT": port}, host=host,
+                   ready=lambda: answers(host, port, b"GET /-/ready HTTP/1.0\r\n\r\n", b"HTTP/1.0 200"),
+                   prepare=lambda: write_if_changed(config, prometheus_config(settings)),
+                   files=(config, REPO / "deploy/observability/rules.yml"))

@@ -195,6 +195,14 @@ class Settings(dict):
         return value == "on"
 
     @property
+    def observability(self):
+        """Whether Prometheus runs beside the rest."""
+        value = self.get("PROFILE") or "none"
+        if value not in ("observability", "none"):
+            raise StackError(f"PROFILE={value} in {self.path} is neither observability nor none")
+        return value == "observability"
+
+    @property
     def certificates(self):
         """The folder where make certs puts them."""
         return REPO / (self.get("TLS_DIR") or ".local/certs")

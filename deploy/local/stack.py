@@ -110,11 +110,12 @@ def which(args):
     print(stack_to_start(args, Folder(args.dir)))
 
 
-def choose_tls(args):
-    """Notes in .env what `make up` was told about TLS, for all commands that follow; makes what that takes."""
-    chosen = os.environ.get("TLS")
-    if chosen and Settings.read(args.env).get("TLS") != chosen:
-        write_private(args.env, change(Path(args.env).read_text(), {"TLS": chosen}))
+def note_choices(args):
+    """Notes in .env what `make up` was told about TLS and PROFILE, for all commands that follow; makes what TLS takes."""
+    present = Settings.read(args.env)
+    chosen = {name: os.environ[name] for name in ("TLS", "PROFILE") if os.environ.get(name)}
+    if chosen.items() - present.items():
+        write_private(args.env, change(Path(args.env).read_text(), chosen))
     settings = Settings.read(args.env)
     if settings.tls:
         certificates.make(settings.certificates)
@@ -133,7 +134,7 @@ def up(args):
         stack_note(folder).write_text(stack + "\n")
         if stack == "docker" and not Path(args.env).exists():
             init_env(REPO / ".env.example", args.env)
-        choose_tls(args)
+        note_choices(args)
         if stack == "docker":
             init_env(REPO / ".env.example", args.env)
             settings = Settings.read(args.env)

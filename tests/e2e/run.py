@@ -23,8 +23,8 @@ from settings import PROCESSES  # pylint: disable=wrong-import-position
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
            "payments_test", "identity_test", "access_test", "streams_test", "messages_test", "servers_test", "erasure_test",
            "audit_test", "reconciler_test")
-# What is run with TLS between all.
-OVER_TLS = ("walkthrough_test", "surface_test", "streams_test", "tls_test")
+# What is run with TLS between all, and Prometheus beside.
+OVER_TLS = ("walkthrough_test", "surface_test", "streams_test", "tls_test", "prometheus_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through
@@ -50,7 +50,7 @@ def main():
     parser.add_argument("--bin", type=Path, default=REPO / "build/dev/bin")
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/e2e")
     parser.add_argument("--limit", type=int, default=1170, help="seconds for everything")
-    parser.add_argument("--tls", action="store_true", help="with TLS at the gateway and between processes")
+    parser.add_argument("--tls", action="store_true", help="with TLS at the gateway and between processes, and Prometheus beside")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the stack")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     parser.add_argument("tests", nargs="*")
@@ -63,7 +63,7 @@ def main():
     stack = case.stack = Stack(args.dir, args.bin)
     passed = False
     try:
-        stack.start(dict(setting.split("=", 1) for setting in args.set) | ({"TLS": "on"} if args.tls else {}))
+        stack.start(dict(setting.split("=", 1) for setting in args.set) | ({"TLS": "on", "PROFILE": "observability"} if args.tls else {}))
         suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests or (OVER_TLS if args.tls else MODULES))
         succeeded = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
         if succeeded:

@@ -1,0 +1,43 @@
+"""What a Prometheus beside the stack sees of it."""
+
+import json
+from decimal import Decimal
+from urllib.parse import urlencode
+
+from case import Case
+from harness import Person, fetch, wait_for
+from settings import PROCESSES
+
+
+class Prometheus(Case):
+    def ask(self, path, **parameters):
+        answer = fetch(self.shop.port("prometheus"), f"/api/v1/{path}?{urlencode(parameters)}", plain=True)
+        self.assertEqual(200, answer.status, answer.text)
+        return json.loads(answer.text)["data"]
+
+    def query(self, expression):
+        """Labels and value of each series."""
+        return [(one["metric"], float(one["value"][1])) for one in self.ask("query", query=expression)["result"]]
+
+    def test_asks_every_process(self):
+        wait_for("every process to be asked", lambda: {
+            labels["process"] for labels, value in self.query("up") if value == 1} == set(PROCESSES))
+
+    def test_evaluates_every_rule(self):
+        def rules():
+            return [rule for group in self.ask("rules")["groups"] for rule in group["rules"]]
+        self.assertGreater(len(rules()), 30)
+        wait_for("every rule to have been evaluated", lambda: {rule["health"] for rule in rules()} == {"ok"})
+
+    def test_sees_requests_and_decided_orders(self):
+        buyer = Person(self.shop)
+        buyer.wait_until_decided(buyer.order(self.boss.make_product("Watched", Decimal("1.00"), 10)))
+        wait_for("the order to be seen",
+                 lambda: sum(value for _, value in self.query("orders_decided_seconds_count{outcome='processing'}")) > 0)
+        for name in ("http_failures", "orders_decided_late"):
+            ratios = wait_for(name, lambda name=name: [value for _, value in self.query(f"shop:{name}:ratio5m") if value == value], 60)
+            self.assertLess(ratios[0], 0.5)
+
+    def test_calls_nobody_while_all_is_well(self):
+        firing = self.query('ALERTS{alertstate="firing",severity="page",alertname!="OrdersDecidedLate"}')
+        self.assertEqual([], firing)
