@@ -444,11 +444,14 @@ class TheLogsAfterwards(Case):
 
     def test_have_one_object_a_line_and_say_nothing_that_was_forged(self):
         for process in PROCESSES:
-            for line in self.shop.log(process).read_text(encoding="utf-8", errors="strict").splitlines():
+            log = self.shop.log(process)
+            lines = log.read_bytes().split(b"\n")[:-1]
+            # A log that was rotated may begin within a line.
+            for line in lines[1:] if log.with_name(log.name + ".1").exists() else lines:
                 try:
-                    said = json.loads(line)
+                    said = json.loads(line.decode())
                 except ValueError:
-                    self.fail(f"{process}: {line[:2000]}")
+                    self.fail(f"{process}: {line[:2000]!r}")
                 self.assertEqual(process, said["process"])
                 self.assertNotEqual("forged", said["message"], line[:500])
                 self.assertLess(len(line), 8192)
