@@ -116,9 +116,19 @@ def note_choices(args):
     chosen = {name: os.environ[name] for name in ("TLS", "PROFILE") if os.environ.get(name)}
     if chosen.items() - present.items():
         write_private(args.env, change(Path(args.env).read_text(), chosen))
-    settings = Settings.read(args.env)
+    make_wanted_certificates(args.env)
+
+
+def make_wanted_certificates(env):
+    settings = Settings.read(env)
     if settings.tls:
         certificates.make(settings.certificates)
+
+
+def make_env(args):
+    """The files of its secrets have the certificates too, so these are made first."""
+    make_wanted_certificates(args.out if Path(args.out).exists() else args.template)
+    init_env(args.template, args.out)
 
 
 def make_certificates(args):
@@ -395,9 +405,10 @@ def arguments():
     added = command("servers-up", servers_up, "servers alone on free ports, for tests")
     added.add_argument("--write-env", required=True, metavar="FILE")
     command("servers-down", servers_down, "stop those servers, remove their data")
-    for name, run, summary in (("init-env", init_env, "make .env and its secrets, if missing"),
-                               ("free-env", free_env, "make an .env whose ports are free ones")):
-        added = command(name, lambda args, run=run: run(args.template, args.out), summary)
+    for name, run, summary in (("init-env", make_env, "make .env and its secrets, if missing"),
+                               ("free-env", lambda args: free_env(args.template, args.out),
+                                "make an .env whose ports are free ones")):
+        added = command(name, run, summary)
         added.add_argument("--from", dest="template", default=REPO / ".env.example", metavar="FILE")
         added.add_argument("--out", required=True, metavar="FILE")
     command("prepare-kafka", lambda args: servers.prepare_kafka(),
