@@ -78,7 +78,8 @@ fi
 
 # Containers take every setting that .env.example offers, except those that they fix.
 lint_settings() {
-  local fixed='BIND_HOST|POSTGRES_(HOST|PORT)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT)|REDIS_URL|[A-Z]+_REDIS_PASSWORD|MONGODB_URI|SMTP_URL'
+  local fixed='BIND_HOST|POSTGRES_(HOST|PORT)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT|SERVICES_PORT)|BROKER_KAFKA_PASSWORD|REDIS_URL|[A-Z]+_REDIS_PASSWORD'
+  fixed+='|MONGODB_URI|SMTP_URL|TLS|TLS_DIR'
   local name missing=0
   while read -r name; do
     # As a variable, or as the file of a secret.
@@ -91,7 +92,8 @@ check "settings of the containers" lint_settings
 # Needs no engine, but settings: ones that are thrown away.
 lint_compose() {
   deploy/local/stack.py free-env --out build/compose/env &&
-    docker compose --env-file build/compose/env --profile '*' config --quiet
+    docker compose --env-file build/compose/env --profile '*' config --quiet &&
+    docker compose --env-file build/compose/env -f docker-compose.yml -f deploy/docker/tls.yml config --quiet
 }
 if ! docker compose version >/dev/null 2>&1; then
   skipped+=("docker compose config: Compose is not installed")
