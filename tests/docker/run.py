@@ -6,8 +6,8 @@
 Builds the images when --build asks, brings a project of its own up on free ports, MongoDB's first start cut off
 among it, and then: looks for secrets and rights that nobody needs, walks through the collection twice, looks at
 events, mails, databases, logs and gRPC from the host, runs a service twice, kills every container as a power cut
-would, stops and starts with the data still there and a password changed, builds from a clone that is closed to
-others and after a commit, and removes all. What is built from clones is what was committed.
+would, stops and starts with the data still there and a password changed, turns TLS on and off, builds from a clone
+that is closed to others and after a commit, and removes all. What is built from clones is what was committed.
 Exits 77 where no engine answers, and where images are missing and nobody asked to build them: a quarter of an
 hour is not for every test run.
 """
@@ -18,9 +18,12 @@ import os
 import re
 import shutil
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
@@ -30,7 +33,7 @@ import containers  # pylint: disable=wrong-import-position
 from event_stream import EventStream  # pylint: disable=wrong-import-position
 from harness import fetch, say, wait_for  # pylint: disable=wrong-import-position
 from settings import (AS_FILES, AUDITED, DATABASES, KAFKA_PASSWORDS, PROCESSES, READERS, REDIS_PASSWORDS,  # pylint: disable=wrong-import-position
-                      SERVICES, TOPICS, Settings, change)
+                      SERVICES, TOOLS, TOPICS, Settings, change, mongodb_uri, tls_files)
 from web_socket import WebSocket  # pylint: disable=wrong-import-position
 
 SKIPPED = 77
@@ -53,25 +56,30 @@ def run(*command, check=True, text=""):
     return done
 
 
-def stack(command, *arguments, check=True):
-    say(" ".join(("stack:", command) + arguments))
-    return run("/usr/bin/python3", REPO / "deploy/local/stack.py", command, "--dir", FOLDER,
+def stack(command, *arguments, check=True, **variables):
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    say(" ".join(("stack:", *settings, command) + arguments))
+    return run("env", *settings, "/usr/bin/python3", REPO / "deploy/local/stack.py", command, "--dir", FOLDER,
                "--env", FOLDER / "env", *arguments, check=check).stdout
 
 
 class Shop:
     """The gateway as its operator sees it."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, product=None):
         self.settings = settings
         self.token = None
-        self.product = None
+        self.product = product
 
     def port(self, process):
         return self.settings.port(f"{process.upper()}_PORT")
 
+    @property
+    def http_ca(self):
+        return self.settings.http_ca
+
     def call(self, method, path, body=None):
-        answer = fetch(self.port("gateway"), "/api/v1" + path, method, body, self.token)
+        answer = fetch(self.port("gateway"), "/api/v1" + path, method, body, self.token, ca=self.http_ca)
         assert answer.status < 300, f"{method} {path}: {answer}"
         return answer.data
 
@@ -85,8 +93,8 @@ class Shop:
         self.product = self.call("POST", "/products", {
             "name": "Container Mug", "price": 9.50, "stock": 1000})["id"]
 
-    def order(self):
-        return self.call("POST", "/orders", {"items": [{"productId": self.product, "quantity": 1}]})["id"]
+    def order(self, **how):
+        return self.call("POST", "/orders", {"items": [{"productId": self.product, "quantity": 1}], **how})["id"]
 
     def must_go_through(self, order):
         def status():
@@ -140,6 +148,9 @@ def check_secrets(settings):
     shown = run("docker", "inspect", *names).stdout
     for name in (*AS_FILES, *REDIS_PASSWORDS.values()):
         assert settings[name] not in shown, f"docker inspect shows {name}"
+    assert "PRIVATE KEY" not in shown, "docker inspect shows a private key"
+    for key in settings.certificates.glob("*.key"):
+        assert not [line for line in key.read_text().splitlines() if line in shown], f"docker inspect shows {key.name}"
 
 
 def check_published(settings):
@@ -227,7 +238,7 @@ def check_caches(settings, shop):
 def check_carts_need_a_password(settings):
     name = f"{PROJECT}-stranger"
     run("docker", "run", "--detach", "--name", name, "--network", f"{PROJECT}_default",
-        "-e", "MONGODB_URI=mongodb://cart:wrong@mongo:27017/cart?authSource=cart",
+        "-e", "MONGODB_URI=" + mongodb_uri("mongodb://mongo:27017/cart", "wrong"),
         "-e", "SERVICE_KEY=" + settings["CART_SERVICE_KEY"], "-e", "SERVICE_KEYS=" + settings["SERVICE_KEYS"],
         inspect(container(settings, "cart"), "{{.Config.Image}}"))
     try:
@@ -385,6 +396,99 @@ def check_changed_password(settings, shop):
     check_secrets(changed)
 
 
+def up_with_tls(value):
+    """Up again with TLS on or off; answers the settings of then."""
+    stack("up", TLS=value)
+    settings = Settings.read(FOLDER / "env")
+    assert settings.tls == (value == "on"), settings.get("TLS")
+    not_well = [one["Name"] for one in containers.containers_of(settings) if not containers.is_well(one)]
+    assert not not_well, not_well
+    return settings
+
+
+def speaks_http(settings):
+    """Whether the gateway's port has an answer in plain HTTP."""
+    with socket.create_connection(("127.0.0.1", settings.port("GATEWAY_PORT")), timeout=10) as plain:
+        plain.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        try:
+            return b"HTTP/" in plain.recv(1000)
+        except ConnectionError:
+            return False
+
+
+def shown_certificate(settings, process, name):
+    """What a process shows, under the name that it is certified for, to somebody with the client's certificate."""
+    context = ssl.create_default_context(cafile=settings.http_ca)
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.load_cert_chain(*tls_files(settings.certificates, "client"))
+    address = ("127.0.0.1", settings.port(f"{process.upper()}_PORT"))
+    with socket.create_connection(address, timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname=name) as connection:
+            return ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True))
+
+
+def check_strangers(settings):
+    """At no service's published port is anybody answered who does not speak TLS, or has no certificate."""
+    def health(service, *way):
+        port = settings.port(f"{service.upper()}_PORT")
+        done = run(TOOLS / "bin/grpcurl", "-connect-timeout", "3", *way, f"127.0.0.1:{port}",
+                   "grpc.health.v1.Health/Check", check=False)
+        return done.returncode != 0 and "SERVING" not in done.stdout
+
+    with ThreadPoolExecutor() as pool:
+        for way in (["-plaintext"], ["-cacert", settings.http_ca]):
+            for service, refused in zip(SERVICES, pool.map(lambda service, way=way: health(service, *way), SERVICES)):
+                assert refused, f"{service} answers {way[0]} without a certificate"
+
+
+def check_webhooks(settings, shop):
+    """A payment that is decided later is: the provider says so to the gateway."""
+    def taken():
+        told = fetch(settings.port("GATEWAY_ADMIN_PORT"), "/metrics", plain=True).text
+        return [line for line in told.splitlines() if line.startswith("http_requests_total{")
+                and 'route="/api/v1/payments/webhook"' in line and 'status="200"' in line and not line.endswith(" 0")]
+
+    shop.must_go_through(shop.order(paymentToken="tok_late"))
+    wait_for("a webhook to be taken", taken, PATIENCE)
+
+
+def check_renewed_certificate(settings, shop):
+    """A certificate that was made anew is shown after the next up, by a container made anew."""
+    certificate, _ = tls_files(settings.certificates, "orders")
+    before, old = certificate.read_text(), inspect(container(settings, "orders"), "{{.Id}}")
+    assert shown_certificate(settings, "orders", "orders") == before
+    certificate.unlink()
+    settings = up_with_tls("on")
+    assert inspect(container(settings, "orders"), "{{.Id}}") != old, "the container has stayed"
+    assert shown_certificate(settings, "orders", "orders") == certificate.read_text() != before
+    shop.sign_in()
+    shop.must_go_through(shop.order())
+
+
+def check_tls(product):
+    """HTTPS at the gateway, and certificates between processes, turned on where there is data already; and off again."""
+    settings = up_with_tls("on")
+    check_rights(settings)
+    check_secrets(settings)
+    check_published(settings)
+    assert shown_certificate(settings, "gateway", "localhost") == tls_files(settings.certificates, "https")[0].read_text()
+    assert not speaks_http(settings), "the gateway answers plain HTTP too"
+    check_strangers(settings)
+    assert "SERVING" in stack("grpc")
+    stack("walkthrough")
+    shop = Shop(settings, product)
+    shop.sign_in()
+    check_webhooks(settings, shop)
+    check_streams(shop)
+    check_renewed_certificate(settings, shop)
+
+    settings = up_with_tls("off")
+    assert speaks_http(settings)
+    shop = Shop(settings, product)
+    shop.sign_in()
+    shop.must_go_through(shop.order())
+
+
 def clone_under(mask):
     folder = FOLDER / "clone"
     shutil.rmtree(folder, ignore_errors=True)
@@ -473,6 +577,7 @@ def everything(settings):
     check_changed_password(settings, shop)
     shop.sign_in()
     shop.must_go_through(shop.order())
+    check_tls(shop.product)
     check_consistency()
     check_closed_clone()
     check_commit_makes_no_image()
@@ -512,6 +617,7 @@ def main():
     signal.alarm(LIMIT + (3600 if args.build else 0))
     if (FOLDER / "env").exists():
         stack("down", check=False)
+    shutil.rmtree(FOLDER / "certs", ignore_errors=True)
     run("/usr/bin/python3", REPO / "deploy/local/stack.py", "free-env", "--out", FOLDER / "env")
     # Everybody here is one user at one address, and asks more often than people do.
     settings = change_env({"RATE_LIMIT_USER": 1_000_000, "RATE_LIMIT_ADDRESS": 1_000_000})
