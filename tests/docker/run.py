@@ -42,7 +42,7 @@ FOLDER = REPO / "build/docker"
 # Images of programs of ours: the processes, and the job that sets Kafka up.
 IMAGES = (*PROCESSES, "topics")
 SERVERS = ("postgres", "redis", "kafka", "mongo", "mailpit", "ports")
-LIMIT = 2700
+LIMIT = 3000
 PATIENCE = 90
 PAGES = ("/", "/live", "/docs", "/docs/events")
 # An order whose payment went through; the carrier comes after some seconds.
