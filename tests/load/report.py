@@ -88,8 +88,9 @@ def cpu(results):
     rows = []
     for case, spent in results["cpu"].items():
         most = sorted(spent.items(), key=lambda item: -item[1])
-        rows.append([case, f"{sum(spent.values()):,.0f}",
-                     ", ".join(f"{name} {used:,.0f}" for name, used in most
+        digits = 1 if sum(spent.values()) < 100 else 0
+        rows.append([case, f"{sum(spent.values()):,.{digits}f}",
+                     ", ".join(f"{name} {used:,.{digits}f}" for name, used in most
                                if used >= max(1, 0.01 * sum(spent.values())))])
     return table(["CPU a request, µs", "all", "of which"], rows).replace("| --: | --: |", "| --: | --- |")
 
