@@ -133,6 +133,8 @@ def targets(results):
         ("uncached read, to its rpc", 0.5, uncached["http"] / uncached["rpc"]),
         ("placing an order, to pgbench", 0.7, orders["http"] / orders["pgbench"]),
         ("login, to bcrypt alone", 0.9, login["http"] / login["bcrypt"]),
+        ("kept read with limits, to one without", 0.95,
+         rates["GET /products/{id}, kept, limited"]["http"] / rates["GET /products/{id}, kept"]["http"]),
         ("kept read with limits and a token, to one without", 0.95,
          rates["GET /products/{id}, kept, limited, signed in"]["http"] / rates["GET /products/{id}, kept"]["http"]))]
     for kind, name in enumerate(("RSS", "PSS")):
