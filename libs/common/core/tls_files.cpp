@@ -5,7 +5,6 @@
 #include <openssl/x509v3.h>
 
 #include <memory>
-#include <optional>
 
 #include "common/core/freed.h"
 

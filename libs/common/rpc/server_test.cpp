@@ -16,6 +16,7 @@
 #include "common/core/deadline.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
+#include "common/rpc/testing/fake_products.h"
 #include "common/rpc/unary_call.h"
 #include "common/rpc/worker_pool.h"
 #include "common/testing/callers.h"
@@ -42,51 +43,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-std::vector<auth::PublicKey> NoKeys() {
-  return {};
-}
-
-// A service of which each test decides what it does.
-class FakeProducts {
- public:
-  std::function<Result<Product>(const Call&, const GetProductRequest&)> get =
-      [](const Call&, const GetProductRequest& request) {
-        Product product;
-        product.set_id(request.id());
-        return product;
-      };
-
-  rpc::Service Methods() {
-    return rpc::Service("shop.products.v1.ProductsService")
-        .On("GetProduct", this, &FakeProducts::GetProduct)
-        .On("ReserveStock", this, &FakeProducts::ReserveStock);
-  }
-  Result<Product> GetProduct(const Call& call, const GetProductRequest& request) {
-    return get(call, request);
-  }
-  Result<ReserveStockResponse> ReserveStock(const Call&, const ReserveStockRequest&) {
-    return ReserveStockResponse();
-  }
-};
-
 class ServerTest : public ::testing::Test {
  protected:
   static Call Now(std::chrono::milliseconds limit = std::chrono::seconds(5)) {
     return BackgroundCall(TraceContext::New(), limit);
-  }
-  static GetProductRequest Product7() {
-    GetProductRequest request;
-    request.set_id(7);
-    return request;
-  }
-  static ReserveStockRequest Reservation() {
-    ReserveStockRequest request;
-    request.set_order_uuid("00000000-0000-4000-8000-000000000001");
-    request.set_order_id(1);
-    products::v1::ReserveLine* line = request.add_items();
-    line->set_product_id(1);
-    line->set_quantity(1);
-    return request;
   }
 
   FakeProducts fake_;

@@ -12,11 +12,11 @@
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
+#include "common/rpc/testing/fake_products.h"
 #include "common/testing/callers.h"
 #include "common/testing/certificates.h"
 #include "common/testing/fake_service.h"
 #include "common/testing/servers.h"
-#include "shop/products/v1/products.pb.h"
 
 namespace shop::rpc {
 namespace {
@@ -30,23 +30,6 @@ using testing::FakeService;
 
 constexpr char kService[] = "shop.products.v1.ProductsService";
 
-class FakeProducts {
- public:
-  rpc::Service Methods() {
-    return rpc::Service(kService)
-        .On("GetProduct", this, &FakeProducts::GetProduct)
-        .On("ReserveStock", this, &FakeProducts::ReserveStock);
-  }
-  Result<Product> GetProduct(const Call&, const GetProductRequest&) { return Product(); }
-  Result<ReserveStockResponse> ReserveStock(const Call&, const ReserveStockRequest&) {
-    return ReserveStockResponse();
-  }
-};
-
-std::vector<auth::PublicKey> NoKeys() {
-  return {};
-}
-
 // The service `name` with this certificate.
 Identity IdentityOf(const std::string& name, const TlsFiles& files) {
   Identity::Settings settings = testing::IdentityOf(name);
@@ -59,21 +42,13 @@ class TlsTest : public ::testing::Test {
   static Call Now() { return BackgroundCall(TraceContext::New(), std::chrono::seconds(20)); }
   // What anybody may call.
   static Result<Product> Get(const Channel& channel) {
-    GetProductRequest request;
-    request.set_id(7);
     return ClientMethod<GetProductRequest, Product>(channel, kService, "GetProduct")(Now(),
-                                                                                     request);
+                                                                                     Product7());
   }
   // What is for stock alone.
   static Result<ReserveStockResponse> Reserve(const Channel& channel) {
-    ReserveStockRequest request;
-    request.set_order_uuid("00000000-0000-4000-8000-000000000001");
-    request.set_order_id(1);
-    products::v1::ReserveLine* line = request.add_items();
-    line->set_product_id(1);
-    line->set_quantity(1);
-    return ClientMethod<ReserveStockRequest, ReserveStockResponse>(channel, kService,
-                                                                   "ReserveStock")(Now(), request);
+    return ClientMethod<ReserveStockRequest, ReserveStockResponse>(
+        channel, kService, "ReserveStock")(Now(), Reservation());
   }
 
   Authority authority_;
