@@ -152,13 +152,14 @@ class Stack:
     def admin_port(self, process):
         return int(self.settings[f"{process.upper()}_ADMIN_PORT"])
 
+    def pids(self):
+        """The process ids that supervision knows programs by that run."""
+        lines = map(str.split, self.script("status", check=False, quiet=True).splitlines())
+        return {words[0]: int(words[2]) for words in lines if len(words) > 2 and words[2].isdigit()}
+
     def pid(self, name):
-        """The process id that supervision knows a program by, or None."""
-        for line in self.script("status", check=False, quiet=True).splitlines():
-            words = line.split()
-            if len(words) > 2 and words[0] == name and words[2].isdigit():
-                return int(words[2])
-        return None
+        """That of one program, or None."""
+        return self.pids().get(name)
 
     def log(self, process):
         return self.folder / "run" / "log" / f"{process}.log"

@@ -11,7 +11,6 @@ import re
 import statistics
 import sys
 import time
-import unittest
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from urllib.parse import quote, urlencode
@@ -133,30 +132,38 @@ class Attacker:
         return "/".join(parts)
 
 
-class Attacks(Case):
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.document = Document(cls.shop.fetch("/openapi.json").text)
-        cls.operations = [(method.upper(), template, operation) for template, item in cls.document.json["paths"].items()
-                          for method, operation in item.items()]
-        cls.pids = {name: cls.shop.pid(name) for name in PROCESSES}
+class Hostile(Case):
+    """Attacks, some at once, by one attacker; none of them may end a process."""
 
     def setUp(self):
         super().setUp()
         self.attacker = Attacker(self)
-        self.wrong = []
-        self.seen = {}
+        self.wrong = []  # what must not have happened
+        self.seen = {}   # status or code -> how often
+        self.pids = self.shop.pids()
 
     def attack(self, attacks):
-        """Sends each (method, target, body, headers), and notes what must not have happened."""
         attacks = list(attacks)
         say(f"{len(attacks)} attacks")
         parts = [attacks[i::AT_ONCE] for i in range(AT_ONCE)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(self.attack_in_turn, parts))
         self.assertEqual([], self.wrong[:20])
-        self.assertEqual(self.pids, {name: self.shop.pid(name) for name in PROCESSES}, "a process has died")
+        self.assertEqual(self.pids, self.shop.pids(), "a process has died")
+
+    def attack_in_turn(self, attacks):
+        raise NotImplementedError
+
+
+class Attacks(Hostile):
+    """Each is a (method, target, body, headers)."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.document = Document(cls.shop.fetch("/openapi.json").text)
+        cls.operations = [(method.upper(), template, operation) for template, item in cls.document.json["paths"].items()
+                          for method, operation in item.items()]
 
     def attack_in_turn(self, attacks):
         connection = None
@@ -264,7 +271,7 @@ MESSAGES = (
 NUMBERS = (0, 2 ** 31, 2 ** 32, NO_SUCH_ID, 2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1)
 
 
-class AttacksOnServices(Case):
+class AttacksOnServices(Hostile):
     """The same past the gateway: bytes as messages, for every rpc of every service."""
 
     # UNKNOWN and INTERNAL are faults; DATA_LOSS is none of ours.
@@ -275,9 +282,6 @@ class AttacksOnServices(Case):
         self.methods = re.findall(r"^\| `(shop\.(\w+)[\w./]+)` \|", (REPO / "docs/access.md").read_text(), re.M)
         self.channels = {service: grpc.insecure_channel(f"127.0.0.1:{self.shop.port(service)}") for _, service in self.methods}
         self.addCleanup(lambda: [channel.close() for channel in self.channels.values()])
-        self.pids = {name: self.shop.pid(name) for name in PROCESSES}
-        self.attacker = Attacker(self)
-        self.wrong, self.seen = [], {}
 
     def call(self, method, service, message, metadata=()):
         """What became of a call; of a stream, of its first message."""
@@ -298,13 +302,9 @@ class AttacksOnServices(Case):
         if code == grpc.StatusCode.UNAUTHENTICATED and metadata[0][0] == "authorization":
             self.attacker.log_in()
 
-    def attack(self, attacks):
-        attacks = list(attacks)
-        say(f"{len(attacks)} attacks")
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            list(pool.map(lambda attack: self.call(*attack), attacks))
-        self.assertEqual([], self.wrong[:20])
-        self.assertEqual(self.pids, {name: self.shop.pid(name) for name in PROCESSES}, "a process has died")
+    def attack_in_turn(self, attacks):
+        for attack in attacks:
+            self.call(*attack)
 
     def test_every_method_with_messages_that_are_none(self):
         self.attack((method, service, message) for method, service in self.methods for message in MESSAGES)
@@ -455,7 +455,3 @@ class TheLogsAfterwards(Case):
                 self.assertEqual(process, said["process"])
                 self.assertNotEqual("forged", said["message"], line[:500])
                 self.assertLess(len(line), 8192)
-
-
-if __name__ == "__main__":
-    unittest.main()
