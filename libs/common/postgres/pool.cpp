@@ -15,6 +15,7 @@
 #include "common/core/deadline.h"
 #include "common/crypto/random.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
 
 namespace shop::postgres {
 namespace {
@@ -217,11 +218,37 @@ class Watchdog {
   std::thread thread_;
 };
 
+// What /metrics says of the pools that lead to one database.
+struct Shown {
+  explicit Shown(const std::string& database)
+      : most(GaugeFamily("postgres_pool_connections_max", "Connections that a pool may have open")
+                 .Add({{"database", database}})),
+        in_use(GaugeFamily("postgres_pool_connections_in_use", "Connections in use")
+                   .Add({{"database", database}})),
+        waiting(GaugeFamily("postgres_pool_waiting", "Callers who wait for a connection")
+                    .Add({{"database", database}})),
+        wait_seconds(HistogramFamily("postgres_pool_wait_seconds",
+                                     "How long callers waited until a connection was free")
+                         .Add({{"database", database}}, DurationBuckets())) {}
+
+  prometheus::Gauge& most;
+  prometheus::Gauge& in_use;
+  prometheus::Gauge& waiting;
+  prometheus::Histogram& wait_seconds;
+};
+
 }  // namespace
 
 struct Pool::State {
+  explicit State(Settings chosen)
+      : settings(std::move(chosen)), where(ConnectionString(settings)), shown(settings.database) {
+    shown.most.Increment(settings.connections);
+  }
+  ~State() { shown.most.Decrement(settings.connections); }
+
   Settings settings;
   std::string where;
+  Shown shown;
   std::mutex mutex;
   std::condition_variable_any freed;
   std::vector<std::unique_ptr<Tx::Session>> idle;
@@ -248,15 +275,16 @@ class Pool::Lease {
     const auto usable = [&] {
       return !state_.idle.empty() || state_.open < state_.settings.connections;
     };
-    const auto latest = std::min(std::chrono::steady_clock::now() + state_.settings.acquire_timeout,
-                                 DeadlineScope::Current());
-    if (!state_.freed.wait_until(lock, DeadlineScope::Stop(), latest, usable)) {
+    if (usable()) {
+      state_.shown.wait_seconds.Observe(0);
+    } else if (!Wait(lock, usable)) {
       throw PoolTimeout("all " + std::to_string(state_.settings.connections) +
                         " connections to PostgreSQL are in use");
     }
     if (!state_.idle.empty()) {
       session_ = std::move(state_.idle.back());
       state_.idle.pop_back();
+      state_.shown.in_use.Increment();
       return;
     }
     if (DeadlineScope::HasPassed()) throw Unavailable(kTooLate);  // opening one may take long
@@ -268,8 +296,10 @@ class Pool::Lease {
       GiveBack(nullptr);
       throw Unavailable(std::string("cannot connect to PostgreSQL: ") + error.what());
     }
+    state_.shown.in_use.Increment();
   }
   ~Lease() {
+    state_.shown.in_use.Decrement();
     if (doubtful_ && session_) {
       session_.reset();
       GiveBack(nullptr);
@@ -303,6 +333,19 @@ class Pool::Lease {
   }
 
  private:
+  // Whether one came free in time.
+  template <typename Usable>
+  bool Wait(std::unique_lock<std::mutex>& lock, const Usable& usable) {
+    const auto begun = std::chrono::steady_clock::now();
+    const auto latest = std::min(begun + state_.settings.acquire_timeout, DeadlineScope::Current());
+    state_.shown.waiting.Increment();
+    const bool came = state_.freed.wait_until(lock, DeadlineScope::Stop(), latest, usable);
+    state_.shown.waiting.Decrement();
+    const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begun;
+    state_.shown.wait_seconds.Observe(waited.count());
+    return came;
+  }
+
   void GiveBack(std::unique_ptr<Tx::Session> session) {
     {
       const std::lock_guard lock(state_.mutex);
@@ -332,10 +375,7 @@ Settings Settings::Read(Env& env, const std::string& service) {
   return settings;
 }
 
-Pool::Pool(Settings settings) : state_(std::make_unique<State>()) {
-  state_->where = ConnectionString(settings);
-  state_->settings = std::move(settings);
-}
+Pool::Pool(Settings settings) : state_(std::make_unique<State>(std::move(settings))) {}
 
 Pool::~Pool() = default;
 

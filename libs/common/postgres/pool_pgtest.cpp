@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "common/core/deadline.h"
+#include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 
@@ -344,6 +345,59 @@ TEST_F(PoolTest, ACallerWaitsForAConnectionOnlyUntilTheLimit) {
     return 0;
   });
   EXPECT_NO_THROW(Read(small, [](Tx& tx) { return tx.Exec(kNames); }));
+}
+
+// The metrics of this database's pools.
+class ShownTest : public PoolTest {
+ protected:
+  double Gauged(const std::string& name) { return Find(name).gauge.value; }
+  prometheus::ClientMetric::Histogram Waits() {
+    return Find("postgres_pool_wait_seconds").histogram;
+  }
+
+ private:
+  prometheus::ClientMetric Find(const std::string& name) {
+    for (const auto& family : Metrics().Collect()) {
+      if (family.name != name) continue;
+      for (const auto& metric : family.metric) {
+        if (metric.label.at(0).value == database_.settings().database) return metric;
+      }
+    }
+    throw std::out_of_range(name);
+  }
+};
+
+TEST_F(ShownTest, ConnectionsInUseAndThoseWhoWaitForOneAreCounted) {
+  const double most = Gauged("postgres_pool_connections_max");
+  Settings settings = database_.settings();
+  settings.connections = 1;
+  settings.acquire_timeout = std::chrono::minutes(1);
+  std::optional<Pool> small(settings);
+  EXPECT_EQ(Gauged("postgres_pool_connections_max"), most + 1);
+  std::thread waiting;
+  const auto before = Waits();
+  Read(*small, [&](Tx&) {
+    EXPECT_EQ(Gauged("postgres_pool_connections_in_use"), 1);
+    waiting = std::thread([&] { Read(*small, [](Tx& tx) { return tx.Exec(kNames); }); });
+    EXPECT_TRUE(Eventually([&] { return Gauged("postgres_pool_waiting") == 1; }));
+    return 0;
+  });
+  waiting.join();
+  EXPECT_EQ(Gauged("postgres_pool_waiting"), 0);
+  EXPECT_EQ(Gauged("postgres_pool_connections_in_use"), 0);
+  EXPECT_EQ(Waits().sample_count, before.sample_count + 2);
+  EXPECT_GT(Waits().sample_sum, before.sample_sum);
+  small.reset();
+  EXPECT_EQ(Gauged("postgres_pool_connections_max"), most);
+}
+
+TEST_F(ShownTest, AConnectionThatCannotBeOpenedIsNotInUse) {
+  Settings settings = database_.settings();
+  settings.password = "wrong";
+  settings.user = "nobody_at_all";
+  Pool closed(settings);
+  EXPECT_THROW(Read(closed, [](Tx& tx) { return tx.Exec(kNames); }), Unavailable);
+  EXPECT_EQ(Gauged("postgres_pool_connections_in_use"), 0);
 }
 
 TEST_F(PoolTest, AStatementThatTakesTooLongIsUnavailable) {
