@@ -18,6 +18,7 @@
 #include "common/core/readiness.h"
 #include "common/telemetry/admin_server.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
 
 namespace shop {
 namespace {
@@ -107,6 +108,10 @@ Process::~Process() {
 void Process::Start() {
   const std::string host = env_.Text("BIND_HOST", "127.0.0.1");
   const uint16_t port = AdminPort(env_, name_);
+  GaugeFamily("build_info", "1, with the version and the revision that the process was built from")
+      .Add({{"version", env_.Text("SHOP_VERSION", "dev")},
+            {"revision", env_.Text("SHOP_REVISION", "unknown")}})
+      .Set(1);
   if (!env_.problems().empty()) {
     for (const std::string& problem : env_.problems()) log::Error("wrong setting: " + problem);
     std::_Exit(2);

@@ -2,6 +2,7 @@
 
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
@@ -13,14 +14,17 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <chrono>
+#include <iterator>
 #include <list>
 #include <stdexcept>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/process_metrics.h"
 
 namespace shop {
 namespace {
@@ -83,7 +87,9 @@ Response Respond(const Request& request, const AdminServer::Ready& ready) {
   const std::string_view path = target.substr(0, target.find('?'));
   if (path == "/healthz") return Answer(status::ok, "ok\n");
   if (path == "/metrics") {
-    return Answer(status::ok, prometheus::TextSerializer().Serialize(Metrics().Collect()));
+    std::vector<prometheus::MetricFamily> families = Metrics().Collect();
+    std::ranges::move(ProcessMetrics(), std::back_inserter(families));
+    return Answer(status::ok, prometheus::TextSerializer().Serialize(families));
   }
   if (path == "/readyz") return Readyz(ready(), target.substr(path.size()) == "?strict");
   return Answer(status::not_found, "there are /metrics, /healthz and /readyz\n");
