@@ -200,6 +200,38 @@ TEST_F(DeadlineSweeperTest, WaitingOrdersAreCounted) {
   EXPECT_GE(counted[0].oldest_seconds, 86'400);
 }
 
+// It is asked every few seconds, of a table that only grows.
+TEST_F(DeadlineSweeperTest, OnlyTheIndexOfThoseThatWaitIsReadToCountThem) {
+  postgres::InTransaction(db_, [](postgres::Tx& tx) {
+    tx.Run(
+        "INSERT INTO orders (user_id, total_price, currency, payment_method, waiting,"
+        " waiting_since, deadline_at)"
+        " SELECT 7, 100, 'USD', 'CREDIT_CARD', CASE WHEN n % 20 = 0 THEN 'DELIVERY' END,"
+        " now() - interval '1 hour', now() + interval '1 hour' FROM generate_series(1, 20000) n");
+  });
+  // Again while somebody's transaction is open from before, such as one of autovacuum's.
+  ASSERT_TRUE(shop::testing::Eventually([&] {
+    db_.RunOutside([](postgres::Tx& tx) { tx.Run("VACUUM ANALYZE orders"); });
+    return postgres::Read(db_, [](postgres::Tx& tx) {
+             return tx.Run("SELECT relallvisible FROM pg_class WHERE relname = 'orders'")[0][0]
+                 .as<int>();
+           }) > 0;
+  }));
+  // A new connection: one that was used shows what its last transactions read as well.
+  postgres::Pool fresh(database_.settings());
+  postgres::InTransaction(fresh, [](postgres::Tx& tx) {
+    const std::vector<WaitingOrders> counted = CountWaiting(tx);
+    ASSERT_EQ(counted.size(), 1u);
+    EXPECT_EQ(counted[0].orders, 1000);
+    EXPECT_GE(counted[0].oldest_seconds, 3600);
+    // Rows of the table itself, by whichever way.
+    EXPECT_EQ(tx.Run("SELECT seq_tup_read + coalesce(idx_tup_fetch, 0)"
+                     " FROM pg_stat_xact_user_tables WHERE relname = 'orders'")[0][0]
+                  .as<int64_t>(),
+              0);
+  });
+}
+
 TEST_F(DeadlineSweeperTest, TheThreadDoesItByItself) {
   const v1::Order order = Place(7);
   LetWait(order);
