@@ -6,6 +6,7 @@
 #include "products/product_cache.h"
 #include "products/product_store.h"
 #include "products/products_service.h"
+#include "products/reservation_metrics.h"
 #include "products_migrations.h"
 
 int main() {
@@ -26,6 +27,7 @@ int main() {
   products::ProductCache cache(config.cache, [&](const products::ProductCache::Invalidate& remove) {
     products::DrainInvalidations(db, remove);
   });
+  const products::HeldReservations held(db);
   products::ProductsService service(db, cache, config.currency);
   const rpc::Server server(config.service.server, identity, {service.Methods()});
   return process.RunUntilStopped();

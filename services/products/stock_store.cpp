@@ -8,6 +8,7 @@
 
 #include "common/postgres/columns.h"
 #include "products/product_store.h"
+#include "products/reservation_metrics.h"
 
 namespace shop::products {
 namespace {
@@ -141,6 +142,12 @@ constexpr Statement kMovements{"SELECT " MOVEMENT_COLUMNS R"sql(, r.order_id
 constexpr Statement kCountMovements{R"sql(
     SELECT count(*) FROM (SELECT FROM stock_movements WHERE product_id = $1 LIMIT $2) AS counted)sql"};
 
+constexpr Statement kCountHeld{R"sql(
+    SELECT count(*), coalesce(sum(pieces), 0)
+    FROM reservations r, LATERAL (SELECT sum(quantity)::bigint AS pieces FROM reservation_lines l
+                                  WHERE l.order_uuid = r.order_uuid) AS lines
+    WHERE state = 'HELD')sql"};
+
 // As much as a product can have for sale at all.
 constexpr int64_t kMostAvailable = 1'000'000'000;
 
@@ -242,6 +249,7 @@ Changed Change(postgres::Tx& tx, const std::vector<std::string>& uuids,
     const Reservation before = order.state;
     Append(uuid, change(&order), &moves);
     if (order.state == before) continue;
+    CountReservation(order.state);
     advanced.push_back(uuid);
     states.push_back(ReservationText(order.state));
   }
@@ -337,6 +345,7 @@ std::vector<StockDecision> Reserve(postgres::Tx& tx, const std::vector<StockOrde
     if (claimed.contains(order.uuid)) {
       stock = {};
       Append(order.uuid, Reserve(order.quantities, &stock, &available), &moves);
+      CountReservation(stock.state);
       if (stock.state == Reservation::kRejected) Reject(tx, order.uuid, stock.shortages);
     }
     decisions.push_back(DecisionOf(stock));
@@ -359,6 +368,7 @@ ReleaseOutcome Release(postgres::Tx& tx, const std::string& order_uuid, int64_t 
   OrderStock none;
   Release(&none);
   if (tx.Exec(kInsert, order_uuid, order_id, ReservationText(none.state)).affected_rows() == 1) {
+    CountReservation(none.state);
     return {.released = WasReleased(none)};
   }
   const Changed changed =
@@ -380,6 +390,11 @@ ReturnOutcome Return(postgres::Tx& tx, const std::string& order_uuid,
   if (known == order->second.returns.end()) return {.products = changed.products};
   tx.Exec(kRememberReturn, order_uuid, return_uuid, known->second);
   return {.pieces = known->second, .products = changed.products};
+}
+
+HeldStock CountHeld(postgres::Tx& tx) {
+  const pqxx::result held = tx.Exec(kCountHeld);
+  return {held[0][0].as<int64_t>(), held[0][1].as<int64_t>()};
 }
 
 std::string ReasonText(v1::StockReason reason) {

@@ -70,6 +70,13 @@ Result<v1::AdjustStockResponse> Adjust(postgres::Tx& tx, const v1::AdjustStockRe
                                        std::optional<int64_t> owner, int64_t by,
                                        bool* repeated = nullptr);
 
+// Orders whose stock is held and not sold yet, and the pieces of that.
+struct HeldStock {
+  int64_t orders = 0;
+  int64_t pieces = 0;
+};
+HeldStock CountHeld(postgres::Tx& tx);
+
 // As the ledger has it: LOST of STOCK_REASON_LOST.
 std::string ReasonText(v1::StockReason reason);
 

@@ -10,9 +10,11 @@
 #include <thread>
 
 #include "common/postgres/migrations.h"
+#include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
 #include "products/product_store.h"
+#include "products/reservation_metrics.h"
 #include "products_migrations.h"
 
 namespace shop::products {
@@ -360,6 +362,89 @@ TEST_F(StockStoreTest, OrdersOfTheSameProductsDoNotBlockEachOtherForever) {
   });
   for (const auto& [id, quantity] : all) EXPECT_EQ(Available(id), 1000 - 10 * kThreads);
   EXPECT_EQ(Deadlocks(), 0);
+}
+
+// By name, and by the value of the only label where there is one.
+double Metric(const std::string& name, const std::string& state = {}) {
+  for (const auto& family : Metrics().Collect()) {
+    if (family.name != name) continue;
+    for (const auto& metric : family.metric) {
+      if (!state.empty() && metric.label.at(0).value != state) continue;
+      return family.type == prometheus::MetricType::Counter ? metric.counter.value
+                                                            : metric.gauge.value;
+    }
+  }
+  return -1;
+}
+
+TEST_F(StockStoreTest, ReservationsAreCountedByTheStateTheyComeToOnce) {
+  const int64_t lamp = Stocked(5);
+  CountReservation(Reservation::kReturned);
+  const HeldReservations counting(db_);
+  std::map<std::string, double> before;
+  for (const char* state : {"held", "rejected", "committed", "returned", "released"}) {
+    before[state] = Metric("stock_reservations_total", state);
+    EXPECT_GE(before[state], 0) << state;
+  }
+  for (int i = 0; i < 2; ++i) {
+    Ask(1, {{lamp, 2}});
+    Ask(2, {{lamp, 9}});
+    Ask(3, {{lamp, 1}});
+    GiveBack(3);
+    GiveBack(4);  // before it is asked for
+    Ask(4, {{lamp, 1}});
+    Sell(1);
+  }
+  GiveBack(1);
+  const auto more = [&](const char* state) {
+    return Metric("stock_reservations_total", state) - before[state];
+  };
+  EXPECT_EQ(more("held"), 2);
+  EXPECT_EQ(more("rejected"), 2);
+  EXPECT_EQ(more("committed"), 1);
+  EXPECT_EQ(more("released"), 1);
+  EXPECT_EQ(more("returned"), 1);
+}
+
+TEST_F(StockStoreTest, WhatIsHeldIsCounted) {
+  const int64_t lamp = Stocked(9);
+  const int64_t desk = Stocked(9);
+  Ask(1, {{lamp, 2}, {desk, 1}});
+  Ask(2, {{lamp, 3}});
+  Ask(3, {{desk, 4}});
+  Ask(4, {{desk, 100}});
+  Sell(3);
+  const HeldReservations counting(db_);
+  EXPECT_TRUE(testing::Eventually([] { return Metric("stock_held_orders") == 2; }));
+  EXPECT_EQ(Metric("stock_held_pieces"), 6);
+}
+
+// It is asked every few seconds, of a table that only grows.
+TEST_F(StockStoreTest, OnlyWhatIsHeldIsReadToCountIt) {
+  postgres::InTransaction(db_, [](postgres::Tx& tx) {
+    tx.Run(
+        "INSERT INTO reservations (order_uuid, order_id, state) "
+        "SELECT gen_random_uuid(), n, CASE WHEN n % 100 = 0 THEN 'HELD' ELSE 'COMMITTED' END "
+        "FROM generate_series(1, 20000) AS n");
+  });
+  // Again while somebody's transaction is open from before, such as one of autovacuum's.
+  ASSERT_TRUE(shop::testing::Eventually([&] {
+    db_.RunOutside([](postgres::Tx& tx) { tx.Run("VACUUM ANALYZE reservations"); });
+    return postgres::Read(db_, [](postgres::Tx& tx) {
+             return tx
+                 .Run("SELECT relallvisible FROM pg_class WHERE relname = 'reservations'")[0][0]
+                 .as<int>();
+           }) > 0;
+  }));
+  // A new connection: one that was used shows what its last transactions read as well.
+  postgres::Pool fresh(database_.settings());
+  postgres::InTransaction(fresh, [](postgres::Tx& tx) {
+    EXPECT_EQ(CountHeld(tx).orders, 200);
+    EXPECT_EQ(tx.Run("SELECT seq_scan FROM pg_stat_xact_user_tables "
+                     "WHERE relname = 'reservations'")[0][0]
+                  .as<int64_t>(),
+              0);
+  });
 }
 
 TEST_F(StockStoreTest, WhatIsReleasedCanBeBoughtAgain) {
