@@ -11,6 +11,7 @@
 #include "common/json/codec.h"
 #include "common/messaging/event.h"
 #include "common/messaging/outbox.h"
+#include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
 #include "shop/events/v1/stock.pb.h"
 
@@ -222,9 +223,21 @@ std::string CauseOf(const Event& event) {
   return std::visit([](const auto& told) { return "payment/" + told.order_uuid(); }, event);
 }
 
+// As it is decided: again when the transaction has to be.
+void Count(const Event& event) {
+  struct CounterOf {
+    const Outcomes& outcomes;
+    auto& operator()(const events::v1::PaymentCompleted&) const { return outcomes.completed; }
+    auto& operator()(const events::v1::PaymentFailed&) const { return outcomes.failed; }
+    auto& operator()(const events::v1::PaymentRefunded&) const { return outcomes.refunded; }
+  };
+  std::visit(CounterOf{CountedOutcomes()}, event).Increment();
+}
+
 void PublishAll(Tx& tx, const StoredPayment& stored, const std::vector<Event>& events) {
   const TraceContext trace = TraceContext::FromHeader(stored.traceparent).Child();
   for (const Event& event : events) {
+    Count(event);
     std::visit(
         [&](const auto& told) {
           messaging::Publish(tx, told,
@@ -303,6 +316,15 @@ v1::PaymentAttempt ShownAttempt(const pqxx::row& row) {
 }
 
 }  // namespace
+
+const Outcomes& CountedOutcomes() {
+  static auto& family = CounterFamily(
+      "payments_total", "Payments that were completed or failed, and refunds, by which of these");
+  static const Outcomes outcomes{family.Add({{"outcome", "completed"}}),
+                                 family.Add({{"outcome", "failed"}}),
+                                 family.Add({{"outcome", "refunded"}})};
+  return outcomes;
+}
 
 StoredPayment LockOrCreate(Tx& tx, const Order& order, const std::string& traceparent) {
   tx.Exec(kCreate, order.uuid, order.id, order.user_id, order.number, traceparent);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "common/postgres/pool.h"
+#include "common/telemetry/metrics.h"
 #include "payments/payment.h"
 
 namespace shop::payments {
@@ -51,6 +52,14 @@ struct Schedule {
 // ask.
 void Save(postgres::Tx& tx, const StoredPayment& stored, const std::vector<Event>& events,
           Schedule schedule);
+
+// payments_total{outcome}: counted by Save. They are there from the first call on.
+struct Outcomes {
+  prometheus::Counter& completed;
+  prometheus::Counter& failed;
+  prometheus::Counter& refunded;  // a payment may have several refunds
+};
+const Outcomes& CountedOutcomes();
 
 // --- work
 

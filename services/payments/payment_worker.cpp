@@ -51,6 +51,7 @@ struct PaymentWorker::State {
   State(postgres::Pool& pool, PaymentProvider& asked, const WorkerOptions& chosen)
       : db(pool), provider(asked), options(chosen) {
     up.Set(1);
+    CountedOutcomes();  // so that there is a 0 before the first one
     subscription = db.Subscribe(kWorkSignal, [this] { Wake(); });
     for (int i = 0; i < options.at_once; ++i) {
       threads.emplace_back([this](const std::stop_token& stop) { Run(stop); });

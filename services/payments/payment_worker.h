@@ -8,7 +8,7 @@
 // A process that dies, at whatever moment, leaves a lease that expires and a payment in doubt: whoever
 // takes it next queries, and repeats the same key.
 //
-// Metrics: payment_calls_total{operation, outcome}, payment_provider_up.
+// Metrics: payment_calls_total{operation, outcome}, payments_total{outcome}, payment_provider_up.
 #pragma once
 
 #include <chrono>

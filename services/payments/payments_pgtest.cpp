@@ -332,6 +332,27 @@ TEST_F(PaymentsTest, ASecondDeliveryChargesNothing) {
   EXPECT_THAT(Published(), ElementsAre("PAYMENT_COMPLETED"));
 }
 
+TEST_F(PaymentsTest, PaymentsAreCountedByTheirOutcomeOnce) {
+  const Outcomes& counted = CountedOutcomes();
+  const auto values = [&] {
+    return std::vector{counted.completed.Value(), counted.failed.Value(), counted.refunded.Value()};
+  };
+  const std::vector<double> before = values();
+  Charge2500();
+  EXPECT_THAT(values(), ElementsAre(before[0] + 1, before[1], before[2]));
+  ASSERT_TRUE(Receive(About<events::v1::OrderCancelled>()));
+  ASSERT_TRUE(Receive(About<events::v1::OrderCancelled>(kOrder + 1)));
+  ASSERT_TRUE(Receive(Reserved(kOrder + 1)));
+  const PaymentWorker worker(db_, provider_, Quick());
+  ASSERT_TRUE(Publishes("PAYMENT_REFUNDED"));
+  ASSERT_TRUE(Rests());
+  EXPECT_THAT(values(), ElementsAre(before[0] + 1, before[1] + 1, before[2] + 1));
+  ASSERT_TRUE(Receive(Reserved()));
+  ASSERT_TRUE(Receive(About<events::v1::OrderCancelled>()));
+  ASSERT_TRUE(Rests());
+  EXPECT_THAT(values(), ElementsAre(before[0] + 1, before[1] + 1, before[2] + 1));
+}
+
 TEST_F(PaymentsTest, AnOrderThatWasCancelledFirstIsNeverCharged) {
   ASSERT_TRUE(Receive(About<events::v1::OrderCancelled>()));
   EXPECT_EQ(Get().refusal().code, Code::kNotFound) << "it was never wanted";
