@@ -16,6 +16,9 @@ constexpr postgres::Statement kInsert{R"sql(
     FROM turn
     ON CONFLICT (order_uuid, kind) DO NOTHING)sql"};
 
+constexpr postgres::Statement kCountWaiting{
+    "SELECT count(*) FROM mail_jobs WHERE state = 'WAITING'"};
+
 constexpr postgres::Statement kAfter{R"sql(
     SELECT id, (extract(epoch FROM created_at) * 1000000)::bigint AS at_us, kind, order_id, event
     FROM mail_jobs
@@ -204,6 +207,10 @@ bool RetryLater(postgres::Pool& db, const MailJob& job, std::chrono::millisecond
   return postgres::InTransaction(db, [&](postgres::Tx& tx) {
            return tx.Exec(kRetryLater, job.id, job.attempt, pause.count(), why).affected_rows();
          }) == 1;
+}
+
+int64_t CountWaiting(postgres::Tx& tx) {
+  return tx.Exec(kCountWaiting)[0][0].as<int64_t>();
 }
 
 std::vector<RefusedMail> Refused(postgres::Pool& db, int limit) {

@@ -92,6 +92,9 @@ bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std:
 bool RetryLater(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,
                 const std::string& why);
 
+// How many wait to be sent, for the first time or again.
+int64_t CountWaiting(postgres::Tx& tx);
+
 // A mail that was permanently refused, or was not to be sent to its address.
 struct RefusedMail {
   int64_t order_id = 0;

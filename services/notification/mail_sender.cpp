@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "common/core/periodic.h"
 #include "common/messaging/event.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
@@ -392,6 +393,10 @@ struct MailSender::State {
                               .Register(Metrics())
                               .Add({});
 
+  prometheus::Gauge& waiting =
+      GaugeFamily("mails_waiting", "Mails that wait to be sent, for the first time or again")
+          .Add({});
+
   postgres::Pool& db;
   const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user;
   const rpc::ClientMethod<auth::v1::PrepareResetMailRequest, auth::v1::ResetMail> prepare_reset;
@@ -409,6 +414,10 @@ struct MailSender::State {
   int outages = 0;  // failed probes in a row; 0 while mails are sent
   steady_clock::time_point paused_until{};
 
+  const Periodic counting{"waiting mails cannot be counted", options.count_every, [this] {
+                            waiting.Set(static_cast<double>(postgres::Read(
+                                db, [](postgres::Tx& tx) { return CountWaiting(tx); })));
+                          }};
   std::vector<std::jthread> workers;
   std::jthread leasing;
 };

@@ -21,7 +21,8 @@
 // the sender died, lost its database or was suspended for longer than its lease after the mail had
 // left. Those attempts are counted.
 //
-// Metrics: mail_attempts_total{outcome=sent|refused|unknown|failed|away|unconfirmed|over_limit}, mail_relay_up.
+// Metrics: mail_attempts_total{outcome=sent|refused|unknown|failed|away|unconfirmed|over_limit}, mail_relay_up,
+// mails_waiting.
 #pragma once
 
 #include <chrono>
@@ -37,6 +38,8 @@ namespace shop::notification {
 struct SenderOptions {
   // How often it looks for due jobs.
   std::chrono::milliseconds poll{500};
+  // How often it counts those that wait.
+  std::chrono::milliseconds count_every{10'000};
   // Longer than an attempt can take: the call of users, connecting, and a whole mail.
   std::chrono::milliseconds lease{60'000};
   // How many mails are sent at the same time, each over a connection of its own, and how many of

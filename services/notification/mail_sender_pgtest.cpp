@@ -338,6 +338,24 @@ TEST_F(MailSenderTest, AMailServerThatRefusesUsRefusesNoMail) {
   EXPECT_EQ(Count("attempts > 1"), 0) << "it was no mail's fault";
 }
 
+TEST_F(MailSenderTest, MailsThatWaitAreCountedAlsoWhileNoneCanBeSent) {
+  const auto waiting = [] {
+    return GaugeFamily("mails_waiting", "Mails that wait to be sent, for the first time or again")
+        .Add({})
+        .Value();
+  };
+  server.Refuse("MAIL", "550 you may not send here");
+  for (int i = 0; i < 3; ++i) Order("ada" + std::to_string(i));
+  const MailSender sender = Sender({.count_every = milliseconds(10),
+                                    .first_pause = milliseconds(100),
+                                    .longest_away = milliseconds(300)});
+  EXPECT_TRUE(Eventually([&] { return waiting() == 3; }));
+  Order("eve");
+  EXPECT_TRUE(Eventually([&] { return waiting() == 4; }));
+  server.Refuse("MAIL", std::nullopt);
+  EXPECT_TRUE(Eventually([&] { return waiting() == 0; }, seconds(60)));
+}
+
 TEST_F(MailSenderTest, AfterAFailureTheOtherLeasedMailsAreGivenBack) {
   server.Refuse("MAIL", "550 you may not send here");
   for (int i = 0; i < 10; ++i) Order("ada" + std::to_string(i));
