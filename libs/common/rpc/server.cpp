@@ -101,6 +101,7 @@ struct Server::State {
         BoundMethod& bound = *bound_methods.emplace_back(std::make_unique<BoundMethod>(
             method, "/" + service.descriptor()->full_name() + "/" + method.descriptor->name()));
         if (method.open) {
+          OpenStreams::Show(bound);
           added.AddStream(
               bound.path, [this, &bound, &identity](grpc::CallbackServerContext* context,
                                                     const grpc::ByteBuffer* request) {

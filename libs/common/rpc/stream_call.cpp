@@ -230,6 +230,10 @@ OpenStreams::OpenStreams() : expiry_([this](const std::stop_token& stop) { EndEx
 
 OpenStreams::~OpenStreams() = default;
 
+void OpenStreams::Show(const BoundMethod& bound) {
+  OpenGauge(bound.path);
+}
+
 grpc::ServerWriteReactor<grpc::ByteBuffer>* OpenStreams::Start(BoundMethod& bound, WorkerPool& pool,
                                                                Identity& identity,
                                                                const std::stop_token& cut,

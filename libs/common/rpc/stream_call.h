@@ -27,6 +27,8 @@ class OpenStreams {
   // Every stream has ended.
   ~OpenStreams();
 
+  // So that a method has a 0 before its first stream.
+  static void Show(const BoundMethod& bound);
   grpc::ServerWriteReactor<grpc::ByteBuffer>* Start(BoundMethod& bound, WorkerPool& pool,
                                                     Identity& identity, const std::stop_token& cut,
                                                     grpc::CallbackServerContext* context,

@@ -161,7 +161,7 @@ class StreamsTest : public ::testing::Test {
     for (const auto& family : Metrics().Collect()) {
       if (family.name == "rpc_streams") return family.metric.at(0).gauge.value;
     }
-    return 0;
+    return -1;
   }
 
   testing::Callers callers_;
@@ -283,6 +283,7 @@ TEST_F(StreamsTest, AServerThatStopsSendsItsClientsElsewhere) {
 
 TEST_F(StreamsTest, NothingIsLeftOfAStreamWhoseClientHasGone) {
   Start(milliseconds(20));
+  EXPECT_EQ(OpenStreams(), 0);
   const auto gone = Open(1), stays = Open(2);
   ASSERT_TRUE(Eventually([&] { return watch_->ticks.asked() == std::vector<int64_t>{1, 2}; }));
   EXPECT_EQ(OpenStreams(), 2);
