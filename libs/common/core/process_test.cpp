@@ -7,6 +7,10 @@
 
 #include <cstdlib>
 #include <future>
+#include <iostream>
+
+#include "common/telemetry/metrics.h"
+#include "common/testing/free_port.h"
 
 namespace shop {
 namespace {
@@ -40,6 +44,25 @@ TEST(ProcessDeathTest, WhatLibprotobufSaysIsALineOfTheLog) {
   };
   EXPECT_EXIT(say(), ::testing::ExitedWithCode(0),
               R"re(^\{"time".*"level":"warning","process":"test".*something is odd"[^\[]*$)re");
+}
+
+TEST(ProcessDeathTest, WhatItWasBuiltFromIsShown) {
+  const auto show = [] {
+    setenv("TEST_ADMIN_PORT", std::to_string(testing::FreePort()).c_str(), 1);
+    setenv("SHOP_VERSION", "1.4.0", 1);
+    setenv("SHOP_REVISION", "0123456789ab", 1);
+    Process process("test");
+    process.Start();
+    for (const auto& family : Metrics().Collect()) {
+      if (family.name != "build_info") continue;
+      for (const auto& label : family.metric.at(0).label) {
+        std::cerr << label.name << '=' << label.value << ' ';
+      }
+      std::cerr << family.metric.at(0).gauge.value << std::endl;
+    }
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(show(), ::testing::ExitedWithCode(0), "revision=0123456789ab version=1\\.4\\.0 1\n");
 }
 
 }  // namespace
