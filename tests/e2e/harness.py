@@ -17,7 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPO / "deploy/local"))
+sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "deploy/observability")]
 
 import http_client  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
@@ -203,6 +203,11 @@ class Stack:
                 name, _, value = line.rpartition(" ")
                 samples[name] = float(value)
         return samples
+
+    def metric_types(self, process):
+        """What /metrics says of the kind of each: {'name': 'counter'}."""
+        text = fetch(self.admin_port(process), "/metrics", plain=True).text
+        return dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, re.M))
 
     def metric(self, process, name, *labels):
         """Sum of a metric over every sample that has these labels (`topic="orders"`)."""
