@@ -4,8 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
+#include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <utility>
@@ -109,6 +113,93 @@ TEST_F(GatewayTest, EveryRouteIsCountedUnderLabelsThatNoClientChooses) {
   EXPECT_THAT(counted, IsSupersetOf({std::pair<std::string, std::string>("none", "other"),
                                      {"none", "GET"}}));
   EXPECT_THAT(timed, ElementsAreArray(templates));
+}
+
+// Each name in /metrics with its labels.
+std::set<std::string> Series() {
+  std::set<std::string> series;
+  for (const auto& family : Metrics().Collect()) {
+    for (const auto& metric : family.metric) {
+      std::string one = family.name;
+      for (const auto& label : metric.label) one += ' ' + label.name + '=' + label.value;
+      series.insert(one);
+    }
+  }
+  return series;
+}
+
+double RequestsCounted() {
+  double sum = 0;
+  for (const auto& family : Metrics().Collect()) {
+    if (family.name != "http_requests_total") continue;
+    for (const auto& metric : family.metric) sum += metric.counter.value;
+  }
+  return sum;
+}
+
+// What a client can make up: other text each time.
+class MadeUp {
+ public:
+  std::string Word() {
+    std::string word;
+    for (int i = 0; i < 12; ++i) word += static_cast<char>('a' + random_() % 26);
+    return word;
+  }
+  std::string Number() { return std::to_string(random_() % 1'000'000'000 + 10'000); }
+  std::string Headers() {
+    return "X-" + Word() + ": " + Word() + "\r\nX-Request-Id: " + Word() +
+           "\r\nUser-Agent: " + Word() + "\r\nTraceparent: 00-" + Word() +
+           "-01\r\nOrigin: https://" + Word() + "\r\nAccept-Language: " + Word() + "\r\n";
+  }
+
+ private:
+  std::mt19937 random_{7};
+};
+
+TEST_F(GatewayTest, AHundredThousandRequestsThatClientsMakeUpAddNoSeries) {
+  constexpr int kRequests = 100'000;
+  constexpr int kAtOnce = 100;
+  MadeUp any;
+  const std::vector<std::pair<int, std::function<std::string()>>> kinds{
+      {404, [&] { return Get("/" + any.Word() + "/" + any.Number(), any.Headers()); }},
+      {404, [&] { return Get("/api/v1/" + any.Word() + "?" + any.Word() + "=" + any.Word(), ""); }},
+      {400, [&] { return Get("/api/v1/books/" + any.Word(), any.Headers()); }},
+      {400,
+       [&] {
+         return Get("/api/v1/shelves/" + any.Word() + "/books/" + any.Word(), any.Headers());
+       }},
+      {405, [&] { return Get("/api/v1/books/" + any.Number(), any.Headers(), any.Word()); }},
+      {401,
+       [&] {
+         return Get("/api/v1/books/" + any.Number(), "Authorization: Bearer " + any.Word() + "\r\n",
+                    "DELETE");
+       }},
+      {421,
+       [&] { return "GET /api/v1/books HTTP/1.1\r\nHost: " + any.Word() + ".example\r\n\r\n"; }},
+      // Through to the service, which takes longest.
+      {200, [&] { return Get("/api/v1/books/" + any.Number(), any.Headers()); }}};
+
+  std::optional<Client> client(port());
+  // As many of a kind at once, on one connection.
+  const auto ask = [&](const auto& kind, int times) {
+    std::string requests;
+    for (int i = 0; i < times; ++i) requests += kind.second();
+    ASSERT_TRUE(client->Send(requests));
+    for (int i = 0; i < times; ++i) ASSERT_EQ(client->Receive().status, kind.first) << requests;
+  };
+  for (const auto& kind : kinds) ASSERT_NO_FATAL_FAILURE(ask(kind, 1));
+  const std::set<std::string> before = Series();
+  const double counted = RequestsCounted();
+  for (int sent = 0; sent < kRequests; sent += kAtOnce) {
+    const auto at = static_cast<size_t>(sent / kAtOnce);
+    // Every 20th comes to the service.
+    const size_t kind = at % 20 == 0 ? kinds.size() - 1 : at % (kinds.size() - 1);
+    ASSERT_NO_FATAL_FAILURE(ask(kinds[kind], kAtOnce));
+  }
+  EXPECT_EQ(RequestsCounted(), counted + kRequests);
+  std::vector<std::string> added;
+  std::ranges::set_difference(Series(), before, std::back_inserter(added));
+  EXPECT_THAT(added, IsEmpty());
 }
 
 }  // namespace

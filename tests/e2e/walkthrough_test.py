@@ -1,6 +1,7 @@
 """The Postman collection, as `make walkthrough` runs it, what it is answered, and what is counted of it."""
 
 import json
+import random
 import re
 import sys
 
@@ -135,3 +136,47 @@ class TheWalkthrough(Case):
             of[1].update(set(labels) - {"le"})
             of[2].add(process)
         self.assertEqual(readable(listed), readable(seen))
+
+
+class WhatClientsMakeUp(Case):
+    """Paths, ids, parameters and headers, other ones each time."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.any = random.Random(7)
+        paths = json.loads(cls.shop.fetch("/openapi.json").text)["paths"]
+        cls.reads = sorted(path for path, operations in paths.items()
+                           if "get" in operations and "text/event-stream" not in json.dumps(operations["get"]))
+
+    def word(self):
+        return "".join(self.any.choices("abcdefghijklmnopqrstuvwxyz", k=12))
+
+    def ask(self, path):
+        headers = {f"x-{self.word()}": self.word(), "x-request-id": self.word(), "user-agent": self.word(),
+                   "traceparent": f"00-{self.any.getrandbits(128):032x}-{self.any.getrandbits(64):016x}-00"}
+        for token in (None, self.word(), self.boss.token):
+            answer = self.shop.fetch(path, token=token, headers=headers)
+            self.assertNotEqual(500, answer.status, (path, answer))
+
+    def ask_everything(self):
+        """Answers how many requests that were."""
+        for path in self.reads:
+            self.ask(re.sub(r"\{[^}]*\}", lambda _: self.word(), path))
+            self.ask(re.sub(r"\{[^}]*\}", lambda _: str(self.any.randrange(10**9, 10**15)), path))
+            self.ask(f"{path}?{self.word()}={self.word()}")
+        self.ask(f"/{self.word()}/{self.word()}")
+        self.ask(f"/api/v1/{self.word()}?{self.word()}={self.word()}")
+        return 3 * (3 * len(self.reads) + 2)
+
+    def series(self):
+        # What consumers count may be of events that others have caused.
+        return {(process, sample) for process in PROCESSES for sample in self.shop.metrics(process)
+                if not sample.startswith("consumer_")}
+
+    def test_adds_no_series(self):
+        self.ask_everything()
+        before = self.series()
+        asked = sum(self.ask_everything() for _ in range(10))
+        self.assertGreater(asked, 1000)
+        self.assertEqual(set(), self.series() - before)
