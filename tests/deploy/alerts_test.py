@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""What Prometheus is told: is it valid, is each alert raised when it should be, and does the runbook know it?"""
+"""What Prometheus and Grafana are told: is it valid, is each alert raised when it should be, and does the runbook know it?"""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "deploy/local"), str(REPO / "deploy/observability")]
 
+import dashboards  # pylint: disable=wrong-import-position
 import metrics  # pylint: disable=wrong-import-position
 import servers  # pylint: disable=wrong-import-position
 from settings import PROCESSES, Settings, parse  # pylint: disable=wrong-import-position
@@ -66,6 +68,41 @@ class TheListOfMetrics(unittest.TestCase):
                 self.assertNotRegex(name, "_(ms|milliseconds|minutes|kilobytes|percent)(_|$)")
                 if metric.type == "histogram":
                     self.assertTrue(name.endswith("_seconds"))
+
+
+class Dashboards(unittest.TestCase):
+    FILES = sorted((FOLDER / "dashboards").glob("*.json"))
+
+    def test_are_what_their_script_writes(self):
+        # deploy/observability/dashboards.py writes them anew.
+        self.assertEqual(dict(dashboards.files()), {path.name: path.read_text(encoding="utf-8") for path in self.FILES})
+
+    def test_show_metrics_that_there_are(self):
+        listed = set(metrics.read())
+        shown = set()
+        for path in self.FILES:
+            for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+                with self.subTest(path.name, panel=panel["title"]):
+                    names = metrics.names_in(" ".join(target["expr"] for target in panel.get("targets", ())))
+                    self.assertEqual(set(), names - listed)
+                    shown |= names
+        self.assertGreater(len(shown), 40)
+
+    def test_show_recorded_series_that_there_are(self):
+        recorded = set(re.findall(r"- record: (\S+)", RULES))
+        for path in self.FILES:
+            self.assertEqual(set(), set(re.findall(r"shop:\w+:\w+", path.read_text(encoding="utf-8"))) - recorded)
+
+    def test_put_no_panel_on_another(self):
+        for path in self.FILES:
+            taken = set()
+            for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+                at = panel["gridPos"]
+                cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+                with self.subTest(path.name, panel=panel["title"]):
+                    self.assertLessEqual(at["x"] + at["w"], dashboards.WIDTH)
+                    self.assertEqual(set(), taken & cells)
+                taken |= cells
 
 
 class Configuration(unittest.TestCase):

@@ -5,8 +5,12 @@ from decimal import Decimal
 from urllib.parse import urlencode
 
 from case import Case
-from harness import Person, fetch, wait_for
+from harness import REPO, Person, fetch, wait_for
+import metrics  # in deploy/observability, which harness has put on the path
 from settings import PROCESSES
+
+# Panels that show nothing while nothing goes wrong.
+EMPTY_WHILE_ALL_IS_WELL = {"Events that were not handled"}
 
 
 class Prometheus(Case):
@@ -42,6 +46,31 @@ class Prometheus(Case):
         for name in ("http_failures", "orders_decided_late"):
             ratios = wait_for(name, lambda name=name: [value for _, value in self.query(f"shop:{name}:ratio5m") if value == value], 60)
             self.assertLess(ratios[0], 0.5)
+
+    def panels(self):
+        """Dashboard, title, process and query of everything that Grafana would ask, for each process that it can be about."""
+        listed = metrics.read()
+        for path in sorted((REPO / "deploy/observability/dashboards").glob("*.json")):
+            for panel in json.loads(path.read_text(encoding="utf-8"))["panels"]:
+                for target in panel.get("targets", ()):
+                    query = target["expr"].replace("$__rate_interval", "1m")
+                    for process in PROCESSES if "$process" in query else (None,):
+                        if process and any(process not in listed[name].processes for name in metrics.names_in(query)):
+                            continue
+                        yield path.stem, panel["title"], process, query.replace("$process", process or "")
+
+    def test_has_what_the_dashboards_show(self):
+        asked = list(self.panels())
+        self.assertGreater(len(asked), 200)
+        self.assertEqual([], [query for *_, query in asked if "$" in query])
+        missing = asked
+
+        def complete():
+            nonlocal missing
+            missing = [one for one in missing if not self.query(one[3])]
+            assert {title for _, title, *_ in missing} <= EMPTY_WHILE_ALL_IS_WELL, missing
+            return True
+        wait_for("every panel to have something", complete)
 
     def test_calls_nobody_while_all_is_well(self):
         firing = self.query('ALERTS{alertstate="firing",severity="page",alertname!="OrdersDecidedLate"}')
