@@ -8,7 +8,6 @@
 #include <iterator>
 #include <map>
 #include <memory>
-#include <optional>
 #include <random>
 #include <set>
 #include <string>
@@ -179,13 +178,13 @@ TEST_F(GatewayTest, AHundredThousandRequestsThatClientsMakeUpAddNoSeries) {
       // Through to the service, which takes longest.
       {200, [&] { return Get("/api/v1/books/" + any.Number(), any.Headers()); }}};
 
-  std::optional<Client> client(port());
+  Client client(port());
   // As many of a kind at once, on one connection.
   const auto ask = [&](const auto& kind, int times) {
     std::string requests;
     for (int i = 0; i < times; ++i) requests += kind.second();
-    ASSERT_TRUE(client->Send(requests));
-    for (int i = 0; i < times; ++i) ASSERT_EQ(client->Receive().status, kind.first) << requests;
+    ASSERT_TRUE(client.Send(requests));
+    for (int i = 0; i < times; ++i) ASSERT_EQ(client.Receive().status, kind.first) << requests;
   };
   for (const auto& kind : kinds) ASSERT_NO_FATAL_FAILURE(ask(kind, 1));
   const std::set<std::string> before = Series();
