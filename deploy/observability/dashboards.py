@@ -87,7 +87,7 @@ def overview():
     ours = 'process="gateway"'
     return dashboard("overview", "Shop: overview", [
         ("Now",
-         stat("Processes that answer", "sum(up{job=\"shop\"})"),
+         stat("Processes that answer", "sum(up{process!=\"\"})"),
          stat("Alerts", "count(ALERTS{alertstate=\"firing\"}) or vector(0)"),
          stat("Requests a second", f"sum(rate(http_requests_total{{{ours}}}[$__rate_interval]))", "reqps"),
          stat("Requests that fail", "shop:http_failures:ratio5m", "percentunit"),
@@ -154,8 +154,8 @@ def service():
          panel("Not handled", (f"max by (group) (consumer_retry_queue{{{this}}})", "{{group}}: to be tried again"),
                (f"max by (group) (consumer_dead_letters{{{this}}})", "{{group}}: dead letters"))),
     ], variables=[{"name": "process", "label": "process", "type": "query", "datasource": PROMETHEUS, "refresh": 2, "sort": 1,
-                   "definition": "label_values(up{job=\"shop\"}, process)", "multi": False, "includeAll": False,
-                   "query": {"qryType": 1, "query": "label_values(up{job=\"shop\"}, process)", "refId": "process"},
+                   "definition": "label_values(up{process!=\"\"}, process)", "multi": False, "includeAll": False,
+                   "query": {"qryType": 1, "query": "label_values(up{process!=\"\"}, process)", "refId": "process"},
                    "current": {"text": "orders", "value": "orders"}}])
 
 
