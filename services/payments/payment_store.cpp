@@ -223,7 +223,7 @@ std::string CauseOf(const Event& event) {
 }
 
 void PublishAll(Tx& tx, const StoredPayment& stored, const std::vector<Event>& events) {
-  const TraceContext trace = TraceContext::FromHeader(stored.traceparent).Child();
+  const TraceContext trace = TraceContext::FromHeader(stored.traceparent);
   for (const Event& event : events) {
     std::visit(
         [&](const auto& told) {
