@@ -27,13 +27,13 @@ build_packages=(
   libboost1.81-dev libboost-system1.81-dev
   libpqxx-dev libpq-dev librdkafka-dev libhiredis-dev libmongoc-dev
   libssl-dev libcrypt-dev libcurl4-openssl-dev libsimdjson-dev libre2-dev libfmt-dev
-  libmimalloc-dev prometheus-cpp-dev zlib1g-dev libxxhash-dev
+  libmimalloc-dev prometheus-cpp-dev opentelemetry-proto zlib1g-dev libxxhash-dev
   libdata-password-zxcvbn-perl  # the common passwords, which auth refuses
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
   openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil python3-pymongo
-  python3-grpcio
+  python3-grpcio python3-opentelemetry-proto
   postgresql-15 redis-server supervisor openjdk-17-jdk-headless maven
 )
 browser_packages=(chromium chromium-driver python3-selenium)  # for the test of the page at /live
@@ -103,6 +103,22 @@ $(printf '%s\n' "$@" | fmt -w 100 | sed 's/^/      /')"
     say "this is Debian $VERSION_CODENAME, tried is bookworm: package names and versions may differ"
 }
 
+# Debian 12 has some of the packages in its backports alone. These are had from where the others come from,
+# and nothing that the release itself has is taken from there.
+add_backports() {
+  local codename mirror
+  [ "$(apt-cache show --no-all-versions "$@" 2>/dev/null | grep -c '^Package: ')" -lt $# ] || return 0
+  # shellcheck source=/dev/null
+  codename=$(. "${OS_RELEASE:-/etc/os-release}" && echo "$VERSION_CODENAME")
+  # shellcheck disable=SC2016  # apt's own variables
+  mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Release: $codename" | head -1)
+  [ -n "$mirror" ] || fail "cannot tell where $codename's packages come from: enable $codename-backports for apt"
+  printf '%s\n' 'Types: deb' "URIs: $mirror" "Suites: $codename-backports" 'Components: main' \
+    'Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg' |
+    as_root tee /etc/apt/sources.list.d/shop-backports.sources >/dev/null
+  as_root apt-get update -qq || say "apt-get update failed; going on with the lists that are there"
+}
+
 missing_packages() {
   local have
   have=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p')
@@ -132,6 +148,7 @@ install_packages() {
   done
   local result=0
   as_root apt-get update -qq || say "apt-get update failed; going on with the lists that are there"
+  add_backports "$@"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
     -o Dpkg::Use-Pty=0 "$@" >"$tools/apt.log" 2>&1 || result=$?
   ! $own_policy || as_root rm -f "$policy"

@@ -19,7 +19,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env certs up stop down status logs scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys audit reconcile grpc
+.PHONY: install env certs up stop down status logs log-level trace scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys audit reconcile grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
@@ -45,8 +45,14 @@ down: ## clean slate: stop everything, remove data and logs
 status: ## which programs run, and whether they are ready
 	@$(stack) status
 
-logs: ## last lines of the logs; SERVICE=orders, FOLLOW=1
-	@$(stack) logs $(or $(SERVICE),all) $(if $(FOLLOW),--follow)
+logs: ## last lines of the logs; SERVICE=orders, FOLLOW=1; ORDER=7: all that they say of an order
+	@$(stack) logs $(or $(SERVICE),all) $(if $(FOLLOW),--follow) $(if $(ORDER),--order $(ORDER))
+
+log-level: ## what a process logs from now on; SERVICE=orders LEVEL=debug
+	@$(stack) log-level $(SERVICE) $(LEVEL)
+
+trace: ## what became of an order, as a tree with durations; ORDER=7 (after make up PROFILE=observability)
+	@$(stack) trace $(ORDER)
 
 scale: ## run a service several times, in containers; SERVICE=orders, N=3
 	@$(stack) scale $(SERVICE) $(N)

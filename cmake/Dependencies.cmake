@@ -22,6 +22,9 @@ find_path(GOOGLEAPIS_DIR google/api/annotations.proto
   PATHS /usr/share/gocode/src/github.com/gogo/googleapis
   NO_DEFAULT_PATH REQUIRED)
 
+# OpenTelemetry's protocol.
+find_path(OTLP_DIR opentelemetry/proto/collector/trace/v1/trace_service.proto REQUIRED)
+
 if(SHOP_BUILD_TESTS)
   find_package(GTest CONFIG REQUIRED)
 endif()

@@ -47,6 +47,8 @@ constexpr size_t kLongBody = 48 * 1024;
 
 // What those that most responses have take, in bytes.
 constexpr size_t kCommonHeaders = 256;
+// How much of a path a span tells.
+constexpr size_t kLongestPath = 200;
 
 // A call of a service, and on whose behalf.
 struct UpstreamCall {
@@ -174,10 +176,58 @@ void AddCommonHeaders(const RequestContext& context, const Gateway::Settings& se
 std::vector<std::pair<std::string, std::string>> MetadataOf(const std::string& request_id,
                                                             const TraceContext& trace,
                                                             std::string_view token) {
-  std::vector<std::pair<std::string, std::string>> metadata{
-      {"x-request-id", request_id}, {"traceparent", trace.Child().Header()}};
+  std::vector<std::pair<std::string, std::string>> metadata{{"x-request-id", request_id},
+                                                            {"traceparent", trace.Header()}};
   if (!token.empty()) metadata.emplace_back("authorization", "Bearer " + std::string(token));
   return metadata;
+}
+
+// The call of a service in its caller's trace.
+void ExportCall(const Endpoint& endpoint, const TraceContext& parent, const TraceContext& own,
+                std::chrono::system_clock::time_point begun,
+                const std::optional<Refusal>& refusal) {
+  const auto took = std::chrono::system_clock::now() - begun;
+  const bool failed = refusal && StatusOf(*refusal) >= 500;
+  if (!own.sampled && !traces::IsRemarkable(failed, took)) return;
+  SpanRecord span{.kind = SpanKind::kClient,
+                  .name = endpoint.path.substr(1),
+                  .context = own,
+                  .parent_span_id = parent.span_id,
+                  .start = begun,
+                  .duration = took,
+                  .attributes = {{"rpc.system", "grpc"}},
+                  .failed = failed};
+  if (refusal) span.attributes.emplace_back("error.type", std::string(Name(refusal->code)));
+  if (failed) span.error = refusal->message;
+  traces::Export(std::move(span));
+}
+
+// https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+void ExportRequest(const RequestContext& context, int status, std::chrono::nanoseconds took) {
+  const bool failed = status >= 500;
+  if (!context.trace.sampled && !traces::IsRemarkable(failed, took)) return;
+  const HttpRequest& request = context.request;
+  const std::string method(request.method);
+  SpanRecord span{.kind = SpanKind::kServer,
+                  .name = method,
+                  .context = context.trace,
+                  .parent_span_id = context.client_span_id,
+                  .start = std::chrono::system_clock::now() -
+                           std::chrono::duration_cast<std::chrono::microseconds>(took),
+                  .duration = took,
+                  .attributes = {{"http.request.method", method},
+                                 {"http.response.status_code", int64_t{status}},
+                                 {"url.path", std::string(request.path().substr(0, kLongestPath))},
+                                 {"shop.request.id", context.request_id}},
+                  .failed = failed};
+  if (context.endpoint != nullptr) {
+    span.name += " " + context.endpoint->path_template;
+    span.attributes.emplace_back("http.route", context.endpoint->path_template);
+  }
+  if (context.caller.user_id != 0) {
+    span.attributes.emplace_back("user.id", std::to_string(context.caller.user_id));
+  }
+  traces::Export(std::move(span));
 }
 
 prometheus::Gauge& NewGauge(const char* name, const char* help) {
@@ -542,7 +592,7 @@ asio::awaitable<HttpResponse> Gateway::State::OpenStream(const RequestContext& c
                              *message,
                              *endpoint.response_type,
                              {},  // no deadline
-                             MetadataOf(context.request_id, context.trace, context.token)};
+                             MetadataOf(context.request_id, context.trace.Child(), context.token)};
   response.stream = std::make_shared<EventSource>(executor, read, describe, std::move(place));
   const EventSource::Start start = [&](std::function<void()> on_change) {
     return upstreams.OpenStream(request, executor, std::move(on_change));
@@ -578,13 +628,13 @@ asio::awaitable<HttpResponse> Gateway::State::ShareCall(const RequestContext& co
 
 asio::awaitable<UpstreamAnswer> Gateway::State::Call(UpstreamCall call) {
   const Endpoint& endpoint = call.endpoint;
-  Upstreams::Request request{endpoint.upstream,
-                             endpoint.path,
-                             *call.message,
-                             *endpoint.response_type,
-                             std::chrono::system_clock::now() + call.timeout,
-                             MetadataOf(call.request_id, call.trace, call.token)};
+  const auto begun = std::chrono::system_clock::now();
+  const TraceContext trace = call.trace.Child();
+  Upstreams::Request request{endpoint.upstream,    endpoint.path,
+                             *call.message,        *endpoint.response_type,
+                             begun + call.timeout, MetadataOf(call.request_id, trace, call.token)};
   const auto reply = co_await upstreams.Call(std::move(request));
+  ExportCall(endpoint, call.trace, trace, begun, reply->refusal);
   if (reply->refusal) {
     if (StatusOf(*reply->refusal) >= 500) {
       // The client is not told what went wrong in there; the operator is.
@@ -663,6 +713,7 @@ void Gateway::State::CountAndLog(const RequestContext& context, int status) {
                         {"userId", context.caller.user_id},
                         {"requestId", context.request_id},
                         {"traceId", context.trace.trace_id}});
+  ExportRequest(context, status, std::chrono::duration_cast<std::chrono::nanoseconds>(taken));
 }
 
 void Gateway::Publish(const std::string& path, std::string_view content_type, std::string body,

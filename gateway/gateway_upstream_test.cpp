@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "common/testing/recorded_spans.h"
 #include "common/testing/servers.h"
 #include "gateway/testing/fixture.h"
 
@@ -37,6 +38,33 @@ TEST_F(GatewayTest, PassesOnTokenRequestIdAndTrace) {
               AllOf(StartsWith("00-" + trace + "-"), Not(HasSubstr("b7ad6b7169203331"))));
   EXPECT_THAT(response.body, Not(HasSubstr("forged")));
   EXPECT_EQ(response.headers.at("x-request-id"), "my-id");
+}
+
+TEST_F(GatewayTest, ARequestAndItsCallAreSpansOfItsTrace) {
+  shop::testing::RecordedSpans spans;
+  const Response response = Exchange(
+      Get("/echo", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n"));
+  ASSERT_TRUE(Eventually([&] { return spans.All().size() == 2; }));
+  const SpanRecord request = spans.Find("GET /echo");
+  const SpanRecord call = spans.All().front();
+  EXPECT_EQ(request.kind, SpanKind::kServer);
+  EXPECT_EQ(request.context.trace_id, "0af7651916cd43dd8448eb211c80319c");
+  EXPECT_EQ(request.parent_span_id, "b7ad6b7169203331");
+  EXPECT_EQ(shop::testing::AttributeOf(request, "http.response.status_code"), "200");
+  EXPECT_EQ(shop::testing::AttributeOf(request, "http.route"), "/echo");
+  EXPECT_EQ(call.kind, SpanKind::kClient);
+  EXPECT_EQ(call.parent_span_id, request.context.span_id);
+  EXPECT_EQ(response.text("/metadata/traceparent"), call.context.Header());
+  EXPECT_LE(call.duration, request.duration);
+}
+
+// A client's flag would let it have everything traced, or nothing.
+TEST_F(GatewayTest, WhatIsSampledIsForTheGatewayToSay) {
+  shop::testing::RecordedSpans spans({.ratio = 0, .slow = milliseconds(600'000)});
+  const Response response = Exchange(
+      Get("/echo", "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"));
+  EXPECT_THAT(response.text("/metadata/traceparent"), ::testing::EndsWith("-00"));
+  EXPECT_TRUE(spans.All().empty());
 }
 
 TEST_F(GatewayTest, MakesARequestIdWithoutAUsableOne) {

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "common/rpc/call.h"
+#include "common/telemetry/span.h"
 #include "common/telemetry/trace.h"
 #include "gateway/http/message.h"
 #include "gateway/limits/rate_limits.h"
@@ -23,13 +24,21 @@ struct RequestContext {
         IsRequestId(given)
             ? std::string(given)
             : (request.Header("traceparent").empty() ? trace : TraceContext::New()).trace_id;
+    if (!traces::On()) return;
+    // It is for this side to say what is sampled.
+    trace.sampled = traces::Samples(trace.trace_id);
+    if (trace.begins) return;
+    client_span_id = trace.span_id;
+    trace = trace.Child();
   }
 
   const HttpRequest& request;
   // When it had arrived whole; it has to be answered by `deadline`.
   std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point deadline = {};
-  TraceContext trace;
+  TraceContext trace;  // of this request's own span
+  std::string
+      client_span_id;  // of the client's, which it is a part of; "" where the trace begins here
   std::string request_id;
   Endpoint* endpoint = nullptr;  // null until a route has matched
   bool token_sent = false;       // whether it has an Authorization header, of whatever form

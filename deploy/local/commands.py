@@ -12,11 +12,13 @@ from pathlib import Path
 
 import containers
 import messages
+import order_trail
 import seed
 import servers
 import topics
+from http_client import fetch
 from processes import Folder, tail
-from settings import AUDITED, DATABASES, REPO, SERVICES, TOOLS, Settings, StackError, tls_files
+from settings import AUDITED, DATABASES, PROCESSES, REPO, SERVICES, TOOLS, Settings, StackError, tls_files
 
 COLLECTION = REPO / "E-Commerce-API.postman_collection.json"
 
@@ -45,11 +47,19 @@ def next_steps(settings, kafka, more=""):
 
 def logs(args):
     if args.stack(args) == "docker":
+        if args.order:
+            order_trail.print_lines([containers.all_logs(Settings.read(args.env))], one_order(args.order))
+            return
         containers.logs(Settings.read(args.env), args.name, args.follow)
     folder = Folder(args.dir)
     known = sorted(path.stem for path in folder.logs.glob("*.log"))
     if not known:
         raise StackError("there are no logs: run make up")
+    if args.order:
+        # The file before the current one, too.
+        files = [path for name in known for path in (f"{folder.log(name)}.1", folder.log(name)) if Path(path).exists()]
+        order_trail.print_lines((Path(path).read_text(errors="replace") for path in files), one_order(args.order))
+        return
     names = known if args.name == "all" else [one_of(args.name, known, "program")]
     files = [str(folder.log(name)) for name in names]
     if args.follow:
@@ -58,6 +68,29 @@ def logs(args):
         if len(names) > 1:
             print(f"==> {name} <==")
         print(tail(folder.log(name), 20 if len(names) > 1 else 100), end="")
+
+
+def log_level(args):
+    """Until the process ends; LOG_LEVEL in .env is for good."""
+    settings = Settings.read(args.env)
+    process = one_of(args.process, PROCESSES, "process")
+    status, _, body = fetch(f"127.0.0.1:{settings.port(process.upper() + '_ADMIN_PORT')}",
+                            f"/log-level/{args.level}" if args.level else "/log-level", "PUT" if args.level else "GET")
+    if status != 200:
+        raise StackError(body.decode().strip())
+    print(f"{process} logs from {body.decode().strip()} on")
+
+
+def one_order(text):
+    if not (text or "").isdigit():
+        raise StackError("which order? ORDER=7: the id that the API and the events have")
+    return text
+
+
+def trace(args):
+    if args.stack(args) == "docker":
+        raise StackError("containers send their spans to where OTEL_EXPORTER_OTLP_ENDPOINT says: look there")
+    order_trail.print_traces(servers.spans(Folder(args.dir)), one_order(args.order))
 
 
 def psql(args):
@@ -329,6 +362,12 @@ def add_commands(command):
     added = command("logs", logs, "the last lines of a program's log, or of all")
     added.add_argument("name", nargs="?", default="all")
     added.add_argument("--follow", action="store_true")
+    added.add_argument("--order", metavar="ID", help="of all, the lines about one order")
+    added = command("log-level", log_level, "the least level that a process logs; another one")
+    added.add_argument("process", nargs="?")
+    added.add_argument("level", nargs="?")
+    added = command("trace", trace, "what became of an order, and how long each part took")
+    added.add_argument("order", nargs="?", metavar="ORDER")
     added = command("psql", psql, "psql in a service's database, as its role")
     added.add_argument("service", nargs="?")
     added.add_argument("--sql")

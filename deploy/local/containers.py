@@ -55,9 +55,13 @@ def compose_call(settings, arguments):
                          "start it, or use STACK=native")
     command = [*words, "--project-directory", str(REPO), "--env-file", str(settings.path),
                "-f", str(REPO / "docker-compose.yml"),
-               *(("-f", str(REPO / "deploy/docker/tls.yml")) if settings.tls else ()), *arguments]
+               *(("-f", str(REPO / "deploy/docker/tls.yml")) if settings.tls else ()),
+               *(("--profile", "observability") if settings.observability else ()), *arguments]
     # .env takes precedence, also where the shell has a variable of that name.
-    return command, {name: value for name, value in os.environ.items() if name not in settings}
+    environment = {name: value for name, value in os.environ.items() if name not in settings}
+    if settings.observability and not settings.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = "http://jaeger:4318"
+    return command, environment
 
 
 def compose(settings, *arguments, **options):
@@ -89,7 +93,10 @@ def is_well(one):
 
 def published_ports(settings):
     names = [f"{name.upper()}_{kind}" for name, process in PROCESSES.items() for kind in process.ports]
-    return {name: settings.port(name) for name in (*names, "KAFKA_PORT", "MAIL_VIEWER_PORT")}
+    names += ["KAFKA_PORT", "MAIL_VIEWER_PORT"]
+    if settings.observability:
+        names += ["PROMETHEUS_PORT", "GRAFANA_PORT", "JAEGER_PORT"]
+    return {name: settings.port(name) for name in names}
 
 
 def up(settings):
@@ -183,6 +190,13 @@ def logs(settings, name, follow):
             sys.stdout.buffer.write(line.replace(b"\x1b[2K", b""))
             sys.stdout.buffer.flush()
     sys.exit(reader.returncode)
+
+
+def all_logs(settings):
+    """Whatever the containers have written, and Docker has kept, line by line as it was written."""
+    command, environment = compose_call(settings, ["logs", "--no-color", "--no-log-prefix"])
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=True)
+    return done.stdout.replace(b"\x1b[2K", b"").decode(errors="replace")
 
 
 def psql(settings, service, sql, quiet=False):

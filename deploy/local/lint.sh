@@ -79,7 +79,7 @@ fi
 # Containers take every setting that .env.example offers, except those that they fix.
 lint_settings() {
   local fixed='BIND_HOST|POSTGRES_(HOST|PORT)|KAFKA_(BOOTSTRAP_SERVERS|CONTROLLER_PORT|SERVICES_PORT)|BROKER_KAFKA_PASSWORD|REDIS_URL|[A-Z]+_REDIS_PASSWORD'
-  fixed+='|MONGODB_URI|SMTP_URL|TLS|TLS_DIR|PROFILE|PROMETHEUS_PORT'
+  fixed+='|MONGODB_URI|SMTP_URL|TLS|TLS_DIR|PROFILE|COLLECTOR_PORT'
   local name missing=0
   while read -r name; do
     # As a variable, or as the file of a secret.

@@ -29,7 +29,7 @@ def all_servers(folder, settings, for_tests=False):
     return [postgres(folder, settings, for_tests), redis(folder, settings, for_tests),
             kafka(folder, settings, for_tests),
             mongo(folder, settings, for_tests), mail(folder, settings),
-            *([prometheus(folder, settings)] if settings.observability else [])]
+            *([prometheus(folder, settings), collector(folder, settings)] if settings.observability else [])]
 
 
 def answers(host, port, say=b"", expect=b""):
@@ -366,7 +366,7 @@ def mail(folder, settings):
                    ready=lambda: answers(host, port, expect=b"220"))
 
 
-# --- Prometheus, where it is wanted -------------------------------------------------------------
+# --- Prometheus and the collector of spans, where they are wanted -------------------------------
 
 def prometheus_config(settings):
     """What it scrapes: every process, each with its name as the label `process`. JSON, which is YAML."""
@@ -388,3 +388,15 @@ def prometheus(folder, settings):
                    ready=lambda: answers(host, port, b"GET /-/ready HTTP/1.0\r\n\r\n", b"HTTP/1.0 200"),
                    prepare=lambda: write_if_changed(config, prometheus_config(settings)),
                    files=(config, REPO / "deploy/observability/rules.yml"))
+
+
+def spans(folder):
+    return folder.data / "spans"
+
+
+def collector(folder, settings):
+    host, port = settings.bind_host, settings.port("COLLECTOR_PORT")
+    program = REPO / "deploy/local/collector.py"
+    return Program("collector", ["/usr/bin/python3", program, host, port, spans(folder)], {"COLLECTOR_PORT": port}, host=host,
+                   ready=lambda: answers(host, port, b"GET /healthz HTTP/1.0\r\n\r\n", b"HTTP/1.1 200"),
+                   prepare=lambda: spans(folder).mkdir(mode=0o700, exist_ok=True), files=(program,))

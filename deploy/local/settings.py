@@ -196,7 +196,7 @@ class Settings(dict):
 
     @property
     def observability(self):
-        """Whether Prometheus runs beside the rest."""
+        """Whether Prometheus and a collector of spans run beside the rest."""
         value = self.get("PROFILE") or "none"
         if value not in ("observability", "none"):
             raise StackError(f"PROFILE={value} in {self.path} is neither observability nor none")
@@ -233,6 +233,8 @@ class Settings(dict):
                 self.require("REDIS_URL"), process, self.require(REDIS_PASSWORDS[process]))
         if self.tls:
             chosen |= self.tls_environment(process)
+        if self.observability and not chosen.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+            chosen["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://{self.bind_host}:{self.port('COLLECTOR_PORT')}"
         if process == "cart":
             chosen["MONGODB_URI"] = self.mongodb_uri
         if process == "provider":

@@ -45,20 +45,22 @@ json::object HeaderSchema() {
   time["format"] = "date-time";
   json::object content = Text("What the value is.");
   content["const"] = "application/json";
-  return {
-      {"type", "object"},
-      {"required", json::array{"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject",
-                               "ce_time", "content-type"}},
-      {"properties",
-       json::object{{"ce_specversion", std::move(version)},
-                    {"ce_id", std::move(id)},
-                    {"ce_type", Text("The name of the event.")},
-                    {"ce_source", Text("The service that published it, such as /orders.")},
-                    {"ce_subject", Text("The same as the record's key.")},
-                    {"ce_time", std::move(time)},
-                    {"content-type", std::move(content)},
-                    {"traceparent",
-                     Text("The trace that it belongs to: https://www.w3.org/TR/trace-context/")}}}};
+  return {{"type", "object"},
+          {"required", json::array{"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject",
+                                   "ce_time", "content-type"}},
+          {"properties",
+           json::object{
+               {"ce_specversion", std::move(version)},
+               {"ce_id", std::move(id)},
+               {"ce_type", Text("The name of the event.")},
+               {"ce_source", Text("The service that published it, such as /orders.")},
+               {"ce_subject", Text("The same as the record's key.")},
+               {"ce_time", std::move(time)},
+               {"content-type", std::move(content)},
+               {"traceparent",
+                Text("The trace that it belongs to: https://www.w3.org/TR/trace-context/")},
+               {"x-request-id",
+                Text("The id of the request that it comes from, where the client gave one.")}}}};
 }
 
 std::string Publisher(const Descriptor& event) {

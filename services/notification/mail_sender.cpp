@@ -17,6 +17,7 @@
 #include "common/messaging/event.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/span.h"
 #include "common/telemetry/trace.h"
 #include "notification/mail_jobs.h"
 #include "notification/order_mail.h"
@@ -172,7 +173,12 @@ struct MailSender::State {
   }
 
   void SendOne(const MailJob& job, Smtp& connection, const std::stop_token& stop) {
-    const TraceContext trace = TraceContext::FromHeader(job.traceparent);
+    const TraceContext cause = TraceContext::FromHeader(job.traceparent);
+    Span span(SpanKind::kClient, "send mail", cause);
+    const Span::Scope current(span);
+    span.Set("shop.mail.kind", job.kind);
+    span.Set("shop.order.id", job.order_id);
+    const TraceContext trace = span.ContextOr(cause);
     const log::Scope scope({{"traceId", trace.trace_id}, {"orderId", job.order_id}});
     Attempted attempted = JobState::kGone;
     try {
@@ -183,6 +189,7 @@ struct MailSender::State {
       attempted = MailAnswer{MailOutcome::kFailed, error.what()};
     }
     const MailAnswer* answer = std::get_if<MailAnswer>(&attempted);
+    if (answer && answer->outcome != MailOutcome::kSent) span.Fail(answer->why);
     const bool cancelled =
         answer && stop.stop_requested() &&
         (answer->outcome == MailOutcome::kFailed || answer->outcome == MailOutcome::kAway);

@@ -235,7 +235,7 @@ void Count(const Event& event) {
 }
 
 void PublishAll(Tx& tx, const StoredPayment& stored, const std::vector<Event>& events) {
-  const TraceContext trace = TraceContext::FromHeader(stored.traceparent).Child();
+  const TraceContext trace = TraceContext::FromHeader(stored.traceparent);
   for (const Event& event : events) {
     Count(event);
     std::visit(

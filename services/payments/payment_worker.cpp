@@ -16,6 +16,7 @@
 
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/span.h"
 #include "common/telemetry/trace.h"
 
 namespace shop::payments {
@@ -135,10 +136,15 @@ struct PaymentWorker::State {
 
   Brought Make(const Job& job, const std::stop_token& stop) {
     const Payment& payment = job.stored.payment;
-    const log::Scope scope({{"traceId", TraceContext::FromHeader(job.stored.traceparent).trace_id},
-                            {"orderId", payment.order.id}});
-    const Brought brought = Call(job, stop);
+    const TraceContext cause = TraceContext::FromHeader(job.stored.traceparent);
     const std::string operation(Text(job.next.ask));
+    Span span(SpanKind::kInternal, absl::AsciiStrToLower(operation) + " payment", cause);
+    const Span::Scope current(span);
+    const log::Scope scope({{"traceId", cause.trace_id}, {"orderId", payment.order.id}});
+    const Brought brought = Call(job, stop);
+    span.Set("shop.order.id", payment.order.id);
+    span.Set("shop.payment.outcome", brought.ending.outcome);
+    if (!brought.fact) span.Fail(brought.ending.detail);
     calls
         .Add({{"operation", absl::AsciiStrToLower(operation)},
               {"outcome", absl::AsciiStrToLower(brought.ending.outcome)}})

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "common/telemetry/log.h"
+#include "common/telemetry/span.h"
 
 namespace shop::provider {
 namespace {
@@ -117,11 +118,12 @@ struct HttpServer::State {
       const auto value = message[name];
       return std::string(value.data(), value.size());
     };
-    Answer answer = api.Handle({.method = std::string(message.method_string()),
-                                .target = std::string(message.target()),
-                                .authorization = field(http::field::authorization),
-                                .idempotency_key = field("Idempotency-Key"),
-                                .body = message.body()});
+    Answer answer = Handle({.method = std::string(message.method_string()),
+                            .target = std::string(message.target()),
+                            .authorization = field(http::field::authorization),
+                            .idempotency_key = field("Idempotency-Key"),
+                            .body = message.body()},
+                           field("traceparent"));
     if (answer.delivery == Answer::Delivery::kNever) co_await KeepSilent(stream);
     if (answer.delivery == Answer::Delivery::kReset) Reset(stream);
     if (answer.delivery != Answer::Delivery::kSent) co_return false;
@@ -133,6 +135,17 @@ struct HttpServer::State {
     stream.expires_after(kPatience);
     co_await http::async_write(stream, response, asio::use_awaitable);
     co_return message.keep_alive();
+  }
+
+  Answer Handle(const ApiRequest& request, const std::string& traceparent) {
+    Span span(SpanKind::kServer, request.method, TraceContext::FromHeader(traceparent));
+    const Span::Scope current(span);
+    Answer answer = api.Handle(request);
+    span.Set("http.request.method", request.method);
+    span.Set("url.path", request.target);
+    span.Set("http.response.status_code", answer.status);
+    if (answer.status >= 500) span.Fail("");
+    return answer;
   }
 
   // Reads on for a while, as a close with unread bytes would reset the connection before the client has

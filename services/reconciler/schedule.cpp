@@ -7,6 +7,7 @@
 #include <stop_token>
 #include <thread>
 
+#include "common/telemetry/span.h"
 #include "reconciler/report.h"
 
 namespace shop::reconciler {
@@ -35,12 +36,15 @@ struct Schedule::State {
 
   void RunOnce(const std::stop_token& stop) {
     const auto began = steady_clock::now();
+    Span span(SpanKind::kInternal, "reconcile", TraceContext::New());
+    const Span::Scope current(span);
     try {
       const Report report = reconciler.Run(stop);
       reporter.Tell(report, steady_clock::now() - began);
       healthy = true;
     } catch (const std::exception& error) {
       if (stop.stop_requested()) return;
+      span.Fail(error.what());
       reporter.TellUnreadable(error.what());
       healthy = false;
     }

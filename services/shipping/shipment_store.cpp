@@ -105,8 +105,7 @@ size_t MoveDue(Tx& tx, State state, std::chrono::milliseconds after, Fact fact, 
     Shipment shipment = ReadShipment(row);
     const Result<Transition> transition = Apply(&shipment, fact);
     if (!transition || !transition->changed) continue;
-    const TraceContext trace =
-        TraceContext::FromHeader(row["traceparent"].as<std::string>("")).Child();
+    const auto trace = TraceContext::FromHeader(row["traceparent"].as<std::string>(""));
     if (transition->event) {
       events.push_back(
           messaging::MakeEvent(*transition->event, {.source = "shipping", .trace = trace}));

@@ -115,6 +115,12 @@ class Configuration(unittest.TestCase):
         self.assertEqual(0, code, said)
         self.assertEqual(set(PROCESSES), set(re.findall(r'"process": "(\w+)"', text)))
 
+    def test_of_the_containers_is_valid_and_names_every_process(self):
+        code, said = promtool("check", "config", "--syntax-only", FOLDER / "prometheus.yml")
+        self.assertEqual(0, code, said)
+        asked = re.findall(r"names: \[(\w+)\], type: A, port: (\d+)", (FOLDER / "prometheus.yml").read_text())
+        self.assertEqual({(name, str(process.ports["ADMIN_PORT"])) for name, process in PROCESSES.items()}, set(asked))
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)

@@ -23,8 +23,8 @@ from settings import PROCESSES  # pylint: disable=wrong-import-position
 MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
            "payments_test", "identity_test", "access_test", "streams_test", "messages_test", "servers_test", "erasure_test",
            "audit_test", "reconciler_test")
-# What is run with TLS between all, and Prometheus beside.
-OVER_TLS = ("walkthrough_test", "surface_test", "streams_test", "tls_test", "prometheus_test")
+# What is run with TLS between all, and Prometheus and a collector of spans beside.
+OVER_TLS = ("walkthrough_test", "surface_test", "streams_test", "tls_test", "prometheus_test", "signals_test")
 
 
 class TooLong(KeyboardInterrupt):  # which unittest lets through

@@ -93,6 +93,11 @@ class Bench:
         limited = shop.start_gateway("gateway-limited", {
             "ANSWER_CACHE_MS": "1000", "RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_USER": "1000000000",
             "RATE_LIMIT_ADDRESS": "1000000000"})
+        kept = {"ANSWER_CACHE_MS": "1000"}
+        logged = shop.start_gateway("gateway-logged", kept | {"LOG_LEVEL": "info"})
+        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": shop.start_collector()}
+        traced = {share: shop.start_gateway(f"gateway-traced-{share}", kept | collector | {"OTEL_TRACES_SAMPLER_ARG": share})
+                  for share in ("0.1", "1")}
         uncached_gateway, uncached_products = shop.start_without_cache()
         orders_copy = shop.copy_of_orders()
 
@@ -121,6 +126,12 @@ class Bench:
                  self.direct("products", "GetProduct", ids), bare),
             Case("GET /products/{id}, kept, limited, signed in", limited, signed_reads,
                  self.direct("products", "GetProduct", ids, people), bare),
+            Case("GET /products/{id}, kept, logged", logged, reads,
+                 self.direct("products", "GetProduct", ids), bare),
+            Case("GET /products/{id}, kept, a tenth traced", traced["0.1"], reads,
+                 self.direct("products", "GetProduct", ids), bare),
+            Case("GET /products/{id}, kept, all traced", traced["1"], reads,
+                 self.direct("products", "GetProduct", ids), bare),
             Case("GET /products/{id}, cached", asking, reads,
                  self.direct("products", "GetProduct", ids), bare),
             Case("GET /products/{id}, uncached", uncached_gateway, reads,
@@ -284,11 +295,12 @@ def arguments():
     parser.add_argument("--limit", type=int, default=1500, help="seconds for everything")
     parser.add_argument("--results", type=Path, default=REPO / "build/bench.json")
     parser.add_argument("--commit", help="what the executables were built from, when not from this tree")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the stack, such as PROFILE=observability")
     parser.add_argument("--only", default="", help="the cases with this in their name")
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     args = parser.parse_args()
-    if args.only and args.write:
-        parser.error("--write needs all cases")
+    if (args.only or args.set) and args.write:
+        parser.error("--write needs all cases, and the usual settings")
     return args
 
 
@@ -306,7 +318,7 @@ def main():
     shop = Shop(folder / "stack", args.bin)
     machine = report.machine(args.commit)
     try:
-        started = shop.start()
+        started = shop.start(dict(setting.split("=", 1) for setting in args.set))
         time.sleep(3)
         idle = shop.memory()
         bench = Bench(shop, folder, args)

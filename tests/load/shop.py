@@ -30,7 +30,7 @@ class Shop(Stack):
         super().__init__(folder, binaries)
         self.beside = []  # what runs besides the stack: (name, Popen)
 
-    def start(self):
+    def start(self, settings=None):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.script("free-env", "--from", str(REPO / ".env.example"), "--out", str(self.env_file))
         lines = [line for line in self.env_file.read_text().splitlines()
@@ -38,7 +38,7 @@ class Shop(Stack):
         write_private(self.env_file, change("\n".join(lines), {
             "LOG_LEVEL": "warning", "ACCESS_TOKEN_SECONDS": "7200",
             "ALLOW_ROLE_AT_REGISTRATION": "false", "ORDER_MAX_PENDING": "1000000000",
-            "RATE_LIMIT_ENABLED": "false", "MAILS_PER_ADDRESS_AND_DAY": "0"}))
+            "RATE_LIMIT_ENABLED": "false", "MAILS_PER_ADDRESS_AND_DAY": "0"} | (settings or {})))
         self.settings = Settings.read(self.env_file)
         begun = time.monotonic()
         self.script("up")
@@ -69,6 +69,14 @@ class Shop(Stack):
             "GATEWAY_PORT": str(port), "GATEWAY_ADMIN_PORT": str(admin), "ANSWER_CACHE_MS": "0"} | changes)
         wait_for(name, lambda: servers.answers("127.0.0.1", port), 30)
         return port
+
+    def start_collector(self):
+        """Something that takes spans; where to."""
+        port, folder = free_ports(1)[0], self.folder / "collector"
+        folder.mkdir()
+        self.start_beside("collector", ["/usr/bin/python3", REPO / "deploy/local/collector.py", "127.0.0.1", port, folder])
+        wait_for("the collector", lambda: servers.answers("127.0.0.1", port), 10)
+        return f"http://127.0.0.1:{port}"
 
     def start_without_cache(self):
         """Another gateway before another products that finds no Redis; the port of that gateway."""

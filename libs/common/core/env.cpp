@@ -63,6 +63,19 @@ std::optional<std::chrono::milliseconds> Env::Seconds(const std::string& name) {
   return std::chrono::milliseconds(std::llround(seconds * 1000));
 }
 
+double Env::Ratio(const std::string& name, double fallback) {
+  const std::optional<std::string> text = Optional(name);
+  if (!text) return fallback;
+  double ratio = 0;
+  const auto [end, error] =
+      std::from_chars(text->data(), text->data() + text->size(), ratio, std::chars_format::fixed);
+  if (error != std::errc() || end != text->data() + text->size() || !(ratio >= 0 && ratio <= 1)) {
+    Wrong(name, "is not a number from 0 to 1");
+    return fallback;
+  }
+  return ratio;
+}
+
 uint16_t Env::Port(const std::string& name, uint16_t fallback) {
   return static_cast<uint16_t>(Integer(name, fallback, 1, 65535));
 }

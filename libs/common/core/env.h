@@ -30,6 +30,8 @@ class Env {
   int64_t Integer(const std::string& name, int64_t fallback, int64_t min, int64_t max);
   // A time in seconds, such as 30 or 0.25; nothing where it is not set.
   std::optional<std::chrono::milliseconds> Seconds(const std::string& name);
+  // A number from 0 to 1, such as 0.1.
+  double Ratio(const std::string& name, double fallback);
   uint16_t Port(const std::string& name, uint16_t fallback);
   bool Flag(const std::string& name, bool fallback);  // true/false, 1/0, on/off, yes/no
   // CURRENCY, the ISO 4217 code of this deployment; the default is USD.

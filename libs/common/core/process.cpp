@@ -1,10 +1,12 @@
 #include "common/core/process.h"
 
+#include <absl/strings/str_split.h>
 #include <absl/synchronization/mutex.h>
 #include <google/protobuf/stubs/logging.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cctype>
 #include <condition_variable>
@@ -16,6 +18,7 @@
 
 #include "common/core/addresses.h"
 #include "common/core/readiness.h"
+#include "common/otlp/trace_exporter.h"
 #include "common/telemetry/admin_server.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
@@ -43,6 +46,30 @@ void LogOfProtobuf(google::protobuf::LogLevel level, const char* file, int line,
              {{"text", message}, {"at", std::string(file) + ":" + std::to_string(line)}});
 }
 
+// OpenTelemetry's own names where it has one:
+// https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+TraceExporter::Settings ReadTraces(Env& env, const std::string& process) {
+  TraceExporter::Settings settings{.process = process,
+                                   .endpoint = env.Text("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+                                   .ca_file = env.Text("OTEL_EXPORTER_OTLP_CERTIFICATE", "")};
+  // name=value,name=value
+  const std::string headers = env.Secret("OTEL_EXPORTER_OTLP_HEADERS").value_or("");
+  const std::vector<std::string> pairs = absl::StrSplit(headers, ',', absl::SkipWhitespace());
+  for (const std::string& header : pairs) {
+    const size_t equals = std::min(header.find('='), header.size());
+    settings.headers.push_back(header.substr(0, equals) + ": " +
+                               header.substr(std::min(equals + 1, header.size())));
+  }
+  settings.selection.ratio = env.Ratio("OTEL_TRACES_SAMPLER_ARG", 0.1);
+  settings.selection.slow =
+      std::chrono::milliseconds(env.Integer("TRACES_SLOW_MS", 1'000, 0, 600'000));
+  if (!settings.endpoint.empty() && !settings.endpoint.starts_with("http://") &&
+      !settings.endpoint.starts_with("https://")) {
+    env.Wrong("OTEL_EXPORTER_OTLP_ENDPOINT", "is no URL such as http://localhost:4318");
+  }
+  return settings;
+}
+
 }  // namespace
 
 struct Process::State {
@@ -54,6 +81,8 @@ struct Process::State {
   Readiness readiness;
   std::vector<std::weak_ptr<BackgroundCheck>> watched;
   std::unique_ptr<AdminServer> admin;
+  TraceExporter::Settings traces;
+  std::unique_ptr<TraceExporter> exporter;
   std::thread signals;
 
   ReadinessReport Report() const {
@@ -93,11 +122,13 @@ Process::Process(std::string name) : name_(std::move(name)), state_(std::make_un
   }
   log::Init(name_, least);
   google::protobuf::SetLogHandler(LogOfProtobuf);
+  state_->traces = ReadTraces(env_, name_);
   state_->signals = std::thread([state = state_.get()] { state->AwaitSignal(); });
 }
 
 Process::~Process() {
   state_->admin.reset();
+  state_->exporter.reset();
   if (state_->signals.joinable()) {
     if (!stopping()) pthread_kill(state_->signals.native_handle(), SIGTERM);
     state_->signals.join();
@@ -123,6 +154,10 @@ void Process::Start() {
     log::Error("cannot open the admin port",
                {{"host", host}, {"port", port}, {"error", error.what()}});
     std::_Exit(1);
+  }
+  TraceExporter::ShowMetrics();
+  if (!state_->traces.endpoint.empty()) {
+    state_->exporter = std::make_unique<TraceExporter>(state_->traces);
   }
   state_->started = true;
   log::Info("starting", {{"adminPort", port}, {"pid", getpid()}});

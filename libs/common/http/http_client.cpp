@@ -7,6 +7,8 @@
 #include <new>
 #include <utility>
 
+#include "common/telemetry/span.h"
+
 namespace shop {
 namespace {
 
@@ -76,6 +78,8 @@ struct HttpClient::State {
     return handle;
   }
 
+  HttpReply Send(const HttpCall& call, const Span& span, const std::stop_token& stop);
+
   void GiveBack(Handle handle) {
     curl_easy_reset(handle.get());  // keeps the connection
     const std::lock_guard lock(mutex);
@@ -92,13 +96,26 @@ HttpClient::HttpClient(const Settings& settings) : state_(std::make_unique<State
 HttpClient::~HttpClient() = default;
 
 HttpReply HttpClient::Send(const HttpCall& call, const std::stop_token& stop) {
-  Handle handle = state_->Take();
+  Span span(SpanKind::kClient, call.method);
+  HttpReply reply = state_->Send(call, span, stop);
+  span.Set("http.request.method", call.method);
+  span.Set("url.full", call.url);
+  if (reply.status != 0) span.Set("http.response.status_code", reply.status);
+  if (reply.status == 0 || reply.status >= 400) span.Fail(reply.error);
+  return reply;
+}
+
+HttpReply HttpClient::State::Send(const HttpCall& call, const Span& span,
+                                  const std::stop_token& stop) {
+  Handle handle = Take();
   HttpReply reply;
-  Incoming incoming{&reply.body, state_->settings.max_body_bytes};
+  Incoming incoming{&reply.body, settings.max_body_bytes};
   std::array<char, CURL_ERROR_SIZE> error{};
-  curl_slist* lines = curl_slist_append(nullptr, "Content-Type: application/json");
+  curl_slist* lines = curl_slist_append(nullptr, ("Content-Type: " + call.content_type).c_str());
   lines = curl_slist_append(lines, "Expect:");  // no wait for 100 Continue
   for (const std::string& header : call.headers) lines = curl_slist_append(lines, header.c_str());
+  if (span)
+    lines = curl_slist_append(lines, ("traceparent: " + span.ContextOr({}).Header()).c_str());
   const List headers(lines);
 
   Set(handle, CURLOPT_URL, call.url.c_str());
@@ -110,11 +127,10 @@ HttpReply HttpClient::Send(const HttpCall& call, const std::stop_token& stop) {
     Set(handle, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(call.body.size()));
     Set(handle, CURLOPT_POSTFIELDS, call.body.c_str());
   }
-  Set(handle, CURLOPT_CONNECTTIMEOUT_MS,
-      static_cast<long>(state_->settings.connect_timeout.count()));
-  Set(handle, CURLOPT_TIMEOUT_MS, static_cast<long>(state_->settings.timeout.count()));
-  if (!state_->settings.ca_file.empty()) {
-    Set(handle, CURLOPT_CAINFO, state_->settings.ca_file.c_str());
+  Set(handle, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(settings.connect_timeout.count()));
+  Set(handle, CURLOPT_TIMEOUT_MS, static_cast<long>(settings.timeout.count()));
+  if (!settings.ca_file.empty()) {
+    Set(handle, CURLOPT_CAINFO, settings.ca_file.c_str());
   }
   Set(handle, CURLOPT_NOSIGNAL, 1L);
   Set(handle, CURLOPT_NOPROGRESS, 0L);
@@ -133,7 +149,7 @@ HttpReply HttpClient::Send(const HttpCall& call, const std::stop_token& stop) {
     reply.body.clear();
     reply.error = error[0] != '\0' ? error.data() : curl_easy_strerror(result);
   }
-  state_->GiveBack(std::move(handle));
+  GiveBack(std::move(handle));
   return reply;
 }
 

@@ -16,7 +16,8 @@ struct HttpCall {
   std::string method = "GET";
   std::string url;
   std::vector<std::string> headers = {};  // "Name: value"
-  std::string body = {};                  // JSON; sent with any other method than GET
+  std::string body = {};                  // sent with any other method than GET
+  std::string content_type = "application/json";
 };
 
 struct HttpReply {

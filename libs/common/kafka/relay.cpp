@@ -16,6 +16,7 @@
 #include "common/postgres/columns.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/span.h"
 
 namespace shop::kafka {
 namespace {
@@ -106,6 +107,9 @@ struct OutboxRelay::State {
   bool PublishSome();
   void KeepHouse();
   std::vector<Row> Unpublished();
+  std::vector<SpanRecord> BeginSpans(std::vector<messaging::Envelope>& events);
+  void EndSpans(std::vector<SpanRecord> spans, const std::vector<messaging::Envelope>& events,
+                const std::vector<Outcome>& outcomes);
   // Keeps what is refused out of the next rounds for a while.
   void PauseRefused(const std::vector<Row>& rows, const std::vector<messaging::Envelope>& events,
                     const std::vector<Outcome>& outcomes);
@@ -269,7 +273,9 @@ bool OutboxRelay::State::PublishSome() {
   std::vector<messaging::Envelope> events;
   events.reserve(rows.size());
   for (Row& row : rows) events.push_back(std::move(row.event));
+  std::vector<SpanRecord> spans = BeginSpans(events);
   const std::vector<Outcome> outcomes = producer.Publish(events, [&] { return MayGoOn(); });
+  EndSpans(std::move(spans), events, outcomes);
 
   std::vector<int64_t> acknowledged;
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -279,6 +285,42 @@ bool OutboxRelay::State::PublishSome() {
   Mark(acknowledged);
   PauseRefused(rows, events, outcomes);
   return more || acknowledged.size() < rows.size();
+}
+
+// One an event, which consumers find as what theirs belong to.
+std::vector<SpanRecord> OutboxRelay::State::BeginSpans(std::vector<messaging::Envelope>& events) {
+  std::vector<SpanRecord> spans;
+  if (!traces::On()) return spans;
+  const auto now = std::chrono::system_clock::now();
+  for (messaging::Envelope& event : events) {
+    if (event.trace.trace_id.empty()) event.trace = TraceContext::New();
+    SpanRecord& span = spans.emplace_back();
+    span.kind = SpanKind::kProducer;
+    span.name = "publish " + event.topic;
+    span.start = now;
+    if (!event.trace.begins) span.parent_span_id = event.trace.span_id;
+    span.context = event.trace = event.trace.Child();
+  }
+  return spans;
+}
+
+// https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
+void OutboxRelay::State::EndSpans(std::vector<SpanRecord> spans,
+                                  const std::vector<messaging::Envelope>& events,
+                                  const std::vector<Outcome>& outcomes) {
+  for (size_t i = 0; i < spans.size(); ++i) {
+    const messaging::Envelope& event = events[i];
+    SpanRecord& span = spans[i];
+    span.duration = std::chrono::system_clock::now() - span.start;
+    span.attributes = {
+        {"messaging.system", "kafka"},        {"messaging.operation.name", "publish"},
+        {"messaging.operation.type", "send"}, {"messaging.destination.name", event.topic},
+        {"messaging.message.id", event.id},   {"messaging.kafka.message.key", event.key},
+        {"shop.event.type", event.type}};
+    span.failed = !outcomes[i].acknowledged;
+    span.error = outcomes[i].refusal;
+    traces::Export(std::move(span));
+  }
 }
 
 void OutboxRelay::State::Mark(const std::vector<int64_t>& acknowledged) {

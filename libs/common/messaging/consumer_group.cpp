@@ -105,6 +105,7 @@ template <typename Work>
 auto ConsumerGroup::Measured(prometheus::Family<prometheus::Histogram>& seconds,
                              const Envelope& event, const Work& work) {
   const log::Scope scope{{"traceId", event.trace.trace_id},
+                         {"requestId", event.trace.RequestId()},
                          {"eventId", event.id},
                          {"eventType", event.type},
                          {"eventKey", event.key}};
@@ -171,7 +172,27 @@ void ConsumerGroup::PublishDeadLetter(Tx& tx, const Record& record, int64_t id, 
               {"eventId", record.event.id},
               {"eventType", record.event.type},
               {"deadLetterId", id},
+              {"traceId", record.event.trace.trace_id},
+              {"requestId", record.event.trace.RequestId()},
               {"reason", Shortened(reason)}});
+}
+
+// https://opentelemetry.io/docs/specs/semconv/messaging/kafka/
+void ConsumerGroup::Trace(ReadRecord& read, Span& span) const {
+  if (!span) return;
+  const Envelope& event = read.record->event;
+  span.Set("messaging.system", "kafka");
+  span.Set("messaging.operation.name", "process");
+  span.Set("messaging.operation.type", "process");
+  span.Set("messaging.destination.name", event.topic);
+  span.Set("messaging.consumer.group.name", name_);
+  span.Set("messaging.message.id", event.id);
+  span.Set("messaging.kafka.message.key", event.key);
+  span.Set("messaging.destination.partition.id", std::to_string(read.record->partition));
+  span.Set("messaging.kafka.offset", read.record->position);
+  span.Set("shop.event.type", event.type);
+  read.traced = event;
+  read.traced->trace = span.ContextOr(event.trace);
 }
 
 void ConsumerGroup::Count(const Envelope& event, const char* outcome) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "common/messaging/handlers.h"
 #include "common/postgres/pool.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/span.h"
 
 namespace shop::messaging {
 
@@ -47,7 +49,11 @@ std::string Shortened(std::string reason);
 
 // A record, and what it says to the group's handlers.
 struct ReadRecord {
+  // The event as handlers get it.
+  const Envelope& event() const { return traced ? *traced : record->event; }
+
   const Record* record;
+  std::optional<Envelope> traced = {};  // with what is done for it in its trace
   std::unique_ptr<google::protobuf::Message> message = nullptr;
   bool ignored = false;
   std::string poison = {};  // why it can never be handled
@@ -84,6 +90,8 @@ class ConsumerGroup {
   void PublishDeadLetter(postgres::Tx& tx, const Record& record, int64_t id, int attempts,
                          const std::string& reason);
 
+  // Describes what is done for a record. Where spans are recorded, the handlers get its event within that span.
+  void Trace(ReadRecord& read, Span& span) const;
   // Counts what became of an event: handled, repeated, ignored, refused, queued or dead_letter.
   void Count(const Envelope& event, const char* outcome);
 

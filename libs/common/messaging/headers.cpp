@@ -20,6 +20,7 @@ Headers ToHeaders(const Envelope& event) {
   set("ce_time", event.time);
   set("content-type", "application/json");
   if (!event.trace.trace_id.empty()) set("traceparent", event.trace.Header());
+  set("x-request-id", event.trace.request_id);
   return headers;
 }
 
@@ -39,6 +40,7 @@ Envelope FromRecord(std::string topic, std::string key, Headers headers, std::st
   event.source = take("ce_source");
   event.time = take("ce_time");
   event.trace = TraceContext::FromHeader(take("traceparent"));
+  event.trace.request_id = take("x-request-id");
   event.value = std::move(value);
   take("ce_specversion");
   take("ce_subject");

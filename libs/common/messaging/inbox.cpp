@@ -1,6 +1,7 @@
 #include "common/messaging/inbox.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "common/messaging/retention.h"
 #include "common/postgres/columns.h"
@@ -38,17 +39,51 @@ std::set<Key> QueuedAmong(Tx& tx, const std::string& group, const std::set<Key>&
 
 Result<size_t> Inbox::Take(const std::vector<const Record*>& records) {
   const size_t count = ShareTransaction(records);
-  const Batch batch = ReadFirst(records, count);
+  Batch batch = ReadFirst(records, count);
   if (!batch.events.empty()) {
-    const Result<std::vector<Fate>> fates = HandleBatch(batch);
-    if (!fates) return fates.refusal();
+    BeginSpans(batch);
+    std::optional<Span::Scope> current;
+    if (!batch.spans.empty()) current.emplace(batch.spans.front());
+    const auto fail = [&](const std::string& why) {
+      for (Span& span : batch.spans) {
+        // In company they are tried again one by one, and it is then seen which of them is refused.
+        batch.spans.size() == 1 ? span.Fail(why) : span.Discard();
+      }
+    };
+    const Result<std::vector<Fate>> fates = [&] {
+      try {
+        return HandleBatch(batch);
+      } catch (const std::exception& error) {
+        fail(error.what());
+        throw;
+      }
+    }();
+    if (!fates) {
+      fail(Reason(fates.refusal()));
+      return fates.refusal();
+    }
     static constexpr const char* kOutcomes[] = {"handled", "repeated", "queued", "dead_letter"};
     for (size_t i = 0; i < batch.events.size(); ++i) {
-      group_.Count(batch.events[i].record->event, kOutcomes[static_cast<size_t>((*fates)[i])]);
+      const char* outcome = kOutcomes[static_cast<size_t>((*fates)[i])];
+      group_.Count(batch.events[i].record->event, outcome);
+      if (!batch.spans.empty()) batch.spans[i].Set("shop.event.outcome", outcome);
     }
   }
   for (const Record* record : batch.ignored) group_.Count(record->event, "ignored");
   return count;
+}
+
+void Inbox::BeginSpans(Batch& batch) const {
+  if (!traces::On()) return;
+  const auto count = static_cast<int64_t>(batch.events.size());
+  for (ReadRecord& read : batch.events) {
+    const Envelope& event = read.record->event;
+    Span& span =
+        batch.spans.emplace_back(SpanKind::kConsumer, "process " + event.topic, event.trace);
+    group_.Trace(read, span);
+    if (count > 1) span.Set("messaging.batch.message_count", count);
+    if (batch.spans.size() > 1) span.LinkTo(batch.spans.front().ContextOr({}));
+  }
 }
 
 // How many records from the front may share one transaction. A handler that asks another service
@@ -159,7 +194,7 @@ Result<Inbox::Asked> Inbox::AskFor(const Batch& batch) {
   if (asked.events.empty()) return asked;
   Handlers::AnyReceived received;
   for (const size_t i : asked.events) {
-    received.push_back({*batch.events[i].message, batch.events[i].record->event});
+    received.push_back({*batch.events[i].message, batch.events[i].event()});
   }
   Result<Handlers::AnyAnswer> answer = group_.Ask(received);
   if (!answer) return answer.refusal();
@@ -177,13 +212,13 @@ Result<void> Inbox::Apply(Tx& tx, const Batch& batch, const std::vector<Fate>& f
     return handled;
   };
   for (size_t i = 0; i < fates.size(); ++i) {
-    const auto& [read, message, ignored, poison] = batch.events[i];
-    const Record& record = *read;
+    const ReadRecord& read = batch.events[i];
+    const Record& record = *read.record;
     switch (fates[i]) {
       case Fate::kRepeated:
         break;
       case Fate::kDeadLetter:
-        group_.Enqueue(tx, record, 0, poison, true);
+        group_.Enqueue(tx, record, 0, read.poison, true);
         break;
       case Fate::kQueued:
         group_.Enqueue(tx, record, 0, "waits for an earlier event of its key", false);
@@ -193,7 +228,7 @@ Result<void> Inbox::Apply(Tx& tx, const Batch& batch, const std::vector<Fate>& f
           Result<void> handled = handle_run();
           if (!handled) return handled;
         }
-        run.push_back({*message, record.event});
+        run.push_back({*read.message, read.event()});
         break;
     }
   }
@@ -212,6 +247,7 @@ void Inbox::Enqueue(const Record& record, const std::string& reason) {
                                                  {"eventId", record.event.id},
                                                  {"eventType", record.event.type},
                                                  {"traceId", record.event.trace.trace_id},
+                                                 {"requestId", record.event.trace.RequestId()},
                                                  {"reason", Shortened(reason)}});
   group_.Count(record.event, dead ? "dead_letter" : "queued");
 }

@@ -5,6 +5,7 @@
 // delivered again changes nothing.
 #pragma once
 
+#include <deque>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -40,6 +41,8 @@ class Inbox {
     std::vector<ReadRecord> events;
     std::vector<const Record*> ignored;
     std::set<Key> keys;
+    // One an event, where they are recorded. SQL and calls belong to the first, which the others are linked to.
+    std::deque<Span> spans;
   };
   // What others were asked before a transaction, and their answer.
   struct Asked {
@@ -49,6 +52,7 @@ class Inbox {
 
   size_t ShareTransaction(const std::vector<const Record*>& records) const;
   Batch ReadFirst(const std::vector<const Record*>& records, size_t count) const;
+  void BeginSpans(Batch& batch) const;
   Result<std::vector<Fate>> HandleBatch(const Batch& batch);
   std::vector<Fate> DecideFates(postgres::Tx& tx, const Batch& batch, bool mark_seen);
   std::vector<size_t> ToBeAsked(const Batch& batch, const std::vector<Fate>& fates) const;

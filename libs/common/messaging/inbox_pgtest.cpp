@@ -11,6 +11,7 @@
 #include "common/testing/database.h"
 #include "common/testing/deliver.h"
 #include "common/testing/published_events.h"
+#include "common/testing/recorded_spans.h"
 #include "common/testing/servers.h"
 #include "messaging_migrations.h"
 #include "shop/events/v1/orders.pb.h"
@@ -698,6 +699,62 @@ TEST_F(InboxTest, DeliverAnswersTheRefusal) {
   EXPECT_EQ(outcome.refusal().code, Code::kNotFound);
   EXPECT_FALSE(testing::Deliver(db_, handlers, "group", Unknown(1).event));
   EXPECT_THAT(Queue(), IsEmpty());
+}
+
+// What a handler is given as the trace of its event, and publishes under.
+TEST_F(InboxTest, WhatIsDoneForAnEventIsASpanOfItsTrace) {
+  testing::RecordedSpans spans;
+  TraceContext given;
+  testing::TestGroup group(
+      db_, "group",
+      Handlers().On<OrderCancelled>(
+          [&](Tx&, const OrderCancelled&, const Envelope& event) -> Result<void> {
+            given = event.trace;
+            return kDone;
+          }));
+  Record record = Cancelled(7, "fine");
+  record.event.trace =
+      TraceContext::FromHeader("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+  record.event.trace.request_id = "r-1";
+  ASSERT_TRUE(group.inbox.Take({&record}));
+  const SpanRecord process = spans.Find("process orders");
+  EXPECT_EQ(process.context.trace_id, record.event.trace.trace_id);
+  EXPECT_EQ(process.parent_span_id, record.event.trace.span_id);
+  EXPECT_EQ(process.context.span_id, given.span_id);
+  EXPECT_EQ(given.RequestId(), "r-1");
+  EXPECT_EQ(testing::AttributeOf(process, "shop.event.type"), "ORDER_CANCELLED");
+  EXPECT_EQ(testing::AttributeOf(process, "messaging.kafka.message.key"), "7");
+  EXPECT_EQ(testing::AttributeOf(process, "shop.event.outcome"), "handled");
+  EXPECT_EQ(spans.Find("COMMIT").parent_span_id, process.context.span_id);
+}
+
+TEST_F(InboxTest, ABatchIsASpanInEachTraceAndTheOthersLinkToTheFirst) {
+  testing::RecordedSpans spans;
+  testing::TestGroup group = Group();
+  const std::vector<Record> records{Cancelled(1, "a"), Cancelled(2, "b"), Cancelled(3, "c")};
+  ASSERT_TRUE(group.inbox.Take({&records[0], &records[1], &records[2]}));
+  std::vector<SpanRecord> process = spans.All();
+  std::erase_if(process, [](const SpanRecord& span) { return span.name != "process orders"; });
+  ASSERT_THAT(process, SizeIs(3));
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(process[i].context.trace_id, records[i].event.trace.trace_id);
+    EXPECT_EQ(testing::AttributeOf(process[i], "messaging.batch.message_count"), "3");
+    if (i == 0) continue;
+    ASSERT_THAT(process[i].links, SizeIs(1));
+    EXPECT_EQ(process[i].links[0].span_id, process[0].context.span_id);
+  }
+  EXPECT_EQ(spans.Find("COMMIT").parent_span_id, process[0].context.span_id);
+}
+
+TEST_F(InboxTest, ARefusalInCompanyIsNoSpanAndAloneItIsAFailedOne) {
+  testing::RecordedSpans spans;
+  testing::TestGroup group = Group();
+  const std::vector<Record> records{Cancelled(1, "fine"), Cancelled(2, "refuse")};
+  EXPECT_FALSE(group.inbox.Take({&records[0], &records[1]}));
+  EXPECT_THAT(spans.All(), IsEmpty());
+  EXPECT_FALSE(group.inbox.Take({&records[1]}));
+  EXPECT_TRUE(spans.Find("process orders").failed);
+  EXPECT_THAT(spans.Find("process orders").error, HasSubstr("not now"));
 }
 
 }  // namespace

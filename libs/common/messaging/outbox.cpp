@@ -24,7 +24,9 @@ std::string Traceparent(const Envelope& event) {
 }
 
 std::string HeadersText(const Envelope& event) {
-  return event.headers.empty() ? std::string() : ToJson(event.headers);
+  Headers headers = event.headers;
+  if (!event.trace.request_id.empty()) headers["x-request-id"] = event.trace.request_id;
+  return headers.empty() ? std::string() : ToJson(headers);
 }
 
 }  // namespace

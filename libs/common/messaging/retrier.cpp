@@ -55,9 +55,17 @@ bool Retrier::RetryDue(const std::stop_token& stop) {
 }
 
 void Retrier::Retry(int64_t id, const Record& record, int attempts) {
-  const ReadRecord read = group_.Read(record);
-  if (!read.poison.empty()) return Refused(id, record, read.poison, true);
+  ReadRecord read = group_.Read(record);
+  Span span(SpanKind::kConsumer, "process " + record.event.topic, record.event.trace);
+  const Span::Scope current(span);
+  group_.Trace(read, span);
+  span.Set("shop.retry.attempt", attempts + 1);
+  if (!read.poison.empty()) {
+    span.Fail(read.poison);
+    return Refused(id, record, read.poison, true);
+  }
   const auto unavailable = [&](const std::string& why) {
+    span.Fail(why);
     const auto pause = group_.retry().PauseAfter(attempts + 1);
     InTransaction(group_.db(),
                   [&](Tx& tx) { tx.Exec(kPostpone, id, Shortened(why), pause.count()); });
@@ -65,22 +73,26 @@ void Retrier::Retry(int64_t id, const Record& record, int attempts) {
   try {
     const Result<const char*> outcome = RetryOnce(id, read);
     if (outcome) {
-      if (*outcome != nullptr) group_.Count(record.event, *outcome);
+      if (*outcome == nullptr) return span.Discard();
+      group_.Count(record.event, *outcome);
+      span.Set("shop.event.outcome", *outcome);
     } else if (outcome.refusal().code == Code::kUnavailable) {
       unavailable(Reason(outcome.refusal()));
     } else {
+      span.Fail(Reason(outcome.refusal()));
       Refused(id, record, Reason(outcome.refusal()), false);
     }
   } catch (const Unavailable& error) {
     unavailable(error.what());
   } catch (const std::exception& error) {
+    span.Fail(error.what());
     Refused(id, record, error.what(), false);
   }
 }
 
 // What became of it; null when another replica was here first.
 Result<const char*> Retrier::RetryOnce(int64_t id, const ReadRecord& read) {
-  const Envelope& event = read.record->event;
+  const Envelope& event = read.event();
   const bool asks = !read.ignored && group_.handlers().Asks(event.type);
   Handlers::AnyAnswer answer;
   if (asks && postgres::Read(group_.db(),

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <stop_token>
 #include <thread>
@@ -99,6 +100,27 @@ const std::string& Tx::Prepared(const Statement& statement) {
   const std::string name = "s" + std::to_string(session_.prepared.size() + 1);
   session_.connection.prepare(name, statement.sql);
   return session_.prepared.emplace(statement.sql, name).first->second;
+}
+
+// https://opentelemetry.io/docs/specs/semconv/database/postgresql/
+// The text may be shown: its values are parameters.
+void Tx::Describe(std::string_view sql, Span* span) {
+  constexpr size_t kLongestText = 500;
+  std::istringstream words{std::string(sql)};
+  std::string text, operation, table, last;
+  for (std::string word; words >> word; last = word) {
+    if (operation.empty()) operation = word;
+    if (table.empty() && (last == "FROM" || last == "INTO" || last == "UPDATE") &&
+        word.find_first_of("(,.;)") == std::string::npos) {
+      table = word;
+    }
+    if (text.size() < kLongestText) text += (text.empty() ? "" : " ") + word;
+  }
+  span->Set("db.system.name", "postgresql");
+  span->Set("db.operation.name", operation);
+  span->Set("db.query.text", text);
+  if (!table.empty()) span->Set("db.collection.name", table);
+  span->Rename(table.empty() ? operation : operation + " " + table);
 }
 
 void Tx::KeepToDeadline() {
@@ -400,6 +422,19 @@ void Pool::RunInTransaction(const std::function<bool(Tx&)>& work) {
   Run<pqxx::work>(work);
 }
 
+namespace {
+
+void Commit(pqxx::work& transaction) {
+  const Span span(SpanKind::kClient, "COMMIT");
+  transaction.commit();
+}
+
+void Commit(pqxx::nontransaction& transaction) {
+  transaction.commit();  // says nothing to the server
+}
+
+}  // namespace
+
 template <typename Transaction>
 void Pool::Run(const std::function<bool(Tx&)>& work) {
   for (int attempt = 1;; ++attempt) {
@@ -439,7 +474,7 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
           throw std::logic_error("a transaction in which a statement failed cannot commit");
         }
         committing = true;
-        transaction.commit();
+        Commit(transaction);
         state_->Deliver(tx.signals_);
         return;
       } catch (const pqxx::in_doubt_error& error) {

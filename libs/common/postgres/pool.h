@@ -34,6 +34,7 @@
 
 #include "common/core/env.h"
 #include "common/core/result.h"
+#include "common/telemetry/span.h"
 
 #if PQXX_VERSION_MAJOR < 7
 // What later versions of libpqxx take as a parameter by themselves.
@@ -103,16 +104,17 @@ class Tx {
   // const char* (nullptr is NULL) and std::optional of these.
   template <typename... Args>
   pqxx::result Exec(const Statement& statement, const Args&... args) {
-    return Noting([&] { return transaction_.exec_prepared(Prepared(statement), args...); });
+    return Noting(statement.sql,
+                  [&] { return transaction_.exec_prepared(Prepared(statement), args...); });
   }
   // Runs text with parameters of the same kinds, planned for their very values and not prepared.
   template <typename... Args>
   pqxx::result ExecOnce(const std::string& sql, const Args&... args) {
-    return Noting([&] { return transaction_.exec_params(sql, args...); });
+    return Noting(sql, [&] { return transaction_.exec_params(sql, args...); });
   }
   // Runs text that is not prepared, such as DDL or several statements.
   pqxx::result Run(const std::string& sql) {
-    return Noting([&] { return transaction_.exec(sql); });
+    return Noting(sql, [&] { return transaction_.exec(sql); });
   }
   // Tells those who subscribed to this name (Pool::Subscribe), once this transaction has committed.
   // Again in the same transaction does nothing more.
@@ -130,14 +132,17 @@ class Tx {
   // PostgreSQL answers COMMIT with a silent rollback once a statement has failed; remembering the
   // failure keeps work that swallows the exception from being taken for kept.
   template <typename Execute>
-  pqxx::result Noting(const Execute& execute) {
+  pqxx::result Noting(std::string_view sql, const Execute& execute) {
     failed_ = true;
     KeepToDeadline();
+    Span span(SpanKind::kClient, "SQL");
+    if (span) Describe(sql, &span);
     pqxx::result result = execute();
     failed_ = false;
     return result;
   }
   const std::string& Prepared(const Statement& statement);
+  static void Describe(std::string_view sql, Span* span);
   // Throws Unavailable once the caller's deadline has passed.
   static void KeepToDeadline();
 

@@ -9,6 +9,7 @@
 #include "common/core/deadline.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/database.h"
+#include "common/testing/recorded_spans.h"
 #include "common/testing/servers.h"
 
 namespace shop::postgres {
@@ -62,6 +63,27 @@ class PoolTest : public ::testing::Test {
 TEST_F(PoolTest, ATransactionThatSucceedsIsKept) {
   Insert(1, "one");
   EXPECT_THAT(Names(), ::testing::ElementsAre("one"));
+}
+
+TEST_F(PoolTest, EveryStatementAndTheCommitIsASpanOfWhoRanIt) {
+  testing::RecordedSpans spans;
+  {
+    Span rename(SpanKind::kInternal, "rename", TraceContext::New());
+    const Span::Scope scope(rename);
+    InTransaction(pool_, [](Tx& tx) {
+      tx.Exec(kInsert, 1, "secret");
+      tx.Exec(kRename, 1, "!");
+    });
+    Names();
+    EXPECT_THROW(Insert(1, "again"), pqxx::unique_violation);
+  }
+  EXPECT_THAT(spans.Names(), ::testing::ElementsAre("INSERT things", "UPDATE things", "COMMIT",
+                                                    "SELECT things", "INSERT things", "rename"));
+  const SpanRecord insert = spans.Find("INSERT things");
+  EXPECT_EQ(testing::AttributeOf(insert, "db.query.text"), kInsert.sql);  // and no value
+  EXPECT_EQ(testing::AttributeOf(insert, "db.collection.name"), "things");
+  EXPECT_FALSE(insert.failed);
+  EXPECT_TRUE(spans.All()[4].failed);
 }
 
 TEST_F(PoolTest, ARefusalRollsBack) {

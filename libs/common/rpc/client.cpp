@@ -11,6 +11,7 @@
 #include "common/rpc/identity.h"
 #include "common/rpc/status.h"
 #include "common/rpc/unary_call.h"
+#include "common/telemetry/span.h"
 
 namespace shop::rpc {
 
@@ -34,13 +35,13 @@ Channel::~Channel() = default;
 Result<void> Channel::Invoke(const std::string& path, const Call& call,
                              const google::protobuf::Message& request,
                              google::protobuf::Message* response) const {
+  Span span(SpanKind::kClient, std::string_view(path).substr(1));
+  const TraceContext trace = span ? span.ContextOr({}) : call.trace.Child();
   const auto attempt = [&] {
     grpc::ClientContext context;
     context.set_deadline(call.deadline);
     if (!call.request_id.empty()) context.AddMetadata("x-request-id", call.request_id);
-    if (!call.trace.trace_id.empty()) {
-      context.AddMetadata("traceparent", call.trace.Child().Header());
-    }
+    if (!call.trace.trace_id.empty()) context.AddMetadata("traceparent", trace.Header());
     if (state_->identity != nullptr) {
       context.AddMetadata("x-service-token",
                           state_->identity->services().OwnToken(ReceiverOf(path)));
@@ -51,7 +52,10 @@ Result<void> Channel::Invoke(const std::string& path, const Call& call,
   };
   grpc::Status status = attempt();
   for (int repeat = 0; repeat < kMaxRepeats && NotTaken(status); ++repeat) status = attempt();
+  span.Set("rpc.system", "grpc");
+  span.Set("rpc.grpc.status_code", status.error_code());
   if (status.ok()) return kDone;
+  span.Fail(status.error_message());
 
   const std::string what = path + ": " + status.error_message();
   switch (status.error_code()) {
@@ -93,6 +97,7 @@ Call BackgroundCall(const TraceContext& trace, std::chrono::milliseconds limit) 
   Call call;
   call.deadline = std::chrono::system_clock::now() + limit;
   call.trace = trace;
+  call.request_id = trace.RequestId();
   return call;
 }
 

@@ -13,6 +13,7 @@
 #include "common/rpc/rules.h"
 #include "common/rpc/status.h"
 #include "common/telemetry/log.h"
+#include "common/telemetry/span.h"
 
 namespace shop::rpc {
 namespace {
@@ -35,6 +36,21 @@ std::string CodeName(int code) {
       return "DATA_LOSS";
     default:
       return Name(static_cast<Code>(code));
+  }
+}
+
+// Those that OpenTelemetry's conventions take for a server's error.
+bool IsServerFault(grpc::StatusCode code) {
+  switch (code) {
+    case grpc::StatusCode::UNKNOWN:
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+    case grpc::StatusCode::UNIMPLEMENTED:
+    case grpc::StatusCode::INTERNAL:
+    case grpc::StatusCode::UNAVAILABLE:
+    case grpc::StatusCode::DATA_LOSS:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -72,6 +88,7 @@ Call ReadCall(const grpc::CallbackServerContext& context) {
   const std::string_view request_id = Metadata(context, "x-request-id");
   call.trace = TraceContext::FromHeader(Metadata(context, "traceparent"));
   call.request_id = IsRequestId(request_id) ? std::string(request_id) : call.trace.trace_id;
+  if (call.request_id != call.trace.trace_id) call.trace.request_id = call.request_id;
   return call;
 }
 
@@ -102,36 +119,25 @@ Result<void> ParseRequest(const grpc::ByteBuffer& bytes, Message* request) {
   return Refusal{Code::kInvalidArgument, "the request is not a valid message of its type"};
 }
 
-}  // namespace
-
-MethodMetrics::MethodMetrics(const std::string& path) {
-  auto& handled = prometheus::BuildCounter()
-                      .Name("rpc_handled_total")
-                      .Help("Calls answered, by gRPC status")
-                      .Register(Metrics());
-  for (int code = 0; code <= 16; ++code) {
-    codes_[static_cast<size_t>(code)] = &handled.Add({{"method", path}, {"code", CodeName(code)}});
-  }
-  duration_ = &prometheus::BuildHistogram()
-                   .Name("rpc_duration_seconds")
-                   .Help("Time from a call's arrival to its answer")
-                   .Register(Metrics())
-                   .Add({{"method", path}}, DurationBuckets());
+// https://opentelemetry.io/docs/specs/semconv/rpc/grpc/
+void Describe(const BoundMethod& bound, const Call& call, const grpc::Status& status, Span* span) {
+  if (!*span) return;
+  const std::string_view path = std::string_view(bound.path).substr(1);
+  const size_t slash = path.find('/');
+  span->Set("rpc.system", "grpc");
+  span->Set("rpc.service", path.substr(0, slash));
+  span->Set("rpc.method", path.substr(slash + 1));
+  span->Set("rpc.grpc.status_code", status.error_code());
+  span->Set("shop.request.id", call.request_id);
+  if (call.caller.user_id != 0) span->Set("user.id", std::to_string(call.caller.user_id));
+  if (IsServerFault(status.error_code())) span->Fail(status.error_message());
 }
 
-void MethodMetrics::Count(grpc::StatusCode code) {
-  codes_[static_cast<size_t>(code) % codes_.size()]->Increment();
-}
-
-void MethodMetrics::Observe(steady_clock::duration took) {
-  duration_->Observe(std::chrono::duration<double>(took).count());
-}
-
-grpc::Status Handle(const BoundMethod& bound, const grpc::CallbackServerContext& context,
-                    const grpc::ByteBuffer& request_bytes, Identity& identity,
-                    const std::stop_token& cut,
-                    const std::function<Result<void>(const Call&, const Message&)>& handler) {
-  Call call = ReadCall(context);
+grpc::Status HandleCall(const BoundMethod& bound, const grpc::CallbackServerContext& context,
+                        const grpc::ByteBuffer& request_bytes, Identity& identity,
+                        const std::stop_token& cut,
+                        const std::function<Result<void>(const Call&, const Message&)>& handler,
+                        Call& call) {
   const log::Scope scope({{"traceId", call.trace.trace_id}, {"requestId", call.request_id}});
   if (call.remaining().count() <= 0) {
     return {grpc::StatusCode::DEADLINE_EXCEEDED, "the deadline has passed"};
@@ -170,6 +176,43 @@ grpc::Status Handle(const BoundMethod& bound, const grpc::CallbackServerContext&
     log::Error("rpc failed", {{"method", bound.path}, {"error", error.what()}});
     return {grpc::StatusCode::INTERNAL, "internal error"};
   }
+}
+
+}  // namespace
+
+MethodMetrics::MethodMetrics(const std::string& path) {
+  auto& handled = prometheus::BuildCounter()
+                      .Name("rpc_handled_total")
+                      .Help("Calls answered, by gRPC status")
+                      .Register(Metrics());
+  for (int code = 0; code <= 16; ++code) {
+    codes_[static_cast<size_t>(code)] = &handled.Add({{"method", path}, {"code", CodeName(code)}});
+  }
+  duration_ = &prometheus::BuildHistogram()
+                   .Name("rpc_duration_seconds")
+                   .Help("Time from a call's arrival to its answer")
+                   .Register(Metrics())
+                   .Add({{"method", path}}, DurationBuckets());
+}
+
+void MethodMetrics::Count(grpc::StatusCode code) {
+  codes_[static_cast<size_t>(code) % codes_.size()]->Increment();
+}
+
+void MethodMetrics::Observe(steady_clock::duration took) {
+  duration_->Observe(std::chrono::duration<double>(took).count());
+}
+
+grpc::Status Handle(const BoundMethod& bound, const grpc::CallbackServerContext& context,
+                    const grpc::ByteBuffer& request, Identity& identity, const std::stop_token& cut,
+                    const std::function<Result<void>(const Call&, const Message&)>& handler) {
+  Call call = ReadCall(context);
+  Span span(SpanKind::kServer, std::string_view(bound.path).substr(1), call.trace);
+  const Span::Scope current(span);
+  call.trace = span.ContextOr(call.trace);
+  grpc::Status status = HandleCall(bound, context, request, identity, cut, handler, call);
+  Describe(bound, call, status, &span);
+  return status;
 }
 
 }  // namespace shop::rpc

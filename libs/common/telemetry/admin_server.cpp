@@ -77,14 +77,34 @@ Response Readyz(const ReadinessReport& report, bool strict) {
   return Answer(good ? status::ok : status::service_unavailable, body + "\n");
 }
 
-Response Respond(const Request& request, const AdminServer::Ready& ready) {
-  if (request.method() != http::verb::get) {
-    Response response = Answer(status::method_not_allowed, "only GET\n");
-    response.set(http::field::allow, "GET");
-    return response;
+Response NotAllowed(const char* allowed) {
+  Response response = Answer(status::method_not_allowed, std::string("only ") + allowed + "\n");
+  response.set(http::field::allow, allowed);
+  return response;
+}
+
+// A web page cannot send a PUT here: its browser would ask for leave first, and get a 405.
+Response ChangeLogLevel(http::verb method, std::string_view wanted) {
+  if (method != http::verb::put) return NotAllowed("PUT");
+  log::Level level;
+  if (!log::ParseLevel(wanted, &level)) {
+    return Answer(status::bad_request, "the levels are debug, info, warning and error\n");
   }
+  if (level != log::Least()) {
+    log::SetLeast(level);
+    log::Write(log::Level::kError, "the log level was changed", {{"to", log::Name(level)}});
+  }
+  return Answer(status::ok, std::string(log::Name(level)) + "\n");
+}
+
+Response Respond(const Request& request, const AdminServer::Ready& ready) {
+  constexpr std::string_view kLogLevel = "/log-level";
   const std::string_view target = request.target();
   const std::string_view path = target.substr(0, target.find('?'));
+  if (path.starts_with(kLogLevel) && path.size() > kLogLevel.size() + 1) {
+    return ChangeLogLevel(request.method(), path.substr(kLogLevel.size() + 1));
+  }
+  if (request.method() != http::verb::get) return NotAllowed("GET");
   if (path == "/healthz") return Answer(status::ok, "ok\n");
   if (path == "/metrics") {
     std::vector<prometheus::MetricFamily> families = Metrics().Collect();
@@ -92,7 +112,8 @@ Response Respond(const Request& request, const AdminServer::Ready& ready) {
     return Answer(status::ok, prometheus::TextSerializer().Serialize(families));
   }
   if (path == "/readyz") return Readyz(ready(), target.substr(path.size()) == "?strict");
-  return Answer(status::not_found, "there are /metrics, /healthz and /readyz\n");
+  if (path == kLogLevel) return Answer(status::ok, std::string(log::Name(log::Least())) + "\n");
+  return Answer(status::not_found, "there are /metrics, /healthz, /readyz and /log-level\n");
 }
 
 asio::awaitable<void> Converse(beast::tcp_stream& stream, const AdminServer::Ready& ready) {

@@ -1,10 +1,12 @@
-// The admin port of a process: /metrics, /healthz, /readyz. Plain HTTP for the operator's network,
-// never for clients.
+// The admin port of a process: /metrics, /healthz, /readyz, /log-level. Plain HTTP for the operator's
+// network, never for clients.
 //
 //   /healthz         200 while the process lives, whatever else is away
 //   /readyz          200 while it should get work, also when a part of that work has to wait; 503
 //                    otherwise. The body names what is missing, or what is degraded.
 //   /readyz?strict   200 only when nothing is missing and nothing degraded
+//   /log-level       the least level that the log has; PUT /log-level/debug changes it until the
+//                    process ends
 //
 // One thread serves all connections asynchronously. A client that sends nothing or does not read is
 // disconnected after two seconds, and delays no other.

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/free_port.h"
 
@@ -76,6 +77,24 @@ class AdminServerTest : public ::testing::Test {
   const uint16_t port_ = FreePort();
   AdminServer server_{"127.0.0.1", port_, [this] { return report_; }};
 };
+
+TEST_F(AdminServerTest, ChangesTheLevelOfTheLog) {
+  const auto put = [this](const std::string& target) {
+    Client client(port_);
+    client.Send("PUT " + target + " HTTP/1.1\r\nHost: admin\r\n\r\n");
+    return client.Receive();
+  };
+  const log::Level before = log::Least();
+  EXPECT_EQ(Body(Get("/log-level")), log::Name(before) + std::string("\n"));
+  EXPECT_EQ(Status(put("/log-level/debug")), "HTTP/1.1 200 OK");
+  EXPECT_EQ(log::Least(), log::Level::kDebug);
+  EXPECT_EQ(Body(Get("/log-level")), "debug\n");
+  EXPECT_EQ(Status(put("/log-level/loud")), "HTTP/1.1 400 Bad Request");
+  EXPECT_EQ(Status(Get("/log-level/error")), "HTTP/1.1 405 Method Not Allowed");
+  EXPECT_EQ(Status(put("/log-level")), "HTTP/1.1 405 Method Not Allowed");
+  EXPECT_EQ(log::Least(), log::Level::kDebug);
+  log::SetLeast(before);
+}
 
 TEST_F(AdminServerTest, SilentConnectionsHoldUpNobody) {
   std::vector<std::unique_ptr<Client>> silent;

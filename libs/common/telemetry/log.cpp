@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <charconv>
 #include <chrono>
 #include <cstdio>
@@ -11,23 +12,9 @@ namespace shop::log {
 namespace {
 
 std::string g_process = "unnamed";
-Level g_least = Level::kInfo;
+std::atomic<Level> g_least = Level::kInfo;
 
 thread_local std::vector<Field> t_scope;
-
-const char* Name(Level level) {
-  switch (level) {
-    case Level::kDebug:
-      return "debug";
-    case Level::kInfo:
-      return "info";
-    case Level::kWarning:
-      return "warning";
-    case Level::kError:
-      return "error";
-  }
-  return "info";
-}
 
 // How much of a text is written: what clients send must not drive older lines out of the log.
 constexpr size_t kLongestText = 1024;
@@ -100,6 +87,28 @@ void Init(std::string_view process, Level least) {
   g_least = least;
 }
 
+void SetLeast(Level least) {
+  g_least = least;
+}
+
+Level Least() {
+  return g_least;
+}
+
+const char* Name(Level level) {
+  switch (level) {
+    case Level::kDebug:
+      return "debug";
+    case Level::kInfo:
+      return "info";
+    case Level::kWarning:
+      return "warning";
+    case Level::kError:
+      return "error";
+  }
+  return "info";
+}
+
 bool ParseLevel(std::string_view text, Level* level) {
   for (const Level known : {Level::kDebug, Level::kInfo, Level::kWarning, Level::kError}) {
     if (text == Name(known)) {
@@ -111,7 +120,7 @@ bool ParseLevel(std::string_view text, Level* level) {
 }
 
 void Write(Level level, std::string_view message, std::initializer_list<Field> fields) {
-  if (level < g_least) return;
+  if (level < g_least.load(std::memory_order_relaxed)) return;
   std::string line = R"({"time":")";
   AppendTime(&line);
   line.append(R"(","level":")").append(Name(level)).append(R"(","process":)");

@@ -2,8 +2,9 @@
 //
 //   log::Info("order placed", {{"orderId", id}, {"total", total}});
 //
-// Of a text longer than 1 KB its beginning is written, and its length. The level comes from LOG_LEVEL (debug, info, warning, error). The fields of a Scope are added
-// to every line of its thread. Never pass a password, a token or a card number.
+// Of a text longer than 1 KB its beginning is written, and its length. The least level that is written comes from
+// LOG_LEVEL (debug, info, warning, error), and the admin port changes it while the process runs. The fields of a Scope
+// are added to every line of its thread. Never pass a password, a token or a card number.
 #pragma once
 
 #include <cstdint>
@@ -36,7 +37,10 @@ struct Field {
 
 // Once, before the first line: the name that every line carries, and the least level written.
 void Init(std::string_view process, Level least);
+void SetLeast(Level least);
+Level Least();
 bool ParseLevel(std::string_view text, Level* level);
+const char* Name(Level level);
 
 void Write(Level level, std::string_view message, std::initializer_list<Field> fields);
 inline void Debug(std::string_view message, std::initializer_list<Field> fields = {}) {

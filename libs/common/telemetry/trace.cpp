@@ -1,6 +1,7 @@
 #include "common/telemetry/trace.h"
 
 #include "common/crypto/random.h"
+#include "common/telemetry/span.h"
 
 namespace shop {
 namespace {
@@ -28,7 +29,10 @@ bool IsZero(std::string_view text) {
 }  // namespace
 
 TraceContext TraceContext::New() {
-  return {RandomHex(32), RandomHex(16), false};
+  TraceContext trace{RandomHex(32), RandomHex(16)};
+  trace.sampled = traces::Samples(trace.trace_id);
+  trace.begins = true;
+  return trace;
 }
 
 TraceContext TraceContext::FromHeader(std::string_view header) {
@@ -51,7 +55,7 @@ TraceContext TraceContext::FromHeader(std::string_view header) {
 
 TraceContext TraceContext::Child() const {
   if (trace_id.empty()) return New();
-  return {trace_id, RandomHex(16), sampled};
+  return {trace_id, RandomHex(16), sampled, false, request_id};
 }
 
 std::string TraceContext::Header() const {
