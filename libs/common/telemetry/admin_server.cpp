@@ -19,6 +19,7 @@
 #include <thread>
 #include <utility>
 
+#include "common/telemetry/duration_histogram.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 
@@ -57,9 +58,10 @@ tcp::acceptor Listen(asio::io_context& io, const std::string& host, uint16_t por
   }
 }
 
-Response Answer(status code, std::string body) {
+Response Answer(status code, std::string body,
+                const char* content_type = "text/plain; version=0.0.4; charset=utf-8") {
   Response response(code, 11, std::move(body));
-  response.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
+  response.set(http::field::content_type, content_type);
   response.keep_alive(false);
   response.prepare_payload();
   return response;
@@ -103,6 +105,12 @@ Response Respond(const Request& request, const AdminServer::Ready& ready) {
   if (request.method() != http::verb::get) return NotAllowed("GET");
   if (path == "/healthz") return Answer(status::ok, "ok\n");
   if (path == "/metrics") {
+    // As Prometheus asks for it first.
+    if (request[http::field::accept].find("application/openmetrics-text") !=
+        std::string_view::npos) {
+      return Answer(status::ok, OpenMetricsText(),
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    }
     return Answer(status::ok, prometheus::TextSerializer().Serialize(Metrics().Collect()));
   }
   if (path == "/readyz") return Readyz(ready(), target.substr(path.size()) == "?strict");
