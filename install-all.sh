@@ -32,7 +32,7 @@ build_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
-  openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil python3-pymongo
+  openssl python3 python3-yaml python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil python3-pymongo
   python3-grpcio python3-opentelemetry-proto
   postgresql-15 redis-server supervisor openjdk-17-jdk-headless maven
 )
