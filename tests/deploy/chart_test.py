@@ -155,6 +155,52 @@ class TheMinikubeValues(unittest.TestCase):
                     self.assertEqual(offered[setting], value, f"{setting} of {name}")
 
 
+class TheDocuments(unittest.TestCase):
+    """deploy/aws.md and the chart's README name nothing that is not there."""
+
+    # Variables of libpq and psql, of Prometheus' adapter, and what Kafka and Amazon call their own.
+    OTHERS = {"PGHOST", "PGUSER", "PGPASSWORD", "PGSSLMODE", "PGSSLROOTCERT"}
+    texts = {name: read(name) for name in ("deploy/aws.md", "deploy/helm/README.md", "docs/deploy.md")}
+
+    def test_name_settings_that_are_read(self):
+        code = "".join(path.read_text() for folder in ("libs", "services", "gateway") for path in (REPO / folder).rglob("*.cpp"))
+        known = set(parse(read(".env.example"))) | {f"{name.upper()}_{kind}" for name in SERVICES for kind in ("ADDR", "PORT", "ADMIN_PORT")}
+        known |= {f"{name.upper()}_READS" for name in READERS}
+        files = {f"{name}_FILE" for name in re.findall(r'Secret\("(\w+)"\)', code)} | {
+            f"{prefix}{rest}" for prefix in ("TLS_", "HTTP_TLS_") for rest in re.findall(r'variable\("(\w+)"\)', code)}
+        for name, text in self.texts.items():
+            named = set(re.findall(r'[`"{ ]([A-Z][A-Z0-9]*_[A-Z0-9_]*[A-Z0-9])(?==[^`]*`|[`":])', text)) | set(re.findall(r"\bPG[A-Z]+", text))
+            self.assertTrue(named or name == "docs/deploy.md")
+            unknown = [one for one in named if one not in known | files | self.OTHERS and f'"{one}"' not in code]
+            self.assertEqual([], unknown, name)
+
+    def test_name_values_of_the_chart(self):
+        for name, text in self.texts.items():
+            for path in re.findall(r"`((?:processes|jobs|settings|secrets|demo|tls|autoscaling|networkPolicy|ingress|image|postgres|kafka)\.[\w.]+)(?:=[^`]*)?`", text):
+                found = values()
+                if path in ("tls.crt", "tls.key"):  # keys of a Secret
+                    continue
+                for word in path.split("."):
+                    self.assertIn(word, found, f"{path} in {name}")
+                    found = found[word]
+
+    def test_name_files_that_are_there(self):
+        for name, text in self.texts.items():
+            for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+                if "://" not in link:
+                    self.assertTrue((REPO / name).parent.joinpath(link).exists(), f"{link} in {name}")
+
+    def test_values_for_amazon_are_values_of_the_chart(self):
+        example = re.search(r"```yaml\n(image:.*?)```", self.texts["deploy/aws.md"], re.S)[1]
+
+        def check(given, known, path):
+            for key, value in given.items():
+                self.assertIn(key, known, path)
+                if isinstance(value, dict) and path != ".ingress" and isinstance(known[key], dict):
+                    check(value, known[key], f"{path}.{key}")
+        check(yaml.safe_load(example.replace("<", "").replace(">", "")), values(), "")
+
+
 @functools.cache
 def rendered(*options):
     done = subprocess.run([HELM, "template", "shop", CHART, "--kube-version", KUBERNETES, *options],
