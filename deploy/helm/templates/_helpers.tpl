@@ -12,7 +12,7 @@ app.kubernetes.io/component: {{ .component | default "process" }}
 
 {{- define "shop.image" -}}
 {{- with .root.Values.image.registry }}{{ . }}/{{ end -}}
-{{ .root.Values.image.repository }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{ .root.Values.image.repository }}/{{ .name }}:{{ (get .root.Values.processes .name | default dict).tag | default .root.Values.image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
 {{/* Every pod: no token of Kubernetes, and no variables about Services, of which AUTH_PORT=tcp://… would be one. */}}
