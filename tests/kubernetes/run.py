@@ -333,10 +333,13 @@ def check_release(cluster, name, options, settings):
     if name == "defaults":
         check_upgrades(cluster, namespace)
     elif demo:
-        _, jobs = upgrade(cluster, namespace, *options, "--set", "settings.LOG_LEVEL=debug")
-        assert {f"{hook}-2" for hook in HOOKS} & set(jobs) or True
+        def present():
+            return sorted(cluster.listed(namespace, "apis/batch/v1", "jobs"))
+        upgrade(cluster, namespace, *options, "--set", "settings.LOG_LEVEL=debug")
+        assert present() == sorted(f"{hook}-2" for hook in HOOKS), present()
         cluster.helm("rollback", "shop", "1", "--namespace", namespace)
-        say(f"{name}: upgraded and rolled back")
+        assert present() == sorted(f"{hook}-1" for hook in HOOKS), present()
+        say(f"{name}: upgraded and rolled back, with the jobs of each revision")
     cluster.helm("uninstall", "shop", "--namespace", namespace)
     wait_for("nothing to be left", lambda: not left(cluster, namespace), 30)
 
