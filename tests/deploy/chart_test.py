@@ -387,6 +387,14 @@ class WhatIsRendered(unittest.TestCase):
                       for rule in policy["egress"] if "podSelector" in rule.get("to", [{}])[0]}
             self.assertEqual(calls[name], called, name)
 
+    def test_lets_spans_out_to_where_they_are_to_go(self):
+        for url, port in (("http://jaeger.monitoring:4318", 4318), ("https://spans.example.com/otlp", 443)):
+            options = ("--set", f"settings.OTEL_EXPORTER_OTLP_ENDPOINT={url}")
+            for name in PROCESSES:
+                self.assertNotIn({"ports": [{"port": port}]}, find("NetworkPolicy", name)["spec"]["egress"])
+                self.assertIn({"ports": [{"port": port}]}, find("NetworkPolicy", name, *options)["spec"]["egress"])
+                self.assertEqual(url, environment(name, *options)["OTEL_EXPORTER_OTLP_ENDPOINT"])
+
     def test_probes_grpc_where_kubernetes_can(self):
         for name in PROCESSES:
             plain, tls = (pods(*options)[name]["containers"][0] for options in ((), VARIANTS["tls"]))
