@@ -16,6 +16,8 @@ pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka++ rdkafka)
 pkg_check_modules(HIREDIS REQUIRED IMPORTED_TARGET hiredis)
 pkg_check_modules(SIMDJSON REQUIRED IMPORTED_TARGET simdjson)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
+# 0.8.3 of Debian 13 insists on inlining what -Og leaves out of line.
+target_compile_definitions(PkgConfig::XXHASH INTERFACE $<$<CONFIG:Debug>:XXH_NO_INLINE_HINTS=1>)
 pkg_check_modules(RE2 REQUIRED IMPORTED_TARGET re2)
 pkg_check_modules(CURL REQUIRED IMPORTED_TARGET libcurl)
 find_package(mongoc-1.0 CONFIG REQUIRED)
