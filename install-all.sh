@@ -32,7 +32,7 @@ build_packages=(
   libgtest-dev libgmock-dev librapidcheck-dev
 )
 server_packages=(
-  openssl python3 python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil python3-pymongo
+  openssl python3 python3-yaml python3-aiosmtpd python3-confluent-kafka python3-jsonschema python3-psutil python3-pymongo
   python3-grpcio python3-opentelemetry-proto
   postgresql-15 redis-server supervisor openjdk-17-jdk-headless maven
 )
@@ -87,6 +87,17 @@ digest() { cat -- "$@" | sha256sum | cut -d' ' -f1; }
 
 # --- Debian's packages --------------------------------------------------------------------------
 
+# As the next Debian calls them. It has no Clang 14, whose formatting is this tree's, so there is no lint there.
+use_names_of_trixie() {
+  local list
+  for list in build_packages server_packages long_packages; do
+    local -n packages=$list
+    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sed -e 's/1\.81-dev$/1.83-dev/' \
+      -e 's/^postgresql-15$/postgresql-17/' -e 's/^openjdk-17-/openjdk-21-/' -e 's/-14\(-dev\)\?$/-19\1/')
+  done
+  lint_packages=(shellcheck)
+}
+
 check_release() {
   local ID='' VERSION_CODENAME='' PRETTY_NAME='' release=${OS_RELEASE:-/etc/os-release}
   # shellcheck source=/dev/null
@@ -99,8 +110,10 @@ What works here:
   - these packages, under the names they have here, and then:
     ./install-all.sh --no-apt && make build-release && STACK=native deploy/local/stack.py up
 $(printf '%s\n' "$@" | fmt -w 100 | sed 's/^/      /')"
-  [ "$VERSION_CODENAME" = bookworm ] ||
-    say "this is Debian $VERSION_CODENAME, tried is bookworm: package names and versions may differ"
+  case $VERSION_CODENAME in
+    bookworm | trixie) ;;
+    *) say "this is Debian $VERSION_CODENAME, tried are bookworm and trixie: package names and versions may differ" ;;
+  esac
 }
 
 # Debian 12 has some of the packages in its backports alone. These are had from where the others come from,
@@ -139,7 +152,7 @@ install_packages() {
   for package in "$@"; do
     case $package in
       redis-server | supervisor | prometheus) fresh+=("$package") ;;
-      postgresql-15)
+      postgresql-1[57])
         fresh+=(postgresql)
         as_root mkdir -p "${cluster%/*}"
         echo 'create_main_cluster = false' | as_root tee "$cluster" >/dev/null
@@ -164,6 +177,7 @@ install_packages() {
 }
 
 bring_packages() {
+  ! grep -qs '^VERSION_CODENAME=trixie' "${OS_RELEASE:-/etc/os-release}" || use_names_of_trixie
   local wanted=("${build_packages[@]}") missing
   if ! $build_only; then
     wanted+=("${server_packages[@]}" "${browser_packages[@]}")

@@ -700,11 +700,11 @@ void Gateway::State::CountAndLog(const RequestContext& context, int status) {
   const HttpRequest& request = context.request;
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - context.start;
   if (context.endpoint != nullptr) {
-    context.endpoint->metrics.Count(status, taken.count());
+    context.endpoint->metrics.Count(status, taken, context.trace);
   } else {
     auto method = unrouted.find(request.method);
     if (method == unrouted.end()) method = unrouted.find("other");
-    method->second.Count(status, taken.count());
+    method->second.Count(status, taken, context.trace);
   }
   log::Info("request", {{"method", request.method},
                         {"path", request.path()},

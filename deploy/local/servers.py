@@ -383,7 +383,8 @@ def prometheus(folder, settings):
         raise StackError("Prometheus is not installed: run ./install-all.sh --for=observability, or make up PROFILE=none")
     config, host = folder.run / "prometheus.yml", settings.bind_host
     command = [program, f"--config.file={config}", f"--storage.tsdb.path={folder.data / 'prometheus'}",
-               "--storage.tsdb.retention.time=15d", f"--web.listen-address={host}:{port}", "--log.level=warn"]
+               "--storage.tsdb.retention.time=15d", f"--web.listen-address={host}:{port}", "--log.level=warn",
+               "--enable-feature=exemplar-storage"]
     return Program("prometheus", command, {"PROMETHEUS_PORT": port}, host=host,
                    ready=lambda: answers(host, port, b"GET /-/ready HTTP/1.0\r\n\r\n", b"HTTP/1.0 200"),
                    prepare=lambda: write_if_changed(config, prometheus_config(settings)),

@@ -8,7 +8,6 @@ containers where an engine answers.
 
 import argparse
 import fcntl
-import functools
 import json
 import os
 import socket
@@ -44,14 +43,6 @@ def is_all_there(host, admin_port):
         return False
 
 
-@functools.cache
-def revision():
-    """What /metrics says of the tree that the executables were built from."""
-    done = subprocess.run(["git", "-C", REPO, "describe", "--always", "--dirty", "--abbrev=12"],
-                          capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
-
-
 def process(settings, name, binaries):
     """One of our own processes."""
     binary = Path(binaries).resolve() / name
@@ -60,7 +51,7 @@ def process(settings, name, binaries):
     ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}") for kind in PROCESSES[name].ports}
     asked = ports[f"{name.upper()}_ADMIN_PORT"]
     return Program(name, [binary], ports, host=settings.bind_host, cwd=str(REPO), files=(binary,),
-                   environment={"SHOP_REVISION": revision()} | settings.environment_of(name),
+                   environment=settings.environment_of(name),
                    ready=lambda: is_all_there(settings.bind_host, asked))
 
 

@@ -51,13 +51,11 @@ int StatusOfSuccess(const MethodDescriptor& method) {
 RouteMetrics::RouteMetrics(const std::string& route, const std::string& method)
     : route_(route),
       method_(method),
-      duration_(prometheus::BuildHistogram()
-                    .Name("http_request_duration_seconds")
-                    .Help("From the whole request read to its answer made.")
-                    .Register(Metrics())
-                    .Add({{"route", route}}, DurationBuckets())) {}
+      duration_("http_request_duration_seconds", "From the whole request read to its answer made.",
+                {{"route", route}}) {}
 
-void RouteMetrics::Count(int status, double seconds) {
+void RouteMetrics::Count(int status, std::chrono::duration<double> took,
+                         const TraceContext& trace) {
   std::atomic<prometheus::Counter*>& slot = by_status_[static_cast<size_t>(status) % 600];
   prometheus::Counter* counter = slot.load(std::memory_order_acquire);
   if (counter == nullptr) {
@@ -70,7 +68,7 @@ void RouteMetrics::Count(int status, double seconds) {
     slot.store(counter, std::memory_order_release);
   }
   counter->Increment();
-  duration_.Observe(seconds);
+  duration_.Observe(took, trace);
 }
 
 Endpoint::Endpoint(const MethodDescriptor* method, const HttpBinding& http,

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/telemetry/duration_histogram.h"
 #include "common/telemetry/metrics.h"
 #include "gateway/http/conditional.h"
 #include "gateway/routing/binding.h"
@@ -31,12 +32,12 @@ class RouteMetrics {
  public:
   RouteMetrics(const std::string& route, const std::string& method);
 
-  void Count(int status, double seconds);
+  void Count(int status, std::chrono::duration<double> took, const TraceContext& trace);
 
  private:
   std::string route_;
   std::string method_;
-  prometheus::Histogram& duration_;
+  DurationHistogram duration_;
   std::array<std::atomic<prometheus::Counter*>, 600> by_status_{};
 };
 

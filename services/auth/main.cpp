@@ -15,13 +15,23 @@
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
 #include "common/kafka/revocations.h"
+#include "common/postgres/migrate_command.h"
 #include "common/telemetry/log.h"
 #include "messaging_migrations.h"
 
 namespace {
 
-// `rotate-keys`, with the process's own settings of the database and the keys, and nothing of the process.
+const std::vector<shop::postgres::MigrationSet>& Migrations() {
+  static const std::vector<shop::postgres::MigrationSet> migrations{
+      shop::kMessagingMigrations, shop::kAuditMigrations, shop::kAuthMigrations};
+  return migrations;
+}
+
+// `migrate`, or `rotate-keys` with the process's own settings of the database and the keys; nothing else of the process.
 int Operate(const std::vector<std::string>& words) {
+  if (words == std::vector<std::string>{"migrate"}) {
+    return shop::postgres::RunMigrateCommand("auth", Migrations());
+  }
   shop::Env env;
   const auto database = shop::postgres::Settings::Read(env, "auth");
   const auto keys = shop::auth::ReadSigningKeySettings(env);
@@ -29,7 +39,7 @@ int Operate(const std::vector<std::string>& words) {
     std::cerr << "wrong setting: " << problem << "\n";
   if (!env.problems().empty()) return 2;
   if (words != std::vector<std::string>{"rotate-keys"}) {
-    std::cerr << "auth knows one command: rotate-keys\n";
+    std::cerr << "auth knows two commands: migrate, rotate-keys\n";
     return 2;
   }
   try {
@@ -57,9 +67,7 @@ int main(int argc, char** argv) {
   }
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kAuditMigrations, kAuthMigrations});
-  });
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, Migrations()); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   std::optional<auth::SigningKeys> keys;

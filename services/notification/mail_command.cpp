@@ -14,7 +14,8 @@ constexpr char kUsage[] =
     "usage: notification refused-mails            the mails that were refused, or not to be sent, "
     "the latest first\n"
     "       notification resend-mails ORDER|all   has those of an order, or all that were refused, "
-    "sent again\n";
+    "sent again\n"
+    "       notification migrate                  brings the database up to date\n";
 
 std::optional<int64_t> OrderId(const std::string& word) {
   int64_t id = 0;

@@ -5,7 +5,7 @@
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
 #include "common/kafka/revocations.h"
-#include "common/postgres/migrations.h"
+#include "common/postgres/migrate_command.h"
 #include "common/rpc/client.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
@@ -20,8 +20,17 @@
 
 namespace {
 
-// The process's own settings of the database, and nothing of the process.
+const std::vector<shop::postgres::MigrationSet>& Migrations() {
+  static const std::vector<shop::postgres::MigrationSet> migrations{shop::kMessagingMigrations,
+                                                                    shop::kNotificationMigrations};
+  return migrations;
+}
+
+// `migrate`, or what can be done about mails: the process's own settings of the database, and nothing of the process.
 int Operate(const std::vector<std::string>& words) {
+  if (words == std::vector<std::string>{"migrate"}) {
+    return shop::postgres::RunMigrateCommand("notification", Migrations());
+  }
   shop::Env env;
   const auto settings = shop::postgres::Settings::Read(env, "notification");
   for (const std::string& problem : env.problems())
@@ -46,9 +55,7 @@ int main(int argc, char** argv) {
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kNotificationMigrations});
-  });
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, Migrations()); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);

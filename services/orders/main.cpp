@@ -1,8 +1,11 @@
+#include <vector>
+
 #include "common/core/process.h"
 #include "common/idempotency/sweeper.h"
 #include "common/kafka/messaging.h"
 #include "common/kafka/revocations.h"
 #include "common/kafka/topic_ends.h"
+#include "common/postgres/migrate_command.h"
 #include "idempotency_migrations.h"
 #include "messaging_migrations.h"
 #include "orders/config.h"
@@ -24,16 +27,17 @@ const std::vector<std::string> kTopics = {"stock", "payments", "shipments"};
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   using namespace shop;
+  const std::vector<postgres::MigrationSet> migrations{kMessagingMigrations, kIdempotencyMigrations,
+                                                       kOrdersMigrations};
+  if (argc > 1) return postgres::RunMigrateCommand("orders", migrations, {argv + 1, argv + argc});
   Process process("orders");
   const orders::Config config = orders::Config::Read(process.env());
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kIdempotencyMigrations, kOrdersMigrations});
-  });
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, migrations); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);

@@ -1,9 +1,11 @@
+#include <vector>
+
 #include "audit_migrations.h"
 #include "common/core/process.h"
 #include "common/idempotency/sweeper.h"
 #include "common/kafka/messaging.h"
 #include "common/kafka/revocations.h"
-#include "common/postgres/migrations.h"
+#include "common/postgres/migrate_command.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "idempotency_migrations.h"
@@ -15,17 +17,17 @@
 #include "payments/provider_client.h"
 #include "payments_migrations.h"
 
-int main() {
+int main(int argc, char** argv) {
   using namespace shop;
+  const std::vector<postgres::MigrationSet> migrations{kMessagingMigrations, kIdempotencyMigrations,
+                                                       kAuditMigrations, kPaymentsMigrations};
+  if (argc > 1) return postgres::RunMigrateCommand("payments", migrations, {argv + 1, argv + argc});
   Process process("payments");
   const payments::Config config = payments::Config::Read(process.env());
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(
-        db, {kMessagingMigrations, kIdempotencyMigrations, kAuditMigrations, kPaymentsMigrations});
-  });
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, migrations); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);

@@ -1,7 +1,9 @@
+#include <vector>
+
 #include "audit_migrations.h"
 #include "common/core/process.h"
 #include "common/kafka/revocations.h"
-#include "common/postgres/migrations.h"
+#include "common/postgres/migrate_command.h"
 #include "products/config.h"
 #include "products/product_cache.h"
 #include "products/product_store.h"
@@ -9,16 +11,16 @@
 #include "products/reservation_metrics.h"
 #include "products_migrations.h"
 
-int main() {
+int main(int argc, char** argv) {
   using namespace shop;
+  const std::vector<postgres::MigrationSet> migrations{kAuditMigrations, kProductsMigrations};
+  if (argc > 1) return postgres::RunMigrateCommand("products", migrations, {argv + 1, argv + argc});
   Process process("products");
   const products::Config config = products::Config::Read(process.env());
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kAuditMigrations, kProductsMigrations});
-  });
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, migrations); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);

@@ -1,7 +1,9 @@
+#include <vector>
+
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
 #include "common/kafka/revocations.h"
-#include "common/postgres/migrations.h"
+#include "common/postgres/migrate_command.h"
 #include "common/rpc/identity.h"
 #include "common/rpc/server.h"
 #include "messaging_migrations.h"
@@ -12,16 +14,16 @@
 #include "shipping/shipping_service.h"
 #include "shipping_migrations.h"
 
-int main() {
+int main(int argc, char** argv) {
   using namespace shop;
+  const std::vector<postgres::MigrationSet> migrations{kMessagingMigrations, kShippingMigrations};
+  if (argc > 1) return postgres::RunMigrateCommand("shipping", migrations, {argv + 1, argv + argc});
   Process process("shipping");
   const shipping::Config config = shipping::Config::Read(process.env());
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kShippingMigrations});
-  });
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, migrations); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);

@@ -1,5 +1,8 @@
+#include <vector>
+
 #include "common/core/process.h"
 #include "common/kafka/messaging.h"
+#include "common/postgres/migrate_command.h"
 #include "messaging_migrations.h"
 #include "stock/config.h"
 #include "stock/stock_events.h"
@@ -13,16 +16,16 @@ constexpr int kBatch = 20;
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   using namespace shop;
+  const std::vector<postgres::MigrationSet> migrations{kMessagingMigrations, kStockMigrations};
+  if (argc > 1) return postgres::RunMigrateCommand("stock", migrations, {argv + 1, argv + argc});
   Process process("stock");
   const stock::Config config = stock::Config::Read(process.env());
   process.Start();
 
   postgres::Pool db(config.postgres);
-  process.WaitFor("PostgreSQL", [&] {
-    postgres::Migrate(db, {kMessagingMigrations, kStockMigrations});
-  });
+  process.WaitFor("PostgreSQL", [&] { postgres::Migrate(db, migrations); });
   const auto watch = process.WatchReadiness("PostgreSQL", [&] { postgres::Ping(db); });
 
   rpc::Identity identity(config.service.identity);

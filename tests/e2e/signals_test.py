@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from decimal import Decimal
 from urllib.parse import urlencode
 
@@ -92,6 +93,16 @@ class Signals(Case):
         except AssertionError:
             self.fail("\n".join(missing()))
 
+    def test_a_metric_leads_to_a_trace(self):
+        self.ordered("Exemplary")
+        for metric in ('http_request_duration_seconds_bucket{route="/api/v1/orders"}', 'rpc_duration_seconds_bucket{process="orders"}'):
+            def led(metric=metric):
+                parameters = urlencode({"query": metric, "start": time.time() - 600, "end": time.time() + 60})
+                answer = fetch(self.shop.port("prometheus"), f"/api/v1/query_exemplars?{parameters}", plain=True)
+                exemplars = {one["labels"]["trace_id"] for series in json.loads(answer.text)["data"] for one in series["exemplars"]}
+                return exemplars & {span.trace for span in order_trail.read_spans(self.shop.folder / "data/spans")}
+            wait_for(f"an exemplar of {metric} whose trace is kept", led)
+
     def test_a_trace_leads_from_the_click_to_the_mail(self):
         buyer, order = self.ordered("Traced")
         click = ("gateway", "POST /api/v1/orders")
@@ -153,7 +164,7 @@ class Signals(Case):
             self.assertIn("no mail today", span.error)
         self.assertEqual((None, "handled"), (tried[2].error, tried[2].attributes["shop.event.outcome"]))
         self.assertIsNotNone(find(tried[2].children, ("notification", "send mail")))
-        self.assertIsNotNone(find(trees, ("orders", "publish orders"), ("notification", "publish notification.dead")))
+        self.trace_with(order, ("orders", "publish orders"), ("notification", "publish notification.dead"))
         self.assertIn("FAILED", self.shop.script("trace", str(order), quiet=True))
         self.shop.wait_until_consumed()
 

@@ -78,6 +78,7 @@ TEST(EventTest, TheSameCauseMakesTheSameId) {
 
 TEST(EventTest, AnEventComesBackFromItsHeaders) {
   Envelope event = MakeEvent(Cancelled(42), {.source = "orders", .trace = TraceContext::New()});
+  event.trace.request_id = "r-1";
   event.headers["other"] = "kept";
   const Headers headers = ToHeaders(event);
   EXPECT_EQ(headers.at("ce_specversion"), "1.0");
@@ -90,6 +91,7 @@ TEST(EventTest, AnEventComesBackFromItsHeaders) {
   EXPECT_EQ(back.source, event.source);
   EXPECT_EQ(back.time, event.time);
   EXPECT_EQ(back.trace.trace_id, event.trace.trace_id);
+  EXPECT_EQ(back.trace.RequestId(), "r-1");
   EXPECT_EQ(back.headers, event.headers);
 }
 

@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <map>
 #include <thread>
 
+#include "common/postgres/migrate_command.h"
 #include "common/postgres/pool.h"
 #include "common/testing/database.h"
 #include "common/testing/servers.h"
@@ -122,6 +124,47 @@ TEST_F(MigrateTest, ATableInUseIsWaitedForWithoutQueueingInFrontOfOthers) {
   });
   migrator.join();
   EXPECT_THAT(Applied(), ElementsAre("things/0001_things", "things/0002_column"));
+}
+
+class MigrateCommandTest : public MigrateTest {
+ protected:
+  // The settings of a process whose database is the test's.
+  Env Environment() {
+    const Settings& settings = database_.settings();
+    const std::map<std::string, std::string> variables{
+        {"POSTGRES_HOST", settings.host},
+        {"POSTGRES_PORT", std::to_string(settings.port)},
+        {"POSTGRES_USER", settings.user},
+        {"POSTGRES_PASSWORD", settings.password}};
+    return Env([variables](const std::string& name) -> std::optional<std::string> {
+      const auto found = variables.find(name);
+      if (found == variables.end()) return std::nullopt;
+      return found->second;
+    });
+  }
+};
+
+TEST_F(MigrateCommandTest, BringsTheDatabaseUpToDateAndAgainChangesNothing) {
+  const std::string database = database_.settings().database;
+  EXPECT_EQ(RunMigrateCommand(database, {kBoth}, Environment()), 0);
+  EXPECT_EQ(RunMigrateCommand(database, {kBoth}, Environment()), 0);
+  EXPECT_THAT(Applied(), ElementsAre("things/0001_things", "things/0002_more"));
+  EXPECT_EQ(Rows(), 2);
+}
+
+TEST_F(MigrateCommandTest, SaysByItsExitCodeThatItCouldNot) {
+  const MigrationSet failing{"things", {{"0001_things", "SELECT 1/0"}}};
+  EXPECT_EQ(RunMigrateCommand(database_.settings().database, {failing}, Environment()), 1);
+  EXPECT_EQ(RunMigrateCommand("things", {}, Env([](const std::string& name) {
+                                return name == "POSTGRES_PORT"
+                                           ? std::optional<std::string>("no port")
+                                           : std::nullopt;
+                              })),
+            2);
+}
+
+TEST_F(MigrateCommandTest, KnowsNoOtherCommand) {
+  EXPECT_EQ(RunMigrateCommand("things", {}, std::vector<std::string>{"downgrade"}), 2);
 }
 
 }  // namespace

@@ -180,7 +180,9 @@ grpc::Status HandleCall(const BoundMethod& bound, const grpc::CallbackServerCont
 
 }  // namespace
 
-MethodMetrics::MethodMetrics(const std::string& path) {
+MethodMetrics::MethodMetrics(const std::string& path)
+    : duration_("rpc_duration_seconds", "Time from a call's arrival to its answer",
+                {{"method", path}}) {
   auto& handled = prometheus::BuildCounter()
                       .Name("rpc_handled_total")
                       .Help("Calls answered, by gRPC status")
@@ -188,23 +190,19 @@ MethodMetrics::MethodMetrics(const std::string& path) {
   for (int code = 0; code <= 16; ++code) {
     codes_[static_cast<size_t>(code)] = &handled.Add({{"method", path}, {"code", CodeName(code)}});
   }
-  duration_ = &prometheus::BuildHistogram()
-                   .Name("rpc_duration_seconds")
-                   .Help("Time from a call's arrival to its answer")
-                   .Register(Metrics())
-                   .Add({{"method", path}}, DurationBuckets());
 }
 
 void MethodMetrics::Count(grpc::StatusCode code) {
   codes_[static_cast<size_t>(code) % codes_.size()]->Increment();
 }
 
-void MethodMetrics::Observe(steady_clock::duration took) {
-  duration_->Observe(std::chrono::duration<double>(took).count());
+void MethodMetrics::Observe(steady_clock::duration took, const TraceContext& trace) {
+  duration_.Observe(took, trace);
 }
 
-grpc::Status Handle(const BoundMethod& bound, const grpc::CallbackServerContext& context,
-                    const grpc::ByteBuffer& request, Identity& identity, const std::stop_token& cut,
+grpc::Status Handle(BoundMethod& bound, const grpc::CallbackServerContext& context,
+                    const grpc::ByteBuffer& request, steady_clock::time_point arrived,
+                    Identity& identity, const std::stop_token& cut,
                     const std::function<Result<void>(const Call&, const Message&)>& handler) {
   Call call = ReadCall(context);
   Span span(SpanKind::kServer, std::string_view(bound.path).substr(1), call.trace);
@@ -212,6 +210,7 @@ grpc::Status Handle(const BoundMethod& bound, const grpc::CallbackServerContext&
   call.trace = span.ContextOr(call.trace);
   grpc::Status status = HandleCall(bound, context, request, identity, cut, handler, call);
   Describe(bound, call, status, &span);
+  bound.metrics.Observe(steady_clock::now() - arrived, call.trace);
   return status;
 }
 

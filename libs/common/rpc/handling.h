@@ -13,6 +13,7 @@
 #include <string>
 
 #include "common/rpc/service.h"
+#include "common/telemetry/duration_histogram.h"
 #include "common/telemetry/metrics.h"
 
 namespace shop::rpc {
@@ -27,11 +28,11 @@ class MethodMetrics {
   // A call that has ended.
   void Count(grpc::StatusCode code);
   // How long it took to answer one, or to open a stream.
-  void Observe(std::chrono::steady_clock::duration took);
+  void Observe(std::chrono::steady_clock::duration took, const TraceContext& trace);
 
  private:
   std::array<prometheus::Counter*, 17> codes_{};
-  prometheus::Histogram* duration_ = nullptr;
+  DurationHistogram duration_;
 };
 
 struct BoundMethod {
@@ -44,10 +45,11 @@ struct BoundMethod {
 };
 
 // Everything between the wire and the handler: who calls, may they, is the request well formed; then
-// `handler`, within a DeadlineScope of the call and `cut`, and one status for whatever comes of it.
+// `handler`, within a DeadlineScope of the call and `cut`, and one status for whatever comes of it. Observes the time
+// since the call `arrived`.
 grpc::Status Handle(
-    const BoundMethod& bound, const grpc::CallbackServerContext& context,
-    const grpc::ByteBuffer& request, Identity& identity, const std::stop_token& cut,
+    BoundMethod& bound, const grpc::CallbackServerContext& context, const grpc::ByteBuffer& request,
+    std::chrono::steady_clock::time_point arrived, Identity& identity, const std::stop_token& cut,
     const std::function<Result<void>(const Call&, const google::protobuf::Message&)>& handler);
 
 }  // namespace shop::rpc

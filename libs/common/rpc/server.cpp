@@ -45,14 +45,13 @@ grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& 
                                 const grpc::ByteBuffer* request, grpc::ByteBuffer* response) {
   const steady_clock::time_point arrived = steady_clock::now();
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto finish = [&bound, reactor, arrived](const grpc::Status& status) {
+  const auto finish = [&bound, reactor](const grpc::Status& status) {
     bound.metrics.Count(status.error_code());
-    bound.metrics.Observe(steady_clock::now() - arrived);
     reactor->Finish(status);
   };
   const auto work = [=, &bound, &identity] {
     if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
-    finish(Handle(bound, *context, *request, identity, cut,
+    finish(Handle(bound, *context, *request, arrived, identity, cut,
                   [&](const Call& call, const Message& message) {
                     const Result<void> outcome = bound.method.handle(
                         call, message, [&](const Message& answer) { Serialize(answer, response); });
@@ -61,7 +60,10 @@ grpc::ServerUnaryReactor* Start(BoundMethod& bound, WorkerPool& pool, Identity& 
                   }));
   };
   const bool accepted = pool.Post(work, request->Length());
-  if (!accepted) finish({grpc::StatusCode::UNAVAILABLE, "too busy, try again"});
+  if (!accepted) {
+    bound.metrics.Observe(steady_clock::now() - arrived, {});
+    finish({grpc::StatusCode::UNAVAILABLE, "too busy, try again"});
+  }
   return reactor;
 }
 

@@ -123,7 +123,7 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void Open() {
     const steady_clock::time_point arrived = steady_clock::now();
     const grpc::Status status =
-        Handle(bound_, *context_, *request_, identity_, cut_,
+        Handle(bound_, *context_, *request_, arrived, identity_, cut_,
                [this](const Call& call, const google::protobuf::Message& request) -> Result<void> {
                  Result<OpenedStream> stream = bound_.method.open(call, request);
                  if (!stream) return stream.refusal();
@@ -133,7 +133,6 @@ class StreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                  caller_ = call.caller;
                  return kDone;
                });
-    bound_.metrics.Observe(steady_clock::now() - arrived);
     if (!status.ok()) return FinishWith(status);
     StartSendInitialMetadata();  // tells the client that the stream is open
     // Registered first, so that what is committed while it reads wakes it again.

@@ -22,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/telemetry/duration_histogram.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/process_metrics.h"
@@ -61,9 +62,10 @@ tcp::acceptor Listen(asio::io_context& io, const std::string& host, uint16_t por
   }
 }
 
-Response Answer(status code, std::string body) {
+Response Answer(status code, std::string body,
+                const char* content_type = "text/plain; version=0.0.4; charset=utf-8") {
   Response response(code, 11, std::move(body));
-  response.set(http::field::content_type, "text/plain; version=0.0.4; charset=utf-8");
+  response.set(http::field::content_type, content_type);
   response.keep_alive(false);
   response.prepare_payload();
   return response;
@@ -109,6 +111,12 @@ Response Respond(const Request& request, const AdminServer::Ready& ready) {
   if (path == "/metrics") {
     std::vector<prometheus::MetricFamily> families = Metrics().Collect();
     std::ranges::move(ProcessMetrics(), std::back_inserter(families));
+    // As Prometheus asks for it first.
+    if (request[http::field::accept].find("application/openmetrics-text") !=
+        std::string_view::npos) {
+      return Answer(status::ok, OpenMetricsText(families),
+                    "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    }
     return Answer(status::ok, prometheus::TextSerializer().Serialize(families));
   }
   if (path == "/readyz") return Readyz(ready(), target.substr(path.size()) == "?strict");
