@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import socket
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
