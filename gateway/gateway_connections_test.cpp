@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
@@ -261,11 +262,72 @@ TEST_F(GatewayTest, StoppingIsToldBeforeConnectionsAreRefused) {
   EXPECT_EQ(ask("/healthz").status, 200);
   EXPECT_EQ(ask("/api/v1/books/12").status, 200);
   open.Send(Get("/api/v1/books/12"));
-  EXPECT_EQ(open.Receive().status, 200);
+  const Response last = open.Receive();
+  EXPECT_EQ(last.status, 200);
+  EXPECT_EQ(last.headers.at("connection"), "close") << "so that clients come back elsewhere";
   stop.join();
   EXPECT_GE(std::chrono::steady_clock::now() - start, seconds(2));
   EXPECT_TRUE(open.Ended());
   EXPECT_FALSE(Client(port).connected());
+}
+
+// A request that takes the gateway's thread longer than a client needs to connect.
+std::string Work(const std::string& user) {
+  std::string body = R"({"title":"a","unknown":[1)";
+  for (int i = 0; i < 5000; ++i) body += ",1";
+  body += "]}";
+  return Head("/api/v1/books",
+              user + kJson + "Content-Length: " + std::to_string(body.size()) + "\r\n") +
+         body;
+}
+
+// Clients that have sent a request each, faster than they are taken.
+std::vector<std::unique_ptr<Client>> Crowd(uint16_t port, const std::string& request) {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (int i = 0; i < 200; ++i) {
+    clients.push_back(std::make_unique<Client>(port));
+    clients.back()->Send(request);
+  }
+  return clients;
+}
+
+TEST_F(GatewayTest, StoppingServesTheConnectionsThatWaitToBeAccepted) {
+  const auto clients = Crowd(port(), Work(User()));
+  std::jthread stop([this] { server_.reset(); });
+  for (const auto& client : clients) EXPECT_EQ(client->Receive().status, 201);
+}
+
+TEST_F(GatewayTest, AGatewayHandsItsPortOverToAnother) {
+  http_.reuse_port = true;
+  http_.drain_delay = milliseconds(500);
+  http_.port = port();
+  Client open(http_.port);
+  open.Send(Get("/healthz"));
+  EXPECT_EQ(open.Receive().headers.count("connection"), 0);
+
+  Gateway next(settings_, {Declared("shop.testing.v1.LibraryService")}, tokens_);
+  const HttpServer other(http_, next);
+  ASSERT_TRUE(Eventually([&next] { return next.Ready(); }));
+  const auto clients = Crowd(http_.port, Work(User()));
+  std::jthread stop([this] { server_.reset(); });
+  for (const auto& client : clients) EXPECT_EQ(client->Receive().status, 201);
+  EXPECT_TRUE(Eventually([&open] {
+    open.Send(Get("/api/v1/books/12"));
+    const Response response = open.Receive();
+    EXPECT_EQ(response.status, 200);
+    return response.headers.contains("connection");
+  })) << "who has a connection still is told to leave it";
+  for (const auto& client : Crowd(http_.port, Get("/readyz"))) {
+    EXPECT_EQ(client->Receive().text("/status"), "ready")
+        << "new connections come to the other one";
+  }
+}
+
+TEST_F(GatewayTest, APortIsSharedByThoseAloneThatSaySo) {
+  http_.port = port();
+  EXPECT_THROW(HttpServer(http_, *gateway_), std::runtime_error);
+  http_.reuse_port = true;
+  EXPECT_THROW(HttpServer(http_, *gateway_), std::runtime_error);
 }
 
 TEST_F(GatewayTest, StoppingDoesNotWaitForEver) {

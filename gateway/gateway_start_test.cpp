@@ -61,6 +61,7 @@ TEST(Start, ReadsItsSettings) {
       {"HTTP_MAX_IN_FLIGHT", "50"},
       {"HTTP_GZIP", "off"},
       {"HTTP_DRAIN_DELAY_MS", "1500"},
+      {"HTTP_REUSE_PORT", "true"},
       {"GATEWAY_PORT", "4000"},
       {"GATEWAY_THREADS", "3"},
       {"HTTP_MAX_BODY_BYTES", "2000"},
@@ -84,6 +85,7 @@ TEST(Start, ReadsItsSettings) {
   EXPECT_EQ(http.port, 4000);
   EXPECT_EQ(http.threads, 3);
   EXPECT_EQ(http.drain_delay, milliseconds(1500));
+  EXPECT_TRUE(http.reuse_port);
   EXPECT_EQ(http.max_body_bytes, 2000);
   EXPECT_EQ(http.max_buffered_bytes, 90000);
   EXPECT_EQ(http.max_buffered_bytes_per_client, 4000);

@@ -51,6 +51,8 @@ using boost::system::error_code;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
+using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
+
 constexpr milliseconds kSweep{200};
 // How long, and how much, a client may go on sending what was refused before it reads the answer.
 constexpr milliseconds kLinger{2000};
@@ -359,6 +361,9 @@ struct HttpServer::State {
 
   void Listen();
   asio::awaitable<void> Accept();
+  void Welcome(tcp::socket socket);
+  // What is in the backlog is accepted still.
+  void StopAccepting();
   asio::awaitable<void> Sweep();
   asio::awaitable<void> Serve(std::shared_ptr<Connection> connection);
   asio::awaitable<bool> ServeOne(Connection& connection);
@@ -374,7 +379,9 @@ struct HttpServer::State {
   asio::steady_timer timer{control};
   std::mutex mutex;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections;
-  std::atomic<bool> stopping = false;
+  bool accepting = true;               // used on `control` only
+  std::atomic<bool> draining = false;  // connections end with their next response
+  std::atomic<bool> stopping = false;  // those that wait for a request end too
   std::atomic<Clock::rep> patience = std::numeric_limits<Clock::rep>::max();
   std::vector<std::thread> threads;
 };
@@ -415,6 +422,7 @@ HttpServer::Settings HttpServer::Settings::Read(Env& env) {
   settings.header_timeout = duration("HTTP_HEADER_TIMEOUT_MS", settings.header_timeout);
   settings.body_timeout = duration("HTTP_BODY_TIMEOUT_MS", settings.body_timeout);
   settings.drain_delay = milliseconds(env.Integer("HTTP_DRAIN_DELAY_MS", 0, 0, 5000));
+  settings.reuse_port = env.Flag("HTTP_REUSE_PORT", false);
   return settings;
 }
 
@@ -431,13 +439,16 @@ HttpServer::HttpServer(const Settings& settings, Gateway& gateway)
 HttpServer::~HttpServer() {
   state_->gateway.Stop();
   state_->patience = (Clock::now() + state_->settings.grace).time_since_epoch().count();
+  const auto stop_accepting = [state = state_.get()] { state->StopAccepting(); };
+  if (state_->settings.reuse_port) {
+    asio::post(state_->control, stop_accepting);
+  } else {
+    state_->draining = true;
+  }
   std::this_thread::sleep_for(std::min(state_->settings.drain_delay, state_->settings.grace));
   state_->stopping = true;
-  asio::post(state_->control, [state = state_.get()] {
-    error_code ignored;
-    state->acceptor.close(ignored);
-    state->timer.cancel();
-  });
+  asio::post(state_->control, stop_accepting);
+  asio::post(state_->control, [state = state_.get()] { state->timer.cancel(); });
   for (std::thread& thread : state_->threads) thread.join();
 }
 
@@ -452,6 +463,7 @@ void HttpServer::State::Listen() {
         *resolver.resolve(settings.host, std::to_string(settings.port), tcp::resolver::passive);
     acceptor.open(endpoint.protocol());
     acceptor.set_option(tcp::acceptor::reuse_address(true));
+    if (settings.reuse_port) acceptor.set_option(ReusePort(true));
     acceptor.bind(endpoint);
     acceptor.listen(asio::socket_base::max_listen_connections);
   } catch (const boost::system::system_error& error) {
@@ -461,48 +473,70 @@ void HttpServer::State::Listen() {
 }
 
 asio::awaitable<void> HttpServer::State::Accept() {
-  while (!stopping) {
-    const asio::any_io_executor executor =
-        settings.threads > 1 ? asio::any_io_executor(asio::make_strand(io)) : io.get_executor();
-    tcp::socket socket(executor);
-    error_code error;
+  const auto executor = [this] {
+    return settings.threads > 1 ? asio::any_io_executor(asio::make_strand(io)) : io.get_executor();
+  };
+  error_code error;
+  while (accepting) {
+    tcp::socket socket(executor());
     co_await acceptor.async_accept(socket, Into(error));
-    if (stopping) break;
-    if (error) {
+    if (!error) {
+      Welcome(std::move(socket));
+    } else if (accepting) {
       // Most likely out of file descriptors: some will come free.
       log::Warning("cannot accept a connection", {{"error", error.message()}});
       asio::steady_timer pause(control, milliseconds(100));
       co_await pause.async_wait(Into(error));
-      continue;
     }
-    const tcp::endpoint client = socket.remote_endpoint(error);
-    if (error) continue;  // it has gone already
-    auto [share, verdict] = limits.Connect(client.address());
-    if (!share && https) continue;  // who wants to read more than an end needs a handshake first
-    if (!share) {
-      static constexpr std::string_view kFull =
-          "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-          "Connection: close\r\n\r\n";
-      static constexpr std::string_view kFullForClient =
-          "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
-          "Connection: close\r\n\r\n";
-      socket.non_blocking(true, error);
-      socket.write_some(
-          asio::buffer(verdict == ClientLimits::Verdict::kLimitOfAll ? kFull : kFullForClient),
-          error);
-      continue;
-    }
-    socket.set_option(tcp::no_delay(true), error);
-    auto connection = std::make_shared<Connection>(
-        std::move(socket), https ? &https->Context() : nullptr, client.address(),
-        settings.max_header_bytes + (64 * 1024), std::move(share));
-    {
-      const std::lock_guard lock(mutex);
-      connections.emplace(connection.get(), connection);
-    }
-    asio::co_spawn(executor, Serve(connection),
-                   asio::bind_cancellation_slot(connection->cancel.slot(), asio::detached));
   }
+  // Closing resets the connections that are in the backlog still.
+  acceptor.non_blocking(true, error);
+  while (!error) {
+    tcp::socket socket(executor());
+    acceptor.accept(socket, error);
+    if (!error) Welcome(std::move(socket));
+  }
+  acceptor.close(error);
+  // Who is told to connect again comes to another gateway now, where there is one at this port.
+  draining = true;
+}
+
+void HttpServer::State::StopAccepting() {
+  accepting = false;
+  error_code ignored;
+  acceptor.cancel(ignored);
+}
+
+void HttpServer::State::Welcome(tcp::socket socket) {
+  error_code error;
+  const tcp::endpoint client = socket.remote_endpoint(error);
+  if (error) return;  // it has gone already
+  auto [share, verdict] = limits.Connect(client.address());
+  if (!share && https) return;  // who wants to read more than an end needs a handshake first
+  if (!share) {
+    static constexpr std::string_view kFull =
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+        "Connection: close\r\n\r\n";
+    static constexpr std::string_view kFullForClient =
+        "HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n"
+        "Connection: close\r\n\r\n";
+    socket.non_blocking(true, error);
+    socket.write_some(
+        asio::buffer(verdict == ClientLimits::Verdict::kLimitOfAll ? kFull : kFullForClient),
+        error);
+    return;
+  }
+  socket.set_option(tcp::no_delay(true), error);
+  const auto executor = socket.get_executor();
+  auto connection = std::make_shared<Connection>(
+      std::move(socket), https ? &https->Context() : nullptr, client.address(),
+      settings.max_header_bytes + (64 * 1024), std::move(share));
+  {
+    const std::lock_guard lock(mutex);
+    connections.emplace(connection.get(), connection);
+  }
+  asio::co_spawn(executor, Serve(connection),
+                 asio::bind_cancellation_slot(connection->cancel.slot(), asio::detached));
 }
 
 // Ends what has taken too long, and at the end everything.
@@ -514,7 +548,7 @@ asio::awaitable<void> HttpServer::State::Sweep() {
     const bool ending = stopping;
     const bool impatient = Clock::now().time_since_epoch().count() >= patience;
     const std::lock_guard lock(mutex);
-    if (ending && connections.empty()) co_return;
+    if (ending && connections.empty() && !acceptor.is_open()) co_return;
     for (const auto& [key, connection] : connections) {
       if (ending && connection->idle) connection->Expires(milliseconds(0));
       const bool drain = ending && connection->streams;
@@ -565,7 +599,6 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   if (connection.buffer.size() == 0) {
     connection.Expires(settings.idle_timeout);
     connection.idle = true;
-    if (stopping) co_return false;
     error_code error;
     const size_t got = co_await connection.socket.async_read_some(
         connection.buffer.prepare(kFirstBytes), Into(error));
@@ -603,7 +636,7 @@ asio::awaitable<bool> HttpServer::State::ServeOne(Connection& connection) {
   }
 
   const auto& message = connection.parser->get();
-  const bool keep_alive = may_go_on && !response.close && !stopping;
+  const bool keep_alive = may_go_on && !response.close && !draining;
   WriteHead(response, keep_alive, message.version(), &connection.head);
   const bool head_only = message.method() == http::verb::head;
   const bool rest_follows = unread > 0 && keep_alive;

@@ -52,23 +52,29 @@ class HttpServer {
     std::chrono::milliseconds body_timeout{30000};
     std::chrono::milliseconds write_timeout{30000};
     std::chrono::milliseconds grace{7000};  // for requests in flight when stopping, all in all
-    // How long, when stopping, everything is still served while /readyz already says no, so that a
-    // load balancer notices before connections are refused. A part of the grace.
+    // How long, when stopping, everything is still served while /readyz already says no and each
+    // response ends its connection, so that load balancers and clients notice before connections are
+    // refused and idle ones end. A part of the grace.
     std::chrono::milliseconds drain_delay{0};
+    // Whether another gateway of the same user may listen on the same port at the same time. The
+    // kernel gives each a share of the new connections, so one that stops accepts nothing during the
+    // drain delay.
+    bool reuse_port = false;
 
     // BIND_HOST, GATEWAY_PORT, HTTP_TLS_CERT_FILE, HTTP_TLS_KEY_FILE, GATEWAY_THREADS, HTTP_MAX_BODY_BYTES, HTTP_MAX_BUFFERED_BYTES,
     // HTTP_MAX_BUFFERED_BYTES_PER_CLIENT, HTTP_MAX_CONNECTIONS, HTTP_MAX_CONNECTIONS_PER_CLIENT,
     // HTTP_MAX_STREAMS, HTTP_MAX_STREAMS_PER_CLIENT, HTTP_STREAM_HEARTBEAT_MS,
-    // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_DELAY_MS.
+    // HTTP_IDLE_TIMEOUT_MS, HTTP_HEADER_TIMEOUT_MS, HTTP_BODY_TIMEOUT_MS, HTTP_DRAIN_DELAY_MS,
+    // HTTP_REUSE_PORT.
     // A limit of bytes that would not take one body of the largest size is wrong.
     static Settings Read(Env& env);
   };
 
   // Serves at once. Throws std::runtime_error when the port is taken or the certificate of no use.
   HttpServer(const Settings& settings, Gateway& gateway);
-  // Stops the gateway's readiness. After the drain delay it accepts nothing more, closes idle
-  // connections, and the others with their next response; what still runs when the time of grace is
-  // over is cancelled.
+  // Stops the gateway's readiness; connections end with their next response. After the drain delay it
+  // accepts nothing more, but for what is in the backlog, and closes idle connections; what still
+  // runs when the time of grace is over is cancelled.
   ~HttpServer();
 
   uint16_t port() const;

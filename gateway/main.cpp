@@ -1,6 +1,7 @@
 // The gateway's process: serves every service whose proto is linked in.
 #include <memory>
 #include <optional>
+#include <stdexcept>
 
 #include "common/auth/access_token.h"
 #include "common/core/addresses.h"
@@ -39,6 +40,12 @@ int main() {
   }
   std::optional<gateway::RateSharing> sharing;
   if (settings.rate.enabled) sharing.emplace(redis, gateway.rate_limits());
+  if (http.reuse_port) {
+    // From the moment it listens it is given a share of the connections.
+    process.WaitFor("a service, the keys of auth, and which sessions have ended", [&] {
+      if (!gateway.Ready() || !revocations.ready()) throw std::runtime_error("not yet");
+    });
+  }
   const gateway::HttpServer server(http, gateway);
   process.AddReadiness("any service, or the keys of auth", [&] { return gateway.Ready(); });
   for (const auto& [name, address] : settings.addresses) {

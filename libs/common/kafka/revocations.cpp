@@ -247,9 +247,7 @@ Revocations::Revocations(const KafkaSettings& kafka, auth::TokenVerifier& tokens
 
 Revocations::Revocations(const KafkaSettings& kafka, auth::TokenVerifier& tokens, Process& process)
     : Revocations(kafka, tokens) {
-  process.AddReadiness("which sessions have ended", [this] {
-    return caught_up() || steady_clock::now() - state_->started > kStartPatience;
-  });
+  process.AddReadiness("which sessions have ended", [this] { return ready(); });
   process.AddDegradation("news of ended sessions", [this] { return current(); });
 }
 
@@ -257,6 +255,10 @@ Revocations::~Revocations() = default;
 
 bool Revocations::caught_up() const {
   return state_->caught_up;
+}
+
+bool Revocations::ready() const {
+  return caught_up() || steady_clock::now() - state_->started > kStartPatience;
 }
 
 bool Revocations::current() const {

@@ -28,8 +28,8 @@ class Revocations {
   // Reads at once, in a thread of its own. `tokens` must outlive this.
   Revocations(const KafkaSettings& kafka, auth::TokenVerifier& tokens,
               std::string topic = "sessions");
-  // The same, and the process is not ready before this has caught up, or has tried for ten seconds in
-  // vain: it may start without brokers. While it is not current the process is degraded.
+  // The same, and the process is not ready before this is. While it is not current the process is
+  // degraded.
   Revocations(const KafkaSettings& kafka, auth::TokenVerifier& tokens, Process& process);
   // Takes up to a few seconds while the brokers are away.
   ~Revocations();
@@ -38,6 +38,8 @@ class Revocations {
 
   // Whether everything was read that was on the topic when this started.
   bool caught_up() const;
+  // Whether it has caught up, or has tried for ten seconds in vain: a process may start without brokers.
+  bool ready() const;
   // Whether it has caught up and the brokers answer.
   bool current() const;
 
