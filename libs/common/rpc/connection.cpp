@@ -14,6 +14,7 @@ grpc::ChannelArguments ConnectionArguments() {
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 2000);
   arguments.SetInt(GRPC_ARG_DNS_MIN_TIME_BETWEEN_RESOLUTIONS_MS, 1000);
   arguments.SetLoadBalancingPolicyName("round_robin");
+  arguments.SetServiceConfigJSON(R"({"healthCheckConfig": {"serviceName": ""}})");
   return arguments;
 }
 

@@ -17,6 +17,8 @@ namespace shop::rpc {
 // a container that was started again under another address is found. A connection that broke is
 // made again after 100 ms, after a second at most when that keeps failing. An attempt may take two
 // seconds: on a busy machine the first answer of a sound server can take some hundred milliseconds.
+// Each address is asked for its health (grpc.health.v1, if it has that) and called while it is well, so that
+// a server which is about to stop is left before it does.
 // No call is repeated by gRPC itself: only the caller knows what may run twice, and it would cost
 // 15 % of a call's CPU. See NotTaken for those that cannot have run.
 // https://github.com/grpc/grpc/blob/v1.51.x/doc/connection-backoff.md

@@ -27,6 +27,7 @@ constexpr char kHeaders = 1;
 constexpr char kSettings = 4;
 constexpr char kGoAway = 7;
 constexpr uint32_t kAnyStream = 0x7fffffff;
+constexpr uint32_t kCall = 3;  // the second stream of a connection
 
 // RFC 9113, section 4.1; of the connection itself, which is stream 0.
 std::string Frame(char type, const std::string& payload) {
@@ -38,6 +39,24 @@ std::string GoAway(uint32_t last_stream) {
   return Frame(kGoAway,
                {static_cast<char>(last_stream >> 24), static_cast<char>(last_stream >> 16),
                 static_cast<char>(last_stream >> 8), static_cast<char>(last_stream), 0, 0, 0, 0});
+}
+
+// A header of HPACK that no table knows (RFC 7541, section 6.2.2).
+std::string Header(const std::string& name, const std::string& value) {
+  return std::string{0, static_cast<char>(name.size())} + name + static_cast<char>(value.size()) +
+         value;
+}
+
+// Says to the first call of a connection, by which a client asks for the server's health, that there is no such
+// method: the server is called then.
+std::string NoHealth() {
+  constexpr char kStatus200 = '\x88';
+  constexpr char kEndStreamAndHeaders = 5;
+  std::string frame = Frame(kHeaders, kStatus200 + Header("content-type", "application/grpc") +
+                                          Header("grpc-status", "12"));
+  frame[4] = kEndStreamAndHeaders;
+  frame[8] = 1;
+  return frame;
 }
 
 // Takes connections one after the other. Once a call has come it says `farewell`, and ends the connection:
@@ -58,7 +77,9 @@ class Server {
   void Run() {
     for (int client = 0; (client = listener_.Accept()) >= 0; close(client)) {
       Send(client, Frame(kSettings, ""));
-      if (Read(client, kPrefaceSize) && AwaitCall(client)) {
+      if (!Read(client, kPrefaceSize) || !AwaitCall(client)) continue;
+      Send(client, NoHealth());
+      if (AwaitCall(client)) {
         ++calls_;
         Send(client, farewell_);
         while (!ends_at_once_ && Read(client, 1)) {
@@ -113,7 +134,7 @@ TEST(NotTaken, ACallThatTheServerSaysItHasNotLookedAt) {
 }
 
 TEST(NotTaken, IsNoCallWhoseConnectionBrokeAfterTheServerHadLookedAtIt) {
-  for (const std::string& farewell : {GoAway(kAnyStream), GoAway(1), std::string()}) {
+  for (const std::string& farewell : {GoAway(kAnyStream), GoAway(kCall), std::string()}) {
     const Server server(farewell, true);
     const grpc::Status status = CallOf(server);
     EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
@@ -141,7 +162,7 @@ TEST(Channel, MakesACallAgainThatWasNotTakenAFewTimes) {
 }
 
 TEST(Channel, MakesNoCallTwiceThatMayHaveRun) {
-  const Server server(GoAway(1), true);
+  const Server server(GoAway(kCall), true);
   EXPECT_THROW(Invoke(server), Unavailable);
   EXPECT_EQ(server.calls(), 1);
 }

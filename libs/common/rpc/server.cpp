@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <stop_token>
+#include <thread>
 
 #include "common/core/deadline.h"
 #include "common/rpc/descriptor_service.h"
@@ -81,7 +82,9 @@ void RequireEveryHandler(const Service& service) {
 
 struct Server::State {
   State(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services)
-      : host(settings.host), pool(settings.threads, static_cast<size_t>(settings.queue)) {
+      : host(settings.host),
+        drain_delay(settings.drain_delay),
+        pool(settings.threads, static_cast<size_t>(settings.queue)) {
     GuardHeaders();
     // A call whose token names an unknown key waits in its thread; half of them stay free of those.
     identity.users().SetMaxWaiting(settings.threads / 2);
@@ -132,12 +135,14 @@ struct Server::State {
   ~State() {
     if (server == nullptr) return;
     server->GetHealthCheckService()->SetServingStatus(false);
+    std::this_thread::sleep_for(drain_delay);
     streams.EndAll();
     EndWithin(kDrainLimit, cut,
               [this] { server->Shutdown(std::chrono::system_clock::now() + kDrainLimit); });
   }
 
   std::string host;
+  std::chrono::milliseconds drain_delay;
   int port = 0;
   std::stop_source cut;
   WorkerPool pool;

@@ -15,6 +15,7 @@
 // RESOURCE_EXHAUSTED, one of more than 10,000 fields INVALID_ARGUMENT. Metrics: rpc_handled_total{method,code}, rpc_duration_seconds{method}, rpc_queue_length.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -31,6 +32,9 @@ struct ServerSettings {
   uint16_t port = 0;  // 0: any free one
   int threads = 8;    // handlers that run at the same time
   int queue = 512;    // calls that may wait for a thread
+  // How long a server that stops goes on, having said that it does not serve (grpc.health.v1). gRPC ends
+  // calls that arrive after that as CANCELLED, so clients have to be gone by then.
+  std::chrono::milliseconds drain_delay{0};
 };
 
 class Server {
@@ -39,8 +43,8 @@ class Server {
   // std::runtime_error when it cannot listen on the port. `identity` and what the handlers refer to
   // must outlive the server.
   Server(const ServerSettings& settings, Identity& identity, const std::vector<Service>& services);
-  // Refuses new calls and lets running ones finish for up to five seconds; then it stops what their
-  // handlers wait for (DeadlineScope).
+  // After the drain delay refuses new calls and lets running ones finish for up to five seconds; then it
+  // stops what their handlers wait for (DeadlineScope).
   ~Server();
 
   uint16_t port() const;

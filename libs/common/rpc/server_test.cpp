@@ -5,13 +5,16 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <mutex>
 #include <optional>
 #include <stop_token>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include "common/core/deadline.h"
 #include "common/rpc/client.h"
@@ -396,6 +399,51 @@ TEST_F(ServerTest, ACallUnderWayIsAnsweredByAServerThatStops) {
   refusing = true;
   client.join();
   stopping.join();
+}
+
+TEST_F(ServerTest, NoCallFailsWhileReplicasAreStartedAnewOneAfterAnother) {
+  struct Replica {
+    std::atomic<int> calls = 0;
+    FakeProducts fake;
+    std::optional<Server> server;
+    uint16_t port = 0;
+  };
+  Identity identity(testing::IdentityOf("products"), NoKeys);
+  std::array<Replica, 2> replicas;
+  const auto start = [&](Replica& replica) {
+    replica.server.emplace(ServerSettings{.host = "127.0.0.1",
+                                          .port = replica.port,
+                                          .drain_delay = std::chrono::milliseconds(1500)},
+                           identity, std::vector{FakeService(replica.fake.Methods())});
+    replica.port = replica.server->port();
+  };
+  std::string addresses;
+  for (Replica& replica : replicas) {
+    replica.fake.get = [&replica](const Call&, const GetProductRequest&) -> Result<Product> {
+      ++replica.calls;
+      return Product();
+    };
+    start(replica);
+    addresses += (addresses.empty() ? "ipv4:" : ",") + replica.server->address();
+  }
+  const Channel channel("products", addresses, Tls());
+  const ClientMethod<GetProductRequest, Product> get(channel, get_, "GetProduct");
+  std::atomic<bool> done = false;
+  std::vector<std::jthread> clients;
+  for (int i = 0; i < 8; ++i) {
+    clients.emplace_back([&] {
+      while (!done) EXPECT_NO_THROW((void)get(Now(std::chrono::seconds(60)), Product7()));
+    });
+  }
+  for (int i = 0; i < 2; ++i) {
+    for (Replica& replica : replicas) {
+      replica.server.reset();
+      start(replica);
+      const int before = replica.calls;
+      EXPECT_TRUE(Eventually([&] { return replica.calls > before; })) << "it is called again";
+    }
+  }
+  done = true;
 }
 
 TEST_F(ServerTest, WhatAHandlerWaitsForEndsWhenAStopHasTakenTooLong) {
