@@ -39,6 +39,7 @@ class Seen:
     shipments: dict = field(default_factory=dict)     # order uuid -> status
     events: list = field(default_factory=list)        # harness.Event
     inbox: dict = field(default_factory=dict)         # consumer -> {event id: when}
+    written: set = field(default_factory=set)         # ids of all events in outboxes
     written_again: list = field(default_factory=list)  # ids that an outbox has more than once
     drift: list = field(default_factory=list)         # what the reconciler has reported meanwhile, and finds now
     mails: list = field(default_factory=list)         # Message-ID
@@ -82,6 +83,11 @@ def every_order_was_published(seen):
     created = {int(event.key) for event in seen.events if event.type == "ORDER_CREATED"}
     return ([f"order {order} has no ORDER_CREATED" for order in seen.orders if order not in created]
             + [f"ORDER_CREATED of {order}, which is not there" for order in created if order not in seen.orders])
+
+
+def every_event_is_on_its_topic(seen):
+    published = {event.headers["ce_id"] for event in seen.events}
+    return [f"event {event} is in an outbox and on no topic" for event in sorted(seen.written - published)]
 
 
 def every_order_has_ended(seen):
@@ -294,11 +300,12 @@ def one_mail_a_change(seen):
 
 
 ALL = (everything_came_to_rest, no_order_is_lost, a_request_made_one_order, every_order_was_asked_for,
-       every_order_was_published, every_order_has_ended, what_was_cancelled_stays_cancelled,
-       who_can_pay_is_not_refused, money_follows_the_order, refunds_are_as_promised, returns_come_back_once,
-       stock_is_conserved, stock_follows_the_order, shipments_follow_the_order, sequences_have_no_gap,
-       events_come_in_their_order, who_watches_an_order_sees_all_of_it, an_event_has_one_id,
-       an_event_takes_effect_once, nothing_has_drifted, every_change_has_its_mail, one_mail_a_change)
+       every_order_was_published, every_event_is_on_its_topic, every_order_has_ended,
+       what_was_cancelled_stays_cancelled, who_can_pay_is_not_refused, money_follows_the_order,
+       refunds_are_as_promised, returns_come_back_once, stock_is_conserved, stock_follows_the_order,
+       shipments_follow_the_order, sequences_have_no_gap, events_come_in_their_order,
+       who_watches_an_order_sees_all_of_it, an_event_has_one_id, an_event_takes_effect_once, nothing_has_drifted,
+       every_change_has_its_mail, one_mail_a_change)
 
 
 def violations(seen):

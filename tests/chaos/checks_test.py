@@ -68,6 +68,7 @@ def seen():
                 event("orders", 1, "ORDER_CONFIRMED", "b", 2), event("orders", 2, "ORDER_CREATED", "c", 1),
                 event("orders", 2, "ORDER_CANCELLED", "d", 2), event("orders", 2, "ORDER_CANCELLED", "d", 2),
                 event("payments", 1, "PAYMENT_REFUNDED", "e", refundUuid="return")],
+        written={"a", "b", "c", "d", "e"},
         inbox={"stock": {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0}},
         mails=["order-1-created@shop", "order-1-confirmed@shop", "order-2-created@shop", "order-2-cancelled@shop",
                "refund-return@shop"])
@@ -89,6 +90,7 @@ class TheChecks(unittest.TestCase):
             "a_request_made_one_order": lambda s: s.requests[0].orders.add(2),
             "every_order_was_asked_for": lambda s: s.requests.pop(),
             "every_order_was_published": lambda s: s.events.__delitem__(3),
+            "every_event_is_on_its_topic": lambda s: s.written.add("y"),
             "every_order_has_ended": lambda s: s.orders[2].update(status="PENDING"),
             "what_was_cancelled_stays_cancelled": lambda s: s.cancelled.add(1),
             "who_can_pay_is_not_refused": lambda s: s.orders[2].update(reason="the payment failed: not found"),

@@ -1,4 +1,4 @@
-"""A second process of a service beside the one that the stack has: on ports of its own, and started again whenever it
+"""Another process of a service beside the one that the stack has: on ports of its own, and started again whenever it
 dies, as supervision does with the first."""
 
 import threading
@@ -10,14 +10,14 @@ from settings import Settings
 
 
 class Replica:
-    def __init__(self, shop, service, port, admin_port):
-        self.name = f"{service}-2"
+    def __init__(self, shop, service, port, admin_port, number=2, binaries=None):  # pylint: disable=too-many-arguments
+        self.name = f"{service}-{number}"
         self.admin_port = admin_port
         self.folder = Folder(shop.folder)
         ports = {f"{service.upper()}_PORT": port, f"{service.upper()}_ADMIN_PORT": admin_port}
         environment = Settings.read(shop.env_file).environment_of(service)
         self.program = Program(
-            self.name, [Path(shop.binaries).resolve() / service], ports, self.answers, cwd=str(REPO),
+            self.name, [Path(binaries or shop.binaries).resolve() / service], ports, self.answers, cwd=str(REPO),
             environment=environment | {name: str(value) for name, value in ports.items()})
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)

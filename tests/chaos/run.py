@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from functools import partial
@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "e2e"), str(HERE.parents[1] / "deploy/local")]
 
 import checks  # pylint: disable=wrong-import-position
+import outside  # pylint: disable=wrong-import-position
 import situations  # pylint: disable=wrong-import-position
 from clients import Customers, Desk, Watcher  # pylint: disable=wrong-import-position
 from databases import Databases  # pylint: disable=wrong-import-position
@@ -36,11 +37,9 @@ from harness import REPO, Person, Stack, say, wait_for  # pylint: disable=wrong-
 from processes import Folder, recorded_pid  # pylint: disable=wrong-import-position
 from provoke import PIECES, Provoked  # pylint: disable=wrong-import-position
 from replicas import Replica  # pylint: disable=wrong-import-position
-from settings import GROUPS, PROCESSES, free_ports  # pylint: disable=wrong-import-position
+from settings import PROCESSES, free_ports  # pylint: disable=wrong-import-position
 from trouble import Repeats, Trouble  # pylint: disable=wrong-import-position
 
-TOPICS = ("orders", "stock", "payments", "shipments")
-PUBLISHERS = ("orders", "stock", "payments", "shipping")
 SERVERS = ("postgres", "kafka", "redis", "mongo")
 TWICE = ("orders", "stock")  # services with a second process
 # Short, so that an order has its whole life in a run; and a provider that takes its time, as they do.
@@ -52,71 +51,6 @@ WATCHERS = 3
 CALM = 120   # seconds that what is provoked may take once the trouble is over
 LAST_LOOK = 20  # seconds in which somebody who watches an order sees its end, when all is at rest
 QUIET = 240  # seconds until everything has to be at rest
-
-
-# --- what is seen from outside ------------------------------------------------------------------
-
-# What payments says of each order, and what the provider does.
-PAYMENTS = """SELECT order_uuid, CASE charge WHEN 'CAPTURED' THEN p.amount ELSE 0 END AS captured,
-  coalesce((SELECT sum(r.amount) FROM refunds r WHERE r.order_uuid = p.order_uuid AND r.state = 'DONE'), 0) AS refunded
-  FROM payments p"""
-CAPTURES = """SELECT order_uuid, min(extract(epoch FROM ended_at)) AS at FROM attempts
-  WHERE outcome = 'CAPTURED' GROUP BY order_uuid"""
-LEDGER = """SELECT left(key, 36) AS order_uuid, sum(captured) AS captured, sum(refunded) AS refunded,
-  coalesce(sum(amount) FILTER (WHERE status IN ('PENDING', 'AUTHORIZED')), 0) AS held FROM payments GROUP BY 1"""
-TIMELINE = """SELECT order_id, sequence, what, cause, extract(epoch FROM at) AS at FROM order_timeline
-  ORDER BY order_id, sequence"""
-RETURNS = """SELECT o.uuid AS order_uuid, o.id AS order_id, r.uuid AS return_uuid, i.product_id, i.quantity
-  FROM returns r JOIN return_items i ON i.return_id = r.id JOIN orders o ON o.id = r.order_id
-  WHERE r.status = 'ACCEPTED'"""
-
-
-def look_at_orders(databases, people, seen):
-    buyers = ",".join(str(person.id) for person in people)
-    seen.orders = {row["id"]: row for row in databases.rows(
-        "orders", f"SELECT id, uuid, user_id, status, reason, total_price FROM orders WHERE user_id IN ({buyers})")}
-    for row in databases.rows("orders", TIMELINE):
-        seen.timeline.setdefault(row["order_id"], []).append(row)
-    seen.returns = databases.rows("orders", RETURNS)
-    seen.shipments = {row["order_uuid"]: row["status"] for row in databases.rows(
-        "shipping", "SELECT order_uuid, state AS status FROM shipments")}
-
-
-def look_at_money(databases, seen):
-    seen.payments = {row["order_uuid"]: row for row in databases.rows("payments", PAYMENTS)}
-    seen.refunds = databases.rows("payments", "SELECT uuid, order_uuid, source, cause, amount, state FROM refunds")
-    seen.captures = {row["order_uuid"]: row["at"] for row in databases.rows("payments", CAPTURES)}
-    seen.ledger = {row["order_uuid"]: row for row in databases.rows("provider", LEDGER)}
-
-
-def look_at_stock(databases, products, seen):
-    seen.reservations = {row["order_uuid"]: row for row in databases.rows(
-        "products", "SELECT order_uuid, state, shortages FROM reservations")}
-    lines = defaultdict(dict)
-    for row in databases.rows("products", "SELECT order_uuid, product_id, quantity, returned FROM reservation_lines"):
-        lines[row["order_uuid"]][row["product_id"]] = row
-    seen.lines = dict(lines)
-    for row in databases.rows("products", "SELECT id, on_hand, reserved FROM products"):
-        if row["id"] in products:
-            seen.products[row["id"]] = row | {"received": products[row["id"]]}
-    seen.movements = {row["product_id"]: row for row in databases.rows(
-        "products", "SELECT product_id, sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM stock_movements"
-        " GROUP BY product_id")}
-
-
-def look_at_events(shop, databases, seen):
-    for topic in TOPICS:
-        seen.events += wait_for(f"the events of {topic}", lambda topic=topic: shop.events(topic), 120)
-    for group, service in GROUPS.items():
-        seen.inbox[group] = {row["event_id"]: row["at"] for row in databases.rows(
-            service, f"SELECT event_id, extract(epoch FROM seen_at) AS at FROM inbox WHERE consumer = '{group}'")}
-    seen.written_again = [row["event_id"] for name in PUBLISHERS for row in databases.rows(
-        name, "SELECT event_id FROM outbox GROUP BY event_id HAVING count(*) > 1")]
-    seen.mails = [str(mail["Message-ID"]).strip("<>") for mail in shop.mails("", None)]
-    seen.drift = shop.drift_reported() + shop.drift()
-    # An attempt beyond the first, or one whose sender died, may have sent the mail before.
-    seen.mails_in_doubt = databases.number(
-        "notification", "SELECT coalesce(sum(attempts - 1), 0) FROM mail_jobs WHERE attempts > 1")
 
 
 # --- the run ------------------------------------------------------------------------------------
@@ -174,7 +108,7 @@ class Run:
         self.watchers = [Watcher(self.shop, self.customers, self.watched) for _ in range(WATCHERS)]
         targets = {name: pid for name, pid in scene.pids.items() if not args.focus or name in args.focus}
         self.trouble = Trouble(targets, chance.random())
-        self.repeats = Repeats(self.shop, TOPICS, SHARE_REPEATED, chance.random())
+        self.repeats = Repeats(self.shop, outside.TOPICS, SHARE_REPEATED, chance.random())
         self.provoked = Provoked(self.shop, self.databases, self.customers, scene.pids, args.provoke)
 
     def disturb(self):
@@ -199,26 +133,13 @@ class Run:
             for done in [*working, provoking]:
                 done.result()
 
-    def under_way(self):
-        """How much of what is not at rest yet."""
-        def count(database, what):
-            return self.databases.number(database, f"SELECT count(*) FROM {what}")
-        return {
-            "orders": count("orders", "orders WHERE status NOT IN ('DELIVERED', 'CANCELLED')"),
-            "payments": count("payments", "payments WHERE next_at IS NOT NULL"),
-            "unpublished events": sum(count(name, "outbox WHERE published_at IS NULL") for name in PUBLISHERS),
-            "unconsumed events": self.shop.lag(),
-            "events in retry queues": sum(count(name, "retry_queue") for name in {
-                GROUPS[group] for group in ("orders", "cart", "payments", "stock", "shipping", "notification")}),
-            "mails": count("notification", "mail_jobs WHERE state = 'WAITING'")}
-
     def wait_for_quiet(self):
         """Answers what is still under way when it does not come to rest."""
         left = {"looks from outside": 1}  # until one has succeeded
 
         def at_rest():
             nonlocal left
-            left = self.under_way()
+            left = outside.under_way(self.shop, self.databases)
             assert not any(left.values()), left
             return True
         try:
@@ -241,10 +162,7 @@ class Run:
                            repeats_that_waited=self.customers.repeats_that_waited,
                            relays_taken_over=self.provoked.relays_taken_over, shuffled=self.provoked.shuffled,
                            watched=self.watched, left=left)
-        look_at_orders(self.databases, self.scene.people, seen)
-        look_at_money(self.databases, seen)
-        look_at_stock(self.databases, self.scene.products, seen)
-        look_at_events(self.shop, self.databases, seen)
+        outside.look(self.shop, self.databases, self.scene.people, self.scene.products, seen)
         return seen
 
     def report(self, seen, quiet, wrong, occurred):
