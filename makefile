@@ -19,7 +19,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##@/{printf "\n%s\n", substr($$0, 5)}' makefile
 
 ##@ The stack
-.PHONY: install env certs up stop down status logs log-level trace scale psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys audit reconcile grpc
+.PHONY: install env certs up stop down status logs log-level trace scale backup restore psql seed walkthrough collection topics events mails mails-refused mails-resend rotate-keys audit reconcile grpc
 install: ## bring every package and tool (up and test do it too)
 	./install-all.sh
 
@@ -56,6 +56,12 @@ trace: ## what became of an order, as a tree with durations; ORDER=7 (after make
 
 scale: ## run a service several times, in containers; SERVICE=orders, N=3
 	@$(stack) scale $(SERVICE) $(N)
+
+backup: ## copy the data of a running stack; TO=folder
+	@$(stack) backup $(if $(TO),--to "$(TO)")
+
+restore: install build-release ## start an empty stack with the data of a copy; FROM=folder
+	@$(stack) restore $(if $(FROM),--from "$(FROM)")
 
 psql: ## a service's database; SERVICE=orders, SQL="select 1"
 	@$(stack) psql $(SERVICE) $(if $(SQL),--sql "$(SQL)")

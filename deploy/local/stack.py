@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import backup
 import certificates
 import containers
 import commands
@@ -155,7 +156,7 @@ def up(args):
             up_locked(args, folder, Settings.read(args.env))
 
 
-def up_locked(args, folder, settings):
+def up_locked(args, folder, settings, before_services=lambda: None):
     if os.geteuid() == 0:
         print("warning: this is root; all but PostgreSQL and Redis, which have users of their own, runs as root too")
     folder.make()
@@ -185,6 +186,7 @@ def up_locked(args, folder, settings):
         for done in [pool.submit(servers.make_databases, folder, settings),
                      pool.submit(servers.make_topics, settings, args.bin)]:
             done.result()
+    before_services()
     bring_up(folder, supervisor, own, SERVICE_PATIENCE)
     print("the stack was up already" if not absent and not changed else "the stack is up")
     print(commands.next_steps(settings, settings["KAFKA_BOOTSTRAP_SERVERS"]))
@@ -268,6 +270,36 @@ def remove_data(folder):
     remove_tree(servers.distant_postgres_data(folder))
     remove_tree(folder.data)
     remove_tree(folder.run)
+
+
+# --- a copy of the data -------------------------------------------------------------------------
+
+def needs_native(args, what):
+    if chosen_stack(args) == "docker":
+        raise StackError(f"make {what} is for a stack without containers; docs/runbook.md has the commands for others")
+
+
+def save_backup(args):
+    needs_native(args, "backup")
+    if not args.to:
+        raise StackError("where to? make backup TO=folder")
+    backup.save(Folder(args.dir), Settings.read(args.env), args.to)
+    print(f"Keep {args.env} too, elsewhere: nobody can log in without its KEY_ENCRYPTION_KEY.")
+
+
+def restore_backup(args):
+    """Starts an empty stack with the data of a copy."""
+    needs_native(args, "restore")
+    if not args.source:
+        raise StackError("what? make restore FROM=folder")
+    backup.check(args.source)
+    folder = Folder(args.dir)
+    with locked(folder):
+        if folder.data.exists() and any(folder.data.iterdir()):
+            raise StackError(f"there is data in {folder.data}: make down removes it")
+        stack_note(folder).write_text("native\n")
+        settings = Settings.read(args.env)
+        up_locked(args, folder, settings, lambda: backup.load(args, folder, settings))
 
 
 # --- single programs ----------------------------------------------------------------------------
@@ -389,6 +421,8 @@ def arguments():
     command("up", up, "start everything, wait until it is ready")
     command("stop", stop, "stop everything, keep the data")
     command("down", down, "stop everything, remove data and logs")
+    command("backup", save_backup, "copy the data of all databases into a folder").add_argument("--to")
+    command("restore", restore_backup, "start an empty stack with such a copy").add_argument("--from", dest="source")
     command("status", status, "program, state, process id, readiness, ports")
     command("certs", make_certificates, "make certificates for TLS=on, where they are missing")
     command("which", which, "native or docker: which stack commands are about")

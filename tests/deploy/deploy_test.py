@@ -16,6 +16,7 @@ from unittest import mock
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "deploy/local"))
 
+import backup  # pylint: disable=wrong-import-position
 import certificates  # pylint: disable=wrong-import-position
 import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
@@ -331,6 +332,35 @@ class Seeding(unittest.TestCase):
             commands.run_seed(args)
             run.call_args.args[1]("ANALYZE products")
         self.assertIn("exec", compose.call_args.args)
+
+
+class ABackup(InFolder):
+    def test_has_every_database(self):
+        kept = {name for name, process in PROCESSES.items() if process.database in ("postgres", "mongo")}
+        self.assertEqual(kept, set(backup.ORDER))
+        self.assertEqual(len(backup.ORDER), len(kept))
+
+    def test_copies_who_consumes_before_who_publishes(self):
+        circle = {"stock", "payments", "shipping"}
+        for group, service in GROUPS.items():
+            for topic in PROCESSES[service].groups[group]:
+                publisher = TOPICS[topic].publisher
+                if service != publisher and not (service == "orders" and publisher in circle):
+                    with self.subTest(consumer=service, publisher=publisher):
+                        self.assertLess(backup.ORDER.index(service), backup.ORDER.index(publisher))
+
+    def test_is_not_restored_unless_it_is_whole(self):
+        for name in backup.ORDER:
+            backup.file_of(self.folder, name).touch()
+        backup.check(self.folder)
+        backup.file_of(self.folder, "stock").unlink()
+        with self.assertRaisesRegex(StackError, "stock.dump"):
+            backup.check(self.folder)
+
+    def test_is_not_written_over_another(self):
+        (self.folder / "orders.dump").touch()
+        with self.assertRaisesRegex(StackError, "not empty"):
+            backup.save(None, None, self.folder)
 
 
 class TheLogsOfContainers(unittest.TestCase):
