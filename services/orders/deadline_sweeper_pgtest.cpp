@@ -213,9 +213,9 @@ TEST_F(DeadlineSweeperTest, OnlyTheIndexOfThoseThatWaitIsReadToCountThem) {
   ASSERT_TRUE(shop::testing::Eventually([&] {
     db_.RunOutside([](postgres::Tx& tx) { tx.Run("VACUUM ANALYZE orders"); });
     return postgres::Read(db_, [](postgres::Tx& tx) {
-             return tx.Run("SELECT relallvisible FROM pg_class WHERE relname = 'orders'")[0][0]
-                 .as<int>();
-           }) > 0;
+      return tx.Run("SELECT relallvisible = relpages FROM pg_class WHERE relname = 'orders'")[0][0]
+          .as<bool>();
+    });
   }));
   // A new connection: one that was used shows what its last transactions read as well.
   postgres::Pool fresh(database_.settings());

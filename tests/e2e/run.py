@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Starts the whole platform on free ports, runs the end-to-end tests, and stops it.
 
-  tests/e2e/run.py --bin build/dev/bin --dir build/dev/e2e [--tls] [--set NAME=VALUE] [delivery_test.TheLastUnits …]
+  tests/e2e/run.py --bin build/dev/bin --dir build/dev/e2e [--tls | --failures] [--set NAME=VALUE] [delivery_test.TheLastUnits …]
 
 After a failure the stack is stopped and its logs stay in <dir>/run/log; otherwise all is removed.
 """
@@ -20,9 +20,10 @@ from harness import REPO, Stack, say  # pylint: disable=wrong-import-position
 from settings import PROCESSES  # pylint: disable=wrong-import-position
 
 # live_test, which needs a browser, is a run of its own.
-MODULES = ("walkthrough_test", "order_test", "surface_test", "readiness_test", "delivery_test",
-           "payments_test", "identity_test", "access_test", "streams_test", "messages_test", "servers_test", "erasure_test",
-           "audit_test", "reconciler_test")
+MODULES = ("walkthrough_test", "order_test", "surface_test", "identity_test", "access_test", "streams_test", "messages_test",
+           "erasure_test", "audit_test", "reconciler_test")
+# Where processes and servers die. A run of its own, beside the others: most of it is waiting.
+FAILURES = ("delivery_test", "payments_test", "readiness_test", "servers_test")
 # What is run with TLS between all, and Prometheus and a collector of spans beside.
 OVER_TLS = ("walkthrough_test", "surface_test", "streams_test", "tls_test", "prometheus_test", "signals_test")
 
@@ -51,6 +52,7 @@ def main():
     parser.add_argument("--dir", type=Path, default=REPO / "build/dev/e2e")
     parser.add_argument("--limit", type=int, default=1170, help="seconds for everything")
     parser.add_argument("--tls", action="store_true", help="with TLS at the gateway and between processes, and Prometheus beside")
+    parser.add_argument("--failures", action="store_true", help="what happens when processes and servers die")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the stack")
     parser.add_argument("--keep", action="store_true", help="leave the stack running")
     parser.add_argument("tests", nargs="*")
@@ -64,7 +66,7 @@ def main():
     passed = False
     try:
         stack.start(dict(setting.split("=", 1) for setting in args.set) | ({"TLS": "on", "PROFILE": "observability"} if args.tls else {}))
-        suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests or (OVER_TLS if args.tls else MODULES))
+        suite = unittest.defaultTestLoader.loadTestsFromNames(args.tests or (OVER_TLS if args.tls else FAILURES if args.failures else MODULES))
         succeeded = unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful()
         if succeeded:
             stack.check_consistency()
