@@ -2,6 +2,7 @@
 """That the lists of make sbom have what an executable is made of, and nothing else. The first two arguments are
 the gateway and orders of a build folder."""
 
+import re
 import sys
 import unittest
 from pathlib import Path
@@ -12,17 +13,22 @@ sys.path.insert(0, str(REPO / "deploy/local"))
 import sbom  # pylint: disable=wrong-import-position
 
 
+def packages_of(program):
+    """Without the versions that their names have: those are each release's of Debian."""
+    return {re.sub(r"[-\d.]+(t64)?(-dev)?$", r"\2", name) for name in sbom.packages_of(BUILD, program)}
+
+
 class Packages(unittest.TestCase):
     def test_are_those_of_the_libraries_that_a_program_loads(self):
-        orders = sbom.packages_of(BUILD, "orders")
-        self.assertLessEqual({"libc6", "libgrpc++1.51", "libpq5", "libpqxx-6.4", "librdkafka1", "libssl3"}, orders)
-        self.assertFalse({"libmongoc-1.0-0", "libgtest-dev"} & orders, "of another program, and of tests")
+        orders = packages_of("orders")
+        self.assertLessEqual({"libc", "libgrpc++", "libpq", "libpqxx", "librdkafka", "libssl"}, orders)
+        self.assertFalse({"libmongoc", "libgtest-dev"} & orders, "of another program, and of tests")
 
     def test_are_those_too_that_are_compiled_into_it(self):
-        gateway = sbom.packages_of(BUILD, "gateway")
-        self.assertIn("libboost1.81-dev", gateway, "headers alone")
+        gateway = packages_of("gateway")
+        self.assertIn("libboost-dev", gateway, "headers alone")
         self.assertNotIn("libgrpc++-dev", gateway, "whose library is there")
-        self.assertNotIn("libpq5", gateway)
+        self.assertNotIn("libpq", gateway)
 
 
 if __name__ == "__main__":
