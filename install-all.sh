@@ -102,11 +102,11 @@ check_release() {
   local ID='' VERSION_CODENAME='' PRETTY_NAME='' release=${OS_RELEASE:-/etc/os-release}
   # shellcheck source=/dev/null
   [ ! -r "$release" ] || . "$release"
-  [ "$ID" = debian ] || fail "this is ${PRETTY_NAME:-no Linux that says its name}; this script knows Debian 12's packages alone.
+  [ "$ID" = debian ] || fail "this is ${PRETTY_NAME:-no Linux that says its name}; this script knows the packages of Debian 12 and 13 alone.
 What works here:
   - containers: install Docker Engine 23 and Compose 2.20 or later, then run: make up STACK=docker
     Nothing else is installed; make, git, python3 and openssl have to be there.
-  - Debian 12 (bookworm) in a virtual machine, or in WSL2 by install-all.ps1; there: make up
+  - Debian 12 (bookworm), or 13, in a virtual machine, or in WSL2 by install-all.ps1; there: make up
   - these packages, under the names they have here, and then:
     ./install-all.sh --no-apt && make build-release && STACK=native deploy/local/stack.py up
 $(printf '%s\n' "$@" | fmt -w 100 | sed 's/^/      /')"

@@ -296,7 +296,7 @@ TEST_F(OrderSagaTest, ACancellationThatShippingDoesNotAnswerLeavesItsKeyFree) {
   const v1::Order order = Place(7);
   Confirm(order);
   fake_shipping_.away = true;
-  EXPECT_THROW(Cancel(order, As(7), "", "key"), Unavailable);
+  EXPECT_THROW((void)Cancel(order, As(7), "", "key"), Unavailable);
   EXPECT_EQ(FactsOf(order).cancel, CancelFact::kRequested);
   fake_shipping_.away = false;
   fake_shipping_.dispatched = true;

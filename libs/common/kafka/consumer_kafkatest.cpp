@@ -310,13 +310,11 @@ TEST_F(ConsumerTest, AWaitingConsumerLetsGoOfWhatItHasNotFinished) {
   Mend();
   EXPECT_TRUE(Eventually([&] { return CountTold() == 30; }));
   EXPECT_TRUE(Eventually([&] { return CountCommitted() == 30; }));
-  const auto& repeated = prometheus::BuildCounter()
-                             .Name("consumer_events_total")
-                             .Register(Metrics())
-                             .Add({{"group", group_},
-                                   {"topic", topic_},
-                                   {"type", "ORDER_CANCELLED"},
-                                   {"outcome", "repeated"}});
+  const prometheus::Counter& repeated = CounterFamily("consumer_events_total", "")
+                                            .Add({{"group", group_},
+                                                  {"topic", topic_},
+                                                  {"type", "ORDER_CANCELLED"},
+                                                  {"outcome", "repeated"}});
   EXPECT_EQ(repeated.Value(), 0);
 }
 

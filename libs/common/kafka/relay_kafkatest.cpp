@@ -336,8 +336,7 @@ TEST_F(RelayTest, ATopicThatIsMissingHoldsUpNoOther) {
   const OutboxRelay relay(Brokers(), db_);
   PublishMany(10);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));
-  const auto& errors =
-      prometheus::BuildCounter().Name("outbox_errors_total").Register(Metrics()).Add({});
+  const prometheus::Counter& errors = CounterFamily("outbox_errors_total", "").Add({});
   const double before = errors.Value();
   PublishMany(10);
   EXPECT_TRUE(Eventually([&] { return Unpublished() == 1; }));

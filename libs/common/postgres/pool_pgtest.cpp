@@ -132,6 +132,10 @@ class SignalTest : public PoolTest {
     tx.SignalCommit("written");
     tx.SignalCommit("written");
   }
+  static void Conflict(Tx& tx) {
+    tx.Run(
+        "DO $$ BEGIN RAISE 'somebody was quicker' USING ERRCODE = 'serialization_failure'; END $$");
+  }
 
   int told_ = 0;
   const std::shared_ptr<const void> subscription_ = pool_.Subscribe("written", [this] { ++told_; });
@@ -172,7 +176,7 @@ TEST_F(SignalTest, WorkThatIsRepeatedIsToldOnce) {
   int runs = 0;
   InTransaction(pool_, [&](Tx& tx) {
     Signal(tx);
-    if (++runs < 3) throw pqxx::serialization_failure("somebody was quicker");
+    if (++runs < 3) Conflict(tx);
   });
   EXPECT_EQ(runs, 3);
   EXPECT_EQ(told_, 1);
@@ -183,7 +187,7 @@ TEST_F(SignalTest, WorkThatSignalledOnlyBeforeItsRepetitionIsNotTold) {
   InTransaction(pool_, [&](Tx& tx) {
     if (++runs > 1) return;
     Signal(tx);
-    throw pqxx::serialization_failure("somebody was quicker");
+    Conflict(tx);
   });
   EXPECT_EQ(told_, 0);
 }
