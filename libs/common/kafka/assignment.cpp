@@ -74,6 +74,8 @@ void Assignment::LetGo() {
   start_again_ = false;
   next_.clear();
   uncommitted_.clear();
+  sent_.clear();
+  refused_ = false;
   unsaved_.clear();  // whoever has the partitions now may be further already
 }
 
@@ -104,7 +106,7 @@ bool Assignment::Commit(bool now) {
     Partitions partitions;
     for (const auto& [place, next] : uncommitted_) {
       partitions.Add(place, next);
-      unsaved_[place] = next;
+      unsaved_[place] = sent_[place] = next;
     }
     uncommitted_.clear();
     if (now) {
@@ -116,14 +118,34 @@ bool Assignment::Commit(bool now) {
     } else {
       error = client_->commitAsync(partitions.list());
     }
-    // What is not committed is delivered again, and the inbox knows it.
-    if (error != RdKafka::ERR_NO_ERROR) {
-      log::Warning("consumer could not commit offsets",
-                   {{"group", group_}, {"error", RdKafka::err2str(error)}});
-    }
+    if (error != RdKafka::ERR_NO_ERROR) NoteCommit(error, partitions.list());
   }
   SavePositions();
   return error == RdKafka::ERR_NO_ERROR;
+}
+
+// Until it is committed a group counts as behind, and the next owner of the partition gets what it knows already.
+void Assignment::NoteCommit(RdKafka::ErrorCode error,
+                            const std::vector<RdKafka::TopicPartition*>& offsets) {
+  if (error == RdKafka::ERR__NO_OFFSET) return;
+  RdKafka::ErrorCode why = RdKafka::ERR_NO_ERROR;
+  for (const RdKafka::TopicPartition* offset : offsets) {
+    const RdKafka::ErrorCode refused = error != RdKafka::ERR_NO_ERROR ? error : offset->err();
+    if (refused == RdKafka::ERR_NO_ERROR) continue;
+    why = refused;
+    const messaging::Place place{offset->topic(), offset->partition()};
+    // Of a later one it is told later.
+    const auto sent = sent_.find(place);
+    if (Contains(place) && sent != sent_.end() && sent->second == offset->offset()) {
+      uncommitted_.try_emplace(place, offset->offset());
+    }
+  }
+  const bool failed = why != RdKafka::ERR_NO_ERROR;
+  if (failed && !refused_) {
+    log::Warning("consumer could not commit offsets",
+                 {{"group", group_}, {"error", RdKafka::err2str(why)}});
+  }
+  refused_ = failed;
 }
 
 void Assignment::SavePositions() {

@@ -47,8 +47,11 @@ class Assignment {
   bool LookAgain();
 
   void CommitIfDue();
-  // Whether Kafka has taken the offsets, or without `now` will be told of them.
+  // Whether Kafka has taken the offsets, or without `now` will be told of them. What it does not take is
+  // committed again.
   bool Commit(bool now);
+  // What became of offsets that Kafka was told of, as librdkafka reports it.
+  void NoteCommit(RdKafka::ErrorCode error, const std::vector<RdKafka::TopicPartition*>& offsets);
   void MeasureLag();
 
   // Whether no partition stands at a gap.
@@ -73,6 +76,8 @@ class Assignment {
 
   std::map<messaging::Place, int64_t> next_;  // -1 while that is not known
   std::map<messaging::Place, int64_t> uncommitted_;
+  std::map<messaging::Place, int64_t> sent_;     // what Kafka was told last
+  bool refused_ = false;                         // the last commit was
   std::map<messaging::Place, int64_t> unsaved_;  // what the database does not know yet
   std::map<messaging::Place, int64_t> gaps_;     // partitions whose next record, this one, is gone
   bool start_again_ = false;                     // some partition does not know where to start

@@ -57,7 +57,7 @@ messaging::Record ToRecord(RdKafka::Message& message) {
 
 }  // namespace
 
-struct Consumer::State : RdKafka::RebalanceCb {
+struct Consumer::State : RdKafka::RebalanceCb, RdKafka::OffsetCommitCb {
   State(const KafkaSettings& kafka, std::string group, std::vector<std::string> topics,
         postgres::Pool& db, messaging::Handlers handlers, const ConsumerOptions& options)
       : kafka(kafka),
@@ -85,6 +85,10 @@ struct Consumer::State : RdKafka::RebalanceCb {
   void LetGo();
   void rebalance_cb(RdKafka::KafkaConsumer* client, RdKafka::ErrorCode what,
                     std::vector<RdKafka::TopicPartition*>& partitions) override;
+  void offset_commit_cb(RdKafka::ErrorCode error,
+                        std::vector<RdKafka::TopicPartition*>& offsets) override {
+    assignment.NoteCommit(error, offsets);
+  }
 
   // The thread that retries.
   void Retry();
@@ -165,7 +169,9 @@ void Consumer::State::Connect() {
                               {"queued.max.messages.kbytes", "16384"}});
   std::string error;
   if (conf->set("rebalance_cb", static_cast<RdKafka::RebalanceCb*>(this), error) !=
-      RdKafka::Conf::CONF_OK) {
+          RdKafka::Conf::CONF_OK ||
+      conf->set("offset_commit_cb", static_cast<RdKafka::OffsetCommitCb*>(this), error) !=
+          RdKafka::Conf::CONF_OK) {
     throw std::logic_error(error);
   }
   client.reset(RdKafka::KafkaConsumer::create(conf.get(), error));

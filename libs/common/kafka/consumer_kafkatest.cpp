@@ -61,11 +61,12 @@ class ConsumerTest : public testing::KafkaTest {
   std::vector<messaging::QueuedEvent> Queue() { return messaging::ListRetryQueue(db_); }
 
   // The sum of the group's offsets.
-  int64_t CountCommitted() {
+  int64_t CountCommitted() { return CountCommitted(brokers_); }
+  int64_t CountCommitted(const KafkaSettings& brokers) {
     ClientLog log;
     std::string error;
     const std::unique_ptr<RdKafka::KafkaConsumer> observer(RdKafka::KafkaConsumer::create(
-        MakeConf(brokers_, &log, {{"group.id", group_}}).get(), error));
+        MakeConf(brokers, &log, {{"group.id", group_}}).get(), error));
     std::vector<RdKafka::TopicPartition*> places;
     for (int i = 0; i < 6; ++i) places.push_back(RdKafka::TopicPartition::create(topic_, i));
     int64_t sum = 0;
@@ -382,6 +383,20 @@ TEST_F(ConsumerTest, AStopEndsWhatAHandlerWaitsFor) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
   EXPECT_EQ(Queue().size(), 1u) << "the stop was taken for the event's fault";
   EXPECT_FALSE(Queue()[0].dead);
+}
+
+// With nothing more to come: nobody else would commit it.
+TEST_F(ConsumerTest, OffsetsThatKafkaDoesNotTakeAreCommittedAgain) {
+  testing::MockKafka kafka;
+  kafka.MakeTopic(topic_, 6);
+  const KafkaSettings brokers{.brokers = kafka.addresses()};
+  Producer producer(brokers, "test");
+  const Consumer consumer(brokers, group_, {topic_}, db_,
+                          messaging::Handlers().On<OrderCancelled>(Tell), {});
+  kafka.RefuseCommits(2);
+  ASSERT_TRUE(producer.Publish({Cancelled(1, "a")}, [] { return true; })[0].acknowledged);
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 1; }));
+  EXPECT_TRUE(Eventually([&] { return CountCommitted(brokers) == 1; }));
 }
 
 TEST_F(ConsumerTest, StopsWithinSecondsWhileTheBrokersAreAway) {

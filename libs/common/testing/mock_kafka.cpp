@@ -6,6 +6,7 @@
 // clang-format on
 
 #include <stdexcept>
+#include <vector>
 
 namespace shop::testing {
 namespace {
@@ -45,6 +46,13 @@ void MockKafka::TakeLeader(const std::string& topic, int partition) {
 
 void MockKafka::GiveLeader(const std::string& topic, int partition) {
   Check(rd_kafka_mock_partition_set_leader(cluster_, topic.c_str(), partition, kBroker));
+}
+
+void MockKafka::RefuseCommits(int times) {
+  constexpr int16_t kOffsetCommit = 8;  // https://kafka.apache.org/protocol.html#protocol_api_keys
+  const std::vector<rd_kafka_resp_err_t> errors(static_cast<size_t>(times),
+                                                RD_KAFKA_RESP_ERR_INVALID_COMMIT_OFFSET_SIZE);
+  rd_kafka_mock_push_request_errors_array(cluster_, kOffsetCommit, errors.size(), errors.data());
 }
 
 void MockKafka::Down() {

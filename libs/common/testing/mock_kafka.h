@@ -24,6 +24,8 @@ class MockKafka {
   void MakeTopic(const std::string& name, int partitions);
   void TakeLeader(const std::string& topic, int partition);
   void GiveLeader(const std::string& topic, int partition);
+  // The next few times that a group commits its offsets.
+  void RefuseCommits(int times);
   // Connections end and new ones are refused, until Up.
   void Down();
   void Up();
