@@ -24,10 +24,9 @@ struct RequestContext {
         IsRequestId(given)
             ? std::string(given)
             : (request.Header("traceparent").empty() ? trace : TraceContext::New()).trace_id;
-    if (!traces::On()) return;
-    // It is for this side to say what is sampled.
+    // It is for this side to say what is sampled: nothing, where nothing is recorded.
     trace.sampled = traces::Samples(trace.trace_id);
-    if (trace.begins) return;
+    if (!traces::On() || trace.begins) return;
     client_span_id = trace.span_id;
     trace = trace.Child();
   }
