@@ -25,6 +25,14 @@ QUIET = 120  # seconds until everything has to be at rest
 PIECES = 100_000
 
 
+def tell(wrong, good):
+    """Prints what is wrong, or that all is good; answers whether it is."""
+    for sentence in wrong[:40]:
+        print(sentence)
+    print(f"{len(wrong)} things are wrong" if wrong else good)
+    return not wrong
+
+
 class Member:
     """One process of a service: the stack's own, or a replica. Whoever has started it starts it again when it ends."""
 

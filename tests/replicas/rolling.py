@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from fleet import Fleet  # pylint: disable=wrong-import-position
+from fleet import Fleet, tell  # pylint: disable=wrong-import-position
 from harness import REPO, say, wait_for  # pylint: disable=wrong-import-position
 from load import Load  # pylint: disable=wrong-import-position
 from settings import SERVICES  # pylint: disable=wrong-import-position
@@ -67,10 +67,7 @@ def main():
         load.end()
         fleet.wait_for_quiet()
         wrong = load.failures + carts_hold_what_was_added(fleet, load) + fleet.violations(load.requests)
-        for sentence in wrong[:40]:
-            print(sentence)
-        passed = not wrong
-        print("no request failed, no event was lost" if passed else f"{len(wrong)} things are wrong")
+        passed = tell(wrong, "no request failed, no event was lost")
     finally:
         fleet.end(passed)
     sys.exit(0 if passed else 1)

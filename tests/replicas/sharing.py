@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from fleet import Fleet  # pylint: disable=wrong-import-position
+from fleet import Fleet, tell  # pylint: disable=wrong-import-position
 from harness import REPO, say, wait_for  # pylint: disable=wrong-import-position
 from load import Load  # pylint: disable=wrong-import-position
 from processes import send  # pylint: disable=wrong-import-position
@@ -102,10 +102,7 @@ def main():
         load.end()
         fleet.wait_for_quiet()
         wrong = before_kills + fleet.violations(load.requests)
-        for sentence in wrong[:40]:
-            print(sentence)
-        passed = not wrong
-        print("the work was shared, and nothing was done twice" if passed else f"{len(wrong)} things are wrong")
+        passed = tell(wrong, "the work was shared, and nothing was done twice")
     finally:
         fleet.end(passed)
     sys.exit(0 if passed else 1)

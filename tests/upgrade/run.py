@@ -20,7 +20,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "replicas"))
 
-from fleet import Fleet  # pylint: disable=wrong-import-position
+from fleet import Fleet, tell  # pylint: disable=wrong-import-position
 from harness import REPO, say, wait_for  # pylint: disable=wrong-import-position
 from load import Load  # pylint: disable=wrong-import-position
 from rolling import carts_hold_what_was_added, restart  # pylint: disable=wrong-import-position
@@ -129,10 +129,7 @@ def main():
         load.end()
         fleet.wait_for_quiet()
         wrong = load.failures + carts_hold_what_was_added(fleet, load) + fleet.violations(load.requests)
-        for sentence in wrong[:40]:
-            print(sentence)
-        passed = not wrong
-        print("old and new worked side by side" if passed else f"{len(wrong)} things are wrong")
+        passed = tell(wrong, "old and new worked side by side")
     finally:
         fleet.end(passed)
     sys.exit(0 if passed else 1)
