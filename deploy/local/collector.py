@@ -33,7 +33,6 @@ class Store:
                 self.file = open(self.path, "ab", buffering=0)
             self.file.write(LENGTH.pack(len(message)) + message)
 
-
     def close(self):
         self.file.close()
 

@@ -18,6 +18,7 @@
 
 #include "common/core/addresses.h"
 #include "common/core/readiness.h"
+#include "common/http/http_client.h"
 #include "common/otlp/trace_exporter.h"
 #include "common/telemetry/admin_server.h"
 #include "common/telemetry/log.h"
@@ -63,8 +64,7 @@ TraceExporter::Settings ReadTraces(Env& env, const std::string& process) {
   settings.selection.ratio = env.Ratio("OTEL_TRACES_SAMPLER_ARG", 0.1);
   settings.selection.slow =
       std::chrono::milliseconds(env.Integer("TRACES_SLOW_MS", 1'000, 0, 600'000));
-  if (!settings.endpoint.empty() && !settings.endpoint.starts_with("http://") &&
-      !settings.endpoint.starts_with("https://")) {
+  if (!settings.endpoint.empty() && !IsHttpUrl(settings.endpoint)) {
     env.Wrong("OTEL_EXPORTER_OTLP_ENDPOINT", "is no URL such as http://localhost:4318");
   }
   return settings;

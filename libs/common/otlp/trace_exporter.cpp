@@ -1,6 +1,7 @@
 #include "common/otlp/trace_exporter.h"
 
-#include <charconv>
+#include <absl/strings/escaping.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <stop_token>
@@ -23,17 +24,6 @@ constexpr size_t kFullBatch = 512;
 constexpr std::chrono::seconds kInterval{1};
 constexpr std::chrono::milliseconds kSendLimit{5'000};
 constexpr std::chrono::seconds kCloseLimit{1};
-
-// The bytes of an id's hex digits.
-std::string FromHex(std::string_view hex) {
-  std::string bytes;
-  for (size_t i = 0; i + 2 <= hex.size(); i += 2) {
-    unsigned char byte = 0;
-    std::from_chars(hex.data() + i, hex.data() + i + 2, byte, 16);
-    bytes.push_back(static_cast<char>(byte));
-  }
-  return bytes;
-}
 
 otlp::trace::v1::Span::SpanKind KindOf(SpanKind kind) {
   switch (kind) {
@@ -60,9 +50,9 @@ void Translate(const SpanRecord& span, otlp::trace::v1::Span* made) {
   const auto nanoseconds = [](std::chrono::nanoseconds time) {
     return static_cast<uint64_t>(time.count());
   };
-  made->set_trace_id(FromHex(span.context.trace_id));
-  made->set_span_id(FromHex(span.context.span_id));
-  made->set_parent_span_id(FromHex(span.parent_span_id));
+  made->set_trace_id(absl::HexStringToBytes(span.context.trace_id));
+  made->set_span_id(absl::HexStringToBytes(span.context.span_id));
+  made->set_parent_span_id(absl::HexStringToBytes(span.parent_span_id));
   made->set_flags(span.context.sampled ? 1 : 0);
   made->set_name(span.name);
   made->set_kind(KindOf(span.kind));
@@ -79,8 +69,8 @@ void Translate(const SpanRecord& span, otlp::trace::v1::Span* made) {
   }
   for (const TraceContext& link : span.links) {
     otlp::trace::v1::Span::Link* other = made->add_links();
-    other->set_trace_id(FromHex(link.trace_id));
-    other->set_span_id(FromHex(link.span_id));
+    other->set_trace_id(absl::HexStringToBytes(link.trace_id));
+    other->set_span_id(absl::HexStringToBytes(link.span_id));
   }
   if (span.failed) {
     made->mutable_status()->set_code(otlp::trace::v1::Status::STATUS_CODE_ERROR);
