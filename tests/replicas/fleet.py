@@ -71,8 +71,9 @@ class Fleet:
     """`counts` says how many processes there are of a service. The stack's own run from `binaries`, the others from
     `others`, where that is given."""
 
-    def __init__(self, folder, binaries, counts, others=None):
-        self.shop = Stack(folder, binaries)
+    def __init__(self, folder, binaries, counts, others=None, *, stack=Stack, settings=None):  # pylint: disable=too-many-arguments
+        self.shop = stack(folder, binaries)
+        self.own_settings = settings or SETTINGS
         self.counts = counts
         self.others = others or binaries
         self.numbers = {}   # service -> port and admin port of each of its other processes
@@ -88,7 +89,7 @@ class Fleet:
 
     def start_first(self, people):
         """One process of each service, which know already where the others will be."""
-        self.shop.prepare(SETTINGS)
+        self.shop.prepare(self.own_settings)
         ports = iter(free_ports(2 * sum(self.counts.values())))
         self.numbers = {service: [(next(ports), next(ports)) for _ in range(count - 1)]
                         for service, count in self.counts.items()}
