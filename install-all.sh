@@ -39,7 +39,7 @@ server_packages=(
 browser_packages=(chromium chromium-driver python3-selenium)  # for the test of the page at /live
 lint_packages=(clang-format-14 clang-tidy-14 shellcheck)
 observability_packages=(prometheus)  # for make up PROFILE=observability, and to test its rules
-long_packages=(clang-14 libclang-rt-14-dev python3-venv)
+long_packages=(clang-14 libclang-rt-14-dev)
 
 grpcurl=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.1  # builds with bookworm's Go 1.19
 oldest_node=16                                              # newman's
@@ -47,6 +47,7 @@ oldest_node=16                                              # newman's
 tools=.local/tools
 everything=true
 long=false
+test=false
 sbom=false
 observability=false
 build_only=false
@@ -54,8 +55,8 @@ commands_only=false
 apt=true
 for argument in "$@"; do
   case $argument in
-    --for=test) everything=false observability=true ;;
-    --for=long) everything=false long=true observability=true ;;
+    --for=test) everything=false test=true observability=true ;;
+    --for=long) everything=false test=true long=true observability=true ;;
     --for=observability) everything=false observability=true ;;
     --for=sbom) everything=false sbom=true ;;
     --for=build) build_only=true ;;
@@ -183,8 +184,8 @@ bring_packages() {
     wanted+=("${server_packages[@]}" "${browser_packages[@]}")
     ! $everything || wanted+=("${lint_packages[@]}")
     ! $long || wanted+=("${long_packages[@]}")
+    ! { $test || $sbom; } || wanted+=(python3-venv)
     ! $observability || wanted+=("${observability_packages[@]}")
-    ! $sbom || wanted+=(python3-venv)
     if ! node_is_new_enough; then wanted+=(nodejs npm); fi
     if ! command -v go >/dev/null && [ ! -x $tools/bin/grpcurl ]; then
       wanted+=(golang-go)
@@ -276,6 +277,7 @@ bring_jars kafka
 bring_jars mongo
 bring_newman
 bring_grpcurl
+! $test || bring_python_tool SimPy simulation tests/scale/requirements.txt
 ! $long || bring_python_tool schemathesis python tests/api/requirements.txt
 ! $sbom || bring_python_tool distro2sbom sbom deploy/local/tools/requirements.txt
 [ -f .env ] || say "making .env from .env.example, with secrets of its own"

@@ -125,7 +125,7 @@ resume: ## have a group go on after its gaps; GROUP=stock, TOPIC=orders, FROM=ti
 	@$(stack) resume $(GROUP) $(TOPIC) $(if $(FROM),--from "$(FROM)") $(if $(APPLY),--apply)
 
 ##@ Building and testing
-.PHONY: build build-% install-for-tests test test-repeat test-faults chaos chaos-faults test-asan test-tsan fuzz test-long bench sbom lint format
+.PHONY: build build-% install-for-tests test test-repeat test-faults chaos chaos-faults test-asan test-tsan fuzz test-long bench simulation simulation-check sbom lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
 
 # Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
@@ -184,6 +184,13 @@ bench: install build-release ## measures everything, writes docs/performance.md;
 	tests/load/install.sh
 	cmake --build --preset release --target bare_beast
 	tests/load/bench.py --write
+
+simulation: install-for-tests ## what limits orders at 10, 100 and 1,000 times the measured rate, into docs/scale.md; half a minute
+	tests/scale/scale.py --write
+
+simulation-check: install-for-tests build-release ## is it right about one and two processes of each service on this machine? five minutes
+	tests/load/install.sh
+	tests/scale/check.py --write
 
 sbom: build-release ## what every executable and the stack are made of, as CycloneDX in build/sbom
 	@./install-all.sh --for=sbom
