@@ -415,8 +415,10 @@ TEST_F(StockStoreTest, WhatIsHeldIsCounted) {
   Ask(4, {{desk, 100}});
   Sell(3);
   const HeldReservations counting(db_);
-  EXPECT_TRUE(testing::Eventually([] { return Metric("stock_held_orders") == 2; }));
-  EXPECT_EQ(Metric("stock_held_pieces"), 6);
+  EXPECT_TRUE(testing::Eventually([] {
+    return Metric("stock_held_orders") == 2 && Metric("stock_held_pieces") == 6;
+  })) << Metric("stock_held_orders")
+      << " orders, " << Metric("stock_held_pieces") << " pieces";
 }
 
 // It is asked every few seconds, of a table that only grows.
