@@ -14,6 +14,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <deque>
+#include <future>
 #include <mutex>
 #include <stop_token>
 #include <thread>
@@ -107,7 +108,21 @@ struct Upstreams::State {
     }
   }
 
+  // gRPC 1.51 must not let go of a channel on a thread of its own that runs callbacks: as the last one it would
+  // take down the queue it runs on, and abort. So each stream's call has a share of `streaming` for as long
+  // as it has its channel.
+  void EndStreaming() {
+    streaming.reset();
+    streaming_ended.wait();
+  }
+
   const rpc::Tls tls;
+  std::future<void> streaming_ended;
+  std::shared_ptr<const void> streaming = [this] {
+    auto ended = std::make_shared<std::promise<void>>();
+    streaming_ended = ended->get_future();
+    return std::shared_ptr<const void>(nullptr, [ended](const void*) { ended->set_value(); });
+  }();
   std::mutex mutex;  // `reachable` of each link, and their number
   std::condition_variable_any wake;
   std::deque<Link> links;
@@ -125,6 +140,7 @@ Upstreams::Upstreams(rpc::Tls tls) : state_(std::make_unique<State>(std::move(tl
 }
 
 Upstreams::~Upstreams() {
+  state_->EndStreaming();
   state_->queue.Shutdown();
   state_->thread.join();
 }
@@ -159,7 +175,7 @@ std::unique_ptr<UpstreamStream> Upstreams::OpenStream(const Request& request,
                                                       const asio::any_io_executor& executor,
                                                       std::function<void()> on_change) {
   return StartUpstreamStream(*state_->links[request.upstream].stub, request, executor,
-                             std::move(on_change));
+                             std::move(on_change), state_->streaming);
 }
 
 asio::awaitable<std::shared_ptr<const Upstreams::Reply>> Upstreams::Call(Request request) {

@@ -27,7 +27,8 @@ namespace shop::gateway {
 class Upstreams {
  public:
   explicit Upstreams(rpc::Tls tls);
-  // No call may be running any more.
+  // No call may be running any more, and no stream be left. Waits until gRPC is done with the calls of streams
+  // that were dropped.
   ~Upstreams();
 
   // Opens a channel to the service `name`, balanced over all addresses behind `address`, and returns its

@@ -1,12 +1,21 @@
 // Streams through the whole gateway, over sockets.
+#include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/client_callback.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/buffers_to_string.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/websocket.hpp>
 #include <boost/json.hpp>
+#include <deque>
+#include <future>
+#include <memory>
 #include <thread>
 
 #include "common/testing/servers.h"
@@ -259,6 +268,65 @@ TEST_F(GatewayStreamsTest, AGatewayThatStopsSendsItsClientsElsewhere) {
   EXPECT_NE(bye.find("\nevent: bye\n"), std::string::npos) << bye;
   EXPECT_EQ(socket.Next(), "");
   EXPECT_EQ(socket.close_code(), 1001);
+}
+
+// Keeps all of gRPC's threads that run callbacks from running any.
+class BusyCallbackThreads {
+ public:
+  BusyCallbackThreads() {
+    // As many as there are (completion_queue_cc.cc of gRPC 1.51).
+    const unsigned threads = std::clamp(std::thread::hardware_concurrency() / 2, 2U, 16U);
+    for (unsigned i = 0; i < threads; ++i) {
+      Call& call = calls_.emplace_back(*this);
+      stub_.PrepareUnaryCall(&call.context, "/nothing/Nothing", {}, &call.request, &call.response,
+                             &call);
+      call.StartCall();
+    }
+    EXPECT_TRUE(Eventually([&] { return busy_ == threads; }));
+  }
+  ~BusyCallbackThreads() {
+    Release();
+    EXPECT_TRUE(Eventually([&] { return ended_ == calls_.size(); }));
+  }
+  void Release() {
+    released_ = true;
+    released_.notify_all();
+  }
+
+ private:
+  struct Call final : grpc::ClientUnaryReactor {
+    explicit Call(BusyCallbackThreads& threads) : threads(threads) {}
+    void OnDone(const grpc::Status&) override {
+      ++threads.busy_;
+      threads.released_.wait(false);
+      ++threads.ended_;
+    }
+    BusyCallbackThreads& threads;
+    grpc::ClientContext context;
+    const grpc::Slice nothing{std::string()};
+    grpc::ByteBuffer request{&nothing, 1};
+    grpc::ByteBuffer response;
+  };
+
+  std::atomic<bool> released_ = false;
+  std::atomic<unsigned> busy_ = 0;
+  std::atomic<unsigned> ended_ = 0;
+  // Nobody is there: each call ends at once.
+  grpc::TemplatedGenericStub<grpc::ByteBuffer, grpc::ByteBuffer> stub_{
+      grpc::CreateChannel("unix:/nowhere", grpc::InsecureChannelCredentials())};
+  std::deque<Call> calls_;
+};
+
+// gRPC's last word on a dropped stream used to end a channel on a thread of gRPC, which then aborted.
+TEST_F(GatewayStreamsTest, AGatewayIsGoneOnlyOnceGrpcIsDoneWithItsStreams) {
+  auto events = std::make_unique<Events>(port(), kWatch);
+  BusyCallbackThreads busy;
+  events.reset();
+  server_.reset();
+  const std::future<void> ending = std::async(std::launch::async, [this] { gateway_.reset(); });
+  EXPECT_EQ(ending.wait_for(milliseconds(200)), std::future_status::timeout);
+  busy.Release();
+  EXPECT_EQ(ending.wait_for(std::chrono::seconds(10)), std::future_status::ready);
 }
 
 TEST_F(GatewayStreamsTest, StreamsHaveLimitsOfTheirOwn) {

@@ -29,8 +29,10 @@ class Call final : public grpc::ClientBidiReactor<MessageLite, MessageLite>,
     std::function<void(const grpc::Status&)> ended;
   };
 
-  Call(const Upstreams::Request& request, asio::any_io_executor executor, Observer observer)
-      : request_(request.message.New()),
+  Call(const Upstreams::Request& request, asio::any_io_executor executor, Observer observer,
+       std::shared_ptr<const void> channel_in_use)
+      : channel_in_use_(std::move(channel_in_use)),
+        request_(request.message.New()),
         message_(request.response_type.New()),
         executor_(std::move(executor)),
         observer_(std::make_shared<const Observer>(std::move(observer))) {
@@ -89,6 +91,7 @@ class Call final : public grpc::ClientBidiReactor<MessageLite, MessageLite>,
     if (!let_go_.exchange(true)) RemoveHold();
   }
 
+  const std::shared_ptr<const void> channel_in_use_;  // before the context, which has the channel
   grpc::ClientContext context_;
   std::unique_ptr<Message> request_;
   std::unique_ptr<Message> message_;
@@ -103,7 +106,7 @@ class Stream final : public UpstreamStream {
  public:
   Stream(grpc::TemplatedGenericStub<MessageLite, MessageLite>& stub,
          const Upstreams::Request& request, const asio::any_io_executor& executor,
-         std::function<void()> on_change)
+         std::function<void()> on_change, std::shared_ptr<const void> channel_in_use)
       : on_change_(std::move(on_change)),
         call_(std::make_shared<Call>(request, executor,
                                      Call::Observer{[this] {
@@ -117,7 +120,8 @@ class Stream final : public UpstreamStream {
                                                     [this](const grpc::Status& status) {
                                                       end_ = EndOf(status);
                                                       on_change_();
-                                                    }})) {
+                                                    }},
+                                     std::move(channel_in_use))) {
     call_->Start(stub, request.path);
   }
   ~Stream() override { call_->Drop(); }
@@ -136,8 +140,10 @@ class Stream final : public UpstreamStream {
 
 std::unique_ptr<UpstreamStream> StartUpstreamStream(
     grpc::TemplatedGenericStub<MessageLite, MessageLite>& stub, const Upstreams::Request& request,
-    const asio::any_io_executor& executor, std::function<void()> on_change) {
-  return std::make_unique<Stream>(stub, request, executor, std::move(on_change));
+    const asio::any_io_executor& executor, std::function<void()> on_change,
+    std::shared_ptr<const void> channel_in_use) {
+  return std::make_unique<Stream>(stub, request, executor, std::move(on_change),
+                                  std::move(channel_in_use));
 }
 
 }  // namespace shop::gateway
