@@ -180,10 +180,10 @@ test-long: install-for-long test test-asan test-tsan fuzz ## all of these, and w
 	ctest --preset asan -R '^attack$$'
 	ctest --preset dev -L long
 
-bench: install build-release ## measures everything, writes docs/performance.md; a quarter of an hour
+bench: install build-release ## measures everything, writes docs/performance.md; 25 minutes; ONLY=orders,mixed prints a part, AGED=1000000
 	tests/load/install.sh
 	cmake --build --preset release --target bare_beast
-	tests/load/bench.py --write
+	tests/load/bench.py $(if $(ONLY),--only "$(ONLY)",--write) $(if $(AGED),--aged $(AGED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
 
 simulation: install-for-tests ## what limits orders at 10, 100 and 1,000 times the measured rate, into docs/scale.md; half a minute
 	tests/scale/scale.py --write

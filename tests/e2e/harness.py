@@ -99,6 +99,8 @@ class Event:
 class Stack:
     """The whole platform on ports of its own."""
 
+    repo = REPO  # the checkout whose scripts run it
+
     def __init__(self, folder, binaries):
         self.folder = Path(folder)
         self.binaries = binaries
@@ -110,7 +112,7 @@ class Stack:
     def script(self, command, *arguments, check=True, quiet=False):
         if not quiet:
             say("stack: " + " ".join((command,) + arguments))
-        words = ["/usr/bin/python3", str(REPO / "deploy/local/stack.py"), command]
+        words = ["/usr/bin/python3", str(self.repo / "deploy/local/stack.py"), command]
         if command != "free-env":
             words += ["--dir", str(self.folder), "--env", str(self.env_file), "--bin", str(self.binaries)]
         done = subprocess.run(words + list(arguments), stdout=subprocess.PIPE, check=False, text=True,

@@ -15,28 +15,31 @@ HERE = Path(__file__).resolve().parent
 TOOLS = REPO / ".local" / "tools" / "bin"
 
 
-def run(command, seconds, environment=None):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False,
+def run(command, seconds, environment=None, core=None):
+    pinned = [] if core is None else ["taskset", "-c", core]
+    done = subprocess.run([str(word) for word in [*pinned, *command]], capture_output=True, text=True, check=False,
                           timeout=seconds + 60, env=os.environ | (environment or {}))
     if done.returncode != 0:
         raise RuntimeError(f"{command[0]}: {done.stderr or done.stdout}")
     return done.stdout
 
 
-def wrk(port, requests, seconds, connections):
+def wrk(port, requests, seconds, connections, core=None):
     """Closed loop over HTTP; requests a second, and how many were made."""
     out = run(["wrk", "-t2", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s",
-               "-s", HERE / "requests.lua", f"http://127.0.0.1:{port}", "--", requests], seconds)
+               "-s", HERE / "requests.lua", f"http://127.0.0.1:{port}", "--", requests], seconds,
+              core=core)
     said = json.loads(out[out.index('{"requests"'):])
     if said["refused"] or said["broken"]:
         raise RuntimeError(f"{requests}: not every request was answered well: {said}")
     return said["requests"] / said["seconds"], said["requests"]
 
 
-def openloop(port, requests, seconds, rate):
+def openloop(port, requests, seconds, rate, core=None):
     """Open loop over HTTP; latencies in ms from when each request was due."""
+    # On one processor the thread that waits for the next request must not keep the others from running.
     return json.loads(run([TOOLS / "openloop", "-address", f"127.0.0.1:{port}", "-requests", requests,
-                           "-rate", rate, "-seconds", seconds], seconds))
+                           "-rate", rate, "-seconds", seconds], seconds, {"GOMAXPROCS": "4"} if core is not None else None, core))
 
 
 def ghz(address, method, data, seconds, connections, tokens=()):

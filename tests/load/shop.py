@@ -15,24 +15,27 @@ sys.path[:0] = [str(REPO / "deploy" / "local"), str(REPO / "tests" / "e2e")]
 import servers  # pylint: disable=wrong-import-position
 from harness import Person, Stack, fetch, say, wait_for  # pylint: disable=wrong-import-position
 from processes import Folder, recorded_pid  # pylint: disable=wrong-import-position
-from settings import DATABASES, PROCESSES, Settings  # pylint: disable=wrong-import-position
+from settings import DATABASES, PROCESSES, TOOLS, Settings  # pylint: disable=wrong-import-position
 from settings import change, free_ports, write_private  # pylint: disable=wrong-import-position
 
-SERVERS = ("postgres", "redis", "kafka", "mongo", "mail")
+SERVERS = ("postgres", "redis", "kafka", "mongo", "mail", "supervisord")
 # Enough of each thing that no order and no cart is ever refused.
 PLENTY = 1_000_000_000
+LOAD = Path(__file__).resolve().parent
 
 
 class Shop(Stack):
     """A stack on free ports with the settings of a production: bcrypt's usual cost, few logs."""
 
-    def __init__(self, folder, binaries):
+    def __init__(self, folder, binaries, repo=REPO):
         super().__init__(folder, binaries)
+        self.repo = repo  # the checkout whose stack it is
         self.beside = []  # what runs besides the stack: (name, Popen)
 
     def start(self, settings=None):
+        """Makes a new stack and starts it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.script("free-env", "--from", str(REPO / ".env.example"), "--out", str(self.env_file))
+        self.script("free-env", "--from", str(self.repo / ".env.example"), "--out", str(self.env_file))
         lines = [line for line in self.env_file.read_text().splitlines()
                  if not line.startswith("BCRYPT_COST=")]
         write_private(self.env_file, change("\n".join(lines), {
@@ -40,6 +43,11 @@ class Shop(Stack):
             "ALLOW_ROLE_AT_REGISTRATION": "false", "ORDER_MAX_PENDING": "1000000000",
             "RATE_LIMIT_ENABLED": "false", "MAILS_PER_ADDRESS_AND_DAY": "0"} | (settings or {})))
         self.settings = Settings.read(self.env_file)
+        self.script("up")
+
+    def start_again(self):
+        """Stops it and starts it with its data, all of it in memory; seconds until everything was ready."""
+        self.script("stop")
         begun = time.monotonic()
         self.script("up")
         return time.monotonic() - begun
@@ -59,13 +67,17 @@ class Shop(Stack):
         log = open(self.folder / f"{name}.log", "wb")  # pylint: disable=consider-using-with
         with log:
             self.beside.append((name, subprocess.Popen(  # pylint: disable=consider-using-with
-                [str(word) for word in command], env=os.environ | (environment or {}), cwd=REPO,
+                [str(word) for word in command], env=os.environ | (environment or {}), cwd=self.repo,
                 stdout=log, stderr=subprocess.STDOUT)))
+
+    def environment_of(self, process):
+        """What the stack has given to a process of its own."""
+        return psutil.Process(recorded_pid(Folder(self.folder), process)).environ()
 
     def start_gateway(self, name, changes):
         """Another gateway, which keeps no answers; its port."""
         port, admin = free_ports(2)
-        self.start_beside(name, [self.binaries / "gateway"], self.settings.environment_of("gateway") | {
+        self.start_beside(name, [self.binaries / "gateway"], self.environment_of("gateway") | {
             "GATEWAY_PORT": str(port), "GATEWAY_ADMIN_PORT": str(admin), "ANSWER_CACHE_MS": "0"} | changes)
         wait_for(name, lambda: servers.answers("127.0.0.1", port), 30)
         return port
@@ -79,14 +91,24 @@ class Shop(Stack):
         return f"http://127.0.0.1:{port}"
 
     def start_without_cache(self):
-        """Another gateway before another products that finds no Redis; the port of that gateway."""
+        """Another gateway before another products that finds no Redis: the port of that gateway; where that
+        products is, by TCP and as gateways of this machine call it."""
         products, products_admin, nobody = free_ports(3)
-        address = f"127.0.0.1:{products}"
-        self.start_beside("products-uncached", [self.binaries / "products"],
-                          self.settings.environment_of("products") | {
-                              "PRODUCTS_PORT": str(products), "PRODUCTS_ADMIN_PORT": str(products_admin),
-                              "REDIS_URL": f"redis://127.0.0.1:{nobody}"})
-        return self.start_gateway("gateway-uncached", {"PRODUCTS_ADDR": address}), address
+        ours = self.environment_of("products")
+        self.start_beside("products-uncached", [self.binaries / "products"], ours | {
+            "PRODUCTS_PORT": str(products), "PRODUCTS_ADMIN_PORT": str(products_admin),
+            "REDIS_URL": f"redis://127.0.0.1:{nobody}"})
+        tcp = local = f"127.0.0.1:{products}"
+        if "SERVICE_SOCKETS" in ours:
+            local = f"unix:{ours['SERVICE_SOCKETS']}/products-{products}.sock"
+        return self.start_gateway("gateway-uncached", {"PRODUCTS_ADDR": local}), tcp, local
+
+    def start_peer(self, products):
+        """grpc-gateway before a products service at that address; its port."""
+        port = free_ports(1)[0]
+        self.start_beside("grpc-gateway", [TOOLS / "bin" / "grpc-gateway", "-listen", f"127.0.0.1:{port}", "-products", products])
+        wait_for("grpc-gateway", lambda: servers.answers("127.0.0.1", port), 10)
+        return port
 
     # --- who and what is in it ---
 
@@ -99,10 +121,23 @@ class Shop(Stack):
         total = boss.call("GET", "/products?limit=1").data["total"]
         for product in range(1, total + 1):
             boss.call("PUT", f"/products/{product}", {"stock": PLENTY}).data  # pylint: disable=expression-not-assigned
-        # The plans of a database that has run for a while, not those of one just filled.
+        self.analyse()
+        return people, total
+
+    def analyse(self):
+        """The plans of a database that has run for a while, not those of one just filled."""
         for database in DATABASES:
             self.sql(database, "VACUUM ANALYZE;")
-        return people, total
+
+    def fill_up(self, products):
+        """More products, straight into the database, until there are so many, with plenty of each."""
+        first = int(self.sql("products", "SELECT max(id) + 1 FROM products;")[0][0])
+        self.sql("products", f"SET catalogue.first = {first};\nSET catalogue.count = {products - first + 1};\n"
+                             + (LOAD / "catalogue.sql").read_text() + f"""
+            INSERT INTO stock_movements (product_id, kind, on_hand)
+            SELECT id, 'RECEIVED', {PLENTY} - on_hand FROM products WHERE id >= {first};
+            UPDATE products SET on_hand = {PLENTY} WHERE id >= {first};""")
+        self.sql("products", "VACUUM ANALYZE;")
 
     # --- PostgreSQL ---
 
@@ -135,7 +170,7 @@ class Shop(Stack):
     def processes(self):
         """{name: [process id, …]}; PostgreSQL is split by the databases it works for."""
         folder = Folder(self.folder)
-        found = {name: [recorded_pid(folder, name)] for name in (*PROCESSES, *SERVERS)}
+        found = {name: [pid] for name in (*PROCESSES, *SERVERS) if (pid := recorded_pid(folder, name))}
         for child in psutil.Process(found["postgres"][0]).children():
             try:  # postgres: role database address state
                 words = " ".join(child.cmdline()).split()
@@ -161,6 +196,23 @@ class Shop(Stack):
                 if name == "postgres":  # the postmaster has waited for them
                     used[name] += times.children_user + times.children_system
         return used
+
+    def log_level(self, level):
+        """What its own processes log from now on, as by make log-level."""
+        for name in PROCESSES:
+            answer = fetch(self.admin_port(name), f"/log-level/{level}", "PUT", plain=True)
+            if answer.status != 200:
+                raise RuntimeError(f"{name} does not log from {level} on: {answer}")
+
+    def pin(self, cores):
+        """Keeps everything that runs, and whatever that starts, on some cores."""
+        for pids in self.processes().values():
+            for pid in pids:
+                for thread in Path(f"/proc/{pid}/task").glob("*"):
+                    try:
+                        os.sched_setaffinity(int(thread.name), cores)
+                    except ProcessLookupError:
+                        pass
 
     def memory(self):
         """{process of ours: (resident, proportional)} in MB."""
