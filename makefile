@@ -125,7 +125,7 @@ resume: ## have a group go on after its gaps; GROUP=stock, TOPIC=orders, FROM=ti
 	@$(stack) resume $(GROUP) $(TOPIC) $(if $(FROM),--from "$(FROM)") $(if $(APPLY),--apply)
 
 ##@ Building and testing
-.PHONY: build build-% install-for-tests test test-repeat test-faults chaos chaos-faults test-asan test-tsan fuzz test-long bench simulation simulation-check sbom lint format
+.PHONY: build build-% install-for-tests test test-repeat test-faults chaos chaos-faults test-asan test-tsan fuzz test-long bench bench-compare simulation simulation-check sbom lint format
 build: install build-$(PRESET) ## build the executables; PRESET=release, JOBS=2
 
 # Ninja configures again by itself when a CMakeLists.txt changes; a changed preset it does not see.
@@ -184,6 +184,11 @@ bench: install build-release ## measures everything, writes docs/performance.md;
 	tests/load/install.sh
 	cmake --build --preset release --target bare_beast
 	tests/load/bench.py $(if $(ONLY),--only "$(ONLY)",--write) $(if $(AGED),--aged $(AGED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-compare: install build-release ## measures a commit and this tree in turn, says what differs; BASE=main, ONLY=orders,kept, ROUNDS=5, SECONDS=3
+	@command -v wrk >/dev/null || tests/load/install.sh
+	tests/load/compare.py $(or $(BASE),$(error which commit? BASE=main)) $(if $(ONLY),--only "$(ONLY)") \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(JOBS),--jobs $(JOBS))
 
 simulation: install-for-tests ## what limits orders at 10, 100 and 1,000 times the measured rate, into docs/scale.md; half a minute
 	tests/scale/scale.py --write

@@ -290,12 +290,13 @@ def aims(results):
 
 
 def comparison(base, found):
-    """What a commit and this tree have in `found`, a row each, and what differs by more than its spread."""
+    """What a commit and this tree have in `found`, a row each, and what differs in every round, and by more than its spread."""
     rows, differs = [], []
     for one in found:
         middle, apart = ratio(one["head"], one["base"])
         rows.append([one["case"], one["what"], rate(median(one["base"])), rate(median(one["head"])), f"{middle:.2f}", f"±{apart:.2f}"])
-        if abs(middle - 1) > apart:
+        sides = {one_head > one_base for one_base, one_head in zip(one["base"], one["head"])}
+        if len(sides) == 1 and abs(middle - 1) > apart:
             differs.append(f"- {one['case']}: {one['what']} {(middle - 1) * 100:+.0f} %")
     head = f"This tree to {base[:12]}, medians of {len(found[0]['head'])} rounds; the spread is half of how far the rounds' ratios lie apart."
     return "\n\n".join([head, table(["case", "what", "base", "this", "ratio", "spread"], rows).replace("| --- | --: |", "| --- | --- |", 1),
