@@ -47,6 +47,11 @@ class Folder:
     def log(self, name):
         return self.logs / f"{name}.log"
 
+    @property
+    def sockets(self):
+        """Where services listen for each other; None where it is too deep for the address of a Unix socket."""
+        return self.run if is_socket_address(self.run / "notification-65535.sock") else None
+
 
 @dataclass
 class Program:
@@ -94,6 +99,11 @@ class Program:
         with open(folder.log(self.name), "ab") as log:
             return subprocess.Popen(["/bin/sh", str(self.write_script(folder))], stdin=subprocess.DEVNULL,
                                     stdout=log, stderr=log, start_new_session=True)
+
+
+def is_socket_address(path):
+    """Whether a Unix socket's address can hold it: 107 bytes on Linux (unix(7))."""
+    return len(os.fsencode(path)) < 108
 
 
 def as_user(user):

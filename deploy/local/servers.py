@@ -14,8 +14,8 @@ import subprocess
 from pathlib import Path
 
 import topics
-from processes import Folder, Program, as_user, can_reach, give_to, stop_recorded, wait_ready
-from settings import DATABASES, KAFKA_PASSWORDS, PROCESSES, READERS, REPO, TOOLS, Settings, StackError, free_ports, kafka_users
+from processes import Folder, Program, as_user, can_reach, give_to, is_socket_address, stop_recorded, wait_ready
+from settings import DATABASES, KAFKA_PASSWORDS, PROCESSES, READERS, REPO, ROLES, TOOLS, Settings, StackError, free_ports, kafka_users
 from settings import redis_users, write_private
 
 KAFKA = TOOLS / "kafka"
@@ -80,6 +80,24 @@ def distant_postgres_data(folder):
     return Path("/var/lib/postgresql") / f"shop-{name}"
 
 
+def postgres_socket(folder):
+    """The folder of its Unix socket, which only we and its user may enter; None where it cannot be one."""
+    data = postgres_data(folder)
+    # PostgreSQL takes a list of folders, with commas between them.
+    fits = is_socket_address(data / ".s.PGSQL.65535") and not set(',"') & set(str(data))
+    return data if fits else None
+
+
+def sockets_of(folder, process):
+    """The settings by which a process of ours reaches services and PostgreSQL through Unix sockets."""
+    chosen = {}
+    if folder.sockets:
+        chosen["SERVICE_SOCKETS"] = str(folder.sockets)
+    if process in ROLES and postgres_socket(folder):
+        chosen["POSTGRES_HOST"] = str(postgres_socket(folder))
+    return chosen
+
+
 def postgres_superuser(folder, settings, for_tests):
     """Who makes databases and roles. The password lives and dies with the data it opens."""
     if for_tests:
@@ -93,7 +111,7 @@ def postgres_superuser(folder, settings, for_tests):
 def postgres(folder, settings, for_tests=False):
     host, port = settings.require("POSTGRES_HOST"), settings.port("POSTGRES_PORT")
     data = postgres_data(folder)
-    options = {"listen_addresses": host, "port": port, "unix_socket_directories": "",
+    options = {"listen_addresses": host, "port": port, "unix_socket_directories": postgres_socket(folder) or "",
                "max_connections": 200, "log_timezone": "UTC", "timezone": "UTC"}
     if for_tests:
         # A test's database need not outlive a power cut.

@@ -220,8 +220,6 @@ class Settings(dict):
         """What the process manager hands to one process: no other's secrets, its own role."""
         chosen = {name: value for name, value in self.items()
                   if process in PRIVATE.get(name, {process})}
-        for service in SERVICES:
-            chosen[f"{service.upper()}_ADDR"] = self.service_address(service)
         if process in ROLES:
             chosen |= {"POSTGRES_USER": process, "POSTGRES_PASSWORD": self.role_password(process)}
         if process in SERVICE_KEYS:

@@ -43,20 +43,20 @@ def is_all_there(host, admin_port):
         return False
 
 
-def process(settings, name, binaries):
-    """One of our own processes."""
+def process(folder, settings, name, binaries):
+    """One of our own processes. Those of this machine call each other, and PostgreSQL, through Unix sockets."""
     binary = Path(binaries).resolve() / name
     if not binary.exists():
         raise StackError(f"{binary} is missing: run make build")
     ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}") for kind in PROCESSES[name].ports}
     asked = ports[f"{name.upper()}_ADMIN_PORT"]
     return Program(name, [binary], ports, host=settings.bind_host, cwd=str(REPO), files=(binary,),
-                   environment=settings.environment_of(name),
+                   environment=settings.environment_of(name) | servers.sockets_of(folder, name),
                    ready=lambda: is_all_there(settings.bind_host, asked))
 
 
-def all_processes(settings, binaries):
-    return [process(settings, name, binaries) for name in PROCESSES]
+def all_processes(folder, settings, binaries):
+    return [process(folder, settings, name, binaries) for name in PROCESSES]
 
 
 # --- up, stop, down -----------------------------------------------------------------------------
@@ -161,7 +161,7 @@ def up_locked(args, folder, settings, before_services=lambda: None):
         print("warning: this is root; all but PostgreSQL and Redis, which have users of their own, runs as root too")
     folder.make()
     backing = servers.all_servers(folder, settings)
-    own = all_processes(settings, args.bin)
+    own = all_processes(folder, settings, args.bin)
     supervisor = Supervisor(folder)
 
     left = clear_way(folder, supervisor, backing + own)
@@ -322,7 +322,7 @@ def stop_program(args):
 def start_program(args):
     supervisor, _ = supervised(args)
     folder, settings = Folder(args.dir), Settings.read(args.env)
-    programs = servers.all_servers(folder, settings) + all_processes(settings, args.bin)
+    programs = servers.all_servers(folder, settings) + all_processes(folder, settings, args.bin)
     bring_up(folder, supervisor, [program for program in programs if program.name == args.name],
              SERVICE_PATIENCE)
 
@@ -347,7 +347,7 @@ def status(args):
     info = Supervisor(folder).info()
     if not info:
         raise StackError("the stack is not up: run make up")
-    programs = servers.all_servers(folder, settings) + all_processes(settings, args.bin)
+    programs = servers.all_servers(folder, settings) + all_processes(folder, settings, args.bin)
     with ThreadPoolExecutor() as pool:
         ready = list(pool.map(lambda program: program.ready(), programs))
     print(f"{'program':<14}{'state':<10}{'pid':>8}  {'ready':<7}ports")

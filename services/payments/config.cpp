@@ -10,7 +10,7 @@ using std::chrono::milliseconds;
 
 ProviderSettings ReadProvider(Env& env) {
   ProviderSettings settings;
-  settings.url = env.Text("PAYMENT_PROVIDER_URL", "http://" + ServiceAddress(env, "provider"));
+  settings.url = env.Text("PAYMENT_PROVIDER_URL", "http://" + HttpAddress(env, "provider"));
   if (!IsHttpUrl(settings.url)) {
     env.Wrong("PAYMENT_PROVIDER_URL", "is not like http://host:port");
   }

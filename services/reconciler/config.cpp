@@ -14,8 +14,7 @@ Config Config::Read(Env& env) {
     config.databases[service] = settings;
   }
   config.kafka = kafka::KafkaSettings::Read(env);
-  config.provider_url =
-      env.Text("PAYMENT_PROVIDER_URL", "http://" + ServiceAddress(env, "provider"));
+  config.provider_url = env.Text("PAYMENT_PROVIDER_URL", "http://" + HttpAddress(env, "provider"));
   if (!IsHttpUrl(config.provider_url)) {
     env.Wrong("PAYMENT_PROVIDER_URL", "is not like http://host:port");
   }

@@ -9,7 +9,7 @@ import threading
 import time
 from pathlib import Path
 
-from shop import REPO, servers
+from shop import REPO, Folder, servers
 
 HERE = Path(__file__).resolve().parent
 TOOLS = REPO / ".local" / "tools" / "bin"
@@ -62,11 +62,11 @@ def ghz(address, method, data, seconds, connections, tokens=()):
 def pgbench(shop, database, script, seconds, connections, products):
     """Closed loop, the SQL itself, prepared; transactions a second."""
     user, password = shop.superuser()
+    host = servers.sockets_of(Folder(shop.folder), database).get("POSTGRES_HOST", shop.settings["POSTGRES_HOST"])
     out = run([servers.postgres_bin("pgbench"), "-n", "-M", "prepared", "-c", connections, "-j", 2,
                "-T", seconds, "-D", f"products={products}", "-D", "q=wireless mouse",
                "-f", HERE / "sql" / script, database], seconds,
-              {"PGHOST": shop.settings["POSTGRES_HOST"], "PGPORT": shop.settings["POSTGRES_PORT"],
-               "PGUSER": user, "PGPASSWORD": password})
+              {"PGHOST": host, "PGPORT": shop.settings["POSTGRES_PORT"], "PGUSER": user, "PGPASSWORD": password})
     return float(re.search(r"tps = ([\d.]+)", out)[1])
 
 

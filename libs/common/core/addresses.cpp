@@ -1,5 +1,7 @@
 #include "common/core/addresses.h"
 
+#include <sys/un.h>
+
 namespace shop {
 namespace {
 
@@ -32,11 +34,36 @@ uint16_t Port(Env& env, std::string_view name, std::string_view suffix, uint16_t
   return env.Port(variable, 1);
 }
 
+std::string Loopback(uint16_t port) {
+  return "127.0.0.1:" + std::to_string(port);
+}
+
+std::string Socket(Env& env, std::string_view name, uint16_t port) {
+  const std::string folder = env.Text("SERVICE_SOCKETS", "");
+  if (folder.empty() || port == 0) return {};
+  std::string path = folder + "/" + std::string(name) + "-" + std::to_string(port) + ".sock";
+  if (path.size() >= sizeof(sockaddr_un::sun_path)) {
+    env.Wrong("SERVICE_SOCKETS", "is too long for the path of a Unix socket");
+  }
+  return path;
+}
+
 }  // namespace
 
 std::string ServiceAddress(Env& env, std::string_view name) {
   if (std::optional<std::string> address = env.Optional(Variable(name, "_ADDR"))) return *address;
-  return "127.0.0.1:" + std::to_string(ServicePort(env, name));
+  const uint16_t port = ServicePort(env, name);
+  const std::string socket = Socket(env, name, port);
+  return socket.empty() ? Loopback(port) : "unix:" + socket;
+}
+
+std::string HttpAddress(Env& env, std::string_view name) {
+  const std::optional<std::string> address = env.Optional(Variable(name, "_ADDR"));
+  return address ? *address : Loopback(ServicePort(env, name));
+}
+
+std::string ServiceSocket(Env& env, std::string_view name) {
+  return Socket(env, name, ServicePort(env, name));
 }
 
 uint16_t ServicePort(Env& env, std::string_view name) {

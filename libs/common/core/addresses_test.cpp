@@ -37,6 +37,24 @@ TEST(Addresses, FollowTheEnvironment) {
   EXPECT_EQ(AdminPort(env, "cart"), 1);
 }
 
+TEST(Addresses, AreUnixSocketsWhereThereIsAFolderForThem) {
+  Env env = With(
+      {{"SERVICE_SOCKETS", "/run/shop"}, {"ORDERS_ADDR", "orders:7005"}, {"CART_PORT", "17004"}});
+  EXPECT_EQ(ServiceAddress(env, "cart"), "unix:/run/shop/cart-17004.sock");
+  EXPECT_EQ(ServiceSocket(env, "cart"), "/run/shop/cart-17004.sock");
+  EXPECT_EQ(ServiceAddress(env, "orders"), "orders:7005");
+  EXPECT_EQ(ServiceSocket(env, "orders"), "/run/shop/orders-7005.sock");
+  EXPECT_EQ(HttpAddress(env, "provider"), "127.0.0.1:7020");
+  EXPECT_THAT(env.problems(), IsEmpty());
+}
+
+TEST(Addresses, SayThatAFolderIsTooLongForASocket) {
+  Env env = With({{"SERVICE_SOCKETS", "/" + std::string(100, 'd')}});
+  ServiceSocket(env, "cart");
+  EXPECT_THAT(env.problems(),
+              ElementsAre("SERVICE_SOCKETS is too long for the path of a Unix socket"));
+}
+
 TEST(Addresses, OfAnUnknownServiceHaveToBeGiven) {
   Env env = With({});
   ServiceAddress(env, "reviews");

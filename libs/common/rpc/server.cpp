@@ -99,6 +99,11 @@ struct Server::State {
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kConnectionAgeMs);
     builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),
                              identity.tls().server(), &port);
+    // After the port: whoever does not get that leaves the socket alone.
+    int on_socket = 1;
+    if (!settings.socket.empty()) {
+      builder.AddListeningPort("unix:" + settings.socket, identity.tls().server(), &on_socket);
+    }
     for (const Service& service : services) {
       RequireEveryHandler(service);
       DescriptorService& added = *registered.emplace_back(std::make_unique<DescriptorService>());
@@ -127,6 +132,7 @@ struct Server::State {
       throw std::runtime_error("cannot listen on " + settings.host + ":" +
                                std::to_string(settings.port) + " (is the port taken?)");
     }
+    if (on_socket == 0) throw std::runtime_error("cannot listen on " + settings.socket);
     for (const Service& service : services) {
       server->GetHealthCheckService()->SetServingStatus(service.descriptor()->full_name(), true);
     }

@@ -30,8 +30,11 @@ class Identity;
 struct ServerSettings {
   std::string host;
   uint16_t port = 0;  // 0: any free one
-  int threads = 8;    // handlers that run at the same time
-  int queue = 512;    // calls that may wait for a thread
+  // A Unix socket that it listens on as well; "": none. One that is there already is taken over, which
+  // is safe as its name has the port (ServiceSocket), which no two processes have at once.
+  std::string socket = {};
+  int threads = 8;  // handlers that run at the same time
+  int queue = 512;  // calls that may wait for a thread
   // How long a server that stops goes on, having said that it does not serve (grpc.health.v1). gRPC ends
   // calls that arrive after that as CANCELLED, so clients have to be gone by then.
   std::chrono::milliseconds drain_delay{0};

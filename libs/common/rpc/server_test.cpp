@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -471,6 +474,46 @@ TEST_F(ServerTest, WhatAHandlerWaitsForEndsWhenAStopHasTakenTooLong) {
 
 TEST_F(ServerTest, ADeclaredMethodWithoutAHandlerStopsTheStart) {
   EXPECT_THROW(Server({.host = "127.0.0.1"}, identity_, {fake_.Methods()}), std::logic_error);
+}
+
+TEST_F(ServerTest, AnswersAtItsUnixSocketToo) {
+  const std::string socket =
+      ::testing::TempDir() + "server_test-" + std::to_string(getpid()) + ".sock";
+  const ServerSettings settings{.host = "127.0.0.1", .socket = socket};
+  Server with_socket(settings, identity_, {FakeService(fake_.Methods())});
+  const auto gets = [&](const std::string& address) {
+    const Channel channel("products", address, stock_identity_);
+    return static_cast<bool>(
+        ClientMethod<GetProductRequest, Product>(channel, get_, "GetProduct")(Now(), Product7()));
+  };
+  EXPECT_TRUE(gets("unix:" + socket));
+  EXPECT_TRUE(gets(with_socket.address()));
+
+  // One that does not get its port leaves another's socket as it is.
+  EXPECT_THROW(
+      Server({.host = "127.0.0.1", .port = with_socket.port(), .socket = socket}, identity_, {}),
+      std::runtime_error);
+  EXPECT_TRUE(gets("unix:" + socket));
+}
+
+TEST_F(ServerTest, TakesOverTheSocketOfAServerThatWasKilled) {
+  const std::string socket =
+      ::testing::TempDir() + "server_test-" + std::to_string(getpid()) + ".sock";
+  const int left = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{.sun_family = AF_UNIX, .sun_path = {}};
+  socket.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(bind(left, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  close(left);  // its file stays
+
+  Server server({.host = "127.0.0.1", .socket = socket}, identity_, {FakeService(fake_.Methods())});
+  const Channel channel("products", "unix:" + socket, Tls());
+  EXPECT_TRUE(
+      (ClientMethod<GetProductRequest, Product>(channel, get_, "GetProduct")(Now(), Product7())));
+}
+
+TEST_F(ServerTest, ASocketThatCannotBeStopsTheStart) {
+  EXPECT_THROW(Server({.host = "127.0.0.1", .socket = "/nowhere/products.sock"}, identity_, {}),
+               std::runtime_error);
 }
 
 TEST_F(ServerTest, APortThatIsTakenStopsTheStart) {
