@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "common/core/deadline.h"
+#include "common/telemetry/log.h"
 #include "common/testing/servers.h"
 
 namespace shop {
@@ -43,6 +44,7 @@ TEST(Periodic, TheLogHasAFailureOnceUntilItHasSucceededAgain) {
     });
     EXPECT_TRUE(Eventually([&] { return done >= 8; }));
   }
+  log::Flush();
   const std::string log = ::testing::internal::GetCapturedStdout();
   int lines = 0;
   for (size_t at = 0; (at = log.find("three times in a row", at)) != std::string::npos; ++at) {

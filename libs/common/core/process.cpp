@@ -12,6 +12,7 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -45,6 +46,12 @@ void LogOfProtobuf(google::protobuf::LogLevel level, const char* file, int line,
                                                                         : log::Level::kInfo;
   log::Write(ours, "libprotobuf",
              {{"text", message}, {"at", std::string(file) + ":" + std::to_string(line)}});
+}
+
+// For when the parts cannot be destroyed any more, or need not be.
+[[noreturn]] void EndWithoutParts(int code) {
+  log::Flush();
+  std::_Exit(code);
 }
 
 // OpenTelemetry's own names where it has one:
@@ -103,7 +110,7 @@ struct Process::State {
     std::thread([] {
       std::this_thread::sleep_for(kCloseLimit);
       log::Error("did not close in time");
-      std::_Exit(1);
+      EndWithoutParts(1);
     }).detach();
   }
 };
@@ -121,6 +128,13 @@ Process::Process(std::string name) : name_(std::move(name)), state_(std::make_un
     env_.Wrong("LOG_LEVEL", "is none of debug, info, warning, error");
   }
   log::Init(name_, least);
+  if (const std::string file = env_.Text("LOG_FILE", ""); !file.empty()) {
+    try {
+      log::WriteTo(file);
+    } catch (const std::system_error& error) {
+      env_.Wrong("LOG_FILE", std::string("cannot be opened: ") + error.what());
+    }
+  }
   google::protobuf::SetLogHandler(LogOfProtobuf);
   state_->traces = ReadTraces(env_, name_);
   state_->signals = std::thread([state = state_.get()] { state->AwaitSignal(); });
@@ -145,7 +159,7 @@ void Process::Start() {
       .Set(1);
   if (!env_.problems().empty()) {
     for (const std::string& problem : env_.problems()) log::Error("wrong setting: " + problem);
-    std::_Exit(2);
+    EndWithoutParts(2);
   }
   try {
     state_->admin = std::make_unique<AdminServer>(
@@ -153,7 +167,7 @@ void Process::Start() {
   } catch (const std::exception& error) {
     log::Error("cannot open the admin port",
                {{"host", host}, {"port", port}, {"error", error.what()}});
-    std::_Exit(1);
+    EndWithoutParts(1);
   }
   TraceExporter::ShowMetrics();
   if (!state_->traces.endpoint.empty()) {
@@ -175,7 +189,7 @@ void Process::WaitFor(std::string_view what, const std::function<void()>& attemp
     std::unique_lock lock(state_->mutex);
     if (state_->changed.wait_for(lock, pause, [&] { return state_->stopping; })) {
       log::Info("stopped while waiting for " + std::string(what));
-      std::_Exit(0);
+      EndWithoutParts(0);
     }
     pause = std::min(pause * 2, std::chrono::milliseconds{5000});
   }

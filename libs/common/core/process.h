@@ -30,8 +30,8 @@ class BackgroundCheck;
 
 class Process {
  public:
-  // Names the process (`orders`), blocks its signals and sets up the log. Call it first in main,
-  // before any thread is started.
+  // Names the process (`orders`), blocks its signals and sets up the log (LOG_LEVEL, LOG_FILE). Call it
+  // first in main, before any thread is started.
   explicit Process(std::string name);
   ~Process();
   Process(const Process&) = delete;

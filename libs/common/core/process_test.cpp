@@ -6,9 +6,13 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <iostream>
+#include <string>
 
+#include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
 #include "common/testing/free_port.h"
 
@@ -40,10 +44,37 @@ TEST(ProcessDeathTest, WhatLibprotobufSaysIsALineOfTheLog) {
     dup2(STDERR_FILENO, STDOUT_FILENO);  // where this kind of test looks
     const Process process("test");
     GOOGLE_LOG(WARNING) << "something is odd";
+    log::Flush();
     std::_Exit(0);
   };
   EXPECT_EXIT(say(), ::testing::ExitedWithCode(0),
               R"re(^\{"time".*"level":"warning","process":"test".*something is odd"[^\[]*$)re");
+}
+
+TEST(ProcessDeathTest, ItsLogIsInTheFileThatItIsTold) {
+  const std::string file = ::testing::TempDir() + "process_test." + std::to_string(getpid());
+  const auto say = [&] {
+    setenv("LOG_FILE", file.c_str(), 1);
+    const Process process("test");
+    log::Info("something");
+    std::exit(0);
+  };
+  EXPECT_EXIT(say(), ::testing::ExitedWithCode(0), "");
+  std::string line;
+  std::getline(std::ifstream(file), line);
+  std::filesystem::remove(file);
+  EXPECT_TRUE(line.ends_with(R"("process":"test","message":"something"})")) << line;
+}
+
+TEST(ProcessDeathTest, AFileThatCannotBeOpenedIsAWrongSetting) {
+  const auto start = [] {
+    dup2(STDERR_FILENO, STDOUT_FILENO);
+    setenv("LOG_FILE", "/is/not/there.log", 1);
+    Process process("test");
+    process.Start();
+  };
+  EXPECT_EXIT(start(), ::testing::ExitedWithCode(2),
+              "wrong setting: LOG_FILE cannot be opened: /is/not/there.log: No such file");
 }
 
 TEST(ProcessDeathTest, WhatItWasBuiltFromIsShown) {

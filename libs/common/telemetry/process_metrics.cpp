@@ -9,6 +9,8 @@
 #include <sstream>
 #include <string>
 
+#include "common/telemetry/log.h"
+
 namespace shop {
 namespace {
 
@@ -90,6 +92,8 @@ std::vector<prometheus::MetricFamily> ProcessMetrics() {
       Family("process_threads", "Threads", MetricType::Gauge, stat.threads),
       Family("process_start_time_seconds", "When the process started, in seconds since 1970",
              MetricType::Gauge, StartTime(stat, ticks_a_second)),
+      Family("log_lines_dropped_total", "Lines of the log that could not be written",
+             MetricType::Counter, static_cast<double>(log::Dropped())),
   };
 }
 
