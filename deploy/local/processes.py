@@ -66,6 +66,7 @@ class Program:
     stop_signal: str = "TERM"
     files: tuple = ()                # it must be restarted when one of these changes
     stdin: Path | None = None        # what it reads, opened before it becomes another user
+    own_log: bool = False            # it writes its log itself, and rotates it: libs/common/telemetry/log.h
     prepare: Callable[[], None] = lambda: None
 
     def script(self, folder):
@@ -74,8 +75,13 @@ class Program:
                  f"cd {shlex.quote(self.cwd)}",
                  "umask 077",
                  'ulimit -n 65536 2>/dev/null || ulimit -n "$(ulimit -Hn)"']
+        environment = self.environment
+        if self.own_log:
+            # From here on supervisord sees nothing of it, also when it does not come as far as opening the file.
+            lines.append(f"exec >>{shlex.quote(str(folder.log(self.name)))} 2>&1")
+            environment = environment | {"LOG_FILE": str(folder.log(self.name))}
         lines += [f"export {name}={shlex.quote(value)}"
-                  for name, value in sorted(self.environment.items())]
+                  for name, value in sorted(environment.items())]
         command = shlex.join(as_user(self.user) + [str(word) for word in self.command])
         lines.append(f"exec {command}" + (f" <{shlex.quote(str(self.stdin))}" if self.stdin else ""))
         return "\n".join(lines) + "\n"

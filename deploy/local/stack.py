@@ -51,7 +51,7 @@ def process(folder, settings, name, binaries):
     ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}") for kind in PROCESSES[name].ports}
     asked = ports[f"{name.upper()}_ADMIN_PORT"]
     return Program(name, [binary], ports, host=settings.bind_host, cwd=str(REPO), files=(binary,),
-                   environment=settings.environment_of(name) | servers.sockets_of(folder, name),
+                   environment=settings.environment_of(name) | servers.sockets_of(folder, name), own_log=True,
                    ready=lambda: is_all_there(settings.bind_host, asked))
 
 

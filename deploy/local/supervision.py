@@ -57,8 +57,8 @@ class Supervisor:
                   "supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface"]
         for program in programs:
             script = literal(self.folder.start / program.name)
-            lines += [f"[program:{program.name}]", f'command=/bin/sh "{script}"',
-                      f"stdout_logfile={literal(self.folder.log(program.name))}",
+            log = "NONE" if program.own_log else literal(self.folder.log(program.name))
+            lines += [f"[program:{program.name}]", f'command=/bin/sh "{script}"', f"stdout_logfile={log}",
                       "redirect_stderr=true", "stdout_logfile_maxbytes=20MB",
                       "stdout_logfile_backups=1", f"stopsignal={program.stop_signal}",
                       f"stopwaitsecs={STOP_PATIENCE}",

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """What the stacks' scripts and settings promise, as far as it can be seen without starting one."""
 
+import configparser
 import contextlib
 import io
 import os
@@ -22,9 +23,11 @@ import containers  # pylint: disable=wrong-import-position
 import commands  # pylint: disable=wrong-import-position
 import seed  # pylint: disable=wrong-import-position
 import topics  # pylint: disable=wrong-import-position
+from processes import Folder, Program  # pylint: disable=wrong-import-position
 from settings import AS_FILES, DATABASES, GROUPS, KAFKA_PASSWORDS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
 from settings import REDIS_PASSWORDS, REDIS_USERS, ROLE_PASSWORDS  # pylint: disable=wrong-import-position
 from settings import Settings, StackError, init_env, parse, public_key, remove_old_secrets  # pylint: disable=wrong-import-position
+from supervision import Supervisor  # pylint: disable=wrong-import-position
 
 
 class InFolder(unittest.TestCase):
@@ -361,6 +364,35 @@ class ABackup(InFolder):
         (self.folder / "orders.dump").touch()
         with self.assertRaisesRegex(StackError, "not empty"):
             backup.save(None, None, self.folder)
+
+
+class TheLogOfAProcess(InFolder):
+    """Without containers it is a file that the process writes and rotates itself; supervisord is not on the way."""
+
+    def setUp(self):
+        super().setUp()
+        self.stack = Folder(self.folder / "a $tack")
+        self.stack.make()
+        self.program = Program("orders", ["/usr/bin/env"], {}, ready=lambda: True, own_log=True, environment={"LOG_FILE": "another"})
+
+    def test_has_all_that_the_program_prints_and_the_program_knows_where_it_is(self):
+        log = self.stack.log("orders")
+        log.write_text("of the run before\n")
+        done = subprocess.run(["/bin/sh", self.program.write_script(self.stack)], capture_output=True, text=True, check=True)
+        self.assertEqual("", done.stdout + done.stderr)
+        self.assertEqual("of the run before", log.read_text().splitlines()[0])
+        self.assertIn(f"LOG_FILE={log}\n", log.read_text())
+        self.program.command = ["/not/there"]
+        subprocess.run(["/bin/sh", self.program.write_script(self.stack)], capture_output=True, check=False)
+        self.assertIn("/not/there", log.read_text().splitlines()[-1])
+
+    def test_is_no_file_of_supervisord(self):
+        server = Program("redis", ["true"], {}, ready=lambda: True)
+        Supervisor(self.stack).write_config([self.program, server])
+        config = configparser.RawConfigParser()
+        config.read(self.stack.run / "supervisord.conf")
+        self.assertEqual(("NONE", str(self.stack.log("redis"))),
+                         (config["program:orders"]["stdout_logfile"], config["program:redis"]["stdout_logfile"]))
 
 
 class TheLogsOfContainers(unittest.TestCase):

@@ -73,8 +73,7 @@ class Erasure(Case):
 
     def logs(self):
         """Of our own processes and of their servers, but for the sink that stands for everybody's mail server."""
-        return {path.name: path.read_text(errors="replace") for path in self.shop.log("orders").parent.glob("*.log*")
-                if path.stem != "mail"}
+        return {name: text for name, text in self.shop.logs().items() if not name.startswith("mail.")}
 
     def find(self, words):
         """Where any of the words is: database.table, mongodb, redis, or the file of a log."""

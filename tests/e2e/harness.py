@@ -166,6 +166,12 @@ class Stack:
     def log(self, process):
         return self.folder / "run" / "log" / f"{process}.log"
 
+    def logs(self):
+        """What is in the log of each program, and in what its rotation keeps: {"orders.log": text}."""
+        time.sleep(0.5)  # no line waits that long to be written
+        return {path.name: path.read_text(encoding="utf-8", errors="replace")
+                for path in self.log("orders").parent.glob("*.log*")}
+
     def readyz(self, process, strict=False):
         """Status and text of what a process says of itself on its admin port."""
         answer = fetch(self.admin_port(process), "/readyz" + ("?strict" if strict else ""), plain=True)

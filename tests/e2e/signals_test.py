@@ -1,6 +1,7 @@
 """Metrics, traces and logs of every process, as they arrive at a Prometheus, at a collector and in the files."""
 
 import json
+import os
 import re
 import time
 from decimal import Decimal
@@ -92,6 +93,25 @@ class Signals(Case):
             wait_for("every signal", lambda: not missing(), 60)
         except AssertionError:
             self.fail("\n".join(missing()))
+
+    def test_each_process_writes_its_log_itself_and_rotates_it(self):
+        def streams(process):
+            return [os.readlink(f"/proc/{self.shop.pid(process)}/fd/{number}") for number in (1, 2)]
+        for process in PROCESSES:
+            self.assertEqual([str(self.shop.log(process).resolve())] * 2, streams(process))
+        log = self.shop.log("gateway").resolve()
+
+        def ask(request):
+            self.shop.call("GET", "/products?limit=1", headers={"X-Request-Id": request})
+            return wait_for(f"the line of {request}", lambda: request in (text := log.read_text()) and text, 10)
+        ask("before-the-rotation")
+        os.truncate(log, 20_000_000)
+        text = ask("after-the-rotation")
+        self.assertTrue(text.startswith("{") and "before-the-rotation" not in text, text[:200])
+        old = log.with_name("gateway.log.1")
+        self.assertIn("before-the-rotation", old.read_text())
+        self.assertEqual([str(log)] * 2, streams("gateway"))
+        old.unlink()  # others read it, and most of it are zeros
 
     def test_a_metric_leads_to_a_trace(self):
         self.ordered("Exemplary")
