@@ -63,6 +63,7 @@ void Store(Tx& tx, const Payment& payment, std::optional<int64_t> decide_after_m
           decide_after_ms);
 }
 
+// The same text as PAYMENT_JSON.
 std::string Json(const Payment& payment) {
   const auto text = [](std::string_view value) {
     std::string quoted;
@@ -77,6 +78,13 @@ std::string Json(const Payment& payment) {
          ",\"refunded\":" + std::to_string(payment.refunded) + ",\"code\":" + text(payment.code) +
          ",\"message\":" + text(payment.message) + "}";
 }
+
+#define PAYMENT_JSON                                                           \
+  R"sql('{"key":' || to_json(key) || ',"status":' || to_json(status) ||)sql"   \
+  R"sql( ',"amount":' || amount || ',"currency":' || to_json(currency) ||)sql" \
+  R"sql( ',"authorized":' || authorized || ',"captured":' || captured ||)sql"  \
+  R"sql( ',"refunded":' || refunded || ',"code":' || to_json(code) ||)sql"     \
+  R"sql( ',"message":' || to_json(message) || '}')sql"
 
 Answer Show(const Payment& payment) {
   const int status = payment.status == "PENDING" ? 202 : payment.status == "DECLINED" ? 402 : 200;
@@ -135,6 +143,37 @@ Answer Once(postgres::Pool& db, const Request& request, const std::function<Answ
   return *std::move(answer);
 }
 
+// What most requests are: the first one with their idempotency key, of a payment that is as it should be.
+// One statement carries it out and keeps its answer, or does neither and returns no row. Then Once decides.
+// Should the connection break, it is run again and finds its own work.
+template <typename... Args>
+pqxx::result AtOnce(postgres::Pool& db, const Statement& statement, const Args&... args) {
+  try {
+    return postgres::Read(db, [&](Tx& tx) { return tx.Exec(statement, args...); });
+  } catch (const pqxx::unique_violation&) {
+    return {};  // the idempotency key has an answer
+  }
+}
+
+// A payment that is not there yet.
+bool AuthorizeAtOnce(postgres::Pool& db, const Request& request, const Payment& payment,
+                     std::optional<int64_t> decide_after_ms, const Answer& answer) {
+  static constexpr Statement kAuthorize{R"sql(
+      WITH authorized AS (
+        INSERT INTO payments (key, status, amount, currency, token, authorized, code, message,
+                              decide_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, now() + $9 * interval '1 millisecond')
+        ON CONFLICT (key) DO NOTHING
+        RETURNING key)
+      INSERT INTO answers (idempotency_key, fingerprint, status, body)
+      SELECT $10, $11, $12, $13 FROM authorized
+      RETURNING status)sql"};
+  return !AtOnce(db, kAuthorize, payment.key, payment.status, payment.amount, payment.currency,
+                 payment.token, payment.authorized, payment.code, payment.message, decide_after_ms,
+                 request.idempotency_key, request.fingerprint, answer.status, answer.body)
+              .empty();
+}
+
 // Whether this is the first time that the request is dropped.
 bool DropOnce(postgres::Pool& db, const Request& request) {
   static constexpr Statement kDrop{
@@ -160,33 +199,41 @@ Answer Ledger::Authorize(const Request& request) {
   if (behaviour.drop_first && DropOnce(db_, request)) {
     return {.delivery = Answer::Delivery::kNever};
   }
-  bool carried_out = false;
-  Answer answer = Once(db_, request, [&](Tx& tx) {
-    Payment payment = Lock(tx, request.key);
-    if (!payment.status.empty()) {
-      return Conflict(payment, payment.status == "VOIDED" ? "the payment was voided"
-                                                          : "the key has a payment already");
-    }
-    payment.amount = request.amount;
-    payment.currency = request.currency;
-    payment.token = behaviour.token;  // the outcome, and nobody's own
-    if (!behaviour.decline_code.empty()) {
-      payment.status = "DECLINED";
-      payment.code = behaviour.decline_code;
-      payment.message = behaviour.decline_message;
-      Store(tx, payment);
-    } else if (behaviour.late) {
-      payment.status = "PENDING";
-      Store(tx, payment, decide_after_.count());
-    } else {
-      payment.status = "AUTHORIZED";
-      payment.authorized = payment.amount;
-      Store(tx, payment);
-      AddWebhooks(tx, payment, behaviour.webhooks);
-    }
-    carried_out = true;
-    return Show(payment);
-  });
+  Payment wanted;
+  wanted.key = request.key;
+  wanted.amount = request.amount;
+  wanted.currency = request.currency;
+  wanted.token = behaviour.token;  // the outcome, and nobody's own
+  std::optional<int64_t> decide_after_ms;
+  if (!behaviour.decline_code.empty()) {
+    wanted.status = "DECLINED";
+    wanted.code = behaviour.decline_code;
+    wanted.message = behaviour.decline_message;
+  } else if (behaviour.late) {
+    wanted.status = "PENDING";
+    decide_after_ms = decide_after_.count();
+  } else {
+    wanted.status = "AUTHORIZED";
+    wanted.authorized = wanted.amount;
+  }
+  const int webhooks = wanted.status == "AUTHORIZED" ? behaviour.webhooks : 0;
+  Answer answer = Show(wanted);
+  bool carried_out =
+      webhooks == 0 && AuthorizeAtOnce(db_, request, wanted, decide_after_ms, answer);
+  if (!carried_out) {
+    answer = Once(db_, request, [&](Tx& tx) {
+      const Payment payment = Lock(tx, request.key);
+      if (!payment.status.empty()) {
+        return Conflict(payment, payment.status == "VOIDED" ? "the payment was voided"
+                                                            : "the key has a payment already");
+      }
+      wanted.id = payment.id;
+      Store(tx, wanted, decide_after_ms);
+      AddWebhooks(tx, wanted, webhooks);
+      carried_out = true;
+      return Show(wanted);
+    });
+  }
   // A repeat is answered.
   if (carried_out && behaviour.silent) answer.delivery = Answer::Delivery::kNever;
   if (carried_out && behaviour.reset) answer.delivery = Answer::Delivery::kReset;
@@ -194,6 +241,17 @@ Answer Ledger::Authorize(const Request& request) {
 }
 
 Answer Ledger::Capture(const Request& request) {
+  static constexpr Statement kCapture{R"sql(
+      WITH captured AS (
+        UPDATE payments SET status = 'CAPTURED', captured = authorized, updated_at = now()
+        WHERE key = $1 AND status = 'AUTHORIZED' AND authorized = $2
+        RETURNING *)
+      INSERT INTO answers (idempotency_key, fingerprint, status, body)
+      SELECT $3, $4, 200, )sql" PAYMENT_JSON R"sql( FROM captured
+      RETURNING body)sql"};
+  const pqxx::result captured = AtOnce(db_, kCapture, request.key, request.amount,
+                                       request.idempotency_key, request.fingerprint);
+  if (!captured.empty()) return {.status = 200, .body = captured[0][0].as<std::string>()};
   return Once(db_, request, [&](Tx& tx) {
     Payment payment = Lock(tx, request.key);
     if (payment.status.empty()) return NotFound();

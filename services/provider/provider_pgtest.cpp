@@ -157,9 +157,26 @@ TEST_F(ProviderTest, ARepeatGetsTheSameBytesAndHasNoSecondEffect) {
   EXPECT_THAT(Get("a").body, HasSubstr(R"("refunded":1000)"));
 }
 
+TEST_F(ProviderTest, ACaptureIsAnsweredWithThePaymentAsItIs) {
+  const std::string key = R"(\"quoted\" \\ \u00fc/)";
+  Authorize(key);
+  const HttpReply first = Capture(key);
+  EXPECT_THAT(first.body, HasSubstr(R"("status":"CAPTURED")"));
+  EXPECT_THAT(Send("GET", "/v1/ledger").body, HasSubstr(first.body));
+  EXPECT_EQ(Capture(key).body, first.body);
+}
+
 TEST_F(ProviderTest, AKeyIsNotUsedAgainWithAnotherBody) {
   Authorize("a");
   Capture("a");
+  EXPECT_EQ(Send("POST", "/v1/authorizations", R"({"key":"b","amount":1,"currency":"USD"})",
+                 "a/authorize")
+                .status,
+            422);
+  EXPECT_EQ(Get("b").status, 404) << "nothing was carried out";
+  Authorize("c");
+  EXPECT_EQ(Send("POST", "/v1/captures", R"({"key":"c","amount":2500})", "a/capture").status, 422);
+  EXPECT_THAT(Get("c").body, HasSubstr("AUTHORIZED"));
   Refund("a", "r1", 1000);
   EXPECT_EQ(Refund("a", "r1", 500).status, 422);
   EXPECT_THAT(Get("a").body, HasSubstr(R"("refunded":1000)"));
