@@ -5,12 +5,17 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
 #include "common/json/codec.h"
 #include "common/messaging/event.h"
 #include "common/messaging/outbox.h"
+#include "common/postgres/columns.h"
 #include "common/telemetry/metrics.h"
 #include "common/telemetry/trace.h"
 #include "shop/events/v1/stock.pb.h"
@@ -19,80 +24,126 @@ namespace shop::payments {
 namespace {
 
 using google::protobuf::util::TimeUtil;
+using postgres::Array;
 using postgres::Statement;
 using postgres::Tx;
 using std::chrono::milliseconds;
 
 #define PAYMENT_COLUMNS                                                                              \
   R"sql( order_uuid, order_id, user_id, order_number, wanted, amount, currency, method, token, )sql" \
-  R"sql( items, cancelled, asked, doubt, charge, outcome, failure_code, failure_reason, )sql"        \
+  R"sql( CASE WHEN charge = 'CAPTURED' THEN items ELSE '[]' END AS items, )sql"                      \
+  R"sql( cancelled, asked, doubt, charge, outcome, failure_code, failure_reason, )sql"               \
   R"sql( traceparent, failures, lease, leased_until IS NOT NULL AS leased, )sql"                     \
   R"sql( (extract(epoch FROM created_at) * 1000000)::bigint AS created_us, )sql"                     \
   R"sql( (extract(epoch FROM updated_at) * 1000000)::bigint AS updated_us )sql"
 
-constexpr Statement kCreate{R"sql(
-    INSERT INTO payments (order_uuid, order_id, user_id, order_number, traceparent)
-    VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (order_uuid) DO NOTHING)sql"};
+#define DUE                \
+  "SELECT" PAYMENT_COLUMNS \
+  R"sql(FROM payments WHERE next_at <= now() AND (leased_until IS NULL OR leased_until <= now()) )sql"
 
-constexpr Statement kLock{"SELECT" PAYMENT_COLUMNS
-                          "FROM payments WHERE order_uuid = $1 FOR UPDATE"};
+// Of what the provider was never asked.
+constexpr Statement kInsert{R"sql(
+    INSERT INTO payments (order_uuid, order_id, user_id, order_number, wanted, amount, currency,
+                          method, token, items, cancelled, outcome, failure_code, failure_reason,
+                          traceparent, next_at)
+    SELECT order_uuid, order_id, user_id, order_number, wanted, amount, currency, method, token,
+           items::jsonb, cancelled, outcome, failure_code, failure_reason, traceparent,
+           CASE WHEN asks THEN now() END
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::bigint[],
+                $7::text[], $8::text[], $9::text[], $10::text[], $11::boolean[], $12::text[],
+                $13::text[], $14::text[], $15::text[], $16::boolean[])
+         AS n (order_uuid, order_id, user_id, order_number, wanted, amount, currency, method, token,
+               items, cancelled, outcome, failure_code, failure_reason, traceparent, asks)
+    ORDER BY order_uuid
+    ON CONFLICT (order_uuid) DO NOTHING
+    RETURNING order_uuid)sql"};
+
+constexpr Statement kLock{"SELECT" PAYMENT_COLUMNS R"sql(
+    FROM payments WHERE order_uuid = ANY ($1::uuid[]) ORDER BY order_uuid FOR UPDATE)sql"};
+
+constexpr Statement kLockFree{"SELECT" PAYMENT_COLUMNS R"sql(
+    FROM payments WHERE order_uuid = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED)sql"};
 
 constexpr Statement kLockByOrder{"SELECT" PAYMENT_COLUMNS
                                  "FROM payments WHERE order_id = $1 FOR UPDATE"};
 
-constexpr Statement kLockDue{"SELECT" PAYMENT_COLUMNS R"sql(
-    FROM payments
-    WHERE next_at <= now() AND (leased_until IS NULL OR leased_until <= now())
-      AND ($1 OR failures = 0)
-    ORDER BY next_at
-    LIMIT 1
-    FOR UPDATE SKIP LOCKED)sql"};
+// Up to $1 payments, of these up to $2 whose last call has brought nothing. No more are locked: a part
+// is asked only for as many rows as are still wanted.
+constexpr Statement kLockDue{R"sql(
+    WITH again AS ()sql" DUE "AND failures > 0 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED"
+                             R"sql(
+    ), fresh AS ()sql" DUE "AND failures = 0 ORDER BY next_at FOR UPDATE SKIP LOCKED"
+                             R"sql(
+    ) (SELECT * FROM again UNION ALL SELECT * FROM fresh) LIMIT $1)sql"};
 
 constexpr Statement kFind{"SELECT" PAYMENT_COLUMNS R"sql(
     FROM payments
     WHERE order_id = $1 AND ($2::bigint IS NULL OR user_id = $2) AND wanted)sql"};
 
-// $17: whether there is anything to ask; $18 is the kind of schedule, $19 its milliseconds.
-constexpr Statement kSave{R"sql(
-    UPDATE payments
-    SET user_id = $2, order_number = $3, wanted = $4, amount = $5, currency = $6, method = $7,
-        token = $8, items = $9::jsonb, cancelled = $10, asked = $11, doubt = $12, charge = $13,
-        outcome = $14, failure_code = $15, failure_reason = $16, updated_at = now(),
-        next_at = CASE WHEN NOT $17 THEN NULL
-                       WHEN $18 = 'PAUSE' THEN now() + $19 * interval '1 millisecond'
-                       ELSE now() END,
-        leased_until = CASE $18 WHEN 'NEWS' THEN leased_until
-                                WHEN 'HOLD' THEN now() + $19 * interval '1 millisecond' END,
-        lease = $20, failures = $21
-    WHERE order_uuid = $1)sql"};
+// What a payment is about, where that was not known when its row was made.
+constexpr Statement kDescribe{R"sql(
+    UPDATE payments AS p
+    SET user_id = n.user_id, order_number = n.order_number, wanted = true, amount = n.amount,
+        currency = n.currency, method = n.method, items = n.items::jsonb
+    FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
+         AS n (order_uuid, user_id, order_number, amount, currency, method, items)
+    WHERE p.order_uuid = n.order_uuid)sql"};
+
+// All that moves, of any number of payments, with the calls that have ended and those that begin. A payment
+// that is held stays where it is in the sequence of those that are due, as long as there is anything
+// to ask: so the update touches no index.
+constexpr Statement kUpdate{R"sql(
+    WITH updated AS (
+      UPDATE payments AS p
+      SET cancelled = n.cancelled, token = n.token, asked = n.asked, doubt = n.doubt,
+          charge = n.charge, outcome = n.outcome, failure_code = n.failure_code,
+          failure_reason = n.failure_reason, lease = n.lease, failures = n.failures,
+          updated_at = now(),
+          next_at = CASE WHEN NOT asks THEN NULL
+                         WHEN schedule = 'PAUSE' THEN now() + milliseconds * interval '1 millisecond'
+                         WHEN schedule = 'HOLD' THEN coalesce(next_at, now())
+                         ELSE now() END,
+          leased_until = CASE schedule
+                         WHEN 'NEWS' THEN leased_until
+                         WHEN 'HOLD' THEN now() + milliseconds * interval '1 millisecond' END
+      FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::boolean[], $5::text[], $6::text[],
+                  $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::boolean[],
+                  $13::text[], $14::bigint[])
+           AS n (order_uuid, cancelled, token, asked, doubt, charge, outcome, failure_code,
+                 failure_reason, lease, failures, asks, schedule, milliseconds)
+      WHERE p.order_uuid = n.order_uuid
+    ), ended AS (
+      UPDATE attempts AS a
+      SET outcome = n.outcome, detail = nullif(n.detail, ''), ended_at = now()
+      FROM unnest($15::bigint[], $16::text[], $17::text[]) AS n (id, outcome, detail)
+      WHERE a.id = n.id
+    )
+    INSERT INTO attempts (order_uuid, operation)
+    SELECT * FROM unnest($18::uuid[], $19::text[])
+    RETURNING order_uuid, id)sql"};
 
 constexpr Statement kRefunds{R"sql(
-    SELECT uuid, source, cause, amount, items, state, failure_reason,
+    SELECT order_uuid, uuid, source, cause, amount, items, state, failure_reason,
            (extract(epoch FROM created_at) * 1000000)::bigint AS created_us,
            (extract(epoch FROM updated_at) * 1000000)::bigint AS updated_us
-    FROM refunds WHERE order_uuid = $1 ORDER BY position)sql"};
+    FROM refunds WHERE order_uuid = ANY ($1::uuid[]) ORDER BY order_uuid, position)sql"};
 
-constexpr Statement kSaveRefund{R"sql(
+constexpr Statement kSaveRefunds{R"sql(
     INSERT INTO refunds (uuid, order_uuid, position, source, cause, amount, items, state,
                          failure_reason)
-    VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8, $9)
+    SELECT uuid, order_uuid, position, source, cause, amount, items::jsonb, state, failure_reason
+    FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::text[], $6::bigint[], $7::text[],
+                $8::text[], $9::text[])
+         AS n (uuid, order_uuid, position, source, cause, amount, items, state, failure_reason)
     ON CONFLICT (uuid) DO UPDATE
     SET state = excluded.state, failure_reason = excluded.failure_reason, updated_at = now()
     WHERE refunds.state <> excluded.state)sql"};
-
-constexpr Statement kBeginAttempt{R"sql(
-    INSERT INTO attempts (order_uuid, operation) VALUES ($1, $2) RETURNING id)sql"};
-
-constexpr Statement kEndAttempt{R"sql(
-    UPDATE attempts SET outcome = $2, detail = nullif($3, ''), ended_at = now()
-    WHERE id = $1)sql"};
 
 // Those whose worker has ended, or has taken longer than its lease.
 constexpr Statement kEndLostAttempts{R"sql(
     UPDATE attempts
     SET outcome = 'UNKNOWN', detail = 'the worker did not tell', ended_at = now()
-    WHERE order_uuid = $1 AND outcome IS NULL)sql"};
+    WHERE order_uuid = ANY ($1::uuid[]) AND outcome IS NULL)sql"};
 
 constexpr Statement kNoteWebhook{R"sql(
     INSERT INTO attempts (order_uuid, operation, outcome, detail, ended_at)
@@ -202,17 +253,39 @@ StoredPayment ReadPayment(const pqxx::row& row) {
   return stored;
 }
 
-StoredPayment WithRefunds(Tx& tx, const pqxx::row& row) {
-  StoredPayment stored = ReadPayment(row);
-  for (const pqxx::row& refund : tx.Exec(kRefunds, stored.payment.order.uuid)) {
-    stored.payment.refunds.push_back(ReadRefund(refund));
+// Refunds are of captured money alone, so that most payments need not be asked for any.
+std::vector<StoredPayment> WithRefunds(Tx& tx, const pqxx::result& rows) {
+  std::vector<StoredPayment> payments;
+  std::map<std::string, std::vector<Refund>> refunds;
+  for (const pqxx::row& row : rows) {
+    payments.push_back(ReadPayment(row));
+    const Payment& payment = payments.back().payment;
+    if (payment.charge == Charge::kCaptured) refunds[payment.order.uuid];
   }
-  return stored;
+  if (refunds.empty()) return payments;
+  const std::string captured = Array(refunds, [](const auto& entry) { return entry.first; });
+  for (const pqxx::row& row : tx.Exec(kRefunds, captured)) {
+    refunds.at(row["order_uuid"].as<std::string>()).push_back(ReadRefund(row));
+  }
+  for (StoredPayment& stored : payments) {
+    const auto found = refunds.find(stored.payment.order.uuid);
+    if (found != refunds.end()) stored.payment.refunds = std::move(found->second);
+  }
+  return payments;
+}
+
+std::map<std::string, StoredPayment> ByUuid(std::vector<StoredPayment> payments) {
+  std::map<std::string, StoredPayment> by_uuid;
+  for (StoredPayment& stored : payments) {
+    const std::string uuid = stored.payment.order.uuid;
+    by_uuid.emplace(uuid, std::move(stored));
+  }
+  return by_uuid;
 }
 
 std::optional<StoredPayment> FirstOf(Tx& tx, const pqxx::result& rows) {
   if (rows.empty()) return std::nullopt;
-  return WithRefunds(tx, rows[0]);
+  return std::move(WithRefunds(tx, rows).front());
 }
 
 // Each is published once, and its id follows from what it is about.
@@ -234,17 +307,31 @@ void Count(const Event& event) {
   std::visit(CounterOf{CountedOutcomes()}, event).Increment();
 }
 
-void PublishAll(Tx& tx, const StoredPayment& stored, const std::vector<Event>& events) {
-  const TraceContext trace = TraceContext::FromHeader(stored.traceparent);
-  for (const Event& event : events) {
-    Count(event);
-    std::visit(
-        [&](const auto& told) {
-          messaging::Publish(tx, told,
-                             {.source = "payments", .trace = trace, .cause_id = CauseOf(event)});
-        },
-        event);
+// A payment that is to be stored.
+struct Change {
+  StoredPayment stored;
+  Schedule schedule;
+  std::vector<Event> events;
+};
+
+bool Asks(const Change& change) {
+  return Next(change.stored.payment).ask != Ask::kNothing;
+}
+
+void PublishAll(Tx& tx, const std::vector<Change>& changes) {
+  std::vector<messaging::Envelope> envelopes;
+  for (const Change& change : changes) {
+    for (const Event& event : change.events) {
+      Count(event);
+      const messaging::EventContext context{
+          .source = "payments",
+          .trace = TraceContext::FromHeader(change.stored.traceparent),
+          .cause_id = CauseOf(event)};
+      envelopes.push_back(
+          std::visit([&](const auto& told) { return messaging::MakeEvent(told, context); }, event));
+    }
   }
+  messaging::Publish(tx, envelopes);
 }
 
 std::string_view Text(Schedule::Kind kind) {
@@ -252,21 +339,151 @@ std::string_view Text(Schedule::Kind kind) {
   return kTexts.at(static_cast<size_t>(kind));
 }
 
-// Begins the call that is to be made now, and holds the payment for it.
-std::optional<Job> Begin(Tx& tx, StoredPayment stored, std::vector<Event> events,
-                         const Pace& pace) {
+// A column of the payments that are to be stored.
+template <typename Value>
+std::string Column(const std::vector<Change>& changes, const Value& value) {
+  return Array(changes,
+               [&](const Change& change) { return std::invoke(value, change.stored.payment); });
+}
+
+template <typename Value>
+std::string OrderColumn(const std::vector<Change>& changes, const Value& value) {
+  return Column(changes, [&](const Payment& payment) { return payment.order.*value; });
+}
+
+// Of an enum, its text.
+template <auto Value>
+std::string TextColumn(const std::vector<Change>& changes) {
+  return Column(changes, [](const Payment& payment) { return std::string(Text(payment.*Value)); });
+}
+
+std::string MethodColumn(const std::vector<Change>& changes) {
+  return Column(changes, [](const Payment& payment) { return BareText(payment.method); });
+}
+
+std::string ItemsColumn(const std::vector<Change>& changes) {
+  return Column(changes, [](const Payment& payment) { return JsonList(payment.items); });
+}
+
+// What is recorded of calls, for people.
+struct Attempts {
+  struct Ended {
+    int64_t id;
+    Ending ending;
+  };
+  struct Begun {
+    std::string order_uuid;
+    Ask ask;
+  };
+  std::vector<Ended> ended;
+  std::vector<Begun> begun;
+};
+
+// By order_uuid, of the attempts that begin.
+using AttemptIds = std::map<std::string, int64_t>;
+
+void SaveRefunds(Tx& tx, const std::vector<Change>& changes) {
+  struct Row {
+    const std::string* order_uuid;
+    int64_t position;
+    const Refund* refund;
+  };
+  std::vector<Row> rows;
+  for (const Change& change : changes) {
+    const Payment& payment = change.stored.payment;
+    for (const Refund& refund : payment.refunds) {
+      rows.push_back({&payment.order.uuid, &refund - payment.refunds.data(), &refund});
+    }
+  }
+  if (rows.empty()) return;
+  const auto column = [&](const auto& value) {
+    return Array(rows, [&](const Row& row) { return value(*row.refund); });
+  };
+  tx.Exec(kSaveRefunds, column([](const Refund& refund) { return refund.uuid; }),
+          Array(rows, [](const Row& row) { return *row.order_uuid; }), Array(rows, &Row::position),
+          column([](const Refund& refund) { return refund.source; }),
+          column([](const Refund& refund) { return BareText(refund.cause); }),
+          column([](const Refund& refund) { return refund.amount; }), column(RefundItems),
+          column([](const Refund& refund) { return std::string(Text(refund.state)); }),
+          column([](const Refund& refund) { return refund.failure_reason; }));
+}
+
+// Stores payments that this transaction has locked, publishes their events and schedules their next
+// calls.
+AttemptIds Update(Tx& tx, const std::vector<Change>& changes, const Attempts& attempts = {}) {
+  AttemptIds ids;
+  if (changes.empty() && attempts.ended.empty()) return ids;
+  const auto& ended = attempts.ended;
+  const auto& begun = attempts.begun;
+  const pqxx::result rows = tx.Exec(
+      kUpdate, OrderColumn(changes, &Order::uuid), Column(changes, &Payment::cancelled),
+      Column(changes, &Payment::token), Column(changes, &Payment::asked),
+      TextColumn<&Payment::doubt>(changes), TextColumn<&Payment::charge>(changes),
+      TextColumn<&Payment::outcome>(changes), Column(changes, &Payment::failure_code),
+      Column(changes, &Payment::failure_reason),
+      Array(changes, [](const Change& change) { return change.stored.lease; }),
+      Array(changes, [](const Change& change) { return change.stored.failures; }),
+      Array(changes, Asks),
+      Array(changes, [](const Change& change) { return std::string(Text(change.schedule.kind)); }),
+      Array(changes, [](const Change& change) { return change.schedule.time.count(); }),
+      Array(ended, &Attempts::Ended::id),
+      Array(ended, [](const Attempts::Ended& call) { return call.ending.outcome; }),
+      Array(ended, [](const Attempts::Ended& call) { return call.ending.detail; }),
+      Array(begun, &Attempts::Begun::order_uuid),
+      Array(begun, [](const Attempts::Begun& call) { return std::string(Text(call.ask)); }));
+  for (const pqxx::row& row : rows) ids[row[0].as<std::string>()] = row[1].as<int64_t>();
+  SaveRefunds(tx, changes);
+  PublishAll(tx, changes);
+  const bool due = std::ranges::any_of(changes, [](const Change& change) {
+    return change.schedule.kind == Schedule::Kind::kNews && Asks(change);
+  });
+  if (due) tx.SignalCommit(kWorkSignal);
+  return ids;
+}
+
+// Inserts those of the payments that are not there yet, and publishes and schedules what follows for
+// them. Returns their UUIDs.
+std::set<std::string> Insert(Tx& tx, std::vector<Change> changes) {
+  if (changes.empty()) return {};
+  const auto inserted = postgres::FirstColumn<std::set<std::string>>(
+      tx.Exec(kInsert, OrderColumn(changes, &Order::uuid), OrderColumn(changes, &Order::id),
+              OrderColumn(changes, &Order::user_id), OrderColumn(changes, &Order::number),
+              Column(changes, &Payment::wanted), Column(changes, &Payment::amount),
+              Column(changes, &Payment::currency), MethodColumn(changes),
+              Column(changes, &Payment::token), ItemsColumn(changes),
+              Column(changes, &Payment::cancelled), TextColumn<&Payment::outcome>(changes),
+              Column(changes, &Payment::failure_code), Column(changes, &Payment::failure_reason),
+              Array(changes, [](const Change& change) { return change.stored.traceparent; }),
+              Array(changes, Asks)));
+  std::erase_if(changes, [&](const Change& change) {
+    return !inserted.contains(change.stored.payment.order.uuid);
+  });
+  PublishAll(tx, changes);
+  if (std::ranges::any_of(changes, Asks)) tx.SignalCommit(kWorkSignal);
+  return inserted;
+}
+
+// What a turn comes to.
+struct Decided {
+  std::vector<Change> changes;
+  std::vector<Job> jobs;
+  Attempts attempts;
+};
+
+// Begins the call that is to be made now, and holds the payment for it. Without one it is released.
+void Begin(StoredPayment stored, std::vector<Event> events, bool retry, const Pace& pace,
+           Decided* decided) {
   const NextAsk next = Next(stored.payment);
   if (next.ask == Ask::kNothing) {
-    Save(tx, stored, events, {Schedule::Kind::kRelease});
-    return std::nullopt;
+    decided->changes.push_back({std::move(stored), {Schedule::Kind::kRelease}, std::move(events)});
+    return;
   }
   const Step step = Apply(&stored.payment, CallBegins{next.ask});
   events.insert(events.end(), step.events.begin(), step.events.end());
-  Save(tx, stored, events, {Schedule::Kind::kHold, pace.lease});
-  Job job{.stored = std::move(stored), .next = next};
-  job.attempt =
-      tx.Exec(kBeginAttempt, job.stored.payment.order.uuid, Text(next.ask))[0][0].as<int64_t>();
-  return job;
+  decided->attempts.begun.push_back({stored.payment.order.uuid, next.ask});
+  decided->jobs.push_back({.stored = stored, .next = next, .retry = retry});
+  decided->changes.push_back(
+      {std::move(stored), {Schedule::Kind::kHold, pace.lease}, std::move(events)});
 }
 
 milliseconds PauseAfter(int failures, const Pace& pace) {
@@ -274,9 +491,96 @@ milliseconds PauseAfter(int failures, const Pace& pace) {
 }
 
 // Whether the payment is further on than before: what was in doubt before does not count.
-bool Advances(const Payment& before, const Payment& after, const std::optional<Fact>& fact) {
-  return before.charge != after.charge || std::holds_alternative<RefundDone>(*fact) ||
-         std::holds_alternative<RefundRefused>(*fact);
+bool Advances(Charge before, Charge after, const Fact& fact) {
+  return before != after || std::holds_alternative<RefundDone>(fact) ||
+         std::holds_alternative<RefundRefused>(fact);
+}
+
+// What calls have told of a payment.
+struct Told {
+  bool news = false;
+  std::vector<Event> events = {};
+  const Made* by_holder = nullptr;  // the call of whoever has the lease
+};
+
+// Takes in what a call has brought.
+void TakeResult(const Made& call, StoredPayment* stored, Told* told, Attempts* attempts) {
+  if (stored->lease == call.job.stored.lease) told->by_holder = &call;
+  attempts->ended.push_back({call.job.attempt, call.ending});
+  const Charge before = stored->payment.charge;
+  Step step = call.fact ? Apply(&stored->payment, *call.fact) : Step();
+  if (!step.changed) return;
+  told->news = true;
+  if (Advances(before, stored->payment.charge, *call.fact)) stored->failures = 0;
+  std::ranges::move(step.events, std::back_inserter(told->events));
+}
+
+// Decides how a payment goes on of which calls have told.
+void GoOn(StoredPayment stored, Told told, const Pace& pace, bool stopping, Decided* decided) {
+  if (told.by_holder == nullptr) {
+    if (!told.news) return;
+    decided->changes.push_back(
+        {std::move(stored), {Schedule::Kind::kNews}, std::move(told.events)});
+  } else if (stopping) {
+    decided->changes.push_back(
+        {std::move(stored), {Schedule::Kind::kRelease}, std::move(told.events)});
+  } else if (told.news) {
+    Begin(std::move(stored), std::move(told.events), told.by_holder->job.retry, pace, decided);
+  } else {
+    const milliseconds pause = PauseAfter(stored.failures++, pace);
+    decided->changes.push_back({std::move(stored), {Schedule::Kind::kPause, pause}, {}});
+  }
+}
+
+// Leases payments that are due, but for those that this transaction has locked before. Returns whether
+// there may be more.
+bool LeaseDue(Tx& tx, const Room& room, const std::map<std::string, StoredPayment>& locked,
+              const Pace& pace, Decided* decided) {
+  const auto retrying = static_cast<size_t>(std::ranges::count_if(decided->jobs, &Job::retry));
+  const auto calls = static_cast<int64_t>(room.calls - decided->jobs.size());
+  const auto retries = static_cast<int64_t>(room.retries - std::min(room.retries, retrying));
+  const pqxx::result due = tx.Exec(kLockDue, calls, retries);
+  std::vector<StoredPayment> leased = WithRefunds(tx, due);
+  std::vector<std::string> lost;
+  for (size_t i = 0; i < leased.size(); ++i) {
+    StoredPayment& stored = leased[i];
+    if (locked.contains(stored.payment.order.uuid)) continue;
+    const pqxx::row row = due[static_cast<pqxx::result::size_type>(i)];
+    if (row["leased"].as<bool>()) lost.push_back(stored.payment.order.uuid);
+    ++stored.lease;
+    const bool retry = stored.failures > 0;
+    Begin(std::move(stored), {}, retry, pace, decided);
+  }
+  if (!lost.empty()) tx.Exec(kEndLostAttempts, Array(lost));
+  return static_cast<int64_t>(due.size()) == calls;
+}
+
+// One turn, with `lock` for the payments of the calls that were made.
+Turn Advance(Tx& tx, const Statement& lock, const std::vector<Made>& made, const Room& room,
+             const Pace& pace, bool stopping) {
+  const auto uuid_of = [](const Made& call) { return call.job.stored.payment.order.uuid; };
+  Turn turn{.more = room.calls > 0};
+  Decided decided;
+  std::map<std::string, StoredPayment> locked;
+  if (!made.empty()) locked = ByUuid(WithRefunds(tx, tx.Exec(lock, Array(made, uuid_of))));
+  std::map<std::string, Told> told;
+  for (size_t i = 0; i < made.size(); ++i) {
+    const auto found = locked.find(uuid_of(made[i]));
+    if (found == locked.end()) {
+      turn.locked.push_back(i);
+    } else {
+      TakeResult(made[i], &found->second, &told[found->first], &decided.attempts);
+    }
+  }
+  for (auto& [uuid, of_it] : told) {
+    GoOn(std::move(locked.at(uuid)), std::move(of_it), pace, stopping, &decided);
+  }
+  if (room.calls > decided.jobs.size()) turn.more = LeaseDue(tx, room, locked, pace, &decided);
+
+  const AttemptIds ids = Update(tx, decided.changes, decided.attempts);
+  turn.jobs = std::move(decided.jobs);
+  for (Job& job : turn.jobs) job.attempt = ids.at(job.stored.payment.order.uuid);
+  return turn;
 }
 
 google::protobuf::Timestamp Time(const pqxx::field& microseconds) {
@@ -326,79 +630,92 @@ const Outcomes& CountedOutcomes() {
   return outcomes;
 }
 
-StoredPayment LockOrCreate(Tx& tx, const Order& order, const std::string& traceparent) {
-  tx.Exec(kCreate, order.uuid, order.id, order.user_id, order.number, traceparent);
-  return Lock(tx, order.uuid).value();
-}
+std::vector<int64_t> TakeIn(Tx& tx, const std::vector<Heard>& heard) {
+  std::map<std::string, std::vector<const Heard*>> by_uuid;
+  for (const Heard& one : heard) by_uuid[one.order.uuid].push_back(&one);
+  const auto take_in = [&](StoredPayment stored) -> std::optional<Change> {
+    Change change{std::move(stored), {Schedule::Kind::kNews}, {}};
+    bool changed = false;
+    for (const Heard* one : by_uuid.at(change.stored.payment.order.uuid)) {
+      Step step = Apply(&change.stored.payment, one->fact);
+      changed = changed || step.changed;
+      std::ranges::move(step.events, std::back_inserter(change.events));
+    }
+    if (!changed) return std::nullopt;
+    change.stored.failures = 0;
+    return change;
+  };
 
-std::optional<StoredPayment> Lock(Tx& tx, const std::string& order_uuid) {
-  return FirstOf(tx, tx.Exec(kLock, order_uuid));
+  // Most are new: those are one statement.
+  std::vector<Change> made;
+  for (const auto& [uuid, facts] : by_uuid) {
+    StoredPayment fresh{.payment = {}, .traceparent = facts.front()->traceparent};
+    fresh.payment.order = facts.front()->order;
+    std::optional<Change> change = take_in(std::move(fresh));
+    if (change) made.push_back(*std::move(change));
+  }
+  for (const std::string& uuid : Insert(tx, std::move(made))) by_uuid.erase(uuid);
+  if (by_uuid.empty()) return {};
+
+  const std::string uuids = Array(by_uuid, [](const auto& entry) { return entry.first; });
+  auto locked = ByUuid(WithRefunds(tx, tx.Exec(kLock, uuids)));
+  std::vector<Change> changes;
+  std::vector<Change> described;
+  std::vector<int64_t> unknown;
+  for (const auto& [uuid, facts] : by_uuid) {
+    const auto found = locked.find(uuid);
+    if (found == locked.end()) {
+      unknown.push_back(facts.front()->order.id);
+      continue;
+    }
+    const bool was_wanted = found->second.payment.wanted;
+    std::optional<Change> change = take_in(std::move(found->second));
+    if (!change) continue;
+    if (!was_wanted && change->stored.payment.wanted) described.push_back(*change);
+    changes.push_back(*std::move(change));
+  }
+  if (!described.empty()) {
+    tx.Exec(kDescribe, OrderColumn(described, &Order::uuid),
+            OrderColumn(described, &Order::user_id), OrderColumn(described, &Order::number),
+            Column(described, &Payment::amount), Column(described, &Payment::currency),
+            MethodColumn(described), ItemsColumn(described));
+  }
+  Update(tx, changes);
+  return unknown;
 }
 
 std::optional<StoredPayment> LockByOrder(Tx& tx, int64_t order_id) {
   return FirstOf(tx, tx.Exec(kLockByOrder, order_id));
 }
 
-std::optional<StoredPayment> LockByKey(Tx& tx, const std::string& key) {
+bool IsUuid(std::string_view text) {
   constexpr std::string_view kUuid = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-  const bool is_uuid =
-      std::equal(key.begin(), key.end(), kUuid.begin(), kUuid.end(), [](char c, char form) {
-        return form == '-' ? c == '-' : absl::ascii_isxdigit(static_cast<unsigned char>(c));
-      });
-  return is_uuid ? Lock(tx, key) : std::nullopt;
+  return std::equal(text.begin(), text.end(), kUuid.begin(), kUuid.end(), [](char c, char form) {
+    return form == '-' ? c == '-' : absl::ascii_isxdigit(static_cast<unsigned char>(c));
+  });
+}
+
+std::optional<StoredPayment> LockByKey(Tx& tx, const std::string& key) {
+  if (!IsUuid(key)) return std::nullopt;
+  return FirstOf(tx, tx.Exec(kLock, Array(std::vector{key})));
 }
 
 void Save(Tx& tx, const StoredPayment& stored, const std::vector<Event>& events,
           Schedule schedule) {
-  const Payment& payment = stored.payment;
-  const bool asks = Next(payment).ask != Ask::kNothing;
-  tx.Exec(kSave, payment.order.uuid, payment.order.user_id, payment.order.number, payment.wanted,
-          payment.amount, payment.currency, BareText(payment.method), payment.token,
-          JsonList(payment.items), payment.cancelled, payment.asked, Text(payment.doubt),
-          Text(payment.charge), Text(payment.outcome), payment.failure_code, payment.failure_reason,
-          asks, Text(schedule.kind), schedule.time.count(), stored.lease, stored.failures);
-  for (size_t i = 0; i < payment.refunds.size(); ++i) {
-    const Refund& refund = payment.refunds[i];
-    tx.Exec(kSaveRefund, refund.uuid, payment.order.uuid, static_cast<int64_t>(i), refund.source,
-            BareText(refund.cause), refund.amount, RefundItems(refund), Text(refund.state),
-            refund.failure_reason);
-  }
-  PublishAll(tx, stored, events);
-  if (asks) tx.SignalCommit(kWorkSignal);
+  Update(tx, {{stored, schedule, events}});
 }
 
-std::optional<Job> BeginNext(postgres::Pool& db, const Pace& pace, bool retries) {
-  return postgres::InTransaction(db, [&](Tx& tx) -> std::optional<Job> {
-    const pqxx::result due = tx.Exec(kLockDue, retries);
-    if (due.empty()) return std::nullopt;
-    StoredPayment stored = WithRefunds(tx, due[0]);
-    if (due[0]["leased"].as<bool>()) tx.Exec(kEndLostAttempts, stored.payment.order.uuid);
-    ++stored.lease;
-    return Begin(tx, std::move(stored), {}, pace);
-  });
+Turn TakeTurn(postgres::Pool& db, const std::vector<Made>& made, const Room& room, const Pace& pace,
+              bool stopping) {
+  return postgres::InTransaction(
+      db, [&](Tx& tx) { return Advance(tx, kLockFree, made, room, pace, stopping); });
 }
 
-std::optional<Job> Finish(postgres::Pool& db, const Job& job, const std::optional<Fact>& fact,
-                          const Ending& ending, const Pace& pace, bool stopping) {
+std::optional<Job> Finish(postgres::Pool& db, const Made& made, const Pace& pace, bool stopping) {
   return postgres::InTransaction(db, [&](Tx& tx) -> std::optional<Job> {
-    tx.Exec(kEndAttempt, job.attempt, ending.outcome, ending.detail);
-    StoredPayment stored = Lock(tx, job.stored.payment.order.uuid).value();
-    const Payment before = stored.payment;
-    const Step step = fact ? Apply(&stored.payment, *fact) : Step();
-    if (step.changed && Advances(before, stored.payment, fact)) stored.failures = 0;
-    if (stored.lease != job.stored.lease) {
-      if (step.changed) Save(tx, stored, step.events, {Schedule::Kind::kNews});
-      return std::nullopt;
-    }
-    if (stopping) {
-      Save(tx, stored, step.events, {Schedule::Kind::kRelease});
-      return std::nullopt;
-    }
-    if (step.changed) return Begin(tx, std::move(stored), step.events, pace);
-    const milliseconds pause = PauseAfter(stored.failures, pace);
-    ++stored.failures;
-    Save(tx, stored, {}, {Schedule::Kind::kPause, pause});
-    return std::nullopt;
+    Turn turn = Advance(tx, kLock, {made}, {}, pace, stopping);
+    if (turn.jobs.empty()) return std::nullopt;
+    return std::move(turn.jobs.front());
   });
 }
 
@@ -413,7 +730,7 @@ std::optional<v1::Payment> FindPayment(postgres::Pool& db, int64_t order_id,
     if (found.empty()) return std::nullopt;
     Payment payment = ReadPayment(found[0]).payment;
     v1::Payment shown;
-    for (const pqxx::row& row : tx.Exec(kRefunds, payment.order.uuid)) {
+    for (const pqxx::row& row : tx.Exec(kRefunds, Array(std::vector{payment.order.uuid}))) {
       payment.refunds.push_back(ReadRefund(row));
       *shown.add_refunds() = Shown(payment, row);
     }
@@ -444,7 +761,7 @@ v1::Refund FindRefund(Tx& tx, const std::string& uuid) {
                                         "FROM payments WHERE order_uuid = $1"};
   const std::string order_uuid = tx.Exec(kOrderOf, uuid)[0][0].as<std::string>();
   const Payment payment = ReadPayment(tx.Exec(kPaymentOf, order_uuid)[0]).payment;
-  for (const pqxx::row& row : tx.Exec(kRefunds, order_uuid)) {
+  for (const pqxx::row& row : tx.Exec(kRefunds, Array(std::vector{order_uuid}))) {
     if (row["uuid"].as<std::string>() == uuid) return Shown(payment, row);
   }
   throw std::logic_error("there is no refund " + uuid);

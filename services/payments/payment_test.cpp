@@ -317,6 +317,8 @@ void CheckState(const Payment& before, const Payment& payment, const Step& step)
     if (refund.state != RefundState::kFailed) promised += refund.amount;
   }
   ASSERT_LE(promised, Captured(payment));
+  ASSERT_TRUE(payment.refunds.empty() || payment.charge == Charge::kCaptured)
+      << "payment_store reads refunds of captured payments alone";
   int outcomes = 0;
   for (const std::string& type : Types(step.events)) outcomes += type != "PaymentRefunded" ? 1 : 0;
   ASSERT_EQ(outcomes,
@@ -324,6 +326,12 @@ void CheckState(const Payment& before, const Payment& payment, const Step& step)
   ASSERT_TRUE(before.outcome == Outcome::kOpen || payment.outcome == before.outcome);
   ASSERT_TRUE(Next(payment).ask != Ask::kAuthorize || !payment.token.empty());
   ASSERT_TRUE(step.changed || (step.events.empty() && Digest(before) == Digest(payment)));
+}
+
+// As payment_store reads it.
+Payment WithoutItemsUntilCaptured(Payment payment) {
+  if (payment.charge != Charge::kCaptured) payment.items.clear();
+  return payment;
 }
 
 // Whether it says that a refund was made which the provider has refused for good: then more may have gone
@@ -365,6 +373,9 @@ TEST(EverySequence, OfFactsKeepsWhatHolds) {
       Payment payment = before;
       const Step step = Apply(&payment, fact);
       ASSERT_NO_FATAL_FAILURE(CheckState(before, payment, step)) << Digest(payment);
+      Payment read = WithoutItemsUntilCaptured(before);
+      ASSERT_EQ(Types(Apply(&read, fact).events), Types(step.events));
+      ASSERT_EQ(Digest(read), Digest(payment)) << "nothing asks for the items before";
       Payment again = payment;
       const Step repeat = Apply(&again, fact);
       ASSERT_TRUE(repeat.events.empty()) << "a repeat publishes nothing";

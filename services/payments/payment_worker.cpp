@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <map>
+#include <deque>
 #include <mutex>
 #include <optional>
 #include <stop_token>
@@ -82,56 +82,117 @@ struct PaymentWorker::State {
     }
   }
 
+  // Makes calls, and takes turns with the database whenever there is something to be recorded or may be
+  // something due, and no other thread is at it. Calls that end meanwhile wait, and are recorded together.
   void Run(const std::stop_token& stop) {
-    for (;;) {
-      {
-        std::unique_lock lock(mutex);
-        if (!wake.wait(lock, stop, [this] { return due; }) || stop.stop_requested()) return;
-        due = false;
+    std::unique_lock lock(mutex);
+    const auto may_take_turn = [&] {
+      return !at_database &&
+             (!made.empty() || (due && !stop.stop_requested() && FreeThreads() > 0));
+    };
+    // Told to stop, whoever is the last to end a call records it.
+    while (wake.wait(lock, stop, [&] { return !jobs.empty() || may_take_turn(); })) {
+      if (jobs.empty()) {
+        Advance(lock, stop);
+      } else {
+        MakeFirst(lock, stop);
       }
-      try {
-        WorkOnOne(stop);
-        broken = false;
-      } catch (const std::exception& error) {
-        if (!broken.exchange(true)) {
-          log::Warning("payments cannot be worked on", {{"error", error.what()}});
-        }
-      }
+      // The others, for what this one does not do next.
+      const size_t left = jobs.size() + (may_take_turn() ? 1 : 0);
+      for (size_t i = 1; i < left; ++i) wake.notify_one();
     }
   }
 
-  // Leases a payment and makes its calls, one after another.
-  void WorkOnOne(const std::stop_token& stop) {
-    // Taken before it is known whether this is a retry, so that several threads never take more.
-    const bool slot = TakeRetrySlot();
-    std::optional<Job> job;
+  // Those that make no call and have none to make next.
+  size_t FreeThreads() const {
+    return Less(static_cast<size_t>(options.at_once), calling + jobs.size());
+  }
+
+  static size_t Less(size_t most, size_t taken) { return most - std::min(most, taken); }
+
+  void MakeFirst(std::unique_lock<std::mutex>& lock, const std::stop_token& stop) {
+    Job job = std::move(jobs.front());
+    jobs.pop_front();
+    ++calling;
+    lock.unlock();
+    std::optional<Brought> brought;
     try {
-      job = BeginNext(db, options.pace, slot);
-    } catch (...) {
-      if (slot) --retrying;
-      throw;
-    }
-    const bool retry = slot && job && job->stored.failures > 0;
-    if (slot && !retry) --retrying;
-    if (!job) return;
-    Wake();  // there may be more
-    try {
-      while (job) {
-        const Brought brought = Make(*job, stop);
-        job = Finish(db, *job, brought.fact, brought.ending, options.pace, stop.stop_requested());
-      }
+      brought = Make(job, stop);
     } catch (const std::exception& error) {
-      // The lease expires, and the next holder asks again.
-      log::Warning("what a call has brought was not recorded", {{"error", error.what()}});
+      WarnOfLoss(error);
     }
-    if (retry) --retrying;
-    Wake();  // one that had to wait for its turn
+    lock.lock();
+    --calling;
+    if (job.retry) {
+      --retrying;
+      due = true;  // another one may have waited for its turn
+    }
+    if (!brought) return;
+    made.push_back({std::move(job), std::move(brought->fact), std::move(brought->ending)});
   }
 
-  bool TakeRetrySlot() {
-    if (retrying.fetch_add(1) < options.retries_at_once) return true;
-    --retrying;
-    return false;
+  // One turn with the database.
+  void Advance(std::unique_lock<std::mutex>& lock, const std::stop_token& stop) {
+    const std::vector<Made> taken = std::exchange(made, {});
+    const bool stopping = stop.stop_requested();
+    Room room;
+    if (!stopping && std::exchange(due, false)) {
+      room.calls = FreeThreads();
+      room.retries = Less(static_cast<size_t>(options.retries_at_once), retrying);
+    }
+    at_database = true;
+    lock.unlock();
+    Turn turn;
+    std::vector<Made> alone;  // to be recorded one by one
+    try {
+      turn = TakeTurn(db, taken, room, options.pace, stopping);
+      for (const size_t i : turn.locked) alone.push_back(taken[i]);
+      broken = false;
+    } catch (const postgres::CommitUnknown& error) {
+      WarnOfLoss(error);
+    } catch (const std::exception& error) {
+      alone = taken;  // so that one that cannot be recorded takes no other with it
+      turn.more = !taken.empty();
+      if (taken.empty() && !broken.exchange(true)) {
+        log::Warning("payments cannot be worked on", {{"error", error.what()}});
+      }
+    }
+    lock.lock();
+    at_database = false;
+    due = due || turn.more;
+    Add(std::move(turn.jobs));
+    if (!alone.empty()) RecordAlone(lock, alone, stopping);
+  }
+
+  // The others go on meanwhile.
+  void RecordAlone(std::unique_lock<std::mutex>& lock, const std::vector<Made>& alone,
+                   bool stopping) {
+    calling += alone.size();
+    for (const Made& call : alone) {
+      wake.notify_all();
+      lock.unlock();
+      std::optional<Job> next;
+      try {
+        next = Finish(db, call, options.pace, stopping);
+      } catch (const std::exception& error) {
+        WarnOfLoss(error);
+      }
+      lock.lock();
+      --calling;
+      if (next) Add({*std::move(next)});
+    }
+  }
+
+  void Add(std::vector<Job> begun) {
+    for (Job& job : begun) {
+      if (job.retry) ++retrying;
+      jobs.push_back(std::move(job));
+    }
+  }
+
+  static void WarnOfLoss(const std::exception& error) {
+    // The lease expires, and the next holder asks again.
+    log::Warning("what a call has brought was not recorded", {{"error", error.what()}});
   }
 
   Brought Make(const Job& job, const std::stop_token& stop) {
@@ -206,12 +267,16 @@ struct PaymentWorker::State {
       GaugeFamily("payment_provider_up", "0 while the payment provider does not answer").Add({});
 
   std::atomic<int> unanswered = 0;  // in a row
-  std::atomic<int> retrying = 0;
   std::atomic<bool> broken = false;
 
-  std::mutex mutex;
+  std::mutex mutex;  // guards what follows
   std::condition_variable_any wake;
-  bool due = false;  // something may be; guarded by the mutex
+  bool due = false;          // something may be
+  bool at_database = false;  // a thread takes its turn
+  std::deque<Job> jobs;      // calls that are to be made
+  std::vector<Made> made;    // calls that are to be recorded
+  size_t calling = 0;        // threads that make a call, or record one by itself
+  size_t retrying = 0;       // of the jobs and calls, those that are retries
 
   std::shared_ptr<const void> subscription;
   std::vector<std::jthread> threads;

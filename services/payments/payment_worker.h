@@ -1,9 +1,12 @@
 // Asks the provider what the payments in the database are waiting for.
 //
-// Any number of workers may run, in any number of processes. Each thread leases one payment, makes its
-// next call with no transaction open, and goes on with it for as long as its calls bring news. A call
-// that has brought none is made again after a pause that grows, for as long as it takes; those payments
-// get only some of the threads, so that new ones do not wait behind calls that hang.
+// Any number of workers may run, in any number of processes. Its threads make the calls, with no transaction
+// open. Between them one at a time takes a turn with the database: in one transaction it records what the
+// calls that have ended meanwhile have brought, goes on with those payments for as long as there is news,
+// and leases as many others as there are threads free. So calls that end together are recorded together,
+// and one that ends alone waits for nobody. A call that has brought nothing is made again after a pause that
+// grows, for as long as it takes; those payments get only some of the threads, so that new ones do not wait
+// behind calls that hang.
 //
 // A process that dies, at whatever moment, leaves a lease that expires and a payment in doubt: whoever
 // takes it next queries, and repeats the same key.

@@ -229,9 +229,7 @@ class PaymentsTest : public ::testing::Test {
     return options;
   }
 
-  Result<void> Receive(const google::protobuf::Message& fact) {
-    return Receive(messaging::MakeEvent(fact, {.source = "test", .trace = TraceContext::New()}));
-  }
+  Result<void> Receive(const google::protobuf::Message& fact) { return Receive(EventOf(fact)); }
   Result<void> Receive(const messaging::Envelope& event) {
     return shop::testing::Deliver(db_, EventHandlers(), "payments", event);
   }
@@ -281,6 +279,22 @@ class PaymentsTest : public ::testing::Test {
   static std::string Reason(const Result<v1::Refund>& refund) {
     return refund ? "" : refund.refusal().reason;
   }
+  Result<void> ReceiveTogether(const std::vector<messaging::Envelope>& events) {
+    return shop::testing::Deliver(db_, EventHandlers(), "payments", events);
+  }
+  static messaging::Envelope EventOf(const google::protobuf::Message& fact) {
+    return messaging::MakeEvent(fact, {.source = "test", .trace = TraceContext::New()});
+  }
+  // The next call, begun.
+  std::optional<Job> Lease(const Pace& pace = {}) {
+    std::vector<Job> jobs = TakeTurn(db_, {}, {.calls = 1, .retries = 1}, pace).jobs;
+    if (jobs.empty()) return std::nullopt;
+    return std::move(jobs.front());
+  }
+  static Made Answered(const Job& job, shop::payments::Charge charge) {
+    return {job, Reported{charge, "", ""}, {std::string(Text(charge))}};
+  }
+  static std::string UuidOf(const Job& job) { return job.stored.payment.order.uuid; }
   void Charge2500(int64_t order_id = kOrder) {
     ASSERT_TRUE(Receive(Reserved(order_id)));
     const PaymentWorker worker(db_, provider_, Quick());
@@ -418,13 +432,13 @@ TEST_F(PaymentsTest, AWorkerThatDiesBetweenCallAndCommitCostsNoSecondCharge) {
   const std::stop_token never;
   const std::string key = Uuid(kOrder);
 
-  std::optional<Job> job = BeginNext(db_, no_lease, true);
+  std::optional<Job> job = Lease(no_lease);
   ASSERT_EQ(job->next.ask, Ask::kAuthorize);
   (void)provider_.Authorize({key, 2500, "USD", "tok_approve"}, never);  // and dies
 
-  job = BeginNext(db_, no_lease, true);
+  job = Lease(no_lease);
   ASSERT_EQ(job->next.ask, Ask::kQuery) << "nobody knows what the first call did";
-  job = Finish(db_, *job, Reported{Charge::kAuthorized, "", ""}, {"AUTHORIZED"}, no_lease, false);
+  job = Finish(db_, Answered(*job, Charge::kAuthorized), no_lease);
   ASSERT_EQ(job->next.ask, Ask::kCapture);
   (void)provider_.Capture(key, 2500, never);  // and dies
 
@@ -439,23 +453,22 @@ TEST_F(PaymentsTest, AWorkerThatDiesBetweenCallAndCommitCostsNoSecondCharge) {
 TEST_F(PaymentsTest, AnAnswerThatComesAfterItsLeaseStillCountsAndChangesNothingTwice) {
   ASSERT_TRUE(Receive(Reserved()));
   const Pace no_lease{.lease = milliseconds(0)};
-  const std::optional<Job> slow = BeginNext(db_, no_lease, true);
-  const std::optional<Job> other = BeginNext(db_, Pace(), true);
+  const std::optional<Job> slow = Lease(no_lease);
+  const std::optional<Job> other = Lease();
   ASSERT_TRUE(other);
-  EXPECT_FALSE(Finish(db_, *slow, Reported{Charge::kCaptured, "", ""}, {"CAPTURED"}, Pace(), false))
+  EXPECT_FALSE(Finish(db_, Answered(*slow, Charge::kCaptured), Pace()))
       << "it goes on with nothing";
   EXPECT_THAT(Published(), ElementsAre("PAYMENT_COMPLETED"));
   EXPECT_NE(Value("SELECT leased_until FROM payments"), "") << "the other one's lease";
-  EXPECT_FALSE(
-      Finish(db_, *other, Reported{Charge::kAuthorized, "", ""}, {"AUTHORIZED"}, Pace(), false));
+  EXPECT_FALSE(Finish(db_, Answered(*other, Charge::kAuthorized), Pace()));
   EXPECT_THAT(Published(), ElementsAre("PAYMENT_COMPLETED"));
   EXPECT_EQ(Get()->status(), v1::PAYMENT_STATUS_COMPLETED);
 }
 
 TEST_F(PaymentsTest, APaymentThatIsLeasedIsNobodyElses) {
   ASSERT_TRUE(Receive(Reserved()));
-  ASSERT_TRUE(BeginNext(db_, Pace(), true));
-  EXPECT_FALSE(BeginNext(db_, Pace(), true));
+  ASSERT_TRUE(Lease());
+  EXPECT_FALSE(Lease());
 }
 
 TEST_F(PaymentsTest, TwoWorkersAtOnceChargeEachPaymentOnce) {
@@ -539,6 +552,231 @@ TEST_F(PaymentsTest, AWorkerThatIsStoppedLeavesItsPaymentDueForTheNext) {
   const PaymentWorker next(db_, provider_, Quick());
   ASSERT_TRUE(Publishes("PAYMENT_COMPLETED"));
   EXPECT_EQ(provider_.Kept(Uuid(kOrder)), 2500);
+}
+
+// --- several at once
+
+TEST_F(PaymentsTest, EventsThatComeTogetherDoWhatTheyDoOneByOne) {
+  ASSERT_TRUE(Receive(About<events::v1::OrderCancelled>(3)));
+  ASSERT_TRUE(Receive(Reserved(4)));
+  ASSERT_TRUE(ReceiveTogether(
+      {EventOf(Reserved(2)), EventOf(Reserved(1, "tok_a")), EventOf(Reserved(3)),
+       EventOf(Reserved(1, "tok_b")), EventOf(Reserved(4)), EventOf(Reserved(5)),
+       EventOf(About<events::v1::OrderCancelled>(5)), EventOf(About<events::v1::OrderCancelled>(4)),
+       EventOf(About<events::v1::OrderCancelled>(5)),
+       EventOf(About<events::v1::OrderCancelled>(6))}));
+  EXPECT_EQ(Value("SELECT string_agg(order_id || ' ' || wanted || ' ' || cancelled || ' ' || amount"
+                  " || ' ' || outcome || ' ' || token || ' ' || jsonb_array_length(items)"
+                  " || CASE WHEN next_at IS NULL THEN '' ELSE ' due' END, ', ' ORDER BY order_id)"
+                  " FROM payments"),
+            "1 true false 2500 OPEN tok_a 2 due, 2 true false 2500 OPEN tok_approve 2 due, "
+            "3 true true 2500 FAILED  2, 4 true true 2500 FAILED  2, 5 true true 2500 FAILED  2, "
+            "6 false true 0 OPEN  0");
+  EXPECT_THAT(Published(), ElementsAre("PAYMENT_FAILED", "PAYMENT_FAILED", "PAYMENT_FAILED"));
+  const PaymentWorker worker(db_, provider_, Quick());
+  ASSERT_TRUE(Rests());
+  EXPECT_EQ(provider_.Kept(Uuid(1)) + provider_.Kept(Uuid(2)), 5000);
+  EXPECT_EQ(provider_.calls(Ask::kAuthorize), 2);
+}
+
+TEST_F(PaymentsTest, ABadEventAmongGoodOnesIsRefusedAndKeepsNothing) {
+  const std::vector<messaging::Envelope> events{EventOf(Reserved(1)), EventOf(Reserved(0)),
+                                                EventOf(Reserved(2))};
+  EXPECT_FALSE(ReceiveTogether(events));
+  EXPECT_EQ(Value("SELECT count(*) FROM payments"), "0");
+  // One by one, as the consumer does it then.
+  EXPECT_TRUE(Receive(events[0]));
+  EXPECT_FALSE(Receive(events[1]));
+  EXPECT_TRUE(Receive(events[2]));
+  EXPECT_EQ(Value("SELECT count(*) FROM payments"), "2");
+  events::v1::StockReserved other = Reserved(1);
+  other.set_order_uuid(Uuid(77));
+  EXPECT_THROW((void)ReceiveTogether({EventOf(Reserved(3)), EventOf(other)}),
+               pqxx::unique_violation);
+  EXPECT_EQ(Value("SELECT count(*) FROM payments"), "2");
+}
+
+TEST_F(PaymentsTest, SeveralReturnsOfOneOrderAreNoMoreThanWasBought) {
+  Charge2500();
+  std::vector<messaging::Envelope> events;
+  for (int i = 0; i < 3; ++i) {
+    auto returned = About<events::v1::OrderReturned>();
+    returned.set_return_uuid(Uuid(i));
+    orders::v1::OrderItem* item = returned.add_items();
+    item->set_product_id(1);
+    item->set_quantity(1);
+    events.push_back(EventOf(returned));
+  }
+  ASSERT_TRUE(ReceiveTogether(events));
+  const PaymentWorker worker(db_, provider_, Quick());
+  ASSERT_TRUE(Rests());
+  EXPECT_EQ(provider_.Kept(Uuid(kOrder)), 500);
+  EXPECT_EQ(Get()->refunds_size(), 2);
+}
+
+TEST_F(PaymentsTest, ATurnLeasesAsManyAsThereIsRoomForAndTheOldestFirst) {
+  for (int i = 1; i <= 5; ++i) ASSERT_TRUE(Receive(Reserved(i)));
+  Turn turn = TakeTurn(db_, {}, {.calls = 3, .retries = 3}, Pace());
+  EXPECT_TRUE(turn.more);
+  ASSERT_EQ(turn.jobs.size(), 3);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(UuidOf(turn.jobs[i]), Uuid(i + 1));
+  EXPECT_EQ(Value("SELECT count(*) FROM attempts WHERE outcome IS NULL"), "3");
+
+  // Two bring nothing and are due again; of such only one is leased, and what is new besides.
+  const Pace no_pause{.first_pause = milliseconds(0)};
+  turn = TakeTurn(db_, {{turn.jobs[0], {}, {"UNKNOWN"}}, {turn.jobs[1], {}, {"UNKNOWN"}}},
+                  {.calls = 4, .retries = 1}, no_pause);
+  turn = TakeTurn(db_, {}, {.calls = 4, .retries = 1}, no_pause);
+  ASSERT_EQ(turn.jobs.size(), 1);
+  EXPECT_TRUE(turn.jobs[0].retry);
+  EXPECT_EQ(turn.jobs[0].next.ask, Ask::kQuery);
+  EXPECT_FALSE(turn.more);
+}
+
+TEST_F(PaymentsTest, CallsThatEndTogetherAreRecordedTogether) {
+  for (int i = 1; i <= 4; ++i) ASSERT_TRUE(Receive(Reserved(i)));
+  std::vector<Job> jobs = TakeTurn(db_, {}, {.calls = 3}, Pace()).jobs;
+  ASSERT_EQ(jobs.size(), 3);
+  Turn turn =
+      TakeTurn(db_,
+               {Answered(jobs[0], Charge::kAuthorized),
+                {jobs[1], {}, {"UNKNOWN", "lost"}},
+                {jobs[2], Reported{Charge::kDeclined, "card_declined", "no"}, {"DECLINED"}}},
+               {.calls = 3}, Pace());
+  ASSERT_EQ(turn.jobs.size(), 2) << "the capture, and the payment that was due";
+  EXPECT_EQ(turn.jobs[0].next.ask, Ask::kCapture);
+  EXPECT_EQ(UuidOf(turn.jobs[1]), Uuid(4));
+  EXPECT_EQ(Value("SELECT string_agg(order_id || ' ' || charge || ' ' || failures || ' ' ||"
+                  " (leased_until IS NOT NULL), ', ' ORDER BY order_id) FROM payments"),
+            "1 AUTHORIZED 0 true, 2 NONE 1 false, 3 DECLINED 0 false, 4 NONE 0 true");
+  EXPECT_EQ(Value("SELECT string_agg(operation || ' ' || coalesce(outcome, '-') || ' ' ||"
+                  " coalesce(detail, '-'), ', ' ORDER BY id) FROM attempts WHERE order_uuid <> '" +
+                  Uuid(4) + "'"),
+            "AUTHORIZE AUTHORIZED -, AUTHORIZE UNKNOWN lost, AUTHORIZE DECLINED -, CAPTURE - -");
+  turn = TakeTurn(
+      db_, {Answered(turn.jobs[1], Charge::kCaptured), Answered(turn.jobs[0], Charge::kCaptured)},
+      {}, Pace());
+  EXPECT_TRUE(turn.jobs.empty());
+  EXPECT_THAT(Published(), ElementsAre("PAYMENT_FAILED", "PAYMENT_COMPLETED", "PAYMENT_COMPLETED"));
+}
+
+TEST_F(PaymentsTest, AWorkerThatDiesBeforeItsCallsLeavesThemInDoubt) {
+  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Receive(Reserved(i)));
+  const Pace no_lease{.lease = milliseconds(0)};
+  ASSERT_EQ(TakeTurn(db_, {}, {.calls = 3}, no_lease).jobs.size(), 3);  // and dies
+  EXPECT_EQ(Value("SELECT count(*) FROM payments WHERE asked AND doubt = 'UNANSWERED'"), "3");
+  const PaymentWorker worker(db_, provider_, Quick());
+  ASSERT_TRUE(Rests());
+  EXPECT_EQ(provider_.calls(Ask::kAuthorize), 3);
+  for (int i = 1; i <= 3; ++i) EXPECT_EQ(provider_.Kept(Uuid(i)), 2500) << i;
+  EXPECT_EQ(Value("SELECT count(*) FROM attempts WHERE outcome = 'UNKNOWN'"), "3");
+}
+
+TEST_F(PaymentsTest, OneOfAGroupWhoseLeaseWasLostStillCountsAndEndsNobodysLease) {
+  ASSERT_TRUE(Receive(Reserved(1)));
+  const std::optional<Job> slow = Lease({.lease = milliseconds(0)});
+  const std::optional<Job> other = Lease();
+  ASSERT_TRUE(Receive(Reserved(2)));
+  const std::optional<Job> second = Lease();
+  ASSERT_TRUE(slow && other && second);
+  (void)provider_.Authorize({Uuid(1), 2500, "USD", "tok_approve"}, {});
+  Turn turn =
+      TakeTurn(db_, {Answered(*slow, Charge::kAuthorized), Answered(*second, Charge::kAuthorized)},
+               {}, Pace());
+  ASSERT_EQ(turn.jobs.size(), 1);
+  EXPECT_EQ(UuidOf(turn.jobs[0]), Uuid(2));
+  EXPECT_EQ(Value("SELECT charge || (leased_until IS NOT NULL) FROM payments WHERE order_id = 1"),
+            "AUTHORIZEDtrue");
+
+  // Both holders of one payment in one group: whoever has the lease goes on with it, once.
+  turn = TakeTurn(db_,
+                  {Answered(*other, Charge::kAuthorized), Answered(*slow, Charge::kAuthorized),
+                   Answered(turn.jobs[0], Charge::kCaptured)},
+                  {}, Pace());
+  EXPECT_TRUE(turn.jobs.empty()) << "it brought no news";
+  EXPECT_THAT(Published(), ElementsAre("PAYMENT_COMPLETED"));
+  const PaymentWorker worker(db_, provider_, Quick());
+  ASSERT_TRUE(Rests());
+  EXPECT_EQ(provider_.Kept(Uuid(1)), 2500);
+  EXPECT_EQ(provider_.calls(Ask::kAuthorize), 1);
+}
+
+TEST_F(PaymentsTest, ATurnWaitsForNobodysLock) {
+  for (int i = 1; i <= 3; ++i) ASSERT_TRUE(Receive(Reserved(i)));
+  std::vector<Job> jobs = TakeTurn(db_, {}, {.calls = 2}, Pace()).jobs;
+  ASSERT_EQ(jobs.size(), 2);
+  Turn turn;
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    ASSERT_TRUE(LockByOrder(tx, 2));
+    ASSERT_TRUE(LockByOrder(tx, 3));
+    turn = TakeTurn(
+        db_, {Answered(jobs[0], Charge::kAuthorized), Answered(jobs[1], Charge::kAuthorized)},
+        {.calls = 2}, Pace());
+  });
+  ASSERT_EQ(turn.jobs.size(), 1);
+  EXPECT_EQ(UuidOf(turn.jobs[0]), Uuid(1));
+  EXPECT_THAT(turn.locked, ElementsAre(1));
+  EXPECT_EQ(Value("SELECT charge FROM payments WHERE order_id = 2"), "NONE");
+  const std::optional<Job> next = Finish(db_, Answered(jobs[1], Charge::kAuthorized), Pace());
+  ASSERT_TRUE(next);
+  EXPECT_EQ(next->next.ask, Ask::kCapture);
+}
+
+// A consumer has payments locked in a sequence of its own, as its events come.
+TEST_F(PaymentsTest, AWorkerWhosePaymentsAreLockedByAConsumerNeitherLosesAnAnswerNorStopsIt) {
+  Gate gate;
+  provider_.before = [&](Ask ask) {
+    if (ask == Ask::kAuthorize) gate.Pass();
+  };
+  const PaymentWorker worker(db_, provider_, Quick());
+  for (int i = 1; i <= 2; ++i) ASSERT_TRUE(Receive(Reserved(i)));
+  ASSERT_TRUE(shop::testing::Eventually(
+      [&] { return Value("SELECT count(*) FROM payments WHERE asked") == "2"; }));
+  gate.AwaitSomebody();
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    TakeIn(tx, {{{Uuid(2), 2, kAda, ""}, Cancelled{{Uuid(2), 2, kAda, ""}}, ""}});
+    gate.Open();
+    ASSERT_TRUE(shop::testing::Eventually([&] { return provider_.Kept(Uuid(1)) == 2500; }));
+    TakeIn(tx, {{{Uuid(1), 1, kAda, ""}, Cancelled{{Uuid(1), 1, kAda, ""}}, ""}});
+  });
+  ASSERT_TRUE(Rests());
+  EXPECT_EQ(provider_.Kept(Uuid(1)), 0);
+  EXPECT_EQ(provider_.ChargeOf(Uuid(2)), Charge::kVoided);
+}
+
+TEST_F(PaymentsTest, ConsumersWithTheSamePaymentsWaitForEachOtherInOneSequence) {
+  constexpr int kOrders = 30;
+  std::vector<Heard> up;
+  std::vector<Heard> down;
+  for (int i = 1; i <= kOrders; ++i) {
+    const Order order{Uuid(i), i, kAda, ""};
+    up.push_back({order, Cancelled{order}, ""});
+    Wanted wanted;
+    wanted.order = order;
+    wanted.amount = 100;
+    wanted.currency = "USD";
+    down.push_back({order, wanted, ""});
+  }
+  std::reverse(down.begin(), down.end());
+  postgres::Pool other_db(database_.settings());
+  std::atomic<int> failed = 0;
+  const auto take_in = [&](postgres::Pool& pool, const std::vector<Heard>& heard) {
+    // Not InTransaction's answer to a deadlock, which is to try again.
+    int tries = 0;
+    postgres::InTransaction(pool, [&](postgres::Tx& tx) {
+      ++tries;
+      TakeIn(tx, heard);
+    });
+    failed += tries - 1;
+  };
+  for (int round = 0; round < 10; ++round) {
+    std::thread one([&] { take_in(db_, up); });
+    std::thread other([&] { take_in(other_db, down); });
+    one.join();
+    other.join();
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) { tx.Run("DELETE FROM payments"); });
+  }
+  EXPECT_EQ(failed, 0);
 }
 
 // --- refunds
@@ -716,7 +954,7 @@ class WebhookTest : public PaymentsTest {
 
 TEST_F(WebhookTest, WhatTheProviderTellsMovesThePaymentOn) {
   ASSERT_TRUE(Receive(Reserved()));
-  ASSERT_TRUE(BeginNext(db_, Pace(), true));
+  ASSERT_TRUE(Lease());
   EXPECT_EQ(Send(BodyOf("CAPTURED")), Code{});
   EXPECT_THAT(Published(), ElementsAre("PAYMENT_COMPLETED"));
   EXPECT_EQ(Get()->attempts(1).operation(), "WEBHOOK");
