@@ -58,11 +58,12 @@ constexpr Statement kInsert{R"sql(
     ON CONFLICT (order_uuid) DO NOTHING
     RETURNING order_uuid)sql"};
 
-constexpr Statement kLock{"SELECT" PAYMENT_COLUMNS R"sql(
-    FROM payments WHERE order_uuid = ANY ($1::uuid[]) ORDER BY order_uuid FOR UPDATE)sql"};
-
-constexpr Statement kLockFree{"SELECT" PAYMENT_COLUMNS R"sql(
-    FROM payments WHERE order_uuid = ANY ($1::uuid[]) FOR UPDATE SKIP LOCKED)sql"};
+// One after the other, in the sequence of the array.
+#define LOCK_EACH                                                       \
+  "SELECT p.* FROM unnest($1::uuid[]) AS n (uuid) CROSS JOIN LATERAL (" \
+  "SELECT" PAYMENT_COLUMNS "FROM payments WHERE order_uuid = n.uuid LIMIT 1 FOR UPDATE"
+constexpr Statement kLock{LOCK_EACH ") AS p"};
+constexpr Statement kLockFree{LOCK_EACH " SKIP LOCKED) AS p"};
 
 constexpr Statement kLockByOrder{"SELECT" PAYMENT_COLUMNS
                                  "FROM payments WHERE order_id = $1 FOR UPDATE"};
@@ -72,7 +73,7 @@ constexpr Statement kLockByOrder{"SELECT" PAYMENT_COLUMNS
 constexpr Statement kLockDue{R"sql(
     WITH again AS ()sql" DUE "AND failures > 0 ORDER BY next_at LIMIT $2 FOR UPDATE SKIP LOCKED"
                              R"sql(
-    ), fresh AS ()sql" DUE "AND failures = 0 ORDER BY next_at FOR UPDATE SKIP LOCKED"
+    ), fresh AS ()sql" DUE "AND failures = 0 ORDER BY next_at LIMIT $1 FOR UPDATE SKIP LOCKED"
                              R"sql(
     ) (SELECT * FROM again UNION ALL SELECT * FROM fresh) LIMIT $1)sql"};
 
@@ -92,6 +93,9 @@ constexpr Statement kDescribe{R"sql(
 // All that moves, of any number of payments, with the calls that have ended and those that begin. A payment
 // that is held stays where it is in the sequence of those that are due, as long as there is anything
 // to ask: so the update touches no index.
+//
+// The conditions that are always true make PostgreSQL expect a row or two, and look them up by their keys. Else
+// it reads the whole table by a plan that it made when that was small, and keeps for a minute or more.
 constexpr Statement kUpdate{R"sql(
     WITH updated AS (
       UPDATE payments AS p
@@ -111,12 +115,12 @@ constexpr Statement kUpdate{R"sql(
                   $13::text[], $14::bigint[])
            AS n (order_uuid, cancelled, token, asked, doubt, charge, outcome, failure_code,
                  failure_reason, lease, failures, asks, schedule, milliseconds)
-      WHERE p.order_uuid = n.order_uuid
+      WHERE p.order_uuid = n.order_uuid AND n.lease >= 0 AND n.failures >= 0
     ), ended AS (
       UPDATE attempts AS a
       SET outcome = n.outcome, detail = nullif(n.detail, ''), ended_at = now()
       FROM unnest($15::bigint[], $16::text[], $17::text[]) AS n (id, outcome, detail)
-      WHERE a.id = n.id
+      WHERE a.id = n.id AND n.id > 0 AND n.outcome > ''
     )
     INSERT INTO attempts (order_uuid, operation)
     SELECT * FROM unnest($18::uuid[], $19::text[])
@@ -562,7 +566,11 @@ Turn Advance(Tx& tx, const Statement& lock, const std::vector<Made>& made, const
   Turn turn{.more = room.calls > 0};
   Decided decided;
   std::map<std::string, StoredPayment> locked;
-  if (!made.empty()) locked = ByUuid(WithRefunds(tx, tx.Exec(lock, Array(made, uuid_of))));
+  std::set<std::string> uuids;
+  for (const Made& call : made) uuids.insert(uuid_of(call));
+  if (!uuids.empty()) {
+    locked = ByUuid(WithRefunds(tx, tx.Exec(lock, Array(uuids, std::identity()))));
+  }
   std::map<std::string, Told> told;
   for (size_t i = 0; i < made.size(); ++i) {
     const auto found = locked.find(uuid_of(made[i]));

@@ -626,10 +626,15 @@ TEST_F(PaymentsTest, ATurnLeasesAsManyAsThereIsRoomForAndTheOldestFirst) {
   const Pace no_pause{.first_pause = milliseconds(0)};
   turn = TakeTurn(db_, {{turn.jobs[0], {}, {"UNKNOWN"}}, {turn.jobs[1], {}, {"UNKNOWN"}}},
                   {.calls = 4, .retries = 1}, no_pause);
-  turn = TakeTurn(db_, {}, {.calls = 4, .retries = 1}, no_pause);
+  ASSERT_TRUE(Receive(Reserved(6)));
+  turn = TakeTurn(db_, {}, {.calls = 1, .retries = 1}, no_pause);
   ASSERT_EQ(turn.jobs.size(), 1);
   EXPECT_TRUE(turn.jobs[0].retry);
   EXPECT_EQ(turn.jobs[0].next.ask, Ask::kQuery);
+  EXPECT_TRUE(turn.more);
+  turn = TakeTurn(db_, {}, {.calls = 4, .retries = 0}, no_pause);
+  ASSERT_EQ(turn.jobs.size(), 1);
+  EXPECT_EQ(UuidOf(turn.jobs[0]), Uuid(6));
   EXPECT_FALSE(turn.more);
 }
 
