@@ -41,7 +41,8 @@ using std::chrono::milliseconds;
   "SELECT" PAYMENT_COLUMNS \
   R"sql(FROM payments WHERE next_at <= now() AND (leased_until IS NULL OR leased_until <= now()) )sql"
 
-// Of what the provider was never asked.
+// Of what the provider was never asked. A row that has the UUID or the number is left alone: of two
+// transactions with the same new order the later one may meet either first.
 constexpr Statement kInsert{R"sql(
     INSERT INTO payments (order_uuid, order_id, user_id, order_number, wanted, amount, currency,
                           method, token, items, cancelled, outcome, failure_code, failure_reason,
@@ -55,7 +56,7 @@ constexpr Statement kInsert{R"sql(
          AS n (order_uuid, order_id, user_id, order_number, wanted, amount, currency, method, token,
                items, cancelled, outcome, failure_code, failure_reason, traceparent, asks)
     ORDER BY order_uuid
-    ON CONFLICT (order_uuid) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING order_uuid)sql"};
 
 // One after the other, in the sequence of the array.
@@ -656,11 +657,14 @@ std::vector<int64_t> TakeIn(Tx& tx, const std::vector<Heard>& heard) {
 
   // Most are new: those are one statement.
   std::vector<Change> made;
+  std::set<std::string> makes;
   for (const auto& [uuid, facts] : by_uuid) {
     StoredPayment fresh{.payment = {}, .traceparent = facts.front()->traceparent};
     fresh.payment.order = facts.front()->order;
     std::optional<Change> change = take_in(std::move(fresh));
-    if (change) made.push_back(*std::move(change));
+    if (!change) continue;
+    made.push_back(*std::move(change));
+    makes.insert(uuid);
   }
   for (const std::string& uuid : Insert(tx, std::move(made))) by_uuid.erase(uuid);
   if (by_uuid.empty()) return {};
@@ -673,7 +677,12 @@ std::vector<int64_t> TakeIn(Tx& tx, const std::vector<Heard>& heard) {
   for (const auto& [uuid, facts] : by_uuid) {
     const auto found = locked.find(uuid);
     if (found == locked.end()) {
-      unknown.push_back(facts.front()->order.id);
+      const int64_t order_id = facts.front()->order.id;
+      if (makes.contains(uuid)) {
+        throw std::runtime_error("order " + std::to_string(order_id) +
+                                 " has a payment under another UUID");
+      }
+      unknown.push_back(order_id);
       continue;
     }
     const bool was_wanted = found->second.payment.wanted;
