@@ -39,6 +39,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "common/core/result.h"
 #include "common/postgres/pool.h"
@@ -54,7 +55,7 @@ Refusal KeyReused();
 // ABORTED: nothing was done because of another request with the key; the client may try again.
 Refusal KeyBusy();
 
-// One attempt to answer a request, with its key or without one. Used by one thread.
+// One attempt to answer a request, with its key or without one. Used by one thread at a time.
 class Attempt {
  public:
   // Throws std::logic_error when the request's type has no field for the key.
@@ -84,6 +85,18 @@ class Attempt {
     });
   }
 
+  // For several requests that share a transaction, in the place of each one's InTransaction. ClaimTogether takes
+  // their keys and says of each whether it may take effect in this transaction; KeepTogether keeps the answers of
+  // those that have. One that may not (its key has an answer, a request with it was refused meanwhile, or an earlier
+  // one in `attempts` has the same) goes on to its own InTransaction once this transaction has ended, and so do all
+  // where it is rolled back. A key that is claimed and gets no answer stays free. No key is waited for long:
+  // pqxx::sql_error (lock_not_available) where another transaction has one, and the rest of this transaction
+  // waits no longer for any other lock.
+  static std::vector<bool> ClaimTogether(postgres::Tx& tx, const std::vector<Attempt*>& attempts);
+  static void KeepTogether(
+      postgres::Tx& tx,
+      const std::vector<std::pair<Attempt*, const google::protobuf::Message*>>& answers);
+
  private:
   template <typename Handler>
   friend std::invoke_result_t<Handler&, Attempt&> Once(postgres::Pool& db, const Call& call,
@@ -96,11 +109,15 @@ class Attempt {
   // is another request's.
   Result<Use> LookUp(google::protobuf::Message* earlier);
   Result<Use> Claim(postgres::Tx& tx, google::protobuf::Message* earlier);
+  // The keys that are claimed. Both times are values of lock_timeout.
+  static pqxx::result ClaimKeys(postgres::Tx& tx, const std::vector<Attempt*>& attempts,
+                                const char* patience, const char* patience_afterwards);
   void Keep(postgres::Tx& tx, const google::protobuf::Message& answer);
   // Before a refusal is answered: remembers it, so that requests that began earlier take no effect.
   // Or the answer of a request that has taken effect meanwhile.
   Result<Use> Refuse(google::protobuf::Message* earlier);
   Result<Use> Replay(const pqxx::row& row, google::protobuf::Message* earlier);
+  int64_t UserId() const { return call_.caller.user_id; }
 
   postgres::Pool& db_;
   const Call& call_;

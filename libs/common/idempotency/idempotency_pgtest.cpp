@@ -213,6 +213,17 @@ TEST_F(IdempotencyTest, ARepeatIsToldToTryAgainWhenTheFirstRequestTakesLong) {
   EXPECT_EQ(Effects(), 1);
 }
 
+// The two seconds are for the key alone.
+TEST_F(IdempotencyTest, AnEffectWaitsForItsOwnLocksAsLongAsItTakes) {
+  const Result<Order> placed = Once(db_, As(7), For("Málaga", "k"), [&](Attempt& attempt) {
+    return attempt.InTransaction([&](postgres::Tx& tx) {
+      EXPECT_EQ(tx.Run("SHOW lock_timeout")[0][0].as<std::string>(), "0");
+      return Insert(tx, "Málaga");
+    });
+  });
+  EXPECT_TRUE(placed);
+}
+
 TEST_F(IdempotencyTest, ManyAtOnceTakeEffectOnce) {
   std::atomic<int> answered = 0;
   std::vector<std::thread> clients;
