@@ -14,6 +14,7 @@ namespace shop::orders {
 struct Config {
   postgres::Settings postgres;
   kafka::KafkaSettings kafka;
+  // RPC_THREADS is 32 here unless set: those of them that place orders wait for products and for their group.
   rpc::ServiceSettings service;
   std::string products_address;
   std::string cart_address;

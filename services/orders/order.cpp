@@ -441,12 +441,11 @@ Result<void> CheckSize(int64_t total_price, const OrderLimits& limits) {
       .reason = "ORDER_TOO_LARGE"};
 }
 
-Result<void> CheckPending(int64_t pending, const OrderLimits& limits) {
-  if (pending < limits.pending) return kDone;
-  return Refusal{.code = Code::kResourceExhausted,
-                 .message = std::to_string(pending) +
-                            " orders are not confirmed yet; pay or cancel one before the next",
-                 .reason = "TOO_MANY_PENDING_ORDERS"};
+Refusal TooManyPending(int64_t pending) {
+  return {.code = Code::kResourceExhausted,
+          .message = std::to_string(pending) +
+                     " orders are not confirmed yet; pay or cancel one before the next",
+          .reason = "TOO_MANY_PENDING_ORDERS"};
 }
 
 Result<void> CheckTotal(int64_t expected_total, int64_t total_price) {

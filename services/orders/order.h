@@ -204,8 +204,8 @@ struct OrderLimits {
 
 // FAILED_PRECONDITION with the reason ORDER_TOO_LARGE where an order costs more than it may.
 Result<void> CheckSize(int64_t total_price, const OrderLimits& limits);
-// RESOURCE_EXHAUSTED with the reason TOO_MANY_PENDING_ORDERS where the customer has as many as may wait.
-Result<void> CheckPending(int64_t pending, const OrderLimits& limits);
+// RESOURCE_EXHAUSTED with the reason TOO_MANY_PENDING_ORDERS: the customer has as many as may wait.
+Refusal TooManyPending(int64_t pending);
 
 // FAILED_PRECONDITION with the reason TOTAL_CHANGED and both totals when the customer was shown
 // another total than today's.

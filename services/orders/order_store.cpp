@@ -3,6 +3,7 @@
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <stdexcept>
@@ -145,48 +146,90 @@ std::chrono::milliseconds Deadlines::For(Waiting waiting) const {
   return {};
 }
 
-std::optional<v1::Order> Insert(Tx& tx, const NewOrder& order, const Deadlines& deadlines) {
-  // One statement for all of it: one round trip.
+std::vector<Inserted> Insert(Tx& tx, const std::vector<const NewOrder*>& orders,
+                             const Deadlines& deadlines, int64_t most_pending) {
+  // One statement for all of it: one round trip. The ids are taken first, so that each row finds its own.
   static constexpr Statement kInsert{
-      R"sql(WITH placed AS (
-              INSERT INTO orders (user_id, total_price, currency, payment_method,
+      R"sql(WITH wanted AS MATERIALIZED (
+              SELECT nextval('orders_id_seq') AS id, w.*,
+                     (SELECT count(*) FROM orders AS before
+                      WHERE before.user_id = w.user_id AND before.status = 'PENDING') AS pending
+              FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],
+                          $6::text[], $7::text[], $8::text[], $9::text[]) WITH ORDINALITY
+                   AS w (user_id, total_price, currency, payment_method, shipping_address,
+                         cart_version, cart_change_id, request_fingerprint, trace_id, position)
+            ), placed AS (
+              INSERT INTO orders (id, user_id, total_price, currency, payment_method,
                                   shipping_address, cart_version, cart_change_id,
                                   request_fingerprint, payment, waiting, waiting_since,
                                   deadline_at, entries)
-              VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, nullif($8, ''), NULL, 'STOCK', now(),
-                      now() + $13 * interval '1 millisecond', 1)
+              SELECT id, user_id, total_price, currency, payment_method,
+                     nullif(shipping_address, '')::jsonb, nullif(cart_version, '')::bigint,
+                     CASE WHEN cart_version <> '' THEN cart_change_id END,
+                     nullif(request_fingerprint, ''), NULL, 'STOCK', now(),
+                     now() + $10 * interval '1 millisecond', 1
+              FROM wanted WHERE pending < $11
               ON CONFLICT (user_id, cart_version) WHERE cart_version IS NOT NULL DO NOTHING
               RETURNING )sql" ORDER_COLUMNS R"sql(
             ), lines AS (
               INSERT INTO order_items (order_id, line, product_id, name, quantity, unit_price)
-              SELECT placed.id, line, product_id, name, quantity, unit_price
-              FROM placed, unnest($9::bigint[], $10::text[], $11::bigint[], $12::bigint[])
-                   WITH ORDINALITY AS l (product_id, name, quantity, unit_price, line)
+              SELECT placed.id, l.line, l.product_id, l.name, l.quantity, l.unit_price
+              FROM unnest($12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[],
+                          $17::bigint[]) AS l (position, line, product_id, name, quantity, unit_price)
+              JOIN wanted ON wanted.position = l.position JOIN placed ON placed.id = wanted.id
             ), first AS (
               INSERT INTO order_timeline (order_id, sequence, what, status, cause, trace_id)
-              SELECT id, 1, 'ORDER_CREATED', status, 'CUSTOMER', $14 FROM placed
-            ) SELECT * FROM placed)sql"};
-  const auto& items = order.lines.items;
-  std::optional<std::string> address;
-  if (order.shipping_address) address = json::Write(*order.shipping_address);
-  std::optional<int64_t> cart_version;
-  std::optional<std::string> cart_change_id;
-  if (order.cart) {
-    cart_version = order.cart->version;
-    cart_change_id = order.cart->change_id;
+              SELECT placed.id, 1, 'ORDER_CREATED', status, 'CUSTOMER', wanted.trace_id
+              FROM placed JOIN wanted ON wanted.id = placed.id
+            ) SELECT wanted.pending, placed.* FROM wanted LEFT JOIN placed ON placed.id = wanted.id
+              ORDER BY wanted.position)sql"};
+  struct PlacedLine {
+    size_t position;  // of its order, from 1
+    int line;         // from 1
+    const v1::OrderItem* item;
+  };
+  std::vector<PlacedLine> lines;
+  for (size_t i = 0; i < orders.size(); ++i) {
+    int line = 0;
+    for (const v1::OrderItem& item : orders[i]->lines.items)
+      lines.push_back({i + 1, ++line, &item});
   }
+  const auto of_item = [](auto get) {
+    return [get](const PlacedLine& line) { return std::invoke(get, *line.item); };
+  };
+  const auto address = [](const NewOrder* order) {
+    return order->shipping_address ? json::Write(*order->shipping_address) : std::string();
+  };
+  const auto cart_version = [](const NewOrder* order) {
+    return order->cart ? std::to_string(order->cart->version) : std::string();
+  };
+  const auto cart_change_id = [](const NewOrder* order) {
+    return order->cart ? order->cart->change_id : std::string();
+  };
 
-  const pqxx::result rows =
-      tx.Exec(kInsert, order.user_id, order.lines.total_price, order.currency,
-              EnumText(order.payment_method), address, cart_version, cart_change_id,
-              order.request_fingerprint, Array(items, &v1::OrderItem::product_id),
-              Array(items, &v1::OrderItem::name), Array(items, &v1::OrderItem::quantity),
-              Array(items, &v1::OrderItem::unit_price), deadlines.stock.count(), order.trace_id);
-  if (rows.empty()) return std::nullopt;
-  tx.SignalCommit(kTimelineSignal);
-  v1::Order placed = ReadOrder(rows[0]);
-  placed.mutable_items()->Assign(items.begin(), items.end());
-  return placed;
+  const pqxx::result rows = tx.Exec(
+      kInsert, Array(orders, &NewOrder::user_id),
+      Array(orders, [](const NewOrder* order) { return order->lines.total_price; }),
+      Array(orders, &NewOrder::currency),
+      Array(orders, [](const NewOrder* order) { return EnumText(order->payment_method); }),
+      Array(orders, address), Array(orders, cart_version), Array(orders, cart_change_id),
+      Array(orders, &NewOrder::request_fingerprint),
+      Array(orders, [](const NewOrder* order) { return order->trace.trace_id; }),
+      deadlines.stock.count(), most_pending, Array(lines, &PlacedLine::position),
+      Array(lines, &PlacedLine::line), Array(lines, of_item(&v1::OrderItem::product_id)),
+      Array(lines, of_item(&v1::OrderItem::name)), Array(lines, of_item(&v1::OrderItem::quantity)),
+      Array(lines, of_item(&v1::OrderItem::unit_price)));
+
+  std::vector<Inserted> inserted;
+  for (const pqxx::row& row : rows) {
+    Inserted& one = inserted.emplace_back(Inserted{std::nullopt, row["pending"].as<int64_t>()});
+    if (row["id"].is_null()) continue;
+    const auto& items = orders[inserted.size() - 1]->lines.items;
+    one.order = ReadOrder(row);
+    one.order->mutable_items()->Assign(items.begin(), items.end());
+    tx.SignalCommit(kTimelineSignal);
+  }
+  return inserted;
 }
 
 std::optional<v1::Order> Find(Tx& tx, int64_t id, int64_t owner) {
@@ -228,12 +271,6 @@ std::vector<CartOrder> FindCartOrders(Tx& tx, int64_t user_id, int64_t cart_vers
                      row["cart_settled"].as<bool>()});
   }
   return found;
-}
-
-int64_t CountPending(Tx& tx, int64_t user_id) {
-  static constexpr Statement kCount{
-      R"sql(SELECT count(*) FROM orders WHERE user_id = $1 AND status = 'PENDING')sql"};
-  return tx.Exec(kCount, user_id)[0][0].as<int64_t>();
 }
 
 int64_t NewestCartOrder(Tx& tx, int64_t user_id) {
@@ -506,22 +543,6 @@ std::vector<WaitingOrders> CountWaiting(Tx& tx) {
                        row[3].as<int64_t>()});
   }
   return counted;
-}
-
-std::optional<OldKey> FindOldKey(Tx& tx, int64_t user_id, const std::string& key) {
-  static constexpr Statement kFind{
-      R"sql(SELECT fingerprint, order_id FROM idempotency_keys
-            WHERE user_id = $1 AND key = $2)sql"};
-  const pqxx::result rows = tx.Exec(kFind, user_id, key);
-  if (rows.empty()) return std::nullopt;
-  return OldKey{rows[0]["fingerprint"].as<std::string>(), rows[0]["order_id"].as<int64_t>()};
-}
-
-bool InsertOldKey(Tx& tx, int64_t user_id, const std::string& key, const OldKey& use) {
-  static constexpr Statement kInsert{
-      R"sql(INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id)
-            VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING)sql"};
-  return tx.Exec(kInsert, user_id, key, use.fingerprint, use.order_id).affected_rows() == 1;
 }
 
 }  // namespace shop::orders

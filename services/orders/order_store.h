@@ -11,6 +11,7 @@
 
 #include "common/core/paging.h"
 #include "common/postgres/pool.h"
+#include "common/telemetry/trace.h"
 #include "orders/order.h"
 #include "shop/orders/v1/orders.pb.h"
 
@@ -33,10 +34,11 @@ struct NewOrder {
   std::string currency;
   v1::PaymentMethod payment_method;
   std::optional<v1::Address> shipping_address;
+  std::string payment_token = {};  // goes into ORDER_CREATED alone
   // Of an order made from a cart: the cart's state, and the request.
   std::optional<CartState> cart = {};
   std::string request_fingerprint = {};
-  std::string trace_id = {};
+  TraceContext trace = {};
 };
 
 // How long an order may wait for each thing.
@@ -51,10 +53,16 @@ struct Deadlines {
   std::chrono::milliseconds For(Waiting waiting) const;
 };
 
-// Writes the order, its lines, the first entry of its timeline and its deadline, and answers it as stored. Nothing when an order of this version of
-// the cart exists; waits for a transaction that is inserting one.
-std::optional<v1::Order> Insert(postgres::Tx& tx, const NewOrder& order,
-                                const Deadlines& deadlines);
+// What became of an order that was to be inserted.
+struct Inserted {
+  std::optional<v1::Order> order;  // as stored, if it was
+  int64_t pending;                 // how many orders of its user were PENDING before
+};
+// Writes the orders, their lines, the first entries of their timelines and their deadlines, all by one statement.
+// Leaves out one whose user has `most_pending` PENDING orders before any of these is written, and one of a version of
+// the cart that there is an order of; waits for a transaction that is inserting such an order. Answers in their order.
+std::vector<Inserted> Insert(postgres::Tx& tx, const std::vector<const NewOrder*>& orders,
+                             const Deadlines& deadlines, int64_t most_pending);
 
 // The order with its lines. `owner` 0 finds anybody's.
 std::optional<v1::Order> Find(postgres::Tx& tx, int64_t id, int64_t owner);
@@ -73,8 +81,6 @@ struct CartOrder {
 };
 // The user's order of this version of the cart, if any, and all whose cart is not updated yet.
 std::vector<CartOrder> FindCartOrders(postgres::Tx& tx, int64_t user_id, int64_t cart_version);
-// How many of the user's orders are PENDING.
-int64_t CountPending(postgres::Tx& tx, int64_t user_id);
 // The id of the user's newest order of a cart; 0 without any.
 int64_t NewestCartOrder(postgres::Tx& tx, int64_t user_id);
 // The same, under a lock that lets one transaction at a time place an order of the user's cart.
@@ -147,15 +153,5 @@ struct WaitingOrders {
   int64_t overdue = 0;
 };
 std::vector<WaitingOrders> CountWaiting(postgres::Tx& tx);
-
-// What processes of the release before, which may run beside this one, know of an Idempotency-Key
-// (table idempotency_keys). The table and this go with the next release.
-struct OldKey {
-  std::string fingerprint;
-  int64_t order_id;
-};
-std::optional<OldKey> FindOldKey(postgres::Tx& tx, int64_t user_id, const std::string& key);
-// Tells them of an order. False when one of them has used the key; waits for one that is using it.
-bool InsertOldKey(postgres::Tx& tx, int64_t user_id, const std::string& key, const OldKey& use);
 
 }  // namespace shop::orders

@@ -112,14 +112,12 @@ TEST(Price, RefusesATotalBeyondWhatAnOrderMayCost) {
   EXPECT_EQ(priced.refusal().code, Code::kInvalidArgument);
 }
 
-TEST(OrderLimits, AreNotPassed) {
+TEST(OrderLimits, ATotalIsNotPassed) {
   EXPECT_TRUE(CheckSize(10'000, {.total = 10'000}));
   const auto large = CheckSize(10'001, {.total = 10'000});
   ASSERT_FALSE(large);
   EXPECT_EQ(large.refusal().message,
             "the total is 100.01, more than the 100.00 that an order may have");
-  EXPECT_TRUE(CheckPending(1, {.pending = 2}));
-  EXPECT_FALSE(CheckPending(2, {.pending = 2}));
 }
 
 TEST(CheckTotal, NamesBothTotalsWhenTheyDiffer) {

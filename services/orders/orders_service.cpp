@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "common/crypto/sha256.h"
-#include "common/messaging/outbox.h"
 #include "orders/order_events.h"
 
 namespace shop::orders {
@@ -81,16 +80,6 @@ Result<v1::Order> ReplayConcurrentOrder(postgres::Tx& tx, const NewOrder& order)
   return ReplayCartOrder(*placed, order.request_fingerprint);
 }
 
-// The order that a process of the release before has placed under a key.
-Result<v1::Order> ReplayOldKey(postgres::Tx& tx, const Call& call, const OldKey& used,
-                               const std::string& fingerprint) {
-  if (used.fingerprint != fingerprint) return idempotency::KeyReused();
-  std::optional<v1::Order> order = Find(tx, used.order_id, call.caller.user_id);
-  if (!order) return NoOrder(used.order_id);
-  call.replayed = true;
-  return *std::move(order);
-}
-
 }  // namespace
 
 OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
@@ -105,6 +94,7 @@ OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
       currency_(std::move(currency)),
       deadlines_(deadlines),
       limits_(limits),
+      groups_(db, deadlines, limits),
       timelines_([this](const std::vector<int64_t>& orders) {
         return postgres::Read(db_, [&](postgres::Tx& tx) { return NewestEntries(tx, orders); });
       }),
@@ -132,17 +122,6 @@ rpc::Service OrdersService::Methods() {
 Result<v1::Order> OrdersService::CreateOrder(const Call& call,
                                              const v1::CreateOrderRequest& request) {
   return idempotency::Once(db_, call, request, [&](Attempt& attempt) -> Result<v1::Order> {
-    int64_t pending = 0;
-    const std::optional<OldKey> old_key = postgres::Read(db_, [&](postgres::Tx& tx) {
-      pending = CountPending(tx, call.caller.user_id);
-      return FindOldKey(tx, call.caller.user_id, attempt.key());
-    });
-    if (old_key) {
-      return attempt.InTransaction([&](postgres::Tx& tx) {
-        return ReplayOldKey(tx, call, *old_key, attempt.fingerprint());
-      });
-    }
-    if (Result<void> few = CheckPending(pending, limits_); !few) return few.refusal();
     for (int i = 0; i < kCartAttempts; ++i) {
       Result<v1::Order> placed = TryToPlace(call, request, attempt);
       if (placed || placed.refusal().reason != kCartOrderedMeanwhile) return placed;
@@ -161,21 +140,18 @@ Result<v1::Order> OrdersService::TryToPlace(const Call& call, const v1::CreateOr
         [&](postgres::Tx&) -> Result<v1::Order> { return *resolved->placed_before; });
   }
   const NewOrder order = MakeOrder(call, request, *resolved);
+  if (!order.cart) return groups_.Place(attempt, order);
 
+  // Orders of a cart wait for each other, which nobody else should wait for.
   return attempt.InTransaction([&](postgres::Tx& tx) -> Result<v1::Order> {
     // An order that was placed since the cart was read may have bought the same lines.
-    if (order.cart && LockNewestCartOrder(tx, order.user_id) != resolved->newest_cart_order) {
+    if (LockNewestCartOrder(tx, order.user_id) != resolved->newest_cart_order) {
       return CartBusy(kCartOrderedMeanwhile);
     }
-    const std::optional<v1::Order> inserted = Insert(tx, order, deadlines_);
-    if (!inserted) return ReplayConcurrentOrder(tx, order);
-    if (!attempt.key().empty() &&
-        !InsertOldKey(tx, order.user_id, attempt.key(), {attempt.fingerprint(), inserted->id()})) {
-      return idempotency::KeyBusy();
-    }
-    messaging::Publish(tx, OrderCreated(*inserted, order.cart, request.payment_token()),
-                       {.source = "orders", .trace = call.trace});
-    return *inserted;
+    Inserted inserted = std::move(KeepAndPublish(tx, {&order}, deadlines_, limits_).front());
+    if (inserted.order) return *std::move(inserted.order);
+    if (inserted.pending >= limits_.pending) return TooManyPending(inserted.pending);
+    return ReplayConcurrentOrder(tx, order);
   });
 }
 
@@ -188,8 +164,9 @@ NewOrder OrdersService::MakeOrder(const Call& call, const v1::CreateOrderRequest
                                        ? v1::PAYMENT_METHOD_CREDIT_CARD
                                        : request.payment_method(),
                  .shipping_address = std::nullopt,
+                 .payment_token = request.payment_token(),
                  .cart = resolved.cart,
-                 .trace_id = call.trace.trace_id};
+                 .trace = call.trace};
   if (order.cart) order.request_fingerprint = Fingerprint(request);
   if (request.has_shipping_address()) order.shipping_address = request.shipping_address();
   return order;

@@ -11,6 +11,7 @@
 #include "common/rpc/service.h"
 #include "common/rpc/stream_hub.h"
 #include "orders/order_events.h"
+#include "orders/order_groups.h"
 #include "orders/order_shipping.h"
 #include "orders/order_store.h"
 #include "orders/ordered_carts.h"
@@ -84,6 +85,7 @@ class OrdersService {
   std::string currency_;
   Deadlines deadlines_;
   OrderLimits limits_;
+  OrderGroups groups_;
   rpc::StreamHub timelines_;  // of the open streams of WatchOrder, by the orders' ids
   std::shared_ptr<const void> timeline_signals_;
 };

@@ -51,55 +51,6 @@ TEST_F(OrdersServiceTest, ARepeatedKeyGetsTheFirstAnswerWhateverHasBecomeOfTheOr
   EXPECT_TRUE(repeating.replayed);
 }
 
-// What a process of the release before does in its transaction.
-constexpr postgres::Statement kUseOldKey{
-    "INSERT INTO idempotency_keys (user_id, key, fingerprint, order_id) VALUES ($1, $2, $3, $4)"};
-
-TEST_F(OrdersServiceTest, AKeyOfTheReleaseBeforeAnswersItsOrder) {
-  const v1::Order placed = Place(7);
-  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-    tx.Exec(kUseOldKey, 7, "k1", idempotency::Fingerprint(Of(1, 2)), placed.id());
-  });
-  fake_products_.lamp_price = 2999;
-  v1::CreateOrderRequest request = Of(1, 2, "k1");
-  for (int i = 0; i < 2; ++i) {
-    const Call repeating = As(7);
-    const Result<v1::Order> repeat = service_.CreateOrder(repeating, request);
-    ASSERT_TRUE(repeat) << repeat.refusal().message;
-    EXPECT_EQ(repeat->SerializeAsString(), placed.SerializeAsString());
-    EXPECT_TRUE(repeating.replayed);
-  }
-  const Result<v1::Order> other = service_.CreateOrder(As(7), Of(1, 3, "k1"));
-  ASSERT_FALSE(other);
-  EXPECT_EQ(other.refusal().reason, "IDEMPOTENCY_KEY_REUSED");
-}
-
-TEST_F(OrdersServiceTest, AProcessOfTheReleaseBeforeFindsTheOrderOfAKey) {
-  const Result<v1::Order> placed = service_.CreateOrder(As(7), Of(1, 2, "k1"));
-  ASSERT_TRUE(placed);
-  const auto key = postgres::Read(db_, [](postgres::Tx& tx) { return FindOldKey(tx, 7, "k1"); });
-  ASSERT_TRUE(key);
-  EXPECT_EQ(key->order_id, placed->id());
-  EXPECT_EQ(key->fingerprint, idempotency::Fingerprint(Of(1, 2)));
-}
-
-// The process of the release before places its order after this one has looked for the key.
-TEST_F(OrdersServiceTest, AKeyThatTheReleaseBeforeUsesAtTheSameTimeMakesOneOrder) {
-  const v1::Order placed = Place(7);
-  fake_products_.before_answering = [&] {
-    postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-      tx.Exec(kUseOldKey, 7, "k1", idempotency::Fingerprint(Of(1, 2)), placed.id());
-    });
-  };
-  const Result<v1::Order> busy = service_.CreateOrder(As(7), Of(1, 2, "k1"));
-  ASSERT_FALSE(busy);
-  EXPECT_EQ(busy.refusal().code, Code::kAborted);
-  const Result<v1::Order> repeat = service_.CreateOrder(As(7), Of(1, 2, "k1"));
-  ASSERT_TRUE(repeat) << repeat.refusal().message;
-  EXPECT_EQ(repeat->id(), placed.id());
-  EXPECT_THAT(Published(), ElementsAre("ORDER_CREATED"));
-}
-
 // The client gave up waiting for its first request, sent it again, read the refusal and ordered
 // anew under another key; then the first request goes on.
 TEST_F(OrdersServiceTest, ARequestThatWasGivenUpPlacesNothingAfterItsRepeatWasRefused) {
