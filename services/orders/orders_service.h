@@ -4,7 +4,9 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "common/core/batcher.h"
 #include "common/idempotency/idempotency.h"
 #include "common/postgres/pool.h"
 #include "common/rpc/client.h"
@@ -55,6 +57,13 @@ class OrdersService {
     std::optional<v1::Order> placed_before = {};
   };
 
+  // What an order asks products for, by one call with others (common/core/batcher.h).
+  struct Quoting {
+    const Call* call;
+    const std::vector<Line>* lines;
+    std::shared_ptr<const products::v1::QuoteProductsResponse> quotes = {};  // others' among them
+  };
+
   Result<v1::Order> TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
                                idempotency::Attempt& attempt);
   NewOrder MakeOrder(const Call& call, const v1::CreateOrderRequest& request,
@@ -63,7 +72,8 @@ class OrdersService {
   Result<ResolvedLines> ResolveLines(const Call& call, const v1::CreateOrderRequest& request);
   Result<ResolvedLines> RequestedLines(const Call& call, const v1::CreateOrderRequest& request);
   Result<ResolvedLines> CartLines(const Call& call, const v1::CreateOrderRequest& request);
-  Result<PricedLines> FetchPrices(const Call& call, const std::vector<Line>& lines) const;
+  Result<PricedLines> FetchPrices(const Call& call, const std::vector<Line>& lines);
+  void QuoteTogether(const std::vector<Quoting*>& batch);
 
   Result<cart::v1::Cart> ReadCart(const Call& call) const;
   Result<bool> WasRestored(const Call& call, const CartOrder& placed, const CartState& cart) const;
@@ -85,6 +95,7 @@ class OrdersService {
   std::string currency_;
   Deadlines deadlines_;
   OrderLimits limits_;
+  Batcher<Quoting> quotes_;
   OrderGroups groups_;
   rpc::StreamHub timelines_;  // of the open streams of WatchOrder, by the orders' ids
   std::shared_ptr<const void> timeline_signals_;
