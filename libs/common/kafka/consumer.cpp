@@ -94,6 +94,7 @@ struct Consumer::State : RdKafka::RebalanceCb, RdKafka::OffsetCommitCb {
   void Retry();
 
   bool Stopping() const { return stop.stop_requested(); }
+  size_t batch() const { return static_cast<size_t>(options.batch); }
   // Sleeps until the time is over or Stop is called.
   void Sleep(milliseconds time) {
     std::unique_lock lock(mutex);
@@ -113,6 +114,7 @@ struct Consumer::State : RdKafka::RebalanceCb, RdKafka::OffsetCommitCb {
   std::unique_ptr<RdKafka::KafkaConsumer> client;
   std::deque<messaging::Record> pending;  // in the order they came, none of them finished
   size_t singly = 0;                      // how many of these to take one at a time
+  steady_clock::time_point filled{};      // when the last batch was complete
   bool waiting = false;
   steady_clock::time_point wait_until{};
   milliseconds backoff = kFirstBackoff;
@@ -241,19 +243,29 @@ void Consumer::State::Poll(milliseconds time) {
   }
 }
 
-// Waits for a record, then takes those that are there already.
+// Waits for a record, then takes those that are there once the interval since the last batch is
+// over.
 void Consumer::State::Fill() {
   Poll(milliseconds(100));
-  size_t before = 0;
-  while (pending.size() > before && static_cast<int>(pending.size()) < options.batch) {
-    before = pending.size();
-    Poll(milliseconds(0));
+  if (pending.empty()) return;
+  const auto take_what_is_there = [&] {
+    size_t before = 0;
+    while (pending.size() > before && pending.size() < batch()) {
+      before = pending.size();
+      Poll(milliseconds(0));
+    }
+  };
+  take_what_is_there();
+  const auto now = steady_clock::now();
+  if (pending.size() < batch() && now < filled + options.interval) {
+    Sleep(std::chrono::ceil<milliseconds>(filled + options.interval - now));
+    take_what_is_there();
   }
+  filled = steady_clock::now();
 }
 
 void Consumer::State::Work() {
-  const size_t count =
-      singly > 0 ? 1 : std::min(pending.size(), static_cast<size_t>(options.batch));
+  const size_t count = singly > 0 ? 1 : std::min(pending.size(), batch());
   std::vector<const messaging::Record*> records;
   for (size_t i = 0; i < count; ++i) records.push_back(&pending[i]);
 

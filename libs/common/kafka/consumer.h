@@ -46,6 +46,10 @@ struct ConsumerOptions {
   messaging::RetryPolicy retry = {};
   // How often the retry queue is looked at for events that are due.
   std::chrono::milliseconds poll{500};
+  // How far apart transactions with what has just arrived begin at least, unless a full batch is
+  // there already: what arrives until then shares the next one. What arrives longer than that after
+  // the last one began is handled at once.
+  std::chrono::milliseconds interval{10};
 };
 
 class Consumer {

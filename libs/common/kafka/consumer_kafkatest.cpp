@@ -35,7 +35,9 @@ class ConsumerTest : public testing::KafkaTest {
  protected:
   ConsumerTest() : KafkaTest(6) {}
 
-  std::unique_ptr<Consumer> StartConsumer(std::atomic<int>* calls = nullptr) {
+  std::unique_ptr<Consumer> StartConsumer(
+      std::atomic<int>* calls = nullptr,
+      std::chrono::milliseconds interval = ConsumerOptions().interval) {
     return std::make_unique<Consumer>(
         brokers_, group_, std::vector{topic_}, db_,
         messaging::Handlers().On<OrderCancelled>(
@@ -53,7 +55,13 @@ class ConsumerTest : public testing::KafkaTest {
         ConsumerOptions{.retry = {.attempts = 3,
                                   .first_pause = std::chrono::milliseconds(1),
                                   .longest_pause = std::chrono::milliseconds(20)},
-                        .poll = std::chrono::milliseconds(20)});
+                        .poll = std::chrono::milliseconds(20),
+                        .interval = interval});
+  }
+  int CountTransactions() {
+    return Read(db_, [](Tx& tx) {
+      return tx.Run("SELECT count(DISTINCT xmin::text) FROM told")[0][0].as<int>();
+    });
   }
   void Mend() { mended_ = true; }
 
@@ -251,10 +259,30 @@ TEST_F(ConsumerTest, ManyEventsShareATransaction) {
   Publish(events);
   const auto consumer = StartConsumer();
   ASSERT_TRUE(Eventually([&] { return CountTold() == 500; }));
-  const int transactions = Read(db_, [](Tx& tx) {
-    return tx.Run("SELECT count(DISTINCT xmin::text) FROM told")[0][0].as<int>();
-  });
-  EXPECT_LT(transactions, 250);
+  EXPECT_LT(CountTransactions(), 250);
+}
+
+TEST_F(ConsumerTest, ALoneEventIsHandledAtOnceAndWhatComesSoonAfterItWaits) {
+  {
+    const auto consumer = StartConsumer(nullptr, std::chrono::minutes(10));
+    Publish({Cancelled(1, "a")});
+    ASSERT_TRUE(Eventually([&] { return CountTold() == 1; })) << "nothing was handled before";
+    Publish({Cancelled(2, "b")});
+    Publish({Cancelled(3, "c")});
+    std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    EXPECT_EQ(CountTold(), 1u);
+  }
+  const auto consumer = StartConsumer();
+  EXPECT_TRUE(Eventually([&] { return CountTold() == 3; })) << "a stop loses what waited";
+}
+
+TEST_F(ConsumerTest, EventsThatTrickleInTakeFewTransactions) {
+  constexpr std::chrono::seconds kInterval{1};
+  const auto consumer = StartConsumer(nullptr, kInterval);
+  const auto begun = std::chrono::steady_clock::now();
+  for (int i = 0; i < 100; ++i) Publish({Cancelled(i, std::to_string(i))});
+  ASSERT_TRUE(Eventually([&] { return CountTold() == 100; }));
+  EXPECT_LE(CountTransactions(), (std::chrono::steady_clock::now() - begun) / kInterval + 2);
 }
 
 // Consumers come and go while events are published; each event has its effect once, in its key's

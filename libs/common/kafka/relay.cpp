@@ -7,6 +7,7 @@
 #include <set>
 #include <stop_token>
 #include <thread>
+#include <utility>
 
 #include "common/core/deadline.h"
 #include "common/crypto/random.h"
@@ -37,15 +38,22 @@ constexpr Statement kTakeLease{
     " RETURNING 1"};
 constexpr Statement kReturnLease{"DELETE FROM relay_lease WHERE name = 'outbox' AND holder = $1"};
 // By id among the unpublished, never "after the last id": a lower id may commit later.
-constexpr Statement kUnpublished{
-    "SELECT id, topic, key, event_id, type, source, time, traceparent, headers::text, value,"
-    "       refusal IS NOT NULL"
-    " FROM outbox WHERE published_at IS NULL AND topic <> ALL ($1::text[])"
-    "   AND NOT EXISTS (SELECT FROM unnest($2::text[], $3::text[]) AS paused (topic, key)"
+#define SELECT_UNPUBLISHED                                                                  \
+  "SELECT id, topic, key, event_id, type, source, time, traceparent, headers::text, value," \
+  "       refusal IS NOT NULL"                                                              \
+  " FROM outbox WHERE published_at IS NULL"
+constexpr Statement kUnpublished{SELECT_UNPUBLISHED " ORDER BY id LIMIT $1"};
+constexpr Statement kUnpublishedBesides{
+    SELECT_UNPUBLISHED
+    " AND topic <> ALL ($2::text[])"
+    "   AND NOT EXISTS (SELECT FROM unnest($3::text[], $4::text[]) AS paused (topic, key)"
     "     WHERE paused.topic = outbox.topic AND paused.key = outbox.key)"
-    " ORDER BY id LIMIT $4"};
+    " ORDER BY id LIMIT $1"};
+// Losing the mark in a crash only repeats, so its commit does not wait for the disk. The setting is
+// local to the transaction that the statement is by itself, and is in force when that commits.
 constexpr Statement kMark{
-    "UPDATE outbox SET published_at = clock_timestamp(), refusal = NULL"
+    "WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
+    " UPDATE outbox SET published_at = clock_timestamp(), refusal = NULL FROM unhurried"
     " WHERE id = ANY ($1::bigint[])"};
 constexpr Statement kNoteRefusal{
     "UPDATE outbox SET refusal = $2 WHERE id = $1 AND refusal IS DISTINCT FROM $2"};
@@ -90,6 +98,8 @@ struct OutboxRelay::State {
         published(
             CounterFamily("outbox_published_total", "Events that the brokers have acknowledged")
                 .Add({})),
+        rounds(
+            CounterFamily("outbox_rounds_total", "Rounds that had something to publish").Add({})),
         refused(
             GaugeFamily("outbox_refused",
                         "Committed events that the brokers refuse: their keys wait for a person")
@@ -115,7 +125,7 @@ struct OutboxRelay::State {
                     const std::vector<Outcome>& outcomes);
   void NoteRefusal(const Row& row, const messaging::Envelope& event, const std::string& why);
   void Mark(const std::vector<int64_t>& acknowledged);
-  // Waits for a wake, the time or the end.
+  // Waits for a wake, the time or the end, and on until the next round may begin.
   void Wait(milliseconds time);
 
   bool Stopping() const { return stop.stop_requested(); }
@@ -126,6 +136,7 @@ struct OutboxRelay::State {
   Producer producer;
   steady_clock::time_point lease_until{};  // by this clock, less than by the database's
   steady_clock::time_point kept_house{};
+  steady_clock::time_point round_began{};  // of the last round that had something
   // Until when: topics that refuse, and keys whose first event is refused or whose partition has no
   // leader.
   std::map<std::string, steady_clock::time_point> paused_topics;
@@ -135,6 +146,7 @@ struct OutboxRelay::State {
 
   prometheus::Gauge& unpublished;
   prometheus::Counter& published;
+  prometheus::Counter& rounds;
   prometheus::Gauge& refused;
   prometheus::Counter& errors;
 
@@ -163,7 +175,7 @@ OutboxRelay::~OutboxRelay() {
 void OutboxRelay::State::Wake() {
   {
     const std::lock_guard lock(mutex);
-    woken = true;
+    if (std::exchange(woken, true)) return;
   }
   changed.notify_all();
 }
@@ -175,6 +187,11 @@ void OutboxRelay::State::Run() {
   while (!last) {
     // What was committed before the stop is looked for once more.
     last = Stopping();
+    {
+      // What is committed from here on wakes it again: what was committed before is read now.
+      const std::lock_guard lock(mutex);
+      woken = false;
+    }
     try {
       bool more = HoldLease() && PublishSome();
       while (last && more && MayGoOn()) more = PublishSome();
@@ -202,9 +219,11 @@ void OutboxRelay::State::Run() {
 
 void OutboxRelay::State::Wait(milliseconds time) {
   std::unique_lock lock(mutex);
-  // While something is away a wake must not turn the backoff into a busy loop.
-  changed.wait_for(lock, stop.get_token(), time, [&] { return woken && !away; });
-  woken = false;
+  // While something is away a wake must not turn the backoff into a busy loop, and without the lease
+  // there is nothing to do.
+  const bool heeds = !away && lease_until != steady_clock::time_point{};
+  changed.wait_for(lock, stop.get_token(), time, [&] { return woken && heeds; });
+  changed.wait_until(lock, stop.get_token(), round_began + options.interval, [] { return false; });
 }
 
 // Brokers may be away for long: the lease is kept meanwhile, or given up with what it covered.
@@ -232,12 +251,12 @@ std::vector<Row> OutboxRelay::State::Unpublished() {
   };
   std::erase_if(paused_topics, is_over);
   std::erase_if(paused_keys, is_over);
-  const std::string topics = Array(paused_topics, [](const auto& paused) { return paused.first; });
   const pqxx::result found = Read(db, [&](Tx& tx) {
-    return tx.Exec(kUnpublished, topics,
+    if (paused_topics.empty() && paused_keys.empty()) return tx.Exec(kUnpublished, options.batch);
+    return tx.Exec(kUnpublishedBesides, options.batch,
+                   Array(paused_topics, [](const auto& paused) { return paused.first; }),
                    Array(paused_keys, [](const auto& paused) { return paused.first.first; }),
-                   Array(paused_keys, [](const auto& paused) { return paused.first.second; }),
-                   options.batch);
+                   Array(paused_keys, [](const auto& paused) { return paused.first.second; }));
   });
   std::vector<Row> rows;
   rows.reserve(found.size());
@@ -260,8 +279,11 @@ std::vector<Row> OutboxRelay::State::Unpublished() {
 }
 
 bool OutboxRelay::State::PublishSome() {
+  const auto begun = steady_clock::now();
   std::vector<Row> rows = Unpublished();
   if (rows.empty()) return false;
+  round_began = begun;
+  rounds.Increment();
   bool more = static_cast<int>(rows.size()) == options.batch;
   // What was refused travels alone, so that it takes no other along.
   const auto alone = std::ranges::find_if(
@@ -325,11 +347,8 @@ void OutboxRelay::State::EndSpans(std::vector<SpanRecord> spans,
 
 void OutboxRelay::State::Mark(const std::vector<int64_t>& acknowledged) {
   if (acknowledged.empty()) return;
-  InTransaction(db, [&](Tx& tx) {
-    // Losing the mark in a crash only repeats: no need to wait for the disk.
-    tx.Run("SET LOCAL synchronous_commit = off");
-    tx.Exec(kMark, Array(acknowledged));
-  });
+  // Outside of a transaction, though it writes: marking twice does no harm.
+  db.RunOutside([&](Tx& tx) { tx.Exec(kMark, Array(acknowledged)); });
   published.Increment(static_cast<double>(acknowledged.size()));
 }
 

@@ -6,13 +6,19 @@
 // overlap they only repeat. While Kafka or PostgreSQL is away the relay waits and comes back by
 // itself.
 //
+// It works in rounds: one reads what is there, publishes it and marks it. A commit begins a round at
+// once, unless the last one that published something began less than `interval` ago: then what
+// gathers until that is over leaves in one round. So a lone event leaves at once, and under load
+// the rounds are few and large.
+//
 // What cannot be published holds up nothing else, and is tried again after a pause:
 //   an event that the brokers refuse for what it is (too large, say) holds back the later ones of
 //   its key; its reason stands in its row, and a person may discard it (refused.h)
 //   a partition without a leader holds back its keys
 //   a topic that refuses its events (it does not exist, say) holds back all events of that topic
 //
-// Metrics: outbox_unpublished, outbox_refused, outbox_published_total, outbox_errors_total.
+// Metrics: outbox_unpublished, outbox_refused, outbox_published_total, outbox_rounds_total,
+// outbox_errors_total.
 #pragma once
 
 #include <chrono>
@@ -28,6 +34,8 @@ struct RelayOptions {
   // How long a row may lie that was committed through another pool, such as by another process. A
   // commit through the relay's own pool wakes it at once.
   std::chrono::milliseconds poll{200};
+  // How far apart rounds that publish something begin at least, unless the round before was full.
+  std::chrono::milliseconds interval{10};
   // How long the other relays wait after their holder has died.
   std::chrono::milliseconds lease{6'000};
   // How long published rows are kept, to be looked at and to be published again.

@@ -122,6 +122,12 @@ class RelayTest : public ::testing::Test {
       return tx.Run("SELECT count(*) FROM outbox WHERE published_at IS NULL")[0][0].as<int>();
     });
   }
+  // The transactions that have marked what is there: one a round.
+  int Rounds() {
+    return Read(db_, [](Tx& tx) {
+      return tx.Run("SELECT count(DISTINCT xmin::text) FROM outbox")[0][0].as<int>();
+    });
+  }
   int WaitingForALock() {
     return Read(db_, [](Tx& tx) {
       return tx
@@ -211,6 +217,26 @@ TEST_F(RelayTest, ACommitWakesTheRelayBeforeItsPoll) {
     PublishMany(1);
     EXPECT_TRUE(Eventually([&] { return Unpublished() == 0; }));
   }
+}
+
+TEST_F(RelayTest, ALoneEventLeavesAtOnceAndWhatComesSoonAfterItLeavesTogether) {
+  RelayOptions patient;
+  patient.interval = std::chrono::minutes(10);
+  {
+    const OutboxRelay relay(Brokers(), db_, patient);
+    ASSERT_TRUE(Eventually([&] {
+      return !Read(db_, [](Tx& tx) { return tx.Run("SELECT FROM relay_lease"); }).empty();
+    }));
+    std::this_thread::sleep_for(patient.poll * 3);  // it looks, and finds nothing
+    PublishMany(1);
+    ASSERT_TRUE(Eventually([&] { return Unpublished() == 0; }))
+        << "it waits after a round that had nothing";
+    PublishMany(50);
+    std::this_thread::sleep_for(patient.poll * 2);
+    EXPECT_EQ(Unpublished(), 50);
+  }
+  EXPECT_EQ(Unpublished(), 0) << "a stop does not wait for the interval";
+  EXPECT_EQ(Rounds(), 2);
 }
 
 TEST_F(RelayTest, EverythingArrivesOnceTheBrokersAreBack) {

@@ -62,9 +62,9 @@ class Handlers {
       return Result<void>(kDone);
     });
   }
-  // The same for a handler that does several at once, such as by one statement for all of them:
-  // events of this type that come one after another, in their order; at least one. What it refuses
-  // is tried again one by one.
+  // The same for a handler that does several at once, such as by one statement for all of them: the
+  // events of this type among those that arrived together, in their order; at least one, and several
+  // of one key where no other type came between them. What it refuses is tried again one by one.
   template <EventMessage Message>
   Handlers& OnBatch(
       std::function<Result<void>(postgres::Tx&, const std::vector<Received<Message>>&)> handle) {
@@ -79,11 +79,11 @@ class Handlers {
   // outside of any transaction, without a connection or a lock, then, in the transaction that
   // also records the events as seen,
   //   apply(tx, events, answer) -> Result<void>
-  // Both get the same events: of this type, one after another, in their order, at least one.
+  // Both get the same events, which are chosen as in OnBatch.
   //
   // Events that were handled before, or whose key waits in the retry queue, are not asked for; what
-  // came before them in the topic is committed by then. Events of one key are asked for, and
-  // applied, in their order.
+  // came before them of another type and of their key is committed by then. Events of one key are
+  // asked for, and applied, in their order.
   //
   // What repeats: `apply` alone, with the same answer, when its transaction has to be repeated (a
   // conflict, a broken connection). `ask`, and then `apply`, after a refusal or an exception of

@@ -15,9 +15,29 @@ using postgres::InTransaction;
 using postgres::Statement;
 using postgres::Tx;
 
-constexpr Statement kQueuedKeys{R"(
-    SELECT DISTINCT topic, key FROM retry_queue WHERE consumer = $1
-      AND (topic, key) IN (SELECT * FROM unnest($2::text[], $3::text[])))"};
+// Of the keys $3 and $4 those that have events in the retry queue, and of the ids $2 those that were
+// seen.
+constexpr Statement kLook{R"(
+    SELECT DISTINCT topic, key, NULL FROM retry_queue WHERE consumer = $1
+      AND (topic, key) IN (SELECT * FROM unnest($3::text[], $4::text[]))
+    UNION ALL
+    SELECT NULL, NULL, event_id FROM inbox WHERE consumer = $1 AND event_id = ANY ($2::text[]))"};
+// Of the events with the ids $2 and the keys $3 and $4 records those as seen whose key has none in the
+// retry queue. Answers the keys that have, and of the ids those that were new.
+constexpr Statement kMarkSeen{R"(
+    WITH event AS MATERIALIZED (
+      SELECT * FROM unnest($2::text[], $3::text[], $4::text[]) AS e (id, topic, key)),
+    queued AS MATERIALIZED (
+      SELECT DISTINCT topic, key FROM retry_queue WHERE consumer = $1
+        AND (topic, key) IN (SELECT topic, key FROM event)),
+    fresh AS (
+      INSERT INTO inbox (consumer, event_id)
+      SELECT $1, id FROM event WHERE NOT EXISTS (
+        SELECT FROM queued WHERE queued.topic = event.topic AND queued.key = event.key)
+      ON CONFLICT DO NOTHING RETURNING event_id)
+    SELECT topic, key, NULL FROM queued
+    UNION ALL
+    SELECT NULL, NULL, event_id FROM fresh)"};
 constexpr Statement kForget{R"(
     DELETE FROM inbox WHERE ctid = ANY (ARRAY(SELECT ctid FROM inbox
       WHERE seen_at < now() - $1 * interval '1 hour' LIMIT 1000)))"};
@@ -25,14 +45,22 @@ constexpr Statement kForget{R"(
 // How often a batch is tried when other consumers of the group handle the same events meanwhile.
 constexpr int kTries = 3;
 
-// Which of the keys have events in the retry queue.
-std::set<Key> QueuedAmong(Tx& tx, const std::string& group, const std::set<Key>& keys) {
-  std::set<Key> queued;
-  for (const auto& row :
-       tx.Exec(kQueuedKeys, group, Array(keys, &Key::first), Array(keys, &Key::second))) {
-    queued.emplace(row[0].as<std::string>(), row[1].as<std::string>());
+// Puts events that are handled together, by their places, into as few runs of one type as the order
+// within each key allows; within a run they keep their order.
+std::vector<std::vector<size_t>> RunsOf(const std::vector<ReadRecord>& events,
+                                        const std::vector<size_t>& places) {
+  std::vector<std::vector<size_t>> runs;
+  std::map<Key, size_t> latest;  // the run of each key's latest event
+  for (const size_t place : places) {
+    const Record& record = *events[place].record;
+    size_t& run = latest.try_emplace(KeyOf(record), 0).first->second;
+    while (run < runs.size() && events[runs[run].front()].record->event.type != record.event.type) {
+      ++run;
+    }
+    if (run == runs.size()) runs.emplace_back();
+    runs[run].push_back(place);
   }
-  return queued;
+  return runs;
 }
 
 }  // namespace
@@ -87,15 +115,17 @@ void Inbox::BeginSpans(Batch& batch) const {
 }
 
 // How many records from the front may share one transaction. A handler that asks another service
-// does so before the transaction begins, so its events, all of one type, have to come first in it.
+// does so before the transaction begins, so what came before of its key, if that is of another type,
+// is to be committed by then.
 size_t Inbox::ShareTransaction(const std::vector<const Record*>& records) const {
   const Handlers& handlers = group_.handlers();
-  const std::string* last = nullptr;
+  std::map<Key, const std::string*> latest;  // the type of each key's latest event
   for (size_t i = 0; i < records.size(); ++i) {
     const std::string& type = records[i]->event.type;
     if (!handlers.Handles(type)) continue;
-    if (last != nullptr && type != *last && handlers.Asks(type)) return i;
-    last = &type;
+    const std::string*& before = latest[KeyOf(*records[i])];
+    if (before != nullptr && *before != type && handlers.Asks(type)) return i;
+    before = &type;
   }
   return records.size();
 }
@@ -125,7 +155,7 @@ Result<std::vector<Inbox::Fate>> Inbox::HandleBatch(const Batch& batch) {
       fates = DecideFates(tx, batch, true);
       overtaken = ToBeAsked(batch, fates) != asked->events;
       if (overtaken) return Refusal{Code::kAborted, "was overtaken"};
-      return Apply(tx, batch, fates, asked->answer);
+      return Apply(tx, batch, fates, *asked);
     });
     if (applied) return fates;
     if (!overtaken) return applied.refusal();
@@ -142,10 +172,10 @@ std::vector<Inbox::Fate> Inbox::DecideFates(Tx& tx, const Batch& batch, bool mar
   }
   // Dead letters that a person has discarded, and that are delivered again.
   const std::set<std::string> discarded = group_.SeenAmong(tx, poison_ids);
-  std::set<Key> queued = QueuedAmong(tx, group_.name(), batch.keys);
 
   std::vector<Fate> fates;
-  std::vector<std::string> ids;  // of those to be handled
+  std::set<Key> queued;                   // those that a dead letter of this batch holds back
+  std::vector<const Record*> candidates;  // to be handled, as far as the batch tells
   for (const ReadRecord& event : batch.events) {
     const Key key = KeyOf(*event.record);
     Fate fate = queued.contains(key) ? Fate::kQueued : Fate::kHandled;
@@ -153,36 +183,53 @@ std::vector<Inbox::Fate> Inbox::DecideFates(Tx& tx, const Batch& batch, bool mar
       fate = discarded.contains(IdentityOf(*event.record)) ? Fate::kRepeated : Fate::kDeadLetter;
     }
     if (fate == Fate::kDeadLetter) queued.insert(key);
-    if (fate == Fate::kHandled) ids.push_back(event.record->event.id);
+    if (fate == Fate::kHandled) candidates.push_back(event.record);
     fates.push_back(fate);
   }
+  if (candidates.empty()) return fates;
 
   std::set<std::string> fresh;
-  if (mark_seen) {
-    fresh = group_.MarkSeen(tx, ids);
-  } else {
-    fresh.insert(ids.begin(), ids.end());
-    for (const std::string& seen : group_.SeenAmong(tx, ids)) fresh.erase(seen);
+  if (!mark_seen) {
+    for (const Record* record : candidates) fresh.insert(record->event.id);
+  }
+  const pqxx::result rows =
+      tx.Exec(mark_seen ? kMarkSeen : kLook, group_.name(),
+              Array(candidates, [](const Record* record) { return record->event.id; }),
+              Array(candidates, [](const Record* record) { return record->event.topic; }),
+              Array(candidates, [](const Record* record) { return record->event.key; }));
+  for (const auto& row : rows) {
+    if (row[2].is_null()) {
+      queued.emplace(row[0].as<std::string>(), row[1].as<std::string>());
+    } else if (mark_seen) {
+      fresh.insert(row[2].as<std::string>());
+    } else {
+      fresh.erase(row[2].as<std::string>());
+    }
   }
   for (size_t i = 0; i < fates.size(); ++i) {
-    const std::string& id = batch.events[i].record->event.id;
-    if (fates[i] == Fate::kHandled && fresh.erase(id) == 0) fates[i] = Fate::kRepeated;
+    const Record& record = *batch.events[i].record;
+    if (fates[i] != Fate::kHandled) continue;
+    if (queued.contains(KeyOf(record))) {
+      fates[i] = Fate::kQueued;
+    } else if (fresh.erase(record.event.id) == 0) {
+      fates[i] = Fate::kRepeated;
+    }
   }
   return fates;
 }
 
-// The places of the events to be handled whose handler asks others. All of one type.
-std::vector<size_t> Inbox::ToBeAsked(const Batch& batch, const std::vector<Fate>& fates) const {
-  std::vector<size_t> places;
+// The places of the events to be handled whose handler asks others.
+Inbox::ByType Inbox::ToBeAsked(const Batch& batch, const std::vector<Fate>& fates) const {
+  ByType places;
   for (size_t i = 0; i < fates.size(); ++i) {
     const std::string& type = batch.events[i].record->event.type;
-    if (fates[i] == Fate::kHandled && group_.handlers().Asks(type)) places.push_back(i);
+    if (fates[i] == Fate::kHandled && group_.handlers().Asks(type)) places[type].push_back(i);
   }
   return places;
 }
 
-// Finds the events that will be handled, most likely, and asks for them. Nothing is locked: the
-// transaction decides again.
+// Finds the events that will be handled, most likely, and asks for them, type by type. Nothing is
+// locked: the transaction decides again.
 Result<Inbox::Asked> Inbox::AskFor(const Batch& batch) {
   const auto asks = [&](const ReadRecord& event) {
     return event.poison.empty() && group_.handlers().Asks(event.record->event.type);
@@ -191,48 +238,50 @@ Result<Inbox::Asked> Inbox::AskFor(const Batch& batch) {
   const std::vector<Fate> likely =
       postgres::Read(group_.db(), [&](Tx& tx) { return DecideFates(tx, batch, false); });
   Asked asked{.events = ToBeAsked(batch, likely)};
-  if (asked.events.empty()) return asked;
-  Handlers::AnyReceived received;
-  for (const size_t i : asked.events) {
-    received.push_back({*batch.events[i].message, batch.events[i].event()});
+  for (const auto& [type, places] : asked.events) {
+    Result<Handlers::AnyAnswer> answer = group_.Ask(ReceivedAt(batch, places));
+    if (!answer) return answer.refusal();
+    asked.answers[type] = *std::move(answer);
   }
-  Result<Handlers::AnyAnswer> answer = group_.Ask(received);
-  if (!answer) return answer.refusal();
-  asked.answer = *std::move(answer);
   return asked;
 }
 
+Handlers::AnyReceived Inbox::ReceivedAt(const Batch& batch, const Places& places) {
+  Handlers::AnyReceived received;
+  for (const size_t place : places) {
+    received.push_back({*batch.events[place].message, batch.events[place].event()});
+  }
+  return received;
+}
+
 Result<void> Inbox::Apply(Tx& tx, const Batch& batch, const std::vector<Fate>& fates,
-                          const Handlers::AnyAnswer& answer) {
-  Handlers::AnyReceived run;  // of one type, not handled yet
-  const auto handle_run = [&]() -> Result<void> {
-    if (run.empty()) return kDone;
-    Result<void> handled = group_.Handle(tx, run, answer);
-    run.clear();
-    return handled;
-  };
+                          const Asked& asked) {
+  Places handled;
   for (size_t i = 0; i < fates.size(); ++i) {
     const ReadRecord& read = batch.events[i];
-    const Record& record = *read.record;
     switch (fates[i]) {
       case Fate::kRepeated:
         break;
       case Fate::kDeadLetter:
-        group_.Enqueue(tx, record, 0, read.poison, true);
+        group_.Enqueue(tx, *read.record, 0, read.poison, true);
         break;
       case Fate::kQueued:
-        group_.Enqueue(tx, record, 0, "waits for an earlier event of its key", false);
+        group_.Enqueue(tx, *read.record, 0, "waits for an earlier event of its key", false);
         break;
       case Fate::kHandled:
-        if (!run.empty() && run.front().event.type != record.event.type) {
-          Result<void> handled = handle_run();
-          if (!handled) return handled;
-        }
-        run.push_back({*read.message, read.event()});
+        handled.push_back(i);
         break;
     }
   }
-  return handle_run();
+  for (const Places& run : RunsOf(batch.events, handled)) {
+    // Those of a type that asks are one run: nothing of another type comes before them in their keys.
+    const auto answer = asked.answers.find(batch.events[run.front()].record->event.type);
+    const Result<void> done =
+        group_.Handle(tx, ReceivedAt(batch, run),
+                      answer == asked.answers.end() ? Handlers::AnyAnswer() : answer->second);
+    if (!done) return done;
+  }
+  return kDone;
 }
 
 void Inbox::Enqueue(const Record& record, const std::string& reason) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -21,9 +22,10 @@ class Inbox {
   // `group` must outlive this.
   explicit Inbox(ConsumerGroup& group) : group_(group) {}
 
-  // Handles the first of the records, in their order in one transaction, and answers how many these
-  // are: all, or those before an event whose handler asks others (Handlers::OnAsked) and that needs
-  // the earlier ones to be committed first. What is malformed or unknown becomes a dead letter, and
+  // Handles the first of the records in one transaction, and answers how many these are: all, or those
+  // before an event whose handler asks others (Handlers::OnAsked) and that needs an earlier one of its
+  // key to be committed first. Events of one key are handled in their order; beyond that those of one
+  // type are handled together, as far as possible. What is malformed or unknown becomes a dead letter, and
   // an event whose key has others in the retry queue is appended to them. A refusal or an exception
   // of any handler is answered, and nothing was kept.
   Result<size_t> Take(const std::vector<const Record*>& records);
@@ -44,10 +46,12 @@ class Inbox {
     // One an event, where they are recorded. SQL and calls belong to the first, which the others are linked to.
     std::deque<Span> spans;
   };
-  // What others were asked before a transaction, and their answer.
+  using Places = std::vector<size_t>;  // of events in their batch
+  using ByType = std::map<std::string, Places>;
+  // What others were asked before a transaction, and their answers by type.
   struct Asked {
-    std::vector<size_t> events = {};  // their places in the batch
-    Handlers::AnyAnswer answer = nullptr;
+    ByType events = {};
+    std::map<std::string, Handlers::AnyAnswer> answers = {};
   };
 
   size_t ShareTransaction(const std::vector<const Record*>& records) const;
@@ -55,10 +59,11 @@ class Inbox {
   void BeginSpans(Batch& batch) const;
   Result<std::vector<Fate>> HandleBatch(const Batch& batch);
   std::vector<Fate> DecideFates(postgres::Tx& tx, const Batch& batch, bool mark_seen);
-  std::vector<size_t> ToBeAsked(const Batch& batch, const std::vector<Fate>& fates) const;
+  ByType ToBeAsked(const Batch& batch, const std::vector<Fate>& fates) const;
   Result<Asked> AskFor(const Batch& batch);
+  static Handlers::AnyReceived ReceivedAt(const Batch& batch, const Places& places);
   Result<void> Apply(postgres::Tx& tx, const Batch& batch, const std::vector<Fate>& fates,
-                     const Handlers::AnyAnswer& answer);
+                     const Asked& asked);
 
   ConsumerGroup& group_;
 };

@@ -378,7 +378,7 @@ TEST_F(InboxTest, AReasonInAnyBytesIsKept) {
   EXPECT_THAT(Queue(), ElementsAre(HasSubstr("xxx")));
 }
 
-TEST_F(InboxTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
+TEST_F(InboxTest, EventsOfOneTypeAreHandedOverTogetherAndThoseOfAKeyInOrder) {
   std::vector<std::string> calls;
   const Handlers handlers =
       Handlers()
@@ -400,22 +400,24 @@ TEST_F(InboxTest, EventsOfOneTypeInARowAreHandedOverTogetherAndInOrder) {
                 return kDone;
               })
           .Ignore<events::v1::OrderConfirmed>();
-  events::v1::OrderShipped shipped;
-  shipped.set_order_id(1);
+  const auto shipped = [](int64_t key) {
+    events::v1::OrderShipped message;
+    message.set_order_id(key);
+    return MakeEvent(message, {.source = "test", .trace = TraceContext::New()});
+  };
   Envelope confirmed = Cancelled(5, "").event;
   confirmed.type = "ORDER_CONFIRMED";
   const Envelope twice = Cancelled(2, R"("b\)").event;
-  ASSERT_TRUE(
-      testing::Deliver(db_, handlers, "group",
-                       {Cancelled(1, "a").event, confirmed, twice, twice,
-                        MakeEvent(shipped, {.source = "test", .trace = TraceContext::New()}),
-                        Cancelled(3, "c").event}));
-  EXPECT_THAT(calls, ElementsAre(R"(1a 2"b\ )", "1 shipped", "3c "));
+  ASSERT_TRUE(testing::Deliver(
+      db_, handlers, "group",
+      {Cancelled(1, "a").event, confirmed, twice, twice, shipped(1), Cancelled(3, "c").event,
+       Cancelled(1, "d").event, shipped(3), Cancelled(2, "e").event}));
+  EXPECT_THAT(calls, ElementsAre(R"(1a 2"b\ 3c 2e )", "1 shipped", "3 shipped", "1d "));
   const pqxx::result published = Read(db_, [](Tx& tx) {
     return tx.Run(
         "SELECT string_agg(key || (value::json ->> 'reason'), ' ' ORDER BY id) FROM outbox");
   });
-  EXPECT_EQ(published[0][0].as<std::string>(), R"(1a 2"b\ 3c)");
+  EXPECT_EQ(published[0][0].as<std::string>(), R"(1a 2"b\ 3c 2e 1d)");
 }
 
 // Of one key alone: the others' retries go on beside a dead letter and beside one that never works.
@@ -660,6 +662,38 @@ TEST_F(AskingTest, WhatComesBeforeAQuestionIsCommittedByThen) {
   EXPECT_EQ(Taken(group, {&a, &shipped, &b, &c}), 2u);
   EXPECT_EQ(Taken(group, {&b, &c}), 2u);
   EXPECT_THAT(Told(), ElementsAre("1 a0", "1 shipped", "1 b2", "2 c2"));
+}
+
+TEST_F(AskingTest, QuestionsOfSeveralTypesShareATransactionUnlessTheyAreOfOneKey) {
+  using Shipments = std::vector<Received<events::v1::OrderShipped>>;
+  const auto tell = [](Tx& tx, const auto& received, const std::string& answer) -> Result<void> {
+    for (const auto& [order, event] : received) tx.Exec(kTell, event.key, answer);
+    return kDone;
+  };
+  testing::TestGroup group(db_, "group",
+                           Handlers()
+                               .OnAsked<OrderCancelled, std::string>(
+                                   [](const Cancellations& received) -> Result<std::string> {
+                                     return "cancelled with " + std::to_string(received.size());
+                                   },
+                                   tell)
+                               .OnAsked<events::v1::OrderShipped, std::string>(
+                                   [this](const Shipments& received) -> Result<std::string> {
+                                     return "shipped with " + std::to_string(received.size()) +
+                                            " after " + std::to_string(Told().size());
+                                   },
+                                   tell),
+                           Impatient());
+  const Record first = Cancelled(1, "");
+  const Record second = Shipped(2);
+  const Record third = Cancelled(3, "");
+  const Record fourth = Shipped(4);
+  const Record fifth = Shipped(1);
+  EXPECT_EQ(Taken(group, {&first, &second, &third, &fourth, &fifth}), 4u);
+  EXPECT_EQ(Taken(group, {&fifth}), 1u);
+  EXPECT_THAT(Told(),
+              ElementsAre("1 cancelled with 2", "3 cancelled with 2", "2 shipped with 2 after 0",
+                          "4 shipped with 2 after 0", "1 shipped with 1 after 4"));
 }
 
 TEST_F(AskingTest, WhatAnotherConsumerHandledMeanwhileIsAskedForAnewWithoutIt) {
