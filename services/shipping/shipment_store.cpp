@@ -1,7 +1,12 @@
 #include "shipping/shipment_store.h"
 
+#include <absl/strings/ascii.h>
 #include <google/protobuf/util/time_util.h>
 
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,7 +25,8 @@ using postgres::Tx;
 #define SHIPMENT_COLUMNS "order_uuid, order_id, user_id, state, tracking_number, traceparent"
 
 constexpr Statement kLock{"SELECT " SHIPMENT_COLUMNS
-                          " FROM shipments WHERE order_uuid = $1 FOR UPDATE"};
+                          " FROM shipments WHERE order_uuid = ANY ($1::uuid[])"
+                          " ORDER BY order_uuid FOR UPDATE"};
 
 constexpr Statement kLockByNumber{"SELECT " SHIPMENT_COLUMNS
                                   " FROM shipments WHERE order_id = $1 FOR UPDATE"};
@@ -31,12 +37,17 @@ constexpr Statement kLockDue{"SELECT " SHIPMENT_COLUMNS R"sql( FROM shipments
       AND state IN ('READY', 'DISPATCHED')
     ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED)sql"};
 
-// Waits for another transaction that makes the shipment of this order.
+// Waits for other transactions that make the shipments of these orders. Answers which it has made.
 constexpr Statement kInsert{R"sql(
     INSERT INTO shipments
       (order_uuid, order_id, user_id, state, tracking_number, address, traceparent)
-    VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7)
-    ON CONFLICT (order_uuid) DO NOTHING)sql"};
+    SELECT order_uuid, order_id, user_id, state, tracking_number, nullif(address, '')::jsonb,
+           traceparent
+    FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[],
+                $7::text[])
+      AS made (order_uuid, order_id, user_id, state, tracking_number, address, traceparent)
+    ON CONFLICT (order_uuid) DO NOTHING
+    RETURNING order_uuid)sql"};
 
 // updated_at says since when a shipment has been in its state.
 constexpr Statement kAdvance{R"sql(
@@ -59,36 +70,114 @@ Shipment ReadShipment(const pqxx::row& row) {
           .tracking_number = row["tracking_number"].as<std::string>()};
 }
 
-void Advance(Tx& tx, const std::vector<Shipment>& shipments) {
-  tx.Exec(kAdvance, Array(shipments, &Shipment::order_uuid),
-          Array(shipments, [](const Shipment& s) { return std::string(StateText(s.state)); }));
+std::string TextOfState(const Shipment& shipment) {
+  return std::string(StateText(shipment.state));
 }
 
-bool Insert(Tx& tx, const Shipment& shipment, const TraceContext& trace) {
-  return tx.Exec(kInsert, shipment.order_uuid, shipment.order_id, shipment.user_id,
-                 StateText(shipment.state), shipment.tracking_number, shipment.address,
-                 trace.Header())
-             .affected_rows() == 1;
+void Advance(Tx& tx, const std::vector<Shipment>& shipments) {
+  if (shipments.empty()) return;
+  tx.Exec(kAdvance, Array(shipments, &Shipment::order_uuid), Array(shipments, TextOfState));
+}
+
+// The UUID as PostgreSQL writes it, whichever way it was written that PostgreSQL reads.
+std::string Canonical(const std::string& uuid) {
+  std::string canonical;
+  for (const char c : uuid) {
+    if (c == '-' || c == '{' || c == '}') continue;
+    const size_t size = canonical.size();
+    if (size == 8 || size == 13 || size == 18 || size == 23) canonical += '-';
+    canonical += absl::ascii_tolower(static_cast<unsigned char>(c));
+  }
+  return canonical;
+}
+
+// Those of these UUIDs that have a shipment, which is locked.
+std::map<std::string, Shipment> Lock(Tx& tx, const std::set<std::string>& uuids) {
+  std::map<std::string, Shipment> shipments;
+  for (const pqxx::row& row : tx.Exec(kLock, Array(std::vector(uuids.begin(), uuids.end())))) {
+    Shipment shipment = ReadShipment(row);
+    std::string uuid = shipment.order_uuid;
+    shipments.emplace(std::move(uuid), std::move(shipment));
+  }
+  return shipments;
+}
+
+// Answers the UUIDs of those that it has made: the others have been made meanwhile.
+std::set<std::string> Insert(Tx& tx, const std::vector<std::pair<Shipment, TraceContext>>& made) {
+  if (made.empty()) return {};
+  const auto column = [&](const auto& value) {
+    return Array(made, [&](const auto& one) { return std::invoke(value, one.first); });
+  };
+  return postgres::FirstColumn<std::set<std::string>>(
+      tx.Exec(kInsert, column(&Shipment::order_uuid), column(&Shipment::order_id),
+              column(&Shipment::user_id), column(TextOfState), column(&Shipment::tracking_number),
+              column([](const Shipment& shipment) { return shipment.address.value_or(""); }),
+              Array(made, [](const auto& one) { return one.second.Header(); })));
 }
 
 }  // namespace
 
+std::vector<Result<Shipment>> MoveAll(Tx& tx, const std::vector<Step>& steps, Fact fact) {
+  std::vector<Result<Shipment>> outcomes;
+  std::vector<std::string> uuids;
+  for (const Step& step : steps) {
+    outcomes.emplace_back(step.fresh);
+    uuids.push_back(Canonical(step.fresh.order_uuid));
+  }
+  std::set<std::string> unsettled(uuids.begin(), uuids.end());
+  while (!unsettled.empty()) {
+    const std::map<std::string, Shipment> found = Lock(tx, unsettled);
+    std::map<std::string, Shipment> now = found;
+    std::set<std::string> changed;
+    std::map<std::string, TraceContext> makers;
+    std::vector<std::pair<std::string, messaging::Envelope>> events;  // by UUID
+    for (size_t i = 0; i < steps.size(); ++i) {
+      const std::string& uuid = uuids[i];
+      if (!unsettled.contains(uuid)) continue;
+      const auto& [fresh, context] = steps[i];
+      Shipment& shipment = now.try_emplace(uuid, fresh).first->second;
+      const Result<Transition> transition = Apply(&shipment, fact);
+      if (!transition) {
+        outcomes[i] = transition.refusal();
+        continue;
+      }
+      outcomes[i] = shipment;
+      if (!transition->changed) continue;
+      changed.insert(uuid);
+      makers.try_emplace(uuid, context.trace);
+      if (transition->event) {
+        events.emplace_back(uuid, messaging::MakeEvent(*transition->event, context));
+      }
+    }
+    std::vector<Shipment> moved;
+    std::vector<std::pair<Shipment, TraceContext>> made;
+    for (const std::string& uuid : changed) {
+      if (found.contains(uuid)) {
+        moved.push_back(now.at(uuid));
+      } else {
+        made.emplace_back(now.at(uuid), makers.at(uuid));
+      }
+    }
+    Advance(tx, moved);
+    const std::set<std::string> inserted = Insert(tx, made);
+    unsettled.clear();
+    for (const auto& [shipment, trace] : made) {
+      // It has been made meanwhile, and is found now.
+      const std::string uuid = Canonical(shipment.order_uuid);
+      if (!inserted.contains(uuid)) unsettled.insert(uuid);
+    }
+    std::vector<messaging::Envelope> published;
+    for (auto& [uuid, event] : events) {
+      if (!unsettled.contains(uuid)) published.push_back(std::move(event));
+    }
+    messaging::Publish(tx, published);
+  }
+  return outcomes;
+}
+
 Result<Shipment> Move(Tx& tx, const Shipment& fresh, Fact fact,
                       const messaging::EventContext& context) {
-  for (;;) {
-    const pqxx::result found = tx.Exec(kLock, fresh.order_uuid);
-    Shipment shipment = found.empty() ? fresh : ReadShipment(found[0]);
-    const Result<Transition> transition = Apply(&shipment, fact);
-    if (!transition) return transition.refusal();
-    if (!transition->changed) return shipment;
-    if (!found.empty()) {
-      Advance(tx, {shipment});
-    } else if (!Insert(tx, shipment, context.trace)) {
-      continue;  // it has been made meanwhile, and is found now
-    }
-    if (transition->event) messaging::Publish(tx, *transition->event, context);
-    return shipment;
-  }
+  return MoveAll(tx, {Step{fresh, context}}, fact).front();
 }
 
 Result<Shipment> MoveExisting(Tx& tx, int64_t order_id, Fact fact,

@@ -1,11 +1,13 @@
 // All SQL of shipping. A shipment moves with its row locked, by the function of shipment.h, in one
 // transaction with the event that the move publishes; so of two moves at once the later one finds
-// what the earlier one has made.
+// what the earlier one has made. Rows are locked, and made, in the order of their UUIDs, so that two
+// transactions with several never wait for each other.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "common/messaging/event.h"
 #include "common/postgres/pool.h"
@@ -14,10 +16,20 @@
 
 namespace shop::shipping {
 
-// Applies the fact to the shipment of the order that `fresh` names, by its UUID, or to `fresh`
-// itself where the order has none. Answers the shipment as it is then. The event has the id that
-// follows from `context`. A unique_violation when another order has the number, or another shipment
-// the tracking number. In the caller's transaction, which must be READ COMMITTED.
+// What has become known of an order: the shipment that it has from now on if it had none, and what
+// the event that the move publishes follows from.
+struct Step {
+  Shipment fresh;
+  messaging::EventContext context;
+};
+// Applies the fact to the shipment of each order, found by its UUID, or to `fresh` where there is
+// none: by the same few statements for any number, one after another in their order, several of one
+// order too. Answers for each the shipment as it is then, or why it is not moved. A
+// unique_violation when another order has the number, or another shipment the tracking number. In
+// the caller's transaction, which must be READ COMMITTED.
+std::vector<Result<Shipment>> MoveAll(postgres::Tx& tx, const std::vector<Step>& steps, Fact fact);
+
+// The same for one.
 Result<Shipment> Move(postgres::Tx& tx, const Shipment& fresh, Fact fact,
                       const messaging::EventContext& context);
 

@@ -181,6 +181,81 @@ TEST_F(ShippingTest, ASecondDeliveryChangesNothing) {
   EXPECT_THAT(Published(), SizeIs(1));
 }
 
+TEST_F(ShippingTest, EventsThatArriveTogetherMoveTheirShipmentsTogether) {
+  std::vector<messaging::Envelope> events;
+  for (const int64_t order : {3, 1, 2}) events.push_back(EventOf(AnOrder(order)));
+  for (const int64_t order : {2, 3}) {
+    events.push_back(EventOf(About<events::v1::OrderConfirmed>(order)));
+  }
+  events.push_back(EventOf(About<events::v1::OrderCancelled>(3)));
+  ASSERT_TRUE(testing::Deliver(db, EventHandlers(), "shipping", events));
+  EXPECT_EQ(Value("SELECT string_agg(state, ' ' ORDER BY order_id) FROM shipments"),
+            "PREPARING READY CANCELLED");
+  EXPECT_EQ(Value("SELECT count(DISTINCT tracking_number) FROM shipments"), "3");
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments WHERE address->>'city' = 'Ghent'"), "3");
+  std::vector<std::string> published;
+  for (const messaging::Envelope& event : testing::PublishedEvents(db)) {
+    published.push_back(event.type + " " + event.key);
+  }
+  EXPECT_THAT(published, ElementsAre("SHIPMENT_CREATED 3", "SHIPMENT_CREATED 1",
+                                     "SHIPMENT_CREATED 2", "SHIPMENT_CANCELLED 3"));
+}
+
+TEST_F(ShippingTest, OfOneOrderTwiceInABatchTheSecondChangesNothing) {
+  events::v1::OrderCreated capitals = AnOrder(10);
+  capitals.set_order_uuid("0000000000000000000000000000000A");
+  events::v1::OrderCreated again = AnOrder(10);
+  again.set_order_uuid("00000000-0000-0000-0000-00000000000a");
+  ASSERT_TRUE(testing::Deliver(db, EventHandlers(), "shipping",
+                               {EventOf(capitals), EventOf(AnOrder(2)), EventOf(again)}));
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "2");
+  EXPECT_THAT(Published(), SizeIs(2));
+}
+
+TEST_F(ShippingTest, ABadEventOfABatchGoesToTheRetryQueueAlone) {
+  std::vector<messaging::Record> records;
+  for (const int64_t order : {1, 0, 2}) records.push_back({.event = EventOf(AnOrder(order))});
+  for (const int64_t order : {9, 1}) {  // the first has no shipment
+    records.push_back({.event = EventOf(About<events::v1::OrderConfirmed>(order))});
+  }
+  for (size_t i = 0; i < records.size(); ++i) records[i].position = static_cast<int64_t>(i);
+  testing::TestGroup group(db, "shipping", EventHandlers());
+  std::vector<const messaging::Record*> all;
+  for (const messaging::Record& record : records) all.push_back(&record);
+  EXPECT_FALSE(group.inbox.Take(all));
+  EXPECT_EQ(Value("SELECT count(*) FROM shipments"), "0") << "nothing is kept of it";
+  // As a consumer does then.
+  for (const messaging::Record* record : all) {
+    const Result<size_t> taken = group.inbox.Take({record});
+    if (!taken) group.inbox.Enqueue(*record, taken.refusal().message);
+  }
+  EXPECT_EQ(Value("SELECT string_agg(position::text, ' ' ORDER BY id) FROM retry_queue"), "1 3");
+  EXPECT_EQ(Value("SELECT string_agg(state, ' ' ORDER BY order_id) FROM shipments"),
+            "READY PREPARING");
+}
+
+// Of a batch that is under way, in two replicas.
+TEST_F(ShippingTest, ShipmentsThatAnotherTransactionMakesMeanwhileAreFound) {
+  const auto fresh = [](int64_t order) {
+    return Step{{.order_uuid = Uuid(order),
+                 .order_id = order,
+                 .user_id = kAda,
+                 .tracking_number = NewTrackingNumber()},
+                {.source = "shipping", .trace = {}}};
+  };
+  While([&](postgres::Tx& tx) { MoveAll(tx, {fresh(2)}, Fact::kPlaced); },
+        [&] {
+          postgres::InTransaction(db, [&](postgres::Tx& tx) {
+            for (const auto& moved : MoveAll(tx, {fresh(3), fresh(2), fresh(1)}, Fact::kPlaced)) {
+              EXPECT_TRUE(moved);
+            }
+          });
+        });
+  EXPECT_EQ(Value("SELECT string_agg(order_id::text, ' ' ORDER BY order_id) FROM shipments"),
+            "1 2 3");
+  EXPECT_THAT(Published(), SizeIs(3)) << "one for each shipment";
+}
+
 TEST_F(ShippingTest, AnOrderPublishedAgainUnderAnotherIdKeepsItsShipment) {
   Confirmed();
   const std::string number = Value("SELECT tracking_number FROM shipments");
