@@ -4,6 +4,7 @@
 #include <array>
 
 #include "common/crypto/sha256.h"
+#include "common/postgres/columns.h"
 
 namespace shop::notification {
 namespace {
@@ -12,8 +13,10 @@ constexpr postgres::Statement kInsert{R"sql(
     WITH turn AS MATERIALIZED (
       SELECT pg_advisory_xact_lock(hashtextextended('mail_jobs', 0)))
     INSERT INTO mail_jobs (order_uuid, order_id, kind, user_id, event, traceparent)
-    SELECT $1::uuid, $2::bigint, $3::text, $4::bigint, event_without_token($5::text), $6::text
-    FROM turn
+    SELECT order_uuid, order_id, kind, user_id, event_without_token(event), traceparent
+    FROM turn, unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[])
+      WITH ORDINALITY AS job (order_uuid, order_id, kind, user_id, event, traceparent, position)
+    ORDER BY position
     ON CONFLICT (order_uuid, kind) DO NOTHING)sql"};
 
 constexpr postgres::Statement kCountWaiting{
@@ -73,9 +76,11 @@ constexpr postgres::Statement kCount{R"sql(
       WHERE counted_for = $3 AND counted_at > now() - interval '1 day' AND other.id <> $1) < $4)sql"};
 
 constexpr postgres::Statement kComplete{R"sql(
-    UPDATE mail_jobs
-    SET state = $3, last_error = CASE WHEN user_id > 0 THEN nullif($4, '') END, leased_until = NULL, finished_at = now()
-    WHERE id = $1 AND attempts = $2 AND state = 'WAITING')sql"};
+    UPDATE mail_jobs AS job
+    SET state = done.state, last_error = CASE WHEN user_id > 0 THEN nullif(done.why, '') END, leased_until = NULL,
+        finished_at = now()
+    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS done (id, attempts, state, why)
+    WHERE job.id = done.id AND job.attempts = done.attempts AND job.state = 'WAITING')sql"};
 
 constexpr postgres::Statement kRetryLater{R"sql(
     UPDATE mail_jobs
@@ -116,11 +121,15 @@ std::string EventType(std::string_view kind) {
   return std::string(kind.substr(0, kind.find(' ')));
 }
 
-bool Insert(postgres::Tx& tx, const NewMailJob& job) {
+int64_t Insert(postgres::Tx& tx, const std::vector<NewMailJob>& jobs) {
+  if (jobs.empty()) return 0;
   tx.SignalCommit(kChangeSignal);
-  return tx.Exec(kInsert, job.order_uuid, job.order_id, job.kind, job.user_id, Stored(job),
-                 job.traceparent)
-             .affected_rows() == 1;
+  const pqxx::result inserted =
+      tx.Exec(kInsert, postgres::Array(jobs, &NewMailJob::order_uuid),
+              postgres::Array(jobs, &NewMailJob::order_id),
+              postgres::Array(jobs, &NewMailJob::kind), postgres::Array(jobs, &NewMailJob::user_id),
+              postgres::Array(jobs, Stored), postgres::Array(jobs, &NewMailJob::traceparent));
+  return static_cast<int64_t>(inserted.affected_rows());
 }
 
 std::vector<Change> ChangesAfter(postgres::Tx& tx, int64_t user_id, int64_t id, int limit) {
@@ -195,11 +204,18 @@ bool CountMail(postgres::Pool& db, const MailJob& job, const std::string& addres
          }) == 1;
 }
 
-bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std::string& why) {
+int64_t Complete(postgres::Pool& db, const std::vector<CompletedMail>& completed) {
+  if (completed.empty()) return 0;
+  const auto column = [&](const auto& value) { return postgres::Array(completed, value); };
+  const std::string ids = column([](const CompletedMail& mail) { return mail.job.id; });
+  const std::string attempts = column([](const CompletedMail& mail) { return mail.job.attempt; });
+  const std::string states = column([](const CompletedMail& mail) {
+    return std::string(kStates[static_cast<size_t>(mail.state)]);
+  });
   return postgres::InTransaction(db, [&](postgres::Tx& tx) {
-           return tx.Exec(kComplete, job.id, job.attempt, kStates[static_cast<size_t>(state)], why)
-               .affected_rows();
-         }) == 1;
+    return static_cast<int64_t>(
+        tx.Exec(kComplete, ids, attempts, states, column(&CompletedMail::why)).affected_rows());
+  });
 }
 
 bool RetryLater(postgres::Pool& db, const MailJob& job, std::chrono::milliseconds pause,

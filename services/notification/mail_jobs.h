@@ -43,9 +43,13 @@ struct MailJob : NewMailJob {
 // there is nobody to send it to, nobody has confirmed the address, or the address has had its mails of the day.
 enum class JobState { kSent, kRefused, kGone, kUnconfirmed, kOverLimit };
 
-// False when the order has a job of this kind already, which stays as it is. One transaction at a time
-// inserts jobs, until it ends: so whoever sees a job sees all with a smaller id, too.
-bool Insert(postgres::Tx& tx, const NewMailJob& job);
+// Inserts jobs in their order, by one statement; answers how many. One whose order has a job of this
+// kind already is left out, and that stays as it is. One transaction at a time inserts jobs, until it
+// ends: so whoever sees a job sees all with a smaller id, too.
+int64_t Insert(postgres::Tx& tx, const std::vector<NewMailJob>& jobs);
+inline bool Insert(postgres::Tx& tx, const NewMailJob& job) {
+  return Insert(tx, std::vector{job}) == 1;
+}
 
 // What Tx::SignalCommit is called with by Insert.
 inline constexpr char kChangeSignal[] = "mail_jobs";
@@ -83,9 +87,18 @@ void Release(postgres::Pool& db, const std::vector<MailJob>& jobs,
 // through.
 bool CountMail(postgres::Pool& db, const MailJob& job, const std::string& address, int limit);
 
-// Completes a job. False when another sender has leased it since then. `why` is kept of jobs that have a user, with
-// whom it is erased.
-bool Complete(postgres::Pool& db, const MailJob& job, JobState state, const std::string& why = {});
+// A leased job that is over. `why` is kept of jobs that have a user, with whom it is erased.
+struct CompletedMail {
+  MailJob job;
+  JobState state;
+  std::string why = {};
+};
+// Completes jobs by one statement; answers how many. Those that another sender has leased since then stay as they are.
+int64_t Complete(postgres::Pool& db, const std::vector<CompletedMail>& completed);
+inline bool Complete(postgres::Pool& db, const MailJob& job, JobState state,
+                     const std::string& why = {}) {
+  return Complete(db, std::vector<CompletedMail>{{job, state, why}}) == 1;
+}
 
 // Releases the job to be tried again after `pause`. False when another sender has leased it since
 // then.

@@ -106,6 +106,44 @@ TEST_F(MailJobsTest, EachRefundOfAnOrderHasAJob) {
 }
 
 // It would take an ORDER_CONFIRMED for an ORDER_CREATED, and thank for an order of nothing.
+TEST_F(MailJobsTest, EventsThatArriveTogetherWriteTheirJobsInTheirOrder) {
+  const auto created = [](int64_t order_id) {
+    events::v1::OrderCreated event;
+    event.set_order_id(order_id);
+    event.set_order_uuid(Uuid(order_id));
+    event.set_user_id(7);
+    event.set_payment_token("tok_secret");
+    return messaging::MakeEvent(event, {.source = "orders", .trace = TraceContext::New()});
+  };
+  ASSERT_TRUE(testing::Deliver(
+      db, EventHandlers(), "notification",
+      {created(43), About<events::v1::OrderConfirmed>(), created(41), created(43), created(42)}));
+  EXPECT_EQ(Value("SELECT string_agg(order_id || ' ' || kind, ', ' ORDER BY id) FROM mail_jobs"),
+            "43 ORDER_CREATED, 41 ORDER_CREATED, 42 ORDER_CONFIRMED, 42 ORDER_CREATED")
+      << "by type, and of one order as they came";
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs WHERE event LIKE '%tok_secret%'"), "0");
+}
+
+TEST_F(MailJobsTest, ABadEventOfABatchGoesToTheRetryQueueAlone) {
+  events::v1::OrderCreated bad;
+  bad.set_order_id(1);
+  std::vector<messaging::Record> records{
+      {.event = About<events::v1::OrderCreated>()},
+      {.event = messaging::MakeEvent(bad, {.source = "orders", .trace = TraceContext::New()}),
+       .position = 1},
+      {.event = About<events::v1::OrderConfirmed>(), .position = 2}};
+  testing::TestGroup group(db, "notification", EventHandlers());
+  EXPECT_FALSE(group.inbox.Take({&records[0], &records[1], &records[2]}));
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "0") << "nothing is kept of it";
+  // As a consumer does then.
+  for (const messaging::Record& record : records) {
+    const Result<size_t> taken = group.inbox.Take({&record});
+    if (!taken) group.inbox.Enqueue(record, taken.refusal().message);
+  }
+  EXPECT_EQ(Value("SELECT string_agg(position::text, ' ') FROM retry_queue"), "1");
+  EXPECT_EQ(Value("SELECT count(*) FROM mail_jobs"), "2");
+}
+
 TEST_F(MailJobsTest, ASenderOfTheReleaseBeforeCannotReadNewerKindsAndLeavesThem) {
   ASSERT_TRUE(Insert(42, "ORDER_CONFIRMED"));
   events::v1::OrderCreated as_before;

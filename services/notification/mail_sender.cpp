@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <stop_token>
 #include <string>
@@ -37,6 +39,16 @@ constexpr std::string_view kResetRequested = "PASSWORD_RESET_REQUESTED";
 constexpr std::string_view kConfirmationRequested = "EMAIL_CONFIRMATION_REQUESTED";
 constexpr std::string_view kRegistrationRepeated = "REGISTRATION_REPEATED";
 
+// From how many mails about orders on users is asked once for all of a lease. Of few each asks by itself,
+// in the trace of its order.
+constexpr size_t kManyMails = 4;
+
+// A leased job, and what users answered about its user, if it was asked: nobody, or who that is.
+struct LeasedMail {
+  MailJob job;
+  std::optional<std::optional<users::v1::User>> user = {};
+};
+
 // What an attempt has come to: the mail server's answer, or the state of a mail that was not to be sent.
 using Attempted = std::variant<MailAnswer, JobState>;
 
@@ -52,6 +64,7 @@ struct MailSender::State {
         const SmtpSettings& smtp_settings, Mailbox sender, const SenderOptions& sender_options)
       : db(pool),
         get_user(users, "shop.users.v1.UsersService", "GetUser"),
+        get_users(users, "shop.users.v1.UsersService", "BatchGetUsers"),
         prepare_reset(auth, "shop.auth.v1.AuthService", "PrepareResetMail"),
         prepare_confirmation(auth, "shop.auth.v1.AuthService", "PrepareConfirmationMail"),
         smtp(smtp_settings),
@@ -69,8 +82,11 @@ struct MailSender::State {
     for (std::jthread& worker : workers) worker.request_stop();
     leasing.join();
     for (std::jthread& worker : workers) worker.join();
+    RecordCompleted();
     try {
-      Release(db, {leased.begin(), leased.end()});
+      std::vector<MailJob> jobs;
+      for (LeasedMail& mail : leased) jobs.push_back(std::move(mail.job));
+      Release(db, jobs);
     } catch (const std::exception& error) {
       log::Warning("mail jobs were not released, their leases will expire",
                    {{"error", error.what()}});
@@ -88,27 +104,35 @@ struct MailSender::State {
     bool broken = false;
     while (!stop.stop_requested()) {
       bool found = false;
+      steady_clock::time_point begun{};
       try {
-        found = LeaseSome(AwaitSlots(stop), stop);
+        RecordCompleted();
+        const MailSlots slots = AwaitSlots(stop);
+        if (slots.fresh + slots.retries == 0) continue;
+        begun = steady_clock::now();
+        found = LeaseSome(slots, stop);
         if (std::exchange(broken, false)) log::Info("mail jobs are leased again");
       } catch (const std::exception& error) {
         if (!std::exchange(broken, true)) {
           log::Warning("mail jobs cannot be leased", {{"error", error.what()}});
         }
       }
-      if (found) continue;
       std::unique_lock lock(mutex);
-      wake.wait_for(lock, stop, options.poll, [] { return false; });
+      if (found) {
+        wake.wait_until(lock, stop, begun + options.interval, [] { return false; });
+      } else {
+        wake.wait_for(lock, stop, options.poll, [this] { return !completed.empty(); });
+      }
     }
   }
 
-  // Waits until a mail can be started; returns how many.
+  // Waits until a mail can be started; returns how many. None when completed mails are to be recorded before that.
   MailSlots AwaitSlots(const std::stop_token& stop) {
     std::unique_lock lock(mutex);
-    MailSlots slots;
-    while (!stop.stop_requested()) {
+    while (!stop.stop_requested() && completed.empty()) {
+      MailSlots slots;
       if (steady_clock::now() < paused_until) {
-        wake.wait_until(lock, stop, paused_until, [] { return false; });
+        wake.wait_until(lock, stop, paused_until, [this] { return !completed.empty(); });
         continue;
       }
       const int busy = fresh_busy + retries_busy;
@@ -118,27 +142,92 @@ struct MailSender::State {
       slots.fresh = std::max(most - busy - slots.retries, 0);
       if (outages > 0 && busy == 0) slots = {.fresh = 1, .retries = 0};
       if (slots.fresh + slots.retries > 0) return slots;
-      wake.wait(lock, stop, [&] { return fresh_busy + retries_busy < busy; });
+      wake.wait(lock, stop, [&] { return fresh_busy + retries_busy < busy || !completed.empty(); });
     }
-    return slots;
+    return {};
+  }
+
+  // Marks the mails that workers have completed. Should the database refuse one of them, the others are not
+  // sent again because of it.
+  void RecordCompleted() {
+    std::vector<CompletedMail> mails;
+    {
+      const std::lock_guard lock(mutex);
+      mails.swap(completed);
+    }
+    try {
+      Complete(db, mails);
+    } catch (const Unavailable& error) {
+      for (const CompletedMail& mail : mails) NotRecorded(mail.job, error);
+    } catch (const std::exception&) {
+      for (const CompletedMail& mail : mails) {
+        try {
+          Complete(db, {mail});
+        } catch (const std::exception& error) {
+          NotRecorded(mail.job, error);
+        }
+      }
+    }
+  }
+
+  // The lease expires, and the next holder counts the outcome as unknown.
+  static void NotRecorded(const MailJob& job, const std::exception& error) {
+    log::Warning("the outcome of a mail was not recorded",
+                 {{"orderId", job.order_id}, {"error", error.what()}});
   }
 
   bool LeaseSome(MailSlots slots, const std::stop_token& stop) {
     if (stop.stop_requested()) return false;
     std::vector<MailJob> jobs = Lease(db, options.lease, slots);
     if (jobs.empty() && !healthy()) jobs = Lease(db, options.lease, {.retries = 1});
+    std::vector<LeasedMail> mails = WithUsers(std::move(jobs));
     const std::lock_guard lock(mutex);
-    for (const MailJob& job : jobs) {
+    for (LeasedMail& mail : mails) {
+      const MailJob& job = mail.job;
       if (job.lease_expired) {
         unknown.Increment();
         log::Warning("the lease of a mail expired, it may be sent twice",
                      {{"orderId", job.order_id}});
       }
       ++(IsFresh(job) ? fresh_busy : retries_busy);
-      leased.push_back(job);
+      leased.push_back(std::move(mail));
     }
     wake.notify_all();
-    return !jobs.empty();
+    return !mails.empty();
+  }
+
+  // Asks users once for all who get a mail about an order. Whatever goes wrong with that, each mail then asks by itself,
+  // and fails by itself.
+  std::vector<LeasedMail> WithUsers(std::vector<MailJob> jobs) const {
+    std::vector<LeasedMail> mails;
+    std::set<int64_t> ids;
+    size_t about_orders = 0;
+    for (MailJob& job : jobs) {
+      if (job.user_id > 0) {
+        ids.insert(job.user_id);
+        ++about_orders;
+      }
+      mails.push_back({std::move(job)});
+    }
+    if (about_orders < kManyMails) return mails;
+    users::v1::BatchGetUsersRequest who;
+    who.mutable_ids()->Assign(ids.begin(), ids.end());
+    std::map<int64_t, users::v1::User> found;
+    try {
+      const auto trace = TraceContext::FromHeader(mails.front().job.traceparent);
+      const auto answer = get_users(rpc::BackgroundCall(trace, kUsersLimit), who);
+      if (!answer) return mails;
+      for (const users::v1::User& user : answer->users()) found.emplace(user.id(), user);
+    } catch (const std::exception&) {
+      return mails;
+    }
+    for (LeasedMail& mail : mails) {
+      if (mail.job.user_id <= 0) continue;
+      const auto user = found.find(mail.job.user_id);
+      mail.user.emplace();
+      if (user != found.end()) *mail.user = user->second;
+    }
+    return mails;
   }
 
   static bool IsFresh(const MailJob& job) { return job.attempt == 1; }
@@ -151,7 +240,8 @@ struct MailSender::State {
       std::unique_lock lock(mutex);
       if (!wake.wait(lock, stop, [this] { return !leased.empty(); }) || stop.stop_requested())
         return;
-      const MailJob job = std::move(leased.front());
+      const LeasedMail mail = std::move(leased.front());
+      const MailJob& job = mail.job;
       leased.pop_front();
       const bool paused = steady_clock::now() < paused_until;
       lock.unlock();
@@ -159,12 +249,10 @@ struct MailSender::State {
         if (paused) {
           Release(db, {job});
         } else {
-          SendOne(job, connection, stop);
+          SendOne(mail, connection, stop);
         }
       } catch (const std::exception& error) {
-        // The lease expires, and the next holder counts the outcome as unknown.
-        log::Warning("the outcome of a mail was not recorded",
-                     {{"orderId", job.order_id}, {"error", error.what()}});
+        NotRecorded(job, error);
       }
       lock.lock();
       --(IsFresh(job) ? fresh_busy : retries_busy);
@@ -172,7 +260,8 @@ struct MailSender::State {
     }
   }
 
-  void SendOne(const MailJob& job, Smtp& connection, const std::stop_token& stop) {
+  void SendOne(const LeasedMail& mail, Smtp& connection, const std::stop_token& stop) {
+    const MailJob& job = mail.job;
     const TraceContext cause = TraceContext::FromHeader(job.traceparent);
     Span span(SpanKind::kClient, "send mail", cause);
     const Span::Scope current(span);
@@ -182,7 +271,7 @@ struct MailSender::State {
     const log::Scope scope({{"traceId", trace.trace_id}, {"orderId", job.order_id}});
     Attempted attempted = JobState::kGone;
     try {
-      attempted = Attempt(job, trace, connection, stop);
+      attempted = Attempt(mail, trace, connection, stop);
     } catch (const Unavailable& error) {
       attempted = MailAnswer{MailOutcome::kAway, error.what()};
     } catch (const std::exception& error) {
@@ -259,15 +348,14 @@ struct MailSender::State {
 
   // Throws only before anything was sent: Unavailable if the users service is down, anything else if the
   // fault is this mail's.
-  Attempted Attempt(const MailJob& job, const TraceContext& trace, Smtp& connection,
+  Attempted Attempt(const LeasedMail& leased_mail, const TraceContext& trace, Smtp& connection,
                     const std::stop_token& stop) {
+    const MailJob& job = leased_mail.job;
     const std::optional<Addressee> addressee = FindAddressee(job, trace);
     if (!addressee) return JobState::kGone;
-    users::v1::GetUserRequest who;
-    who.set_id(addressee->user_id);
-    const Result<users::v1::User> user = get_user(rpc::BackgroundCall(trace, kUsersLimit), who);
-    if (!user && user.refusal().code == Code::kNotFound) return JobState::kGone;
-    if (!user) throw std::runtime_error("users refused: " + user.refusal().message);
+    const std::optional<users::v1::User> user =
+        leased_mail.user ? *leased_mail.user : FindUser(addressee->user_id, trace);
+    if (!user) return JobState::kGone;
     if (!IsPlainAddress(user->email())) {
       return MailAnswer{MailOutcome::kRefused, "mail cannot be sent to this address"};
     }
@@ -283,6 +371,15 @@ struct MailSender::State {
                         IsFresh(job) ? options.first_patience : smtp.timeout, stop);
     if (answer.outcome != MailOutcome::kAway) Resume();
     return answer;
+  }
+
+  std::optional<users::v1::User> FindUser(int64_t id, const TraceContext& trace) const {
+    users::v1::GetUserRequest who;
+    who.set_id(id);
+    const Result<users::v1::User> user = get_user(rpc::BackgroundCall(trace, kUsersLimit), who);
+    if (user) return *user;
+    if (user.refusal().code == Code::kNotFound) return std::nullopt;
+    throw std::runtime_error("users refused: " + user.refusal().message);
   }
 
   // In which state a mail about an order ends that must not be sent.
@@ -336,7 +433,13 @@ struct MailSender::State {
       why = "the address has had its mails of the day";
     }
     log::Info("no mail, " + why, {{"userId", job.user_id}, {"kind", job.kind}});
-    Complete(db, job, state, state == JobState::kGone ? "" : why);
+    HasCompleted(job, state, state == JobState::kGone ? "" : why);
+  }
+
+  // The leasing thread records it, with others.
+  void HasCompleted(const MailJob& job, JobState state, const std::string& why = {}) {
+    const std::lock_guard lock(mutex);
+    completed.push_back({job, state, why});
   }
 
   void Record(const MailJob& job, const MailAnswer& answer) {
@@ -344,12 +447,12 @@ struct MailSender::State {
       case MailOutcome::kSent:
         sent.Increment();
         log::Info("mail sent", {{"kind", job.kind}, {"attempt", job.attempt}});
-        Complete(db, job, JobState::kSent);
+        HasCompleted(job, JobState::kSent);
         return;
       case MailOutcome::kRefused:
         refused.Increment();
         log::Error("mail permanently refused", {{"kind", job.kind}, {"error", answer.why}});
-        Complete(db, job, JobState::kRefused, answer.why);
+        HasCompleted(job, JobState::kRefused, answer.why);
         return;
       case MailOutcome::kUnknown:
         unknown.Increment();
@@ -406,6 +509,8 @@ struct MailSender::State {
 
   postgres::Pool& db;
   const rpc::ClientMethod<users::v1::GetUserRequest, users::v1::User> get_user;
+  const rpc::ClientMethod<users::v1::BatchGetUsersRequest, users::v1::BatchGetUsersResponse>
+      get_users;
   const rpc::ClientMethod<auth::v1::PrepareResetMailRequest, auth::v1::ResetMail> prepare_reset;
   const rpc::ClientMethod<auth::v1::PrepareConfirmationMailRequest, auth::v1::ConfirmationMail>
       prepare_confirmation;
@@ -415,8 +520,9 @@ struct MailSender::State {
 
   mutable std::mutex mutex;  // guards all of these
   std::condition_variable_any wake;
-  std::deque<MailJob> leased;  // and not started
-  int fresh_busy = 0;          // leased or being sent
+  std::deque<LeasedMail> leased;         // and not started
+  std::vector<CompletedMail> completed;  // and not recorded
+  int fresh_busy = 0;                    // leased or being sent
   int retries_busy = 0;
   int outages = 0;  // failed probes in a row; 0 while mails are sent
   steady_clock::time_point paused_until{};

@@ -1,7 +1,8 @@
 // Sends the mails that wait in the database.
 //
 // Any number of senders may run, in any number of processes: each leases as many jobs as it can
-// start at once. A mail that was not sent is retried with growing pauses, for as long as it takes.
+// start at once. Under load one statement leases the jobs for all slots that have come free, another one
+// completes all mails that were sent meanwhile, and users is asked once for all of a lease. A mail that was not sent is retried with growing pauses, for as long as it takes.
 //
 // A failure of one mail (a temporary refusal, or a server that does not answer about one recipient)
 // delays no other mail: retries get only a few of the slots, so that the others stay free for new
@@ -38,6 +39,8 @@ namespace shop::notification {
 struct SenderOptions {
   // How often it looks for due jobs.
   std::chrono::milliseconds poll{500};
+  // How far apart leases begin at least.
+  std::chrono::milliseconds interval{5};
   // How often it counts those that wait.
   std::chrono::milliseconds count_every{10'000};
   // Longer than an attempt can take: the call of users, connecting, and a whole mail.

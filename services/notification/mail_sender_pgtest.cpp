@@ -148,7 +148,7 @@ class MailServer {
   std::thread accepting_;
 };
 
-// users with nothing but GetUser: the one with id 7 has the address that was given for 7. Nobody
+// users with nothing but GetUser and BatchGetUsers: the one with id 7 has the address that was given for 7. Nobody
 // has the name "gone", and users refuses to tell of "secret".
 class FakeUsers {
  public:
@@ -162,16 +162,36 @@ class FakeUsers {
   }
   std::string address() const { return server_.address(); }
 
+  std::atomic<int> calls = 0;
+
  private:
   Result<users::v1::User> GetUser(const Call&, const users::v1::GetUserRequest& request) {
+    ++calls;
+    return Find(request.id());
+  }
+  Result<users::v1::BatchGetUsersResponse> BatchGetUsers(
+      const Call&, const users::v1::BatchGetUsersRequest& request) {
+    ++calls;
+    users::v1::BatchGetUsersResponse response;
+    for (const int64_t id : request.ids()) {
+      const Result<users::v1::User> user = Find(id);
+      if (user) {
+        *response.add_users() = *user;
+      } else if (user.refusal().code != Code::kNotFound) {
+        return user.refusal();
+      }
+    }
+    return response;
+  }
+  Result<users::v1::User> Find(int64_t id) {
     const std::lock_guard lock(mutex_);
-    if (names_.at(request.id()) == "gone") return Refusal{Code::kNotFound, "no such user"};
-    if (names_.at(request.id()) == "secret") return Refusal{Code::kFailedPrecondition, "not yours"};
+    if (names_.at(id) == "gone") return Refusal{Code::kNotFound, "no such user"};
+    if (names_.at(id) == "secret") return Refusal{Code::kFailedPrecondition, "not yours"};
     users::v1::User user;
-    user.set_id(request.id());
+    user.set_id(id);
     user.set_name("Ada");
-    user.set_email(names_.at(request.id()) + "@example.org");
-    user.set_email_confirmed(confirmed_.contains(request.id()));
+    user.set_email(names_.at(id) + "@example.org");
+    user.set_email_confirmed(confirmed_.contains(id));
     return user;
   }
 
@@ -183,8 +203,9 @@ class FakeUsers {
   rpc::Server server_{
       {.host = "127.0.0.1"},
       identity_,
-      {testing::FakeService(
-          rpc::Service("shop.users.v1.UsersService").On("GetUser", this, &FakeUsers::GetUser))}};
+      {testing::FakeService(rpc::Service("shop.users.v1.UsersService")
+                                .On("GetUser", this, &FakeUsers::GetUser)
+                                .On("BatchGetUsers", this, &FakeUsers::BatchGetUsers))}};
 };
 
 // auth with nothing but what mails are asked for, for the one request that is followed.
@@ -303,6 +324,43 @@ TEST_F(MailSenderTest, HundredsOfAddressesThatAreBusyDelayNobody) {
   EXPECT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }));
   EXPECT_EQ(Count("state = 'REFUSED'"), 0);
   EXPECT_TRUE(sender.healthy());
+}
+
+TEST_F(MailSenderTest, ManyMailsAreAskedForAndCompletedTogether) {
+  for (int i = 0; i < 48; ++i) Order(i == 20 ? "gone" : "ada" + std::to_string(i));
+  const MailSender sender = Sender({.interval = milliseconds(100)});
+  ASSERT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 47; }));
+  EXPECT_EQ(Count("state = 'GONE'"), 1);
+  EXPECT_LT(users.calls, 24);
+  EXPECT_LT(postgres::Read(
+                db,
+                [](postgres::Tx& tx) {
+                  return tx.Run("SELECT count(DISTINCT xmin::text) FROM mail_jobs")[0][0].as<int>();
+                }),
+            24);
+}
+
+TEST_F(MailSenderTest, AUserWhoCannotBeReadStopsNoMailsOfOthers) {
+  for (int i = 0; i < 12; ++i) Order(i == 2 ? "secret" : "ada" + std::to_string(i));
+  const MailSender sender = Sender();
+  EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 11; }));
+  EXPECT_TRUE(Eventually([&] { return Count("last_error LIKE '%not yours%'") == 1; }));
+}
+
+TEST_F(MailSenderTest, AMailThatTheDatabaseRefusesToCompleteSendsNoOtherAgain) {
+  postgres::InTransaction(db, [](postgres::Tx& tx) {
+    tx.Run(R"sql(
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql
+        AS $$ BEGIN RAISE 'out of order'; END $$;
+        CREATE TRIGGER fail BEFORE UPDATE ON mail_jobs FOR EACH ROW
+        WHEN (NEW.state = 'SENT' AND NEW.order_id = 3) EXECUTE FUNCTION fail())sql");
+  });
+  for (int i = 0; i < 6; ++i) Order("ada" + std::to_string(i));
+  {
+    const MailSender sender = Sender({.interval = milliseconds(100)});
+    EXPECT_TRUE(Eventually([&] { return Count("state = 'SENT'") == 5; }));
+  }
+  EXPECT_EQ(Count("leased_until IS NOT NULL AND order_id = 3"), 1) << "it may be sent twice";
 }
 
 TEST_F(MailSenderTest, AddressesThatTimeOutDelayTheFirstAttemptsOfNobodyForLong) {

@@ -1,6 +1,9 @@
 #include "notification/notification_events.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "common/messaging/erasure.h"
 #include "common/messaging/handlers.h"
@@ -13,24 +16,7 @@ namespace shop::notification {
 namespace {
 
 template <typename Event>
-Result<void> WriteJob(postgres::Tx& tx, const Event& order, const messaging::Envelope& event,
-                      std::string kind) {
-  if (order.order_id() <= 0 || order.order_uuid().empty() || order.user_id() <= 0) {
-    return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
-  }
-  Insert(tx, {.order_uuid = order.order_uuid(),
-              .order_id = order.order_id(),
-              .kind = std::move(kind),
-              .user_id = order.user_id(),
-              .event = event.value,
-              .traceparent = event.trace.Header()});
-  return kDone;
-}
-
-template <typename Event>
-Result<void> OnChange(postgres::Tx& tx, const Event& order, const messaging::Envelope& event) {
-  return WriteJob(tx, order, event, event.type);
-}
+using Several = std::vector<messaging::Received<Event>>;
 
 // The UUID becomes a part of the Message-ID.
 bool IsUuid(const std::string& text) {
@@ -39,26 +25,64 @@ bool IsUuid(const std::string& text) {
          });
 }
 
-// An order may have several refunds.
-Result<void> OnRefund(postgres::Tx& tx, const events::v1::PaymentRefunded& refund,
-                      const messaging::Envelope& event) {
-  if (!IsUuid(refund.refund_uuid())) {
-    return Refusal{Code::kInvalidArgument, "the event names no refund"};
+// One job for each of the events; `job_of` refuses those that it cannot read.
+template <typename Event, typename JobOf>
+Result<void> WriteJobs(postgres::Tx& tx, const Several<Event>& received, const JobOf& job_of) {
+  std::vector<NewMailJob> jobs;
+  for (const auto& [message, event] : received) {
+    Result<NewMailJob> job = job_of(message, event);
+    if (!job) return job.refusal();
+    jobs.push_back(*std::move(job));
   }
-  return WriteJob(tx, refund, event, event.type + " " + refund.refund_uuid());
+  Insert(tx, jobs);
+  return kDone;
+}
+
+template <typename Event>
+Result<NewMailJob> AboutOrder(const Event& order, const messaging::Envelope& event) {
+  if (order.order_id() <= 0 || order.order_uuid().empty() || order.user_id() <= 0) {
+    return Refusal{Code::kInvalidArgument, "the event names no order or no user"};
+  }
+  return NewMailJob{.order_uuid = order.order_uuid(),
+                    .order_id = order.order_id(),
+                    .kind = event.type,
+                    .user_id = order.user_id(),
+                    .event = event.value,
+                    .traceparent = event.trace.Header()};
+}
+
+template <typename Event>
+Result<void> OnChanges(postgres::Tx& tx, const Several<Event>& received) {
+  return WriteJobs(tx, received, AboutOrder<Event>);
+}
+
+// An order may have several refunds.
+Result<void> OnRefunds(postgres::Tx& tx, const Several<events::v1::PaymentRefunded>& received) {
+  return WriteJobs(tx, received,
+                   [](const events::v1::PaymentRefunded& refund,
+                      const messaging::Envelope& event) -> Result<NewMailJob> {
+                     if (!IsUuid(refund.refund_uuid())) {
+                       return Refusal{Code::kInvalidArgument, "the event names no refund"};
+                     }
+                     Result<NewMailJob> job = AboutOrder(refund, event);
+                     if (job) job->kind += " " + refund.refund_uuid();
+                     return job;
+                   });
 }
 
 // The job is nobody's, as it is no notification, and who has the address is known when the mail is to be sent.
 template <typename Event>
-Result<void> AboutAccount(postgres::Tx& tx, const Event& asked, const messaging::Envelope& event) {
-  if (!IsUuid(asked.request())) {
-    return Refusal{Code::kInvalidArgument, "the event names no request"};
-  }
-  Insert(tx, {.order_uuid = asked.request(),
-              .kind = event.type,
-              .event = event.value,
-              .traceparent = event.trace.Header()});
-  return kDone;
+Result<void> AboutAccounts(postgres::Tx& tx, const Several<Event>& received) {
+  return WriteJobs(tx, received,
+                   [](const Event& asked, const messaging::Envelope& event) -> Result<NewMailJob> {
+                     if (!IsUuid(asked.request())) {
+                       return Refusal{Code::kInvalidArgument, "the event names no request"};
+                     }
+                     return NewMailJob{.order_uuid = asked.request(),
+                                       .kind = event.type,
+                                       .event = event.value,
+                                       .traceparent = event.trace.Header()};
+                   });
 }
 
 }  // namespace
@@ -66,16 +90,18 @@ Result<void> AboutAccount(postgres::Tx& tx, const Event& asked, const messaging:
 messaging::Handlers EventHandlers() {
   return messaging::WithErasure(
       messaging::Handlers()
-          .On<events::v1::OrderCreated>(OnChange<events::v1::OrderCreated>)
-          .On<events::v1::OrderConfirmed>(OnChange<events::v1::OrderConfirmed>)
-          .On<events::v1::OrderCancelled>(OnChange<events::v1::OrderCancelled>)
-          .On<events::v1::OrderShipped>(OnChange<events::v1::OrderShipped>)
-          .On<events::v1::OrderDelivered>(OnChange<events::v1::OrderDelivered>)
-          .On<events::v1::PaymentRefunded>(OnRefund)
-          .On<events::v1::PasswordResetRequested>(AboutAccount<events::v1::PasswordResetRequested>)
-          .On<events::v1::EmailConfirmationRequested>(
-              AboutAccount<events::v1::EmailConfirmationRequested>)
-          .On<events::v1::RegistrationRepeated>(AboutAccount<events::v1::RegistrationRepeated>)
+          .OnBatch<events::v1::OrderCreated>(OnChanges<events::v1::OrderCreated>)
+          .OnBatch<events::v1::OrderConfirmed>(OnChanges<events::v1::OrderConfirmed>)
+          .OnBatch<events::v1::OrderCancelled>(OnChanges<events::v1::OrderCancelled>)
+          .OnBatch<events::v1::OrderShipped>(OnChanges<events::v1::OrderShipped>)
+          .OnBatch<events::v1::OrderDelivered>(OnChanges<events::v1::OrderDelivered>)
+          .OnBatch<events::v1::PaymentRefunded>(OnRefunds)
+          .OnBatch<events::v1::PasswordResetRequested>(
+              AboutAccounts<events::v1::PasswordResetRequested>)
+          .OnBatch<events::v1::EmailConfirmationRequested>(
+              AboutAccounts<events::v1::EmailConfirmationRequested>)
+          .OnBatch<events::v1::RegistrationRepeated>(
+              AboutAccounts<events::v1::RegistrationRepeated>)
           .Ignore<events::v1::OrderReturned, events::v1::PaymentCompleted,
                   events::v1::PaymentFailed>());
 }

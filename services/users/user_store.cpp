@@ -24,6 +24,8 @@ constexpr Statement kLockSuperAdmins{
 constexpr Statement kLockSuperAdmin{
     "SELECT FROM profiles WHERE id = $1 AND role = 'SUPER_ADMIN' FOR SHARE"};
 constexpr Statement kFind{"SELECT " SHOP_USER_COLUMNS " FROM profiles WHERE id = $1"};
+constexpr Statement kFindAll{"SELECT " SHOP_USER_COLUMNS
+                             " FROM profiles WHERE id = ANY ($1::bigint[])"};
 constexpr Statement kLock{"SELECT " SHOP_USER_COLUMNS " FROM profiles WHERE id = $1 FOR UPDATE"};
 constexpr Statement kIsDeleted{"SELECT FROM deleted_profiles WHERE id = $1"};
 constexpr Statement kFindAttempt{"SELECT attempt FROM profiles WHERE id = $1"};
@@ -126,6 +128,14 @@ std::optional<int64_t> LockVersion(Tx& tx, int64_t id) {
 
 std::optional<v1::User> Find(Tx& tx, int64_t id) {
   return First(tx.Exec(kFind, id));
+}
+
+std::vector<v1::User> FindAll(Tx& tx, const std::vector<int64_t>& ids) {
+  std::vector<v1::User> users;
+  for (const pqxx::row& row : tx.Exec(kFindAll, postgres::Array(ids))) {
+    users.push_back(ToUser(row));
+  }
+  return users;
 }
 
 std::optional<v1::User> Lock(Tx& tx, int64_t id) {

@@ -28,7 +28,9 @@ bool LockSuperAdmin(postgres::Tx& tx, int64_t id);
 std::optional<int64_t> LockVersion(postgres::Tx& tx, int64_t id);
 
 std::optional<v1::User> Find(postgres::Tx& tx, int64_t id);
-// The same; until the transaction ends, no other transaction changes it.
+// Those of them that there are.
+std::vector<v1::User> FindAll(postgres::Tx& tx, const std::vector<int64_t>& ids);
+// As Find; until the transaction ends, no other transaction changes it.
 std::optional<v1::User> Lock(postgres::Tx& tx, int64_t id);
 bool IsDeleted(postgres::Tx& tx, int64_t id);
 

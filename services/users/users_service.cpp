@@ -78,6 +78,7 @@ rpc::Service UsersService::Methods() {
   return rpc::Service("shop.users.v1.UsersService")
       .On("ListUsers", this, &UsersService::ListUsers)
       .On("GetUser", this, &UsersService::GetUser)
+      .On("BatchGetUsers", this, &UsersService::BatchGetUsers)
       .On("UpdateUser", this, &UsersService::UpdateUser)
       .On("UpdateUserRole", this, &UsersService::UpdateUserRole)
       .On("DeleteUser", this, &UsersService::DeleteUser)
@@ -99,6 +100,16 @@ Result<v1::ListUsersResponse> UsersService::ListUsers(const Call&,
 Result<v1::User> UsersService::GetUser(const Call& call, const v1::GetUserRequest& request) {
   if (!MaySee(call.caller, request.id())) return NoSuchUser();
   return FoundOrRefused(Read(db_, [&](Tx& tx) { return Find(tx, request.id()); }));
+}
+
+Result<v1::BatchGetUsersResponse> UsersService::BatchGetUsers(
+    const Call&, const v1::BatchGetUsersRequest& request) {
+  v1::BatchGetUsersResponse response;
+  const std::vector<int64_t> ids(request.ids().begin(), request.ids().end());
+  for (v1::User& user : Read(db_, [&](Tx& tx) { return FindAll(tx, ids); })) {
+    *response.add_users() = std::move(user);
+  }
+  return response;
 }
 
 Result<v1::User> UsersService::UpdateUser(const Call& call, const v1::UpdateUserRequest& request) {

@@ -16,6 +16,8 @@ class UsersService {
 
   Result<v1::ListUsersResponse> ListUsers(const Call& call, const v1::ListUsersRequest& request);
   Result<v1::User> GetUser(const Call& call, const v1::GetUserRequest& request);
+  Result<v1::BatchGetUsersResponse> BatchGetUsers(const Call& call,
+                                                  const v1::BatchGetUsersRequest& request);
   Result<v1::User> UpdateUser(const Call& call, const v1::UpdateUserRequest& request);
   Result<v1::User> UpdateUserRole(const Call& call, const v1::UpdateUserRoleRequest& request);
   Result<google::protobuf::Empty> DeleteUser(const Call& call,

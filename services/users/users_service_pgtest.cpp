@@ -145,6 +145,24 @@ class UsersTest : public ::testing::Test {
   rpc::Server server_{{.host = "127.0.0.1"}, identity_, {service_.Methods()}};
 };
 
+TEST_F(UsersTest, SeveralAreAskedForTogetherByNotificationAlone) {
+  for (const int64_t id : {7, 8, 9}) Exists(id);
+  v1::BatchGetUsersRequest request;
+  for (const int64_t id : {9, 7, 1'000'000, 7}) request.add_ids(id);
+  const auto ask = [&](const std::string& service) {
+    testing::Credentials who;
+    who.service = service;
+    return Call<v1::BatchGetUsersResponse>(who, "BatchGetUsers", request);
+  };
+  const Result<v1::BatchGetUsersResponse> answer = ask("notification");
+  ASSERT_TRUE(answer) << answer.refusal().message;
+  std::map<int64_t, std::string> found;
+  for (const v1::User& user : answer->users()) found[user.id()] = user.email();
+  EXPECT_EQ(found, (std::map<int64_t, std::string>{{7, "person7@example.com"},
+                                                   {9, "person9@example.com"}}));
+  EXPECT_FALSE(ask("orders"));
+}
+
 TEST_F(UsersTest, ACreatedUserIsAnsweredWhole) {
   v1::CreateUserRequest request = Person(7, ROLE_SELLER, "Ännchen");
   request.set_birthdate("1990-12-31");
