@@ -1,6 +1,7 @@
 """The settings of a stack: one .env file, what follows from it, and how such a file is made."""
 
 import base64
+import fcntl
 import hashlib
 import json
 import os
@@ -10,6 +11,8 @@ import secrets
 import shutil
 import socket
 import subprocess
+import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -454,19 +457,28 @@ def free_env(template, out):
 
 
 def free_ports(count):
-    """Ports that nothing listens on: all are bound at once, so they differ."""
-    bound = []
-    try:
+    """Ports that nothing listens on, and that nobody else was given in the last ten minutes: what several stacks
+    that are started at once will listen on is not bound yet."""
+    folder = Path(tempfile.gettempdir()) / f"shop-ports-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ports = []
         for port in random.sample(range(12000, FIRST_EPHEMERAL_PORT), FIRST_EPHEMERAL_PORT - 12000):
-            if len(bound) == count:
-                break
-            candidate = socket.socket()
-            try:
-                candidate.bind(("127.0.0.1", port))
-                bound.append(candidate)
-            except OSError:
-                candidate.close()
-        return [one.getsockname()[1] for one in bound]
-    finally:
-        for one in bound:
-            one.close()
+            if len(ports) == count:
+                return ports
+            given = folder / str(port)
+            if (given.exists() and time.time() - given.stat().st_mtime < 600) or not is_free(port):
+                continue
+            given.touch()
+            ports.append(port)
+    raise StackError(f"there are no {count} free ports")
+
+
+def is_free(port):
+    with socket.socket() as candidate:
+        try:
+            candidate.bind(("127.0.0.1", port))
+            return True
+        except OSError:
+            return False

@@ -7,9 +7,11 @@ import io
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 from unittest import mock
@@ -26,8 +28,36 @@ import topics  # pylint: disable=wrong-import-position
 from processes import Folder, Program  # pylint: disable=wrong-import-position
 from settings import AS_FILES, DATABASES, GROUPS, KAFKA_PASSWORDS, PROCESSES, READERS, ROLES, SERVICES, TOPICS  # pylint: disable=wrong-import-position
 from settings import REDIS_PASSWORDS, REDIS_USERS, ROLE_PASSWORDS  # pylint: disable=wrong-import-position
-from settings import Settings, StackError, init_env, parse, public_key, remove_old_secrets  # pylint: disable=wrong-import-position
+from settings import Settings, StackError, free_ports, init_env, parse, public_key, remove_old_secrets  # pylint: disable=wrong-import-position
 from supervision import Supervisor  # pylint: disable=wrong-import-position
+
+
+class FreePorts(unittest.TestCase):
+    """Tests start several stacks at once, each with some forty ports that it listens on a while later."""
+
+    def setUp(self):
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        self.enterContext(mock.patch("tempfile.tempdir", folder))
+
+    def test_are_given_once(self):
+        given = free_ports(6000) + free_ports(6000)
+        self.assertEqual(12000, len(set(given)))
+
+    def test_are_given_again_when_nobody_can_still_be_about_to_use_them(self):
+        given = set(free_ports(12_000))
+        with mock.patch("time.time", return_value=time.time() + 601):
+            self.assertTrue(given & set(free_ports(12_000)))
+
+    def test_leave_out_what_somebody_listens_on(self):
+        with socket.socket() as taken:
+            port = free_ports(1)[0]
+            taken.bind(("127.0.0.1", port))
+            with mock.patch("time.time", return_value=time.time() + 601):
+                self.assertNotIn(port, free_ports(18_000))
+
+    def test_are_not_enough(self):
+        with self.assertRaisesRegex(StackError, "free ports"):
+            free_ports(30_000)
 
 
 class InFolder(unittest.TestCase):
