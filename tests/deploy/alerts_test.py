@@ -67,7 +67,7 @@ class TheListOfMetrics(unittest.TestCase):
                 self.assertEqual(metric.type == "counter", name.endswith("_total"))
                 self.assertNotRegex(name, "_(ms|milliseconds|minutes|kilobytes|percent)(_|$)")
                 if metric.type == "histogram":
-                    self.assertTrue(name.endswith("_seconds"))
+                    self.assertRegex(name, "_(seconds|size)$")
 
 
 class Dashboards(unittest.TestCase):
