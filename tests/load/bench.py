@@ -95,9 +95,11 @@ class Bench(Measure):
         get = self.direct("products", "GetProduct", ids)
         listing = self.direct("products", "ListProducts", [{}])
         self.beside.append(("orders of one product, to those of many", HOT, ORDERS))
+        self.beside.append(("kept reads with a token and limits, to those with a token", KEPT + ", limited, signed in", KEPT + ", signed in"))
         return [
             Case(KEPT, gateway, reads, get, bare),
             Case(KEPT + ", limited", limited, reads, None, bare),
+            Case(KEPT + ", signed in", gateway, signed_reads, None, bare),
             Case(KEPT + ", limited, signed in", limited, signed_reads,
                  self.direct("products", "GetProduct", ids, people), bare),
             Case(KEPT + ", a tenth traced", traced["0.1"], reads, None, bare),

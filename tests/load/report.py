@@ -279,6 +279,8 @@ def aims(results):
     aim("uncached product, gateway's CPU to grpc-gateway's", "at most 0.4", lambda: most(0.4, gateways()))
     aim("the same, rate", "at least 2", lambda: least(2, of_rounds("uncached product, to grpc-gateway")))
     aim("list of 20, uncached, rate to grpc-gateway", "at least 3", lambda: least(3, of_rounds("uncached list of 20, to grpc-gateway")))
+    aim("kept read with a token and limits, to one with a token", "at least 0.95",
+        lambda: least(0.95, of_rounds("kept reads with a token and limits, to those with a token")))
     aim("reads in the mixed load, to reads alone", "at least 0.7", mixed)
     aim("kept read at half its rate, the load on a core of its own, p99.9", "at most 5 ms", lambda: most(5, single["pinned"]["p999"], "{:.1f} ms"))
     aim("cart add, CPU of own processes and PostgreSQL", "at most 0.25 ms", cart)
