@@ -52,7 +52,7 @@ SigningKeySettings ReadSigningKeySettings(Env& env) {
 
 Config Config::Read(Env& env) {
   Config config{
-      .service = rpc::ServiceSettings::Read(env, "auth"),
+      .service = rpc::ServiceSettings::Read(env, "auth", 64),
       .postgres = postgres::Settings::Read(env, "auth"),
       .kafka = kafka::KafkaSettings::Read(env),
       .users_address = ServiceAddress(env, "users"),
@@ -64,7 +64,6 @@ Config Config::Read(Env& env) {
                   .allow_role_at_registration = env.Flag("ALLOW_ROLE_AT_REGISTRATION", false)},
       .operator_account = ReadOperatorAccount(env)};
   config.options.encryption_key = config.keys.encryption_key;
-  if (!env.Optional("RPC_THREADS")) config.service.server.threads = 64;
   return config;
 }
 

@@ -31,12 +31,10 @@ OrderLimits ReadLimits(Env& env) {
 }  // namespace
 
 Config Config::Read(Env& env) {
-  rpc::ServiceSettings service = rpc::ServiceSettings::Read(env, "orders");
-  if (!env.Optional("RPC_THREADS")) service.server.threads = 32;
   return {
       .postgres = postgres::Settings::Read(env, "orders"),
       .kafka = kafka::KafkaSettings::Read(env),
-      .service = std::move(service),
+      .service = rpc::ServiceSettings::Read(env, "orders", 32),
       .products_address = ServiceAddress(env, "products"),
       .cart_address = ServiceAddress(env, "cart"),
       .shipping_address = ServiceAddress(env, "shipping"),

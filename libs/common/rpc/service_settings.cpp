@@ -24,12 +24,12 @@ auth::ServiceTokens::Settings ServiceKeys(Env& env, const std::string& name) {
 
 }  // namespace
 
-ServiceSettings ServiceSettings::Read(Env& env, const std::string& name) {
+ServiceSettings ServiceSettings::Read(Env& env, const std::string& name, int threads) {
   ServiceSettings settings;
   settings.server = {.host = env.Text("BIND_HOST", "127.0.0.1"),
                      .port = ServicePort(env, name),
                      .socket = ServiceSocket(env, name),
-                     .threads = static_cast<int>(env.Integer("RPC_THREADS", 8, 1, 256)),
+                     .threads = static_cast<int>(env.Integer("RPC_THREADS", threads, 1, 256)),
                      .queue = static_cast<int>(env.Integer("RPC_QUEUE", 512, 1, 1000000)),
                      .drain_delay = std::chrono::milliseconds(500)};
   settings.identity = {ServiceKeys(env, name), ServiceAddress(env, "auth"),

@@ -14,8 +14,9 @@ struct ServiceSettings {
   Identity::Settings identity;
 
   // Of the service `name`: BIND_HOST, <NAME>_PORT, RPC_THREADS, RPC_QUEUE; AUTH_ADDR,
-  // SERVICE_KEY(_FILE) and SERVICE_KEYS; TLS_CERT_FILE, TLS_KEY_FILE and TLS_CA_FILE.
-  static ServiceSettings Read(Env& env, const std::string& name);
+  // SERVICE_KEY(_FILE) and SERVICE_KEYS; TLS_CERT_FILE, TLS_KEY_FILE and TLS_CA_FILE. `threads` is
+  // RPC_THREADS where that is not set.
+  static ServiceSettings Read(Env& env, const std::string& name, int threads = 8);
 };
 
 }  // namespace shop::rpc
