@@ -15,7 +15,7 @@ from pathlib import Path
 
 import topics
 from processes import Folder, Program, as_user, can_reach, give_to, is_socket_address, stop_recorded, wait_ready
-from settings import DATABASES, KAFKA_PASSWORDS, PROCESSES, READERS, REPO, ROLES, TOOLS, Settings, StackError, free_ports, kafka_users
+from settings import DATABASES, KAFKA_PASSWORDS, PROCESSES, READERS, REPO, TOOLS, Settings, StackError, free_ports, kafka_users
 from settings import redis_users, write_private
 
 KAFKA = TOOLS / "kafka"
@@ -88,14 +88,10 @@ def postgres_socket(folder):
     return data if fits else None
 
 
-def sockets_of(folder, process):
-    """The settings by which a process of ours reaches services and PostgreSQL through Unix sockets."""
-    chosen = {}
-    if folder.sockets:
-        chosen["SERVICE_SOCKETS"] = str(folder.sockets)
-    if process in ROLES and postgres_socket(folder):
-        chosen["POSTGRES_HOST"] = str(postgres_socket(folder))
-    return chosen
+def sockets(folder):
+    """The settings by which processes of ours reach services and PostgreSQL through Unix sockets."""
+    found = {"SERVICE_SOCKETS": folder.sockets, "POSTGRES_HOST": postgres_socket(folder)}
+    return {name: str(path) for name, path in found.items() if path}
 
 
 def postgres_superuser(folder, settings, for_tests):

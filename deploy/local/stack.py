@@ -43,7 +43,7 @@ def is_all_there(host, admin_port):
         return False
 
 
-def process(folder, settings, name, binaries):
+def process(settings, name, binaries, sockets):
     """One of our own processes. Those of this machine call each other, and PostgreSQL, through Unix sockets."""
     binary = Path(binaries).resolve() / name
     if not binary.exists():
@@ -51,12 +51,13 @@ def process(folder, settings, name, binaries):
     ports = {f"{name.upper()}_{kind}": settings.port(f"{name.upper()}_{kind}") for kind in PROCESSES[name].ports}
     asked = ports[f"{name.upper()}_ADMIN_PORT"]
     return Program(name, [binary], ports, host=settings.bind_host, cwd=str(REPO), files=(binary,),
-                   environment=settings.environment_of(name) | servers.sockets_of(folder, name), own_log=True,
+                   environment=settings.environment_of(name) | sockets, own_log=True,
                    ready=lambda: is_all_there(settings.bind_host, asked))
 
 
 def all_processes(folder, settings, binaries):
-    return [process(folder, settings, name, binaries) for name in PROCESSES]
+    sockets = servers.sockets(folder)
+    return [process(settings, name, binaries, sockets) for name in PROCESSES]
 
 
 # --- up, stop, down -----------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def ghz(address, method, data, seconds, connections, tokens=()):
 def pgbench(shop, database, script, seconds, connections, products):
     """Closed loop, the SQL itself, prepared; transactions a second."""
     user, password = shop.superuser()
-    host = servers.sockets_of(Folder(shop.folder), database).get("POSTGRES_HOST", shop.settings["POSTGRES_HOST"])
+    host = servers.sockets(Folder(shop.folder)).get("POSTGRES_HOST", shop.settings["POSTGRES_HOST"])
     out = run([servers.postgres_bin("pgbench"), "-n", "-M", "prepared", "-c", connections, "-j", 2,
                "-T", seconds, "-D", f"products={products}", "-D", "q=wireless mouse",
                "-f", HERE / "sql" / script, database], seconds,
