@@ -33,6 +33,7 @@ import others
 import report
 from cases import CART, CONNECTIONS, HOT, KEPT, LIST, LOGIN, ORDERS, SEARCH, UNCACHED, Case
 from measure import Measure, children_cpu, cores
+from page import write_between
 from shop import REPO, TOOLS, Shop, fetch, free_ports, say, servers, wait_for
 
 POOL = 8           # what a service opens to PostgreSQL, and pgbench with it
@@ -343,7 +344,7 @@ def main():
     if args.write:
         if others.too_much(results["others"]):
             sys.exit(f"error: docs/performance.md is left as it was, as others may take {others.ALLOWED * 100:.0f} %")
-        report.write(text)
+        write_between(report.PAGE, report.BEGIN, report.END, text)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,8 @@ one in sixteen are so by chance.
 
 import argparse
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -29,34 +26,10 @@ import report
 from cases import CART, HOT, KEPT, LIST, LOGIN, ORDERS, SEARCH, UNCACHED, Case
 from measure import Measure
 from shop import REPO, Shop, say
+from commits import build, git  # after shop, which knows where that is; pylint: disable=wrong-import-order
 
 NAMES = (KEPT, UNCACHED, LIST, SEARCH, LOGIN, CART, ORDERS, HOT)
 USUAL = (KEPT, UNCACHED, LIST, CART, ORDERS)
-
-
-def git(*words):
-    return subprocess.run(["git", *words], cwd=REPO, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
-
-
-def build(commit, folder, jobs):
-    """The tree of a commit, and its executables."""
-    tree, note = folder / "tree", folder / "commit"
-    if not note.exists() or note.read_text() != commit:
-        shutil.rmtree(tree, ignore_errors=True)
-        tree.mkdir(parents=True)
-        files = subprocess.Popen(["git", "archive", commit], cwd=REPO, stdout=subprocess.PIPE)
-        subprocess.run(["tar", "-x", "-C", tree], stdin=files.stdout, check=True)
-        if files.wait() != 0:
-            raise RuntimeError(f"git archive {commit} failed")
-        (tree / ".local").mkdir()
-        (tree / ".local" / "tools").symlink_to((REPO / ".local" / "tools").resolve())
-        note.write_text(commit)
-    # What has not changed is in the compiler's cache, wherever its tree lies.
-    cache = os.environ | {"CCACHE_BASEDIR": "/", "CCACHE_NOHASHDIR": "1"}
-    for words in (["cmake", "-S", tree, "-B", folder / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DSHOP_BUILD_TESTS=OFF"],
-                  ["cmake", "--build", folder / "build", "--parallel", str(jobs)]):
-        subprocess.run(list(map(str, words)), check=True, stdout=sys.stderr, env=cache)
-    return tree, folder / "build" / "bin"
 
 
 def cases_of(shop):
@@ -131,7 +104,7 @@ def main():
     signal.signal(signal.SIGTERM, give_up)
     commit = git("rev-parse", args.base + "^{commit}")
     say("the base is " + git("log", "-1", "--format=%h %s", commit))
-    tree, binaries = build(commit, args.dir.resolve(), args.jobs)
+    tree, binaries = build(commit, args.dir.resolve(), "Release", args.jobs)
     signal.alarm(args.limit)
     folder = Path(tempfile.mkdtemp(prefix="shop-compare-"))
     shops = [Shop(folder / "base", binaries, tree), Shop(folder / "head", args.bin.resolve())]

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 
 import others
-from cases import CART, HOT, KEPT, LIST, ORDERS, UNCACHED
+from cases import CART, HOT, ORDERS, UNCACHED
+from page import table
 from shop import REPO
 
 PAGE = REPO / "docs" / "performance.md"
@@ -36,11 +37,6 @@ def machine(commit):
     return {"commit": commit or head,
             "date": time.strftime("%Y-%m-%d"), "cores": os.cpu_count(), "load": os.getloadavg()[0],
             "cpu": model[1] if model else "unknown", "memory": psutil.virtual_memory().total // 2**30}
-
-
-def table(head, rows):
-    lines = [head, ["---"] + ["--:"] * (len(head) - 1)] + rows
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def rate(value):
@@ -368,10 +364,3 @@ Its figures are from **another run** on a machine of this kind (2 cores, nine No
 servers), so these ratios are orders of magnitude. The bcrypt cost of its login is not known; a step of the cost halves the rate.
 
 {nestjs(results)}"""
-
-
-def write(found):
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{found}\n\n{END}{after}")

@@ -13,7 +13,6 @@ others have used so much of the machine that it says nothing, and then nothing i
 import argparse
 import json
 import os
-import resource
 import statistics
 import sys
 import time
@@ -25,14 +24,18 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "replicas"), str(HERE.parent / "loa
 
 import psutil  # pylint: disable=wrong-import-position
 
+import cases  # pylint: disable=wrong-import-position
 import figures  # pylint: disable=wrong-import-position
 import loads  # pylint: disable=wrong-import-position
+import others  # pylint: disable=wrong-import-position
 import scale  # pylint: disable=wrong-import-position
 from fleet import Fleet  # pylint: disable=wrong-import-position
 from harness import REPO, say, wait_for  # pylint: disable=wrong-import-position
+from measure import children_cpu  # pylint: disable=wrong-import-position
 from model import Layout, simulate  # pylint: disable=wrong-import-position
 from settings import Settings  # pylint: disable=wrong-import-position
 from sharing import check_shares, handled  # pylint: disable=wrong-import-position
+from page import table  # pylint: disable=wrong-import-position
 from shop import Shop  # pylint: disable=wrong-import-position
 
 TWICE = ("gateway", "products", "orders", "stock", "payments", "shipping", "notification")
@@ -46,7 +49,7 @@ RELAYED = 10_000  # events that a relay is given at once
 # How far what is simulated may be from what was measured: rates by a quarter, the middle delay by a half, the longest by
 # a factor of two. The same work costs up to 1.8 times as much CPU from one run to the next on a shared machine.
 RATE, MIDDLE, LONGEST = 1.25, 1.5, 2.0
-AT_REST = 0.05  # share of the machine that others may use
+AT_REST = others.ALLOWED
 
 
 @dataclass
@@ -74,10 +77,7 @@ class Bench:
         self.shop.settings = Settings.read(self.shop.env_file)
         boss = self.fleet.boss
         products = [boss.make_product(f"Measured {number}", 12.5, 1_000_000) for number in range(PRODUCTS)]
-        self.requests = self.folder / "requests"
-        self.requests.write_text("".join(
-            f"POST\t/api/v1/orders\t{person.token}\t" + json.dumps({"items": [{"productId": product, "quantity": 1}]}) + "\n"
-            for product in products for person in [self.fleet.people[product % PEOPLE]]))
+        self.requests = cases.written(self.folder / "requests", cases.orders(self.fleet.people, products))
         self.products = products
         self.warm_up()
 
@@ -111,12 +111,12 @@ class Bench:
         """What becomes of the orders that `load` places, and what they cost until all of them are through."""
         self.shop.settle()
         last = self.last_order()
-        before, own, busy, began = self.cpu(), children(), machine(), time.monotonic()
+        before, own, busy, began = self.cpu(), children_cpu(), others.busy()[0], time.monotonic()
         load()
-        own = children() - own
+        own = children_cpu() - own
         self.shop.settle(300)
         took, used = time.monotonic() - began, self.cpu() - before
-        others = max(0.0, machine() - busy - own - used) / took / os.cpu_count()
+        strange = max(0.0, others.busy()[0] - busy - own - used) / took / os.cpu_count()
         # Quiet is also who gets no processor; asking is work, so that comes after.
         wait_for("all orders to be decided", lambda: self.shop.sql(
             "orders", "SELECT 1 FROM orders WHERE status = 'PENDING' LIMIT 1;") == [], 300)
@@ -131,7 +131,7 @@ class Bench:
         orders, undone, finished, p50, p99 = map(float, row)
         if undone:
             raise RuntimeError(f"{undone:.0f} of {orders:.0f} orders did not come to PROCESSING")
-        return Run(int(orders), finished, p50, p99, (used + own - self.idle * took) / orders, others)
+        return Run(int(orders), finished, p50, p99, (used + own - self.idle * took) / orders, strange)
 
     def full(self):
         return self.measure(lambda: loads.wrk(self.shop.port("gateway"), self.requests, self.args.seconds, CLIENTS))
@@ -188,17 +188,6 @@ class Bench:
             counts = [sum(handled(member).values()) for member in self.fleet.of(service)]
             shares.append(min(counts) / max(1, sum(counts)))
         return min(shares)
-
-
-def children():
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def machine():
-    """Seconds of CPU that anybody on this machine has used."""
-    used = psutil.cpu_times()
-    return used.user + used.nice + used.system + used.irq + used.softirq
 
 
 # --- what is simulated, and how it compares ---
@@ -266,8 +255,8 @@ def text(found, told, rows):
     return "\n\n".join([
         f"On {time.strftime('%Y-%m-%d')}, {told['seconds']} s a load, {found.cores} cores, costs of commit {found.commit}. Others on the machine took"
         f" at most {told['strangers'] * 100:.0f} % of it meanwhile.",
-        scale.table([scale.MEASURED, "found"], measured),
-        scale.table(["one process of each service, and two", "measured", "simulated", "ratio", "may be", "agrees"], rows)])
+        table([scale.MEASURED, "found"], measured),
+        table(["one process of each service, and two", "measured", "simulated", "ratio", "may be", "agrees"], rows)])
 
 
 def main():

@@ -13,10 +13,12 @@ import sys
 from math import ceil
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "load")]
 
 import figures  # pylint: disable=wrong-import-position
 from figures import REPO, Missing, Tables, number  # pylint: disable=wrong-import-position
+from page import table, write_between  # pylint: disable=wrong-import-position
 from model import GROUPS, MAILS, ROW, STEPS, WAITS, Layout, cost_of, simulate  # pylint: disable=wrong-import-position
 
 PAGE = REPO / "docs" / "scale.md"
@@ -43,14 +45,7 @@ def check_page():
 
 def write(part, found):
     check_page()
-    begin, end = marks(part)
-    before, _, rest = PAGE.read_text().partition(begin)
-    PAGE.write_text(f"{before}{begin}\n\n{found}\n\n{end}{rest.partition(end)[2]}")
-
-
-def table(head, rows):
-    lines = [head, ["---"] + ["--:"] * (len(head) - 1)] + rows
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    write_between(PAGE, *marks(part), found)
 
 
 def measured_before(page):

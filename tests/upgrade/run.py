@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "replicas"))
 
 from fleet import Fleet, tell  # pylint: disable=wrong-import-position
+from commits import build, git  # pylint: disable=wrong-import-position
 from harness import REPO, say, wait_for  # pylint: disable=wrong-import-position
 from load import Load  # pylint: disable=wrong-import-position
 from rolling import carts_hold_what_was_added, restart  # pylint: disable=wrong-import-position
@@ -31,32 +32,8 @@ JOBS = 2
 SKIPPED = 77
 
 
-def git(*words):
-    return subprocess.run(["git", *words], cwd=REPO, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
-
-
 def commit_before_the_last_migration():
     return git("rev-parse", git("log", "-1", "--format=%H", "--", "*/migrations/*.sql") + "^")
-
-
-def build(commit, folder, services):
-    """The executables of a commit, in a tree and a build folder of its own, which stay for the next run."""
-    tree, binaries = folder / "tree", folder / "build" / "bin"
-    note = folder / "commit"
-    if not note.exists() or note.read_text() != commit:
-        shutil.rmtree(tree, ignore_errors=True)
-        tree.mkdir(parents=True)
-        files = subprocess.Popen(["git", "archive", commit], cwd=REPO, stdout=subprocess.PIPE)
-        subprocess.run(["tar", "-x", "-C", tree], stdin=files.stdout, check=True)
-        if files.wait() != 0:
-            raise AssertionError(f"git archive {commit} failed")
-        note.write_text(commit)
-    for words in (["cmake", "-S", tree, "-B", folder / "build", "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Debug",
-                   "-DSHOP_BUILD_TESTS=OFF"],
-                  ["cmake", "--build", folder / "build", "--parallel", str(JOBS), "--target",
-                   *(f"{service}_process" for service in services)]):
-        subprocess.run(list(map(str, words)), check=True, stdout=sys.stderr)
-    return binaries
 
 
 def mixed(folder, services, old, new):
@@ -117,7 +94,7 @@ def main():
         sys.exit(SKIPPED)
     say("the release before is " + git("log", "-1", "--format=%h %s", commit))
     os.nice(10)
-    old = build(commit, args.dir / "before", args.services)
+    _, old = build(commit, args.dir / "before", "Debug", JOBS, [f"{service}_process" for service in args.services])
     fleet = Fleet(args.dir / "stack", mixed(args.dir / "bin", args.services, old, args.bin),
                   {service: 2 for service in args.services}, others=args.bin)
     passed = False
