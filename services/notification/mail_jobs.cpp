@@ -64,7 +64,8 @@ constexpr postgres::Statement kRelease{R"sql(
     UPDATE mail_jobs AS job
     SET attempts = job.attempts - 1, leased_until = NULL,
         next_at = greatest(next_at, now() + $3 * interval '1 millisecond')
-    FROM unnest($1::bigint[], $2::bigint[]) AS released (id, attempts)
+    FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[]) LIMIT cardinality($1))
+         AS released (id, attempts)
     WHERE job.id = released.id AND job.attempts = released.attempts AND state = 'WAITING')sql"};
 
 // Mails to one address take turns here.
@@ -79,7 +80,8 @@ constexpr postgres::Statement kComplete{R"sql(
     UPDATE mail_jobs AS job
     SET state = done.state, last_error = CASE WHEN user_id > 0 THEN nullif(done.why, '') END, leased_until = NULL,
         finished_at = now()
-    FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) AS done (id, attempts, state, why)
+    FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[]) LIMIT cardinality($1))
+         AS done (id, attempts, state, why)
     WHERE job.id = done.id AND job.attempts = done.attempts AND job.state = 'WAITING')sql"};
 
 constexpr postgres::Statement kRetryLater{R"sql(

@@ -104,13 +104,11 @@ struct MailSender::State {
     bool broken = false;
     while (!stop.stop_requested()) {
       bool found = false;
-      steady_clock::time_point begun{};
+      const auto begun = steady_clock::now();
       try {
         RecordCompleted();
         const MailSlots slots = AwaitSlots(stop);
-        if (slots.fresh + slots.retries == 0) continue;
-        begun = steady_clock::now();
-        found = LeaseSome(slots, stop);
+        found = slots.fresh + slots.retries == 0 || LeaseSome(slots, stop);
         if (std::exchange(broken, false)) log::Info("mail jobs are leased again");
       } catch (const std::exception& error) {
         if (!std::exchange(broken, true)) {

@@ -39,15 +39,15 @@ namespace shop::notification {
 struct SenderOptions {
   // How often it looks for due jobs.
   std::chrono::milliseconds poll{500};
-  // How far apart leases begin at least.
-  std::chrono::milliseconds interval{5};
+  // How far apart rounds begin at least, each of which records the mails that were sent and leases others.
+  std::chrono::milliseconds interval{20};
   // How often it counts those that wait.
   std::chrono::milliseconds count_every{10'000};
   // Longer than an attempt can take: the call of users, connecting, and a whole mail.
   std::chrono::milliseconds lease{60'000};
   // How many mails are sent at the same time, each over a connection of its own, and how many of
   // these may be retries.
-  int at_once = 8;
+  int at_once = 16;
   int retries_at_once = 2;
   // How long a first attempt may take until the mail has left. A retry has the whole time-out of
   // SmtpSettings.

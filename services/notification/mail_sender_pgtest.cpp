@@ -364,9 +364,9 @@ TEST_F(MailSenderTest, AMailThatTheDatabaseRefusesToCompleteSendsNoOtherAgain) {
 }
 
 TEST_F(MailSenderTest, AddressesThatTimeOutDelayTheFirstAttemptsOfNobodyForLong) {
-  for (int i = 0; i < 12; ++i) Order("silent" + std::to_string(i));
+  for (int i = 0; i < 28; ++i) Order("silent" + std::to_string(i));
   Order("ada");
-  // Two rounds of six slots: ten minutes each, were they as patient as the mail server allows.
+  // Two rounds of fourteen slots: ten minutes each, were they as patient as the mail server allows.
   const MailSender sender = Sender({.first_patience = seconds(1)});
   EXPECT_TRUE(Eventually([&] { return server.Taken("ada") == 1; }, seconds(60)));
 }
@@ -428,8 +428,8 @@ TEST_F(MailSenderTest, WhileTheMailServerIsAwayOneMailATimeFindsOut) {
   server.Refuse("MAIL", "421 not now");
   for (int i = 0; i < 20; ++i) Order("ada" + std::to_string(i));
   const MailSender sender = Sender({.first_pause = milliseconds(200), .longest_away = seconds(1)});
-  ASSERT_TRUE(Eventually([&] { return server.asked("MAIL") >= 10; }, seconds(60)));
-  // The first six met it together, and since then one after each pause.
+  ASSERT_TRUE(Eventually([&] { return server.asked("MAIL") >= 18; }, seconds(60)));
+  // The first fourteen met it together, and since then one after each pause.
   int most = 0;
   const int before = server.asked("MAIL");
   ASSERT_TRUE(Eventually(
