@@ -97,7 +97,8 @@ class Measure:
         def decided():
             time.sleep(0.5)  # what looks for it is counted with what an order costs
             return self.pending() == 0
-        wait_for("all orders to be decided", decided, 120)
+        # Whatever rate they are finished at is told, so this only ends a run in which they stand still.
+        wait_for("all orders to be decided", decided, 600)
 
     def decisions(self, last):
         """Of decided orders, those after these: how quickly they came to PROCESSING, that is reserved and paid,
