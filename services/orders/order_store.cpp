@@ -149,19 +149,14 @@ std::chrono::milliseconds Deadlines::For(Waiting waiting) const {
 std::vector<Inserted> Insert(Tx& tx, const std::vector<const NewOrder*>& orders,
                              const Deadlines& deadlines, int64_t most_pending) {
   // One statement for all of it: one round trip. The ids are taken first, so that each row finds its own.
-  // OFFSET 0 hides from the planner how many orders there are: else it plans one order anew at each call,
-  // as that seems cheaper than the plan for many, and takes longer than the rest.
   static constexpr Statement kInsert{
       R"sql(WITH wanted AS MATERIALIZED (
               SELECT nextval('orders_id_seq') AS id, w.*,
                      (SELECT count(*) FROM orders AS before
                       WHERE before.user_id = w.user_id AND before.status = 'PENDING') AS pending
-              FROM (SELECT $1::bigint[] AS users, $2::bigint[] AS totals, $3::text[] AS currencies,
-                           $4::text[] AS methods, $5::text[] AS addresses, $6::text[] AS versions,
-                           $7::text[] AS changes, $8::text[] AS fingerprints, $9::text[] AS traces
-                    OFFSET 0) AS given,
-                   unnest(users, totals, currencies, methods, addresses, versions, changes,
-                          fingerprints, traces) WITH ORDINALITY
+              FROM (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[],
+                                         $6::text[], $7::text[], $8::text[], $9::text[])
+                    WITH ORDINALITY LIMIT cardinality($1))
                    AS w (user_id, total_price, currency, payment_method, shipping_address,
                          cart_version, cart_change_id, request_fingerprint, trace_id, position)
             ), placed AS (
@@ -403,7 +398,8 @@ LockedOrder ReadLocked(const pqxx::row& row) {
 std::map<int64_t, LockedOrder> FindForUpdate(Tx& tx, const std::vector<int64_t>& ids) {
   static constexpr Statement kFind{
       "SELECT " LOCKED_COLUMNS
-      R"sql( FROM orders WHERE id = ANY($1::bigint[]) ORDER BY id FOR UPDATE)sql"};
+      R"sql( FROM orders WHERE id IN (SELECT unnest($1::bigint[]) LIMIT cardinality($1))
+            ORDER BY id FOR UPDATE)sql"};
   std::map<int64_t, LockedOrder> found;
   for (const pqxx::row& row : tx.Exec(kFind, Array(ids))) {
     LockedOrder order = ReadLocked(row);
@@ -432,9 +428,10 @@ void Update(Tx& tx, const std::vector<LockedOrder>& orders, const std::vector<Ne
                     WHEN o.waiting = '' THEN NULL
                     WHEN o.waiting = orders.waiting THEN deadline_at
                     ELSE now() + o.patience * interval '1 millisecond' END
-              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                          $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[],
-                          $12::bigint[], $13::text[], $14::bigint[])
+              FROM (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
+                                         $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
+                                         $11::bigint[], $12::bigint[], $13::text[], $14::bigint[])
+                    LIMIT cardinality($1))
                    AS o (id, status, reason, stock, payment, shipment, cancel, cancelled_by,
                          cancel_reason, progress, seq, entries, waiting, patience)
               WHERE orders.id = o.id

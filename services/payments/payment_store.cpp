@@ -87,16 +87,14 @@ constexpr Statement kDescribe{R"sql(
     UPDATE payments AS p
     SET user_id = n.user_id, order_number = n.order_number, wanted = true, amount = n.amount,
         currency = n.currency, method = n.method, items = n.items::jsonb
-    FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
+    FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[],
+                               $6::text[], $7::text[]) LIMIT cardinality($1))
          AS n (order_uuid, user_id, order_number, amount, currency, method, items)
     WHERE p.order_uuid = n.order_uuid)sql"};
 
 // All that moves, of any number of payments, with the calls that have ended and those that begin. A payment
 // that is held stays where it is in the sequence of those that are due, as long as there is anything
 // to ask: so the update touches no index.
-//
-// The conditions that are always true make PostgreSQL expect a row or two, and look them up by their keys. Else
-// it reads the whole table by a plan that it made when that was small, and keeps for a minute or more.
 constexpr Statement kUpdate{R"sql(
     WITH updated AS (
       UPDATE payments AS p
@@ -111,17 +109,19 @@ constexpr Statement kUpdate{R"sql(
           leased_until = CASE schedule
                          WHEN 'NEWS' THEN leased_until
                          WHEN 'HOLD' THEN now() + milliseconds * interval '1 millisecond' END
-      FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::boolean[], $5::text[], $6::text[],
-                  $7::text[], $8::text[], $9::text[], $10::bigint[], $11::integer[], $12::boolean[],
-                  $13::text[], $14::bigint[])
+      FROM (SELECT * FROM unnest($1::uuid[], $2::boolean[], $3::text[], $4::boolean[], $5::text[],
+                                 $6::text[], $7::text[], $8::text[], $9::text[], $10::bigint[],
+                                 $11::integer[], $12::boolean[], $13::text[], $14::bigint[])
+            LIMIT cardinality($1))
            AS n (order_uuid, cancelled, token, asked, doubt, charge, outcome, failure_code,
                  failure_reason, lease, failures, asks, schedule, milliseconds)
-      WHERE p.order_uuid = n.order_uuid AND n.lease >= 0 AND n.failures >= 0
+      WHERE p.order_uuid = n.order_uuid
     ), ended AS (
       UPDATE attempts AS a
       SET outcome = n.outcome, detail = nullif(n.detail, ''), ended_at = now()
-      FROM unnest($15::bigint[], $16::text[], $17::text[]) AS n (id, outcome, detail)
-      WHERE a.id = n.id AND n.id > 0 AND n.outcome > ''
+      FROM (SELECT * FROM unnest($15::bigint[], $16::text[], $17::text[]) LIMIT cardinality($15))
+           AS n (id, outcome, detail)
+      WHERE a.id = n.id
     )
     INSERT INTO attempts (order_uuid, operation)
     SELECT * FROM unnest($18::uuid[], $19::text[])

@@ -29,7 +29,7 @@ constexpr Statement kDecided{R"sql(
     FROM reservations r
     LEFT JOIN LATERAL jsonb_to_recordset(r.shortages)
          AS s(product_id bigint, requested bigint, available bigint) ON true
-    WHERE r.order_uuid = ANY($1::uuid[]) ORDER BY s.product_id)sql"};
+    WHERE r.order_uuid IN (SELECT unnest($1::uuid[]) LIMIT cardinality($1)) ORDER BY s.product_id)sql"};
 
 // Reads each row as it is after the wait for its lock: a product that was restocked meanwhile counts
 // as restocked.
@@ -43,7 +43,7 @@ constexpr Statement kLock{R"sql(
 constexpr Statement kWrite{R"sql(
     WITH given AS (
       SELECT * FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-               AS g(order_uuid, kind, product_id, on_hand, reserved)),
+               AS g(order_uuid, kind, product_id, on_hand, reserved) LIMIT cardinality($1)),
     moved AS (
       UPDATE products p
       SET on_hand = p.on_hand + w.on_hand, reserved = p.reserved + w.reserved,
@@ -82,17 +82,19 @@ constexpr Statement kInsert{R"sql(
 
 constexpr Statement kLockOrders{R"sql(
     SELECT order_uuid, state FROM reservations
-    WHERE order_uuid = ANY($1::uuid[]) ORDER BY order_uuid FOR UPDATE)sql"};
+    WHERE order_uuid IN (SELECT unnest($1::uuid[]) LIMIT cardinality($1))
+    ORDER BY order_uuid FOR UPDATE)sql"};
 
 // Locks the products, those that have been deleted since too: their pieces come back like others.
 constexpr Statement kLockLines{R"sql(
     SELECT l.order_uuid, l.product_id, l.quantity, l.returned
     FROM reservation_lines l JOIN products p ON p.id = l.product_id
-    WHERE l.order_uuid = ANY($1::uuid[]) ORDER BY p.id FOR UPDATE OF p)sql"};
+    WHERE l.order_uuid IN (SELECT unnest($1::uuid[]) LIMIT cardinality($1))
+    ORDER BY p.id FOR UPDATE OF p)sql"};
 
 constexpr Statement kAdvance{R"sql(
     UPDATE reservations r SET state = g.state, updated_at = now()
-    FROM unnest($1::uuid[], $2::text[]) AS g(order_uuid, state)
+    FROM (SELECT * FROM unnest($1::uuid[], $2::text[]) LIMIT cardinality($1)) AS g(order_uuid, state)
     WHERE r.order_uuid = g.order_uuid)sql"};
 
 constexpr Statement kReturns{R"sql(

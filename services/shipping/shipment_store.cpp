@@ -25,7 +25,8 @@ using postgres::Tx;
 #define SHIPMENT_COLUMNS "order_uuid, order_id, user_id, state, tracking_number, traceparent"
 
 constexpr Statement kLock{"SELECT " SHIPMENT_COLUMNS
-                          " FROM shipments WHERE order_uuid = ANY ($1::uuid[])"
+                          " FROM shipments"
+                          " WHERE order_uuid IN (SELECT unnest($1::uuid[]) LIMIT cardinality($1))"
                           " ORDER BY order_uuid FOR UPDATE"};
 
 constexpr Statement kLockByNumber{"SELECT " SHIPMENT_COLUMNS
@@ -52,7 +53,7 @@ constexpr Statement kInsert{R"sql(
 // updated_at says since when a shipment has been in its state.
 constexpr Statement kAdvance{R"sql(
     UPDATE shipments s SET state = g.state, updated_at = now()
-    FROM unnest($1::uuid[], $2::text[]) AS g(order_uuid, state)
+    FROM (SELECT * FROM unnest($1::uuid[], $2::text[]) LIMIT cardinality($1)) AS g(order_uuid, state)
     WHERE s.order_uuid = g.order_uuid)sql"};
 
 constexpr Statement kFind{R"sql(

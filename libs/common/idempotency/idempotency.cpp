@@ -44,11 +44,10 @@ constexpr Statement kClaim{R"(
       SET request_type = excluded.request_type, fingerprint = excluded.fingerprint, created_at = now()
       WHERE known.response IS NULL AND known.refusals = excluded.refusals
     RETURNING user_id, key, set_config('lock_timeout', $7, true))"};
-// OFFSET 0 hides from the planner how many answers there are, so that one plan is kept for any number.
 constexpr Statement kKeep{R"(
     UPDATE idempotent_requests AS known SET response = decode(kept.response, 'hex')
-    FROM (SELECT $1::bigint[] AS users, $2::text[] AS keys, $3::text[] AS answers OFFSET 0) AS given,
-         unnest(users, keys, answers) AS kept (user_id, key, response)
+    FROM (SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[]) LIMIT cardinality($1))
+         AS kept (user_id, key, response)
     WHERE known.user_id = kept.user_id AND known.key = kept.key)"};
 // Waits as kClaim does.
 constexpr Statement kRefuse{R"(

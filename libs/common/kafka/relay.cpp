@@ -53,8 +53,9 @@ constexpr Statement kUnpublishedBesides{
 // local to the transaction that the statement is by itself, and is in force when that commits.
 constexpr Statement kMark{
     "WITH unhurried AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))"
-    " UPDATE outbox SET published_at = clock_timestamp(), refusal = NULL FROM unhurried"
-    " WHERE id = ANY ($1::bigint[])"};
+    " UPDATE outbox SET published_at = clock_timestamp(), refusal = NULL"
+    " FROM unhurried, (SELECT unnest($1::bigint[]) LIMIT cardinality($1)) AS marked (id)"
+    " WHERE outbox.id = marked.id"};
 constexpr Statement kNoteRefusal{
     "UPDATE outbox SET refusal = $2 WHERE id = $1 AND refusal IS DISTINCT FROM $2"};
 // Counts up to a limit, as a long outage must not make counting the work.

@@ -64,7 +64,7 @@ constexpr Statement kEventsLeft{R"sql(
 // By the index of the few events that have something personal.
 constexpr Statement kForgetTokens{R"sql(
     UPDATE outbox SET value = event_without_token(value)
-    FROM unnest($2::bigint[], $3::bigint[]) AS o (id, user_id)
+    FROM (SELECT * FROM unnest($2::bigint[], $3::bigint[]) LIMIT cardinality($2)) AS o (id, user_id)
     WHERE person_of_event(value) = o.user_id::text AND key = o.id::text AND type = $1
       AND value <> event_without_token(value))sql"};
 

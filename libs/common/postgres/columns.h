@@ -1,4 +1,10 @@
 // From rows in memory to parameters and back, a column at a time.
+//
+// A statement that finds rows of a table that grows by their keys takes these from
+//     (SELECT * FROM unnest($1::bigint[], $2::text[]) LIMIT cardinality($1))
+// which is all of them: of a LIMIT that it does not know PostgreSQL expects a tenth, here one row in the place of ten, so
+// that it looks for each by the index and keeps that plan for any number. For ten rows it would read all of a table that
+// is nearly empty, and go on doing so as the table grows, until that is analysed.
 #pragma once
 
 #include <functional>

@@ -578,6 +578,23 @@ TEST_F(DeadlineTest, OnlyWhoseDeadlineHasPassedIsCancelled) {
   EXPECT_LT(late, 200);
 }
 
+TEST_F(PoolTest, RowsAreFoundByTheIndexAlsoByAPlanOfWhenTheTableWasEmpty) {
+  const std::string plan = InTransaction(pool_, [](Tx& tx) {
+    tx.Run("SET LOCAL plan_cache_mode = force_generic_plan");
+    tx.Run(R"sql(
+        PREPARE rename (bigint[], text[]) AS UPDATE things SET name = n.name
+        FROM (SELECT * FROM unnest($1, $2) LIMIT cardinality($1)) AS n (id, name)
+        WHERE things.id = n.id)sql");
+    std::string text;
+    for (const auto& row : tx.Run("EXPLAIN EXECUTE rename ('{1,2,3}', '{a,b,c}')")) {
+      text += row[0].as<std::string>() + "\n";
+    }
+    tx.Run("DEALLOCATE rename");
+    return text;
+  });
+  EXPECT_THAT(plan, ::testing::HasSubstr("Index Scan using things_pkey"));
+}
+
 TEST_F(PoolTest, AServerThatIsAwayIsUnavailable) {
   Settings settings = database_.settings();
   settings.port = 1;
