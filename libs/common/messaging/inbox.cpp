@@ -21,8 +21,7 @@ constexpr Statement kLook{R"(
     SELECT DISTINCT topic, key, NULL FROM retry_queue WHERE consumer = $1
       AND (topic, key) IN (SELECT * FROM unnest($3::text[], $4::text[]) LIMIT cardinality($3))
     UNION ALL
-    SELECT NULL, NULL, event_id FROM inbox WHERE consumer = $1
-      AND event_id IN (SELECT unnest($2::text[]) LIMIT cardinality($2)))"};
+    SELECT NULL, NULL, event_id FROM inbox WHERE consumer = $1 AND event_id = ANY ($2::text[]))"};
 // Of the events with the ids $2 and the keys $3 and $4 records those as seen whose key has none in the
 // retry queue. Answers the keys that have, and of the ids those that were new.
 constexpr Statement kMarkSeen{R"(

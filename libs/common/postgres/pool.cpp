@@ -90,8 +90,19 @@ struct Tx::Session {
 #endif
   }
 
+  // A plan is kept for as long as its statement is prepared, and suits the tables as they were when it was made: of one
+  // that is nearly empty it reads all. So plans are dropped each time the connection has worked twice as often, in which
+  // tables do not grow much more than that. Outside of the transaction, which may have settings to begin with.
+  void RenewPlans() {
+    if (++transactions < renew_plans_at) return;
+    renew_plans_at *= 2;
+    pqxx::nontransaction(connection).exec("DISCARD PLANS");
+  }
+
   pqxx::connection connection;
   std::unordered_map<const char*, std::string> prepared;  // by the address of the SQL
+  int64_t transactions = 0;
+  int64_t renew_plans_at = 16;
 };
 
 const std::string& Tx::Prepared(const Statement& statement) {
@@ -455,6 +466,7 @@ void Pool::Run(const std::function<bool(Tx&)>& work) {
         if (attempt >= kConflictAttempts) away(error);
       };
       try {
+        lease.session().RenewPlans();
         Transaction transaction(lease.session().connection);
         Tx tx(lease.session(), transaction);
         const bool keep = [&] {

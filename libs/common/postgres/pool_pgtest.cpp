@@ -595,6 +595,41 @@ TEST_F(PoolTest, RowsAreFoundByTheIndexAlsoByAPlanOfWhenTheTableWasEmpty) {
   EXPECT_THAT(plan, ::testing::HasSubstr("Index Scan using things_pkey"));
 }
 
+TEST_F(PoolTest, PlansOfWhenTheTableWasSmallAreMadeAnewAsItGrows) {
+  static constexpr Statement kFind{"SELECT name FROM things WHERE id = ANY ($1::bigint[])"};
+  const auto find = [&](int times) {
+    for (int i = 0; i < times; ++i)
+      Read(pool_, [](Tx& tx) { return tx.Exec(kFind, Array({1, 2, 3})); });
+  };
+  const auto read_from_end_to_end = [&] {
+    Read(pool_, [](Tx& tx) {
+      tx.Run("SELECT pg_stat_force_next_flush()");
+      return true;
+    });
+    return Read(pool_, [](Tx& tx) {
+      return tx.Run("SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'things'")[0][0]
+          .as<int>();
+    });
+  };
+  Insert(1, "first");
+  InTransaction(pool_, [](Tx& tx) { tx.Run("ANALYZE things"); });
+  find(10);
+  EXPECT_GE(read_from_end_to_end(), 10);
+  InTransaction(pool_, [](Tx& tx) {
+    tx.Run("INSERT INTO things SELECT id, 'another' FROM generate_series(2, 20000) AS id");
+  });
+  find(20);  // and one of these is the thirty-second transaction
+  const int until_now = read_from_end_to_end();
+  find(5);
+  EXPECT_EQ(read_from_end_to_end(), until_now);
+}
+
+TEST_F(PoolTest, ATransactionMayAlwaysBeginWithItsIsolation) {
+  for (int i = 0; i < 20; ++i) {
+    InTransaction(pool_, [](Tx& tx) { tx.Run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); });
+  }
+}
+
 TEST_F(PoolTest, AServerThatIsAwayIsUnavailable) {
   Settings settings = database_.settings();
   settings.port = 1;
