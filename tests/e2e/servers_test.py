@@ -133,6 +133,7 @@ class Kafka(Case):
     def test_a_forged_deletion_is_refused_and_nobody_is_deleted(self):
         person = Person(self.shop)
         deletion = json.dumps({"userId": str(person.id)})
+        wait_for("what users has to publish to be published", lambda: self.shop.events("users", key=str(person.id)))
         published = sorted((event.partition, event.offset) for event in self.shop.events("users"))
         for forger in (self.nobody, self.settings.kafka_login("orders")):
             self.assertEqual("TOPIC_AUTHORIZATION_FAILED", self.refusal(forger, "users", deletion))
