@@ -174,7 +174,7 @@ fuzz: install-for-long build/fuzz/build.ninja ## fuzz targets, a minute each; TI
 
 # The integration tests and the attacks run with AddressSanitizer too, tests/lsan.supp names what leaks in libraries. Not
 # with ThreadSanitizer: librdkafka, which is not built with it, crashes under it.
-test-long: install-for-long test test-asan test-tsan fuzz ## all of these, and what takes long; an hour
+test-long: install-for-long test test-asan test-tsan fuzz ## all of these, and what takes long; some hours on two cores
 	cmake --build --preset asan $(build_options)
 	ctest --preset asan -L integration
 	ctest --preset asan -R '^attack$$'
