@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Takes the pictures of the dashboards that docs/observability.md shows: a stack of its own with Prometheus beside, some
+"""Takes the pictures of the dashboards that docs/runbook.md shows: a stack of its own with Prometheus beside, some
 minutes of customers, and every panel's queries asked as Grafana would ask them.
 
   tests/e2e/dashboard_pictures.py --bin build/release/bin docs/images
@@ -40,7 +40,7 @@ td, th { text-align: left; padding: 2px 14px 2px 0; font-size: 11px; } text { fo
 
 def shown(value, unit):
     """A value as Grafana would write it, more or less."""
-    if value is None or value != value:
+    if value != value:
         return "–"
     if unit == "s":
         return f"{value * 1000:.3g} ms" if abs(value) < 1 else f"{value / 60:.3g} min" if value > 120 else f"{value:.3g} s"

@@ -16,7 +16,8 @@ using postgres::Statement;
 using postgres::Tx;
 
 // Of the keys $3 and $4 those that have events in the retry queue, and of the ids $2 those that were
-// seen.
+// seen. The ids by = ANY, other than columns.h says: of an inbox of one page PostgreSQL would plan to go through all
+// rows of the consumer, with which the index begins, and compare each.
 constexpr Statement kLook{R"(
     SELECT DISTINCT topic, key, NULL FROM retry_queue WHERE consumer = $1
       AND (topic, key) IN (SELECT * FROM unnest($3::text[], $4::text[]) LIMIT cardinality($3))
