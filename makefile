@@ -180,7 +180,7 @@ test-long: install-for-long test test-asan test-tsan fuzz ## all of these, and w
 	ctest --preset asan -R '^attack$$'
 	ctest --preset dev -L long
 
-bench: install build-release ## measures everything, writes docs/performance.md; 25 minutes; ONLY=orders,mixed prints a part, AGED=1000000
+bench: install build-release ## measures everything, writes docs/performance.md; half an hour; ONLY=orders,mixed prints a part, AGED=1000000
 	tests/load/install.sh
 	cmake --build --preset release --target bare_beast
 	tests/load/bench.py $(if $(ONLY),--only "$(ONLY)",--write) $(if $(AGED),--aged $(AGED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SECONDS),--seconds $(SECONDS))

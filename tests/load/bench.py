@@ -11,6 +11,7 @@ the machine.
 
 --only chooses by names: cases that have one in theirs (orders, kept, uncached), and these sections:
   defaults   kept reads and orders with the default LOG_LEVEL beside LOG_LEVEL=warning
+  traced     orders with a tenth of the requests traced, and with all, beside orders of which no process records spans
   peer       reads through our gateway and through grpc-gateway, before the same service
   pinned     kept reads with the load on a processor of its own
   sustained  orders for a minute, and at 60 % of what was finished then
@@ -69,6 +70,7 @@ class Bench(Measure):
         self.kept = Case(KEPT, self.shop.port("gateway"), cases.reads(range(1, self.products + 1)))
         self.asking = self.shop.start_gateway("gateway-asking", {})
         self.uncached_gateway, self.uncached_products, self.uncached_address = self.shop.start_without_cache()
+        self.collector = self.shop.start_collector()
 
     def cases(self):
         """Each is measured by itself, and beside its rpc and its limit."""
@@ -77,7 +79,7 @@ class Bench(Measure):
         kept = {"ANSWER_CACHE_MS": "1000"}
         limited = shop.start_gateway("gateway-limited", kept | {
             "RATE_LIMIT_ENABLED": "true", "RATE_LIMIT_USER": "1000000000", "RATE_LIMIT_ADDRESS": "1000000000"})
-        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": shop.start_collector()}
+        collector = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.collector}
         traced = {share: shop.start_gateway(f"gateway-traced-{share}", kept | collector | {"OTEL_TRACES_SAMPLER_ARG": share})
                   for share in ("0.1", "1")}
         order_copy = {"pgbench": self.sql("order.sql", shop.copy_of_orders())}
@@ -169,14 +171,13 @@ class Bench(Measure):
 
     def side_by_side(self, pairs, choose=lambda case: None):
         """Pairs of (what, case, case beside it), in turn; `choose` prepares the platform for a case."""
-        for _, *pair in pairs:
-            self.warm_up(pair)
+        some = list({case.name: case for _, *pair in pairs for case in pair}.values())
+        self.warm_up(some)
         for number in range(self.args.rounds):
-            for what, *pair in pairs:
-                for case in pair[::-1] if number % 2 else pair:
-                    say(f"round {number + 1} of {self.args.rounds}: {case.name}")
-                    choose(case)
-                    self.closed_loop(case, self.args.seconds)
+            for case in some[::-1] if number % 2 else some:
+                say(f"round {number + 1} of {self.args.rounds}: {case.name}")
+                choose(case)
+                self.closed_loop(case, self.args.seconds)
         self.beside += [(what, case.name, beside.name) for what, case, beside in pairs]
 
     def defaults(self):
@@ -188,6 +189,21 @@ class Bench(Measure):
                               lambda case: self.shop.log_level(case.name.partition("LOG_LEVEL=")[2]))
         finally:
             self.shop.log_level("warning")
+
+    def traced(self):
+        """A process records spans from its start on or not at all, so each case is a start of the stack."""
+        where = {"OTEL_EXPORTER_OTLP_ENDPOINT": self.collector}
+        settings = {"nothing traced": {name: "" for name in where}, "a tenth traced": where | {"OTEL_TRACES_SAMPLER_ARG": "0.1"},
+                    "all traced": where | {"OTEL_TRACES_SAMPLER_ARG": "1"}}
+        none, tenth, each = (Case(f"{ORDERS}, {how}", self.orders.port, self.orders.requests, outlasts=True) for how in settings)
+
+        def choose(case):
+            self.shop.start_again(settings[case.name.partition(", ")[2]])
+            self.warm_up([case])
+        try:
+            self.side_by_side([("orders, a tenth traced, to none", tenth, none), ("orders, all traced, to none", each, none)], choose)
+        finally:
+            self.shop.start_again(settings["nothing traced"])
 
     def peer(self):
         if not (TOOLS / "bin" / "grpc-gateway").exists():
@@ -259,7 +275,7 @@ class Bench(Measure):
             "buyers": len(self.people), "bcrypt_cost": BCRYPT_COST, "rounds": self.args.rounds, "seconds": self.args.seconds}
 
     def run(self):
-        sections = {section.__name__: section for section in (self.defaults, self.peer, self.pinned, self.sustained, self.mixed)}
+        sections = {section.__name__: section for section in (self.defaults, self.traced, self.peer, self.pinned, self.sustained, self.mixed)}
         only = self.args.only
         self.fill()
         self.warm_up([self.kept, self.orders])
@@ -288,7 +304,7 @@ def arguments():
                         help="the orders again beside so many old ones (a million) and their rows of inboxes and outboxes")
     parser.add_argument("--aged-rows", type=int, metavar="ROWS",
                         help="of all inboxes, and of all outboxes; 20 an old order")
-    parser.add_argument("--limit", type=int, default=1800, help="seconds for everything, but for --aged")
+    parser.add_argument("--limit", type=int, default=2400, help="seconds for everything, but for --aged")
     parser.add_argument("--results", type=Path, default=REPO / "build/bench.json")
     parser.add_argument("--commit", help="what the executables were built from, when not from this tree")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the stack, such as PROFILE=observability")

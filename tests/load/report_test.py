@@ -25,7 +25,9 @@ def results(**changes):
     """Of a run that has measured orders and the peer, and nothing else."""
     cpu = {ORDERS: {"orders": 700.0, "postgres/orders": 300.0, "provider": 150.0, "postgres/provider": 50.0, "mail": 400.0, "wrk": 30.0}}
     pair = {OURS: [{"gateway": 30.0, "products": 40.0}, {"gateway": 20.0, "products": 40.0}],
-            GO: [{"grpc-gateway": 60.0, "gateway": 1.0, "products": 40.0}, {"grpc-gateway": 50.0, "products": 40.0}]}
+            GO: [{"grpc-gateway": 60.0, "gateway": 1.0, "products": 40.0}, {"grpc-gateway": 50.0, "products": 40.0}],
+            ORDERS: [{"orders": 900.0, "postgres/orders": 100.0, "provider": 50.0, "mail": 400.0, "collector": 9.0, "wrk": 30.0}],
+            HOT: [{"orders": 1900.0, "postgres/orders": 100.0, "provider": 70.0, "mail": 100.0, "collector": 99.0, "wrk": 20.0}]}
     return {"rates": {ORDERS: {"http": rounds(400, 500), "pgbench": rounds(1000, 1000)}, HOT: {"http": rounds(360, 450)},
                       OURS: {"http": rounds(10_000, 8_000)}, GO: {"http": rounds(5_000, 5_000)}},
             "decided": {ORDERS: [{"overall": 200}, {"overall": 300}], HOT: [{"overall": 150}, {"overall": 210}]},
@@ -74,6 +76,14 @@ class TheAims(unittest.TestCase):
             memory={"after": {"orders": (60.0, 90.0)}},
             found={"sustained": {"finished": 1300.0, "p99": 80.0}, "pinned": {"p999": 3.0}}))
         self.assertEqual([line for line in text.splitlines() if line.endswith("| no |") or "not measured" in line], [], text)
+
+
+class SideBySide(unittest.TestCase):
+    def test_of_orders_it_says_what_was_answered_and_finished_and_what_they_cost_the_platform(self):
+        text = report.beside(results())
+        self.assertEqual(row(text, "orders of one product")[2], "0.90")
+        self.assertEqual(row(text, "those finished"), ["180", "250", "0.72", "±0.03"])
+        self.assertEqual(row(text, "the platform's CPU of one, µs"), ["2,000", "1,000", "2.00", "±0.00"])
 
 
 class AComparison(unittest.TestCase):

@@ -38,16 +38,22 @@ class Shop(Stack):
         self.script("free-env", "--from", str(self.repo / ".env.example"), "--out", str(self.env_file))
         lines = [line for line in self.env_file.read_text().splitlines()
                  if not line.startswith("BCRYPT_COST=")]
-        write_private(self.env_file, change("\n".join(lines), {
+        write_private(self.env_file, "\n".join(lines))
+        self.set({
             "LOG_LEVEL": "warning", "ACCESS_TOKEN_SECONDS": "7200",
             "ALLOW_ROLE_AT_REGISTRATION": "false", "ORDER_MAX_PENDING": "1000000000",
-            "RATE_LIMIT_ENABLED": "false", "MAILS_PER_ADDRESS_AND_DAY": "0"} | (settings or {})))
-        self.settings = Settings.read(self.env_file)
+            "RATE_LIMIT_ENABLED": "false", "MAILS_PER_ADDRESS_AND_DAY": "0"} | (settings or {}))
         self.script("up")
 
-    def start_again(self):
-        """Stops it and starts it with its data, all of it in memory; seconds until everything was ready."""
+    def set(self, settings):
+        write_private(self.env_file, change(self.env_file.read_text(), settings))
+        self.settings = Settings.read(self.env_file)
+
+    def start_again(self, settings=None):
+        """Stops it and starts it with its data, all of it in memory, and with other settings; seconds until everything
+        was ready."""
         self.script("stop")
+        self.set(settings or {})
         begun = time.monotonic()
         self.script("up")
         return time.monotonic() - begun
