@@ -1,7 +1,10 @@
 // The way of a request through the whole gateway: routes, envelopes and what is refused.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 
@@ -203,6 +206,22 @@ TEST_F(GatewayTest, APageRunsItsOwnScriptsAloneAndIsShownInNoFrame) {
           << tag << " of " << target;
     }
   }
+}
+
+// Swagger UI makes styles of its own, so that page alone allows them.
+TEST_F(GatewayTest, ThePageThatTriesOperationsIsShownInNoFrameEither) {
+  const std::filesystem::path folder =
+      std::filesystem::path(::testing::TempDir()) / ("swagger-ui-" + std::to_string(getpid()));
+  std::filesystem::create_directory(folder);
+  for (const char* file : {"swagger-ui.css", "swagger-ui-bundle.js"}) {
+    std::ofstream(folder / file) << "/* */";
+  }
+  Start();
+  PublishDocs(folder, {Declared("shop.testing.v1.LibraryService")}, gateway_.get());
+  std::filesystem::remove_all(folder);
+  const std::string policy = Exchange(Get("/docs")).headers.at("content-security-policy");
+  EXPECT_THAT(policy, HasSubstr("default-src 'none'; script-src 'self'"));
+  EXPECT_THAT(policy, HasSubstr("frame-ancestors 'none'"));
 }
 
 }  // namespace

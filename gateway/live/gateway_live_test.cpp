@@ -48,6 +48,7 @@ TEST_F(LivePageTest, AllowsNothingInlineAndNothingOfOthers) {
   const Response page = Exchange(Get("/live"));
   const std::string policy = page.headers.at("content-security-policy");
   EXPECT_THAT(policy, HasSubstr("default-src 'none'; script-src 'self'; style-src 'self';"));
+  EXPECT_THAT(policy, HasSubstr("frame-ancestors 'none'"));
   EXPECT_THAT(policy, Not(HasSubstr("unsafe")));
   EXPECT_THAT(policy, Not(HasSubstr("http")));
   EXPECT_EQ(page.headers.at("x-content-type-options"), "nosniff");

@@ -1,6 +1,8 @@
 // The auth service over gRPC, with a real database and a small stand-in for users.
 #include "auth/auth_service.h"
 
+#include <crypt.h>
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <google/protobuf/empty.pb.h>
 
@@ -38,6 +40,17 @@
 #include "shop/events/v1/sessions.pb.h"
 #include "shop/events/v1/users.pb.h"
 
+namespace {
+std::atomic<int> hashes_made = 0;
+}  // namespace
+
+// Counts what auth asks of libcrypt, and passes it on.
+extern "C" char* crypt_r(const char* phrase, const char* setting, struct crypt_data* data) {
+  static const auto real = reinterpret_cast<decltype(&crypt_r)>(dlsym(RTLD_NEXT, "crypt_r"));
+  ++hashes_made;
+  return real(phrase, setting, data);
+}
+
 namespace shop::auth {
 namespace {
 
@@ -65,6 +78,7 @@ class FakeUsers {
   }
 
   Result<User> CreateUser(const Call&, const users::v1::CreateUserRequest& request) {
+    ++calls;
     if (away) throw Unavailable("switched off");
     const std::lock_guard lock(mutex_);
     if (request.has_granted_by() && !super_admins_.contains(request.granted_by())) {
@@ -85,6 +99,7 @@ class FakeUsers {
     return user;
   }
   Result<User> GetUser(const Call& call, const users::v1::GetUserRequest& request) {
+    ++calls;
     if (away) throw Unavailable("switched off");
     EXPECT_EQ(call.caller.service, "auth");
     const std::lock_guard lock(mutex_);
@@ -140,6 +155,7 @@ class FakeUsers {
   }
 
   std::atomic<bool> away = false;
+  std::atomic<int> calls = 0;  // of CreateUser and GetUser
   // The next profile is created but the answer is lost, as when a process dies in between.
   std::atomic<bool> lose_answer = false;
 
@@ -1601,6 +1617,29 @@ TEST_F(AuthInPrivate, AKnownAndAnUnknownAddressAreAnsweredAlike) {
   EXPECT_EQ(Outcome(Confirm(MailedConfirmation())), "OK");
   EXPECT_EQ(Outcome(Login("ann@example.com")), "OK");
   EXPECT_EQ(Outcome(Login("ann@example.com", "Pear-Tree-8!")), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthInPrivate, AKnownAndAnUnknownAddressCostTheSame) {
+  const auto costs = [&](const auto& ask) {
+    const std::pair before(hashes_made.load(), users_.calls.load());
+    EXPECT_NE(Outcome(ask()), "UNAVAILABLE");
+    return std::pair(hashes_made - before.first, users_.calls - before.second);
+  };
+  const auto registers = [&](const char* address) {
+    return costs([&] { return Register(Person(address)); });
+  };
+  const std::pair one_each(1, 1);
+  EXPECT_EQ(registers("ann@example.com"), one_each);
+  EXPECT_EQ(registers("ann@example.com"), one_each) << "not confirmed yet";
+  ASSERT_EQ(Outcome(Confirm(MailedConfirmation())), "OK");
+  EXPECT_EQ(registers("ann@example.com"), one_each);
+  EXPECT_EQ(registers("bob@example.com"), one_each);
+  const auto hashes_of_login = [&](const char* address) {
+    return costs([&] { return Login(address, "Pear-Tree-8!"); }).first;
+  };
+  EXPECT_EQ(hashes_of_login("ann@example.com"), 1);
+  EXPECT_EQ(hashes_of_login("bob@example.com"), 1) << "not confirmed";
+  EXPECT_EQ(hashes_of_login("nobody@example.com"), 1);
 }
 
 TEST_F(AuthInPrivate, ALoginTellsNothingUntilTheAddressIsConfirmed) {

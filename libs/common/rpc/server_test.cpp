@@ -48,6 +48,7 @@ using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::ThrowsMessage;
 
 class ServerTest : public ::testing::Test {
  protected:
@@ -160,6 +161,19 @@ TEST_F(ServerTest, ARequestOfVeryManyFieldsIsRefusedUnread) {
   const Result<void> fewer = stock_.Invoke(path, Now(), request, &response);
   ASSERT_FALSE(fewer);
   EXPECT_THAT(fewer.refusal().details, Not(IsEmpty()));
+}
+
+TEST_F(ServerTest, ARequestOfMoreThanAMegabyteIsRefusedUnread) {
+  const std::string path = "/" + get_ + "/ReserveStock";
+  ReserveStockRequest request = Reservation();
+  ReserveStockResponse response;
+  request.set_order_uuid(std::string((1 << 20) - 1000, 'a'));
+  const Result<void> smaller = stock_.Invoke(path, Now(), request, &response);
+  ASSERT_FALSE(smaller);
+  EXPECT_THAT(smaller.refusal().details, Not(IsEmpty()));
+  request.set_order_uuid(std::string(1 << 20, 'a'));
+  EXPECT_THAT([&] { (void)stock_.Invoke(path, Now(), request, &response); },
+              ThrowsMessage<std::runtime_error>(HasSubstr("message larger than max")));
 }
 
 TEST(WorkerPool, TakesRequestsOfABoundedSizeTogether) {
