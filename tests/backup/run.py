@@ -21,7 +21,7 @@ from fleet import Fleet  # pylint: disable=wrong-import-position
 import backup  # pylint: disable=wrong-import-position
 import checks  # pylint: disable=wrong-import-position
 import outside  # pylint: disable=wrong-import-position
-from harness import REPO, Person, say, wait_for  # pylint: disable=wrong-import-position
+from harness import PASSWORD, REPO, Person, say, wait_for  # pylint: disable=wrong-import-position
 from load import Load  # pylint: disable=wrong-import-position
 from processes import Folder  # pylint: disable=wrong-import-position
 from settings import Settings  # pylint: disable=wrong-import-position
@@ -55,6 +55,21 @@ def order_a_lot(fleet, copy):
     load.end()
     fleet.wait_for_quiet()
     return before, load
+
+
+def fill_a_cart(fleet):
+    """Somebody who buys nothing; answers their session and what is in the cart."""
+    person = Person(fleet.shop, "undecided")
+    session = fleet.shop.call("POST", "/auth/login", {"email": person.email, "password": PASSWORD}).data
+    for quantity, product in enumerate(fleet.products, 1):
+        person.call("POST", "/cart/add", {"productId": product, "quantity": quantity}).data  # pylint: disable=expression-not-assigned
+    return session, person.call("GET", "/cart").data["items"]
+
+
+def cart_of(fleet, session):
+    """What is in it, for who comes back with a session of before."""
+    session = fleet.shop.call("POST", "/auth/refresh", {"refreshToken": session["refreshToken"]}).data
+    return fleet.shop.call("GET", "/cart", token=session["accessToken"]).data["items"]
 
 
 def copy_provider(fleet, copy):
@@ -96,6 +111,7 @@ def main():
     passed = False
     try:
         fleet.start(people=9)
+        session, cart = fill_a_cart(fleet)
         before, load = order_a_lot(fleet, copy)
         copy_provider(fleet, copy)
         fleet.shop.script("down")
@@ -110,6 +126,9 @@ def main():
         for check in (*CHECKS, money_is_there_once):
             wrong += [f"{check.__name__}: {sentence}" for sentence in check(seen)]
         wrong += check_drift(fleet, seen)
+        if (held := cart_of(fleet, session)) != cart:
+            wrong.append(f"a cart that held {cart} holds {held}")
+        print(fleet.shop.script("audit"))  # fails unless each log is whole
         say(f"{len(load.placed())} orders, {len(before)} before the backup, {len(seen.orders)} after the restore")
         for sentence in wrong[:40]:
             print(sentence)
