@@ -295,8 +295,9 @@ class TheListOfProcesses(unittest.TestCase):
         ours = [f"{name}={value}" for name, value in offered.items()
                 if re.fullmatch(r"\d+", value) and (value.startswith("70") or name.endswith("_ADMIN_PORT"))]
         wanted = self.ports("{NAME}_{kind}={port}")
-        passwords = (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *KAFKA_PASSWORDS.values())
-        self.lacks(".env.example", wanted + [f"{name}=" for name in passwords],
+        secrets = (*ROLE_PASSWORDS.values(), *REDIS_PASSWORDS.values(), *KAFKA_PASSWORDS.values(),
+                   *(f"{service.upper()}_SERVICE_KEY" for service in SERVICES))
+        self.lacks(".env.example", wanted + [f"{name}=" for name in secrets],
                    [f"{line} is of no process" for line in ours if line not in wanted])
 
     def test_is_what_compose_starts(self):
@@ -305,7 +306,8 @@ class TheListOfProcesses(unittest.TestCase):
             lines.append(f"{name}: <<: *process image: shop/{name}:${{SHOP_VERSION:-dev}} "
                          f"build: {{<<: *build, args: {{<<: *build-args, PROCESS: {name}}}}}")
             if name in SERVICES:
-                lines.append(f"{name.upper()}_ADDR: dns:///{name}:{process.ports['PORT']}")
+                lines += [f"{name.upper()}_ADDR: dns:///{name}:{process.ports['PORT']}",
+                          f"- {{source: {name}_service_key, target: service_key}}"]
             if name in ROLES:
                 logins = "[*with-database, *kafka-login]" if name in KAFKA_PASSWORDS else "*with-database"
                 lines += [f"<<: {logins} POSTGRES_USER: {name}",
