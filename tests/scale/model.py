@@ -21,7 +21,8 @@ except ImportError:
     sys.exit("SimPy is missing: ./install-all.sh --for=test brings it")
 
 SLICE = 0.002      # seconds for which somebody has a processor before it is somebody else's turn
-BATCH = 100        # events that a consumer takes at once (libs/common/kafka/consumer.h)
+BATCH = 100        # events that a consumer takes at once (libs/common/kafka/consumer.h),
+BATCHES = {"stock": 20}  # but for these (services/stock/main.cpp)
 ROUND = 1000       # events that a relay takes at once (libs/common/kafka/relay.h)
 CALLS_AT_ONCE = 16  # to the payment provider, a process of payments (PAYMENT_CALLS_AT_ONCE)
 CONNECTIONS = 8    # to its database, a process (POSTGRES_CONNECTIONS)
@@ -169,7 +170,7 @@ class Platform:
         self.held = {ROW: 0.0, MAILS: 0.0}
         self.found = Found()
         # More processes than partitions have nothing to consume.
-        self.threads = {group: [OneByOne(self.env, BATCH, self.handle)
+        self.threads = {group: [OneByOne(self.env, BATCHES.get(group, BATCH), self.handle)
                                 for _ in range(min(layout.replicas, layout.partitions))] for group in GROUPS}
         self.relays = {outbox: OneByOne(self.env, ROUND, self.relay) for outbox, _ in EVENTS.values()}
 
