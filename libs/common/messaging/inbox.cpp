@@ -176,20 +176,21 @@ std::vector<Inbox::Fate> Inbox::DecideFates(Tx& tx, const Batch& batch, bool mar
   const std::set<std::string> discarded = group_.SeenAmong(tx, poison_ids);
 
   std::vector<Fate> fates;
-  std::set<Key> queued;                   // those that a dead letter of this batch holds back
+  std::set<Key> held;                     // by a dead letter of this batch: the later ones alone
   std::vector<const Record*> candidates;  // to be handled, as far as the batch tells
   for (const ReadRecord& event : batch.events) {
     const Key key = KeyOf(*event.record);
-    Fate fate = queued.contains(key) ? Fate::kQueued : Fate::kHandled;
+    Fate fate = held.contains(key) ? Fate::kQueued : Fate::kHandled;
     if (!event.poison.empty()) {
       fate = discarded.contains(IdentityOf(*event.record)) ? Fate::kRepeated : Fate::kDeadLetter;
     }
-    if (fate == Fate::kDeadLetter) queued.insert(key);
+    if (fate == Fate::kDeadLetter) held.insert(key);
     if (fate == Fate::kHandled) candidates.push_back(event.record);
     fates.push_back(fate);
   }
   if (candidates.empty()) return fates;
 
+  std::set<Key> queued;  // the keys that have events in the retry queue
   std::set<std::string> fresh;
   if (!mark_seen) {
     for (const Record* record : candidates) fresh.insert(record->event.id);

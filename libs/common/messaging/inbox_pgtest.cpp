@@ -261,6 +261,20 @@ TEST_F(InboxTest, AnUnknownTypeIsADeadLetterAtOnce) {
   EXPECT_EQ(OutboxRows(), 1);
 }
 
+TEST_F(InboxTest, WhatComesBeforeADeadLetterOfItsKeyIsHandled) {
+  testing::TestGroup group = Group();
+  const Record before = Cancelled(1, "before");
+  const Record unknown = Unknown(1);
+  const Record later = Cancelled(1, "later");
+  EXPECT_TRUE(group.inbox.Take({&before, &unknown, &later}));
+  EXPECT_THAT(Told(), ElementsAre("1 before"));
+  EXPECT_THAT(Queue(), ElementsAre(HasSubstr("1 dead: is of a type that is neither"),
+                                   "1 queued: waits for an earlier event of its key"));
+  ASSERT_TRUE(Discard(db_, ListRetryQueue(db_)[0].id));
+  EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
+  EXPECT_THAT(Told(), ElementsAre("1 before", "1 later"));
+}
+
 TEST_F(InboxTest, AnUnknownTypeThatWasDiscardedStaysGoneWhenItComesAgain) {
   testing::TestGroup group = Group();
   const Record unknown = Unknown(1);
@@ -650,6 +664,16 @@ TEST_F(AskingTest, WhatWaitsForAnEarlierEventIsAskedForAfterIt) {
   EXPECT_TRUE(RetriesUntil(group, [&] { return Queue().empty(); }));
   EXPECT_THAT(asked_, ElementsAre("2c", "1a", "1b"));
   EXPECT_THAT(Told(), ElementsAre("2 c!", "1 a!", "1 b!"));
+}
+
+TEST_F(AskingTest, WhatComesBeforeADeadLetterOfItsKeyIsAskedForAndHandled) {
+  testing::TestGroup group = Asking();
+  const Record before = Cancelled(1, "a");
+  const Record unknown = Unknown(1);
+  const Record later = Cancelled(1, "b");
+  EXPECT_EQ(Taken(group, {&before, &unknown, &later}), 3u);
+  EXPECT_THAT(asked_, ElementsAre("1a"));
+  EXPECT_THAT(Told(), ElementsAre("1 a!"));
 }
 
 TEST_F(AskingTest, WhatComesBeforeAQuestionIsCommittedByThen) {
