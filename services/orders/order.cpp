@@ -166,10 +166,11 @@ Result<bool> Record(LockedOrder* order, const ShipmentMoved& moved) {
 Result<bool> Record(LockedOrder* order, const CancelRequested& request) {
   Facts& facts = order->facts;
   const v1::OrderStatus now = StatusOf(facts);
-  if (now == v1::ORDER_STATUS_CANCELLED || facts.cancel == CancelFact::kRequested) return false;
+  // Also for who asked in time, and had no answer.
   if (now == v1::ORDER_STATUS_SHIPPED || now == v1::ORDER_STATUS_DELIVERED) {
     return IllegalMove(now, v1::ORDER_STATUS_CANCELLED);
   }
+  if (now == v1::ORDER_STATUS_CANCELLED || facts.cancel == CancelFact::kRequested) return false;
   if (facts.cancel == CancelFact::kRefused) return AlreadyDispatched();
   facts.cancelled_by = request.by;
   order->cancel_reason = request.reason;

@@ -308,6 +308,21 @@ TEST_F(OrderSagaTest, ACancellationThatShippingDoesNotAnswerLeavesItsKeyFree) {
 
 // Both wait for the order's row and then take turns: whoever is first, the order ends cancelled and
 // knows that it was paid.
+// The carrier had it before anybody could ask shipping again.
+TEST_F(OrderSagaTest, ACancellationWithoutAnAnswerIsRefusedOnceTheOrderHasShipped) {
+  const v1::Order order = Place(7);
+  Confirm(order);
+  fake_shipping_.away = true;
+  EXPECT_THROW((void)Cancel(order, As(7), "", "key"), Unavailable);
+  fake_shipping_.away = false;
+  fake_shipping_.dispatched = true;
+  ASSERT_TRUE(Receive<events::v1::ShipmentDispatched>(order, "e1"));
+  for (const char* key : {"key", "another"}) {
+    EXPECT_EQ(Cancel(order, As(7), "", key).refusal().reason, "ILLEGAL_MOVE");
+  }
+  EXPECT_EQ(StatusNow(order), "SHIPPED");
+}
+
 TEST_F(OrderSagaTest, ACancellationAndAPaymentAtOnceTakeTurns) {
   const v1::Order order = Place(7);
   ASSERT_TRUE(Receive<events::v1::StockReserved>(order, "e1"));
