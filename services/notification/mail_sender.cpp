@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -82,7 +83,11 @@ struct MailSender::State {
     for (std::jthread& worker : workers) worker.request_stop();
     leasing.join();
     for (std::jthread& worker : workers) worker.join();
-    RecordCompleted();
+    try {
+      RecordCompleted();
+    } catch (const std::exception& error) {
+      for (const CompletedMail& mail : completed) NotRecorded(mail.job, error);
+    }
     try {
       std::vector<MailJob> jobs;
       for (LeasedMail& mail : leased) jobs.push_back(std::move(mail.job));
@@ -116,10 +121,12 @@ struct MailSender::State {
         }
       }
       std::unique_lock lock(mutex);
-      if (found) {
-        wake.wait_until(lock, stop, begun + options.interval, [] { return false; });
+      if (broken) {
+        round_ends.wait_for(lock, stop, options.poll, [] { return false; });
+      } else if (found) {
+        round_ends.wait_until(lock, stop, begun + options.interval, [] { return false; });
       } else {
-        wake.wait_for(lock, stop, options.poll, [this] { return !completed.empty(); });
+        attempt_ends.wait_for(lock, stop, options.poll, [this] { return !completed.empty(); });
       }
     }
   }
@@ -130,7 +137,7 @@ struct MailSender::State {
     while (!stop.stop_requested() && completed.empty()) {
       MailSlots slots;
       if (steady_clock::now() < paused_until) {
-        wake.wait_until(lock, stop, paused_until, [this] { return !completed.empty(); });
+        attempt_ends.wait_until(lock, stop, paused_until, [this] { return !completed.empty(); });
         continue;
       }
       const int busy = fresh_busy + retries_busy;
@@ -140,13 +147,15 @@ struct MailSender::State {
       slots.fresh = std::max(most - busy - slots.retries, 0);
       if (outages > 0 && busy == 0) slots = {.fresh = 1, .retries = 0};
       if (slots.fresh + slots.retries > 0) return slots;
-      wake.wait(lock, stop, [&] { return fresh_busy + retries_busy < busy || !completed.empty(); });
+      attempt_ends.wait(lock, stop,
+                        [&] { return fresh_busy + retries_busy < busy || !completed.empty(); });
     }
     return {};
   }
 
-  // Marks the mails that workers have completed. Should the database refuse one of them, the others are not
-  // sent again because of it.
+  // Marks the mails that workers have completed. While the database is away they wait here; by then somebody
+  // else may have leased them again, and then it changes nothing. Should the database refuse one of them, the
+  // others are not sent again because of it.
   void RecordCompleted() {
     std::vector<CompletedMail> mails;
     {
@@ -155,8 +164,11 @@ struct MailSender::State {
     }
     try {
       Complete(db, mails);
-    } catch (const Unavailable& error) {
-      for (const CompletedMail& mail : mails) NotRecorded(mail.job, error);
+    } catch (const Unavailable&) {
+      const std::lock_guard lock(mutex);
+      std::ranges::move(completed, std::back_inserter(mails));
+      completed.swap(mails);
+      throw;
     } catch (const std::exception&) {
       for (const CompletedMail& mail : mails) {
         try {
@@ -189,8 +201,8 @@ struct MailSender::State {
       }
       ++(IsFresh(job) ? fresh_busy : retries_busy);
       leased.push_back(std::move(mail));
+      mail_is_leased.notify_one();
     }
-    wake.notify_all();
     return !mails.empty();
   }
 
@@ -236,8 +248,8 @@ struct MailSender::State {
     Smtp connection(smtp);
     for (;;) {
       std::unique_lock lock(mutex);
-      if (!wake.wait(lock, stop, [this] { return !leased.empty(); }) || stop.stop_requested())
-        return;
+      mail_is_leased.wait(lock, stop, [this] { return !leased.empty(); });
+      if (stop.stop_requested()) return;
       const LeasedMail mail = std::move(leased.front());
       const MailJob& job = mail.job;
       leased.pop_front();
@@ -254,7 +266,7 @@ struct MailSender::State {
       }
       lock.lock();
       --(IsFresh(job) ? fresh_busy : retries_busy);
-      wake.notify_all();
+      attempt_ends.notify_one();
     }
   }
 
@@ -416,7 +428,7 @@ struct MailSender::State {
     if (std::exchange(outages, 0) == 0) return;
     paused_until = {};
     up.Set(1);
-    wake.notify_all();
+    attempt_ends.notify_one();
     log::Info("mails can be sent again");
   }
 
@@ -516,11 +528,13 @@ struct MailSender::State {
   const Mailbox from;
   const SenderOptions options;
 
-  mutable std::mutex mutex;  // guards all of these
-  std::condition_variable_any wake;
-  std::deque<LeasedMail> leased;         // and not started
-  std::vector<CompletedMail> completed;  // and not recorded
-  int fresh_busy = 0;                    // leased or being sent
+  mutable std::mutex mutex;                    // guards all of these
+  std::condition_variable_any mail_is_leased;  // workers wait for it
+  std::condition_variable_any attempt_ends;  // or sending goes on: the leasing thread waits for it
+  std::condition_variable_any round_ends;    // with the time alone
+  std::deque<LeasedMail> leased;             // and not started
+  std::vector<CompletedMail> completed;      // and not recorded
+  int fresh_busy = 0;                        // leased or being sent
   int retries_busy = 0;
   int outages = 0;  // failed probes in a row; 0 while mails are sent
   steady_clock::time_point paused_until{};
