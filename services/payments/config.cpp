@@ -14,6 +14,7 @@ ProviderSettings ReadProvider(Env& env) {
   if (!IsHttpUrl(settings.url)) {
     env.Wrong("PAYMENT_PROVIDER_URL", "is not like http://host:port");
   }
+  while (settings.url.ends_with('/')) settings.url.pop_back();
   settings.api_key = env.RequiredSecret("PROVIDER_API_KEY");
   settings.timeout = milliseconds(
       env.Integer("PAYMENT_PROVIDER_TIMEOUT_MS", settings.timeout.count(), 100, 60'000));

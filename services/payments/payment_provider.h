@@ -15,7 +15,8 @@ struct NoAnswer {
   std::string why;  // for the log; contains no secret
 };
 
-// What the provider has said. Only a definite answer is anything but NoAnswer.
+// What the provider has said. Only a definite answer is anything but NoAnswer, and NotFound is one to a
+// query alone: any other call that finds nothing has come to nothing.
 using ChargeAnswer = std::variant<Reported, NotFound, NoAnswer>;
 
 struct RefundAccepted {};

@@ -504,6 +504,7 @@ bool Advances(Charge before, Charge after, const Fact& fact) {
 // What calls have told of a payment.
 struct Told {
   bool news = false;
+  bool advances = false;
   std::vector<Event> events = {};
   const Made* by_holder = nullptr;  // the call of whoever has the lease
 };
@@ -516,8 +517,17 @@ void TakeResult(const Made& call, StoredPayment* stored, Told* told, Attempts* a
   Step step = call.fact ? Apply(&stored->payment, *call.fact) : Step();
   if (!step.changed) return;
   told->news = true;
-  if (Advances(before, stored->payment.charge, *call.fact)) stored->failures = 0;
+  if (Advances(before, stored->payment.charge, *call.fact)) {
+    stored->failures = 0;
+    told->advances = true;
+  }
   std::ranges::move(step.events, std::back_inserter(told->events));
+}
+
+// Whether the very same would be asked again, and nothing has come of it.
+bool IsStuck(const StoredPayment& stored, const Told& told) {
+  const NextAsk& asked = told.by_holder->job.next;
+  return !told.news || (!told.advances && Next(stored.payment).ask == asked.ask);
 }
 
 // Decides how a payment goes on of which calls have told.
@@ -529,11 +539,12 @@ void GoOn(StoredPayment stored, Told told, const Pace& pace, bool stopping, Deci
   } else if (stopping) {
     decided->changes.push_back(
         {std::move(stored), {Schedule::Kind::kRelease}, std::move(told.events)});
-  } else if (told.news) {
-    Begin(std::move(stored), std::move(told.events), told.by_holder->job.retry, pace, decided);
-  } else {
+  } else if (IsStuck(stored, told)) {
     const milliseconds pause = PauseAfter(stored.failures++, pace);
-    decided->changes.push_back({std::move(stored), {Schedule::Kind::kPause, pause}, {}});
+    decided->changes.push_back(
+        {std::move(stored), {Schedule::Kind::kPause, pause}, std::move(told.events)});
+  } else {
+    Begin(std::move(stored), std::move(told.events), told.by_holder->job.retry, pace, decided);
   }
 }
 

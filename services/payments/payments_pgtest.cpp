@@ -154,6 +154,7 @@ class FakeProvider : public PaymentProvider {
   Hook after;
   std::function<bool(Ask)> lose = [](Ask) { return false; };  // whether the answer is lost
   std::atomic<bool> refuse_refunds = false;
+  std::atomic<bool> idle = false;  // answers what there is, and does nothing
 
  private:
   struct Account {
@@ -182,7 +183,7 @@ class FakeProvider : public PaymentProvider {
       const std::lock_guard lock(mutex_);
       ++calls_[ask];
       Account& account = accounts_[key];
-      effect(account);
+      if (!idle) effect(account);
       charge = account.charge;
     }
     if (Unheard(ask, stop)) return NoAnswer{"lost"};
@@ -260,6 +261,9 @@ class PaymentsTest : public ::testing::Test {
   std::string Value(const std::string& sql) {
     return postgres::Read(db_,
                           [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<std::string>(""); });
+  }
+  void Change(const std::string& sql) {
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) { tx.Run(sql); });
   }
   static Call CallOf(int64_t user_id, api::v1::Role role = api::v1::ROLE_USER) {
     Call call;
@@ -511,6 +515,35 @@ TEST_F(PaymentsTest, AnswersThatAreLostAreFoundOutAndNothingIsDoneTwice) {
   ASSERT_TRUE(Publishes("PAYMENT_REFUNDED"));
   EXPECT_EQ(provider_.calls(Ask::kRefund), 2) << "the same one again";
   EXPECT_EQ(provider_.KeptInAll(), 0);
+}
+
+// Each call is answered, and by none is the payment any further.
+TEST_F(PaymentsTest, AProviderThatAnswersAndDoesNothingIsAskedEverMoreSlowly) {
+  provider_.idle = true;
+  WorkerOptions options = Quick();
+  options.pace.first_pause = milliseconds(200);
+  options.pace.longest_pause = std::chrono::seconds(60);
+  const PaymentWorker worker(db_, provider_, options);
+  ASSERT_TRUE(Receive(Reserved()));
+  ASSERT_TRUE(shop::testing::Eventually(
+      [&] { return std::stoi(Value("SELECT failures FROM payments")) >= 3; }));
+  EXPECT_LE(provider_.calls(Ask::kAuthorize) + provider_.calls(Ask::kQuery), 9);
+  provider_.idle = false;
+  EXPECT_TRUE(Publishes("PAYMENT_COMPLETED"));
+}
+
+// Looking for those that are new does not go through the others.
+TEST_F(PaymentsTest, PaymentsThatFailAgainAndAgainDoNotSlowTheLeaseOfNewOnes) {
+  ASSERT_TRUE(Receive(Reserved()));
+  Change(
+      "INSERT INTO payments (order_uuid, order_id, user_id, order_number, next_at, failures)"
+      " SELECT gen_random_uuid(), 100 + n, 1, '', now() - interval '1 hour', 1"
+      " FROM generate_series(1, 20000) AS n");
+  Change("ANALYZE payments");
+  const std::string plan = Value(
+      "EXPLAIN (FORMAT JSON) SELECT FROM payments WHERE next_at <= now() AND failures = 0"
+      " ORDER BY next_at LIMIT 16 FOR UPDATE SKIP LOCKED");
+  EXPECT_THAT(plan, HasSubstr("payments_due_fresh"));
 }
 
 TEST_F(PaymentsTest, NewPaymentsDoNotWaitBehindThoseWhoseCallsHang) {
@@ -1124,6 +1157,11 @@ TEST_F(BuiltInProviderTest, OnlyADefiniteAnswerIsOne) {
   EXPECT_TRUE(std::holds_alternative<NoAnswer>(away.Query("a", never)));
   HttpPaymentProvider client(Settings());
   EXPECT_TRUE(std::holds_alternative<NotFound>(client.Query("a", never)));
+  EXPECT_TRUE(std::holds_alternative<NoAnswer>(client.Capture("a", 2500, never)));
+  ProviderSettings elsewhere = Settings();
+  elsewhere.url += "/no/such/place";
+  HttpPaymentProvider lost(elsewhere);
+  EXPECT_TRUE(std::holds_alternative<NoAnswer>(lost.Authorize({"a", 1, "USD", "t"}, never)));
 }
 
 }  // namespace

@@ -62,7 +62,6 @@ std::string Complaint(const HttpReply& reply) {
 // as it is.
 ChargeAnswer Judge(const HttpReply& reply, const std::string& key) {
   const int status = reply.status;
-  if (status == 404) return NotFound{};
   if (status == 200 || status == 202 || status == 402 || status == 409) {
     simdjson::dom::parser parser;
     simdjson::dom::element root;
@@ -137,10 +136,11 @@ RefundAnswer HttpPaymentProvider::Refund(const std::string& key, const std::stri
 }
 
 ChargeAnswer HttpPaymentProvider::Query(const std::string& key, const std::stop_token& stop) {
-  return Judge(client_.Send({.url = settings_.url + "/v1/payments/" + key,
-                             .headers = {"Authorization: Bearer " + settings_.api_key}},
-                            stop),
-               key);
+  const HttpReply reply = client_.Send({.url = settings_.url + "/v1/payments/" + key,
+                                        .headers = {"Authorization: Bearer " + settings_.api_key}},
+                                       stop);
+  if (reply.status == 404) return NotFound{};
+  return Judge(reply, key);
 }
 
 }  // namespace shop::payments
