@@ -12,7 +12,7 @@ namespace shop::provider {
 namespace {
 
 constexpr size_t kLongestKey = 255;
-constexpr int64_t kMostMoney = 1'000'000'000'000;
+constexpr int64_t kMostMoney = 1'000'000'000'000'000;  // as much as an order may cost
 
 bool ReadNumber(std::string_view text, int64_t least, int64_t most, int64_t* value) {
   const char* end = text.data() + text.size();
