@@ -157,22 +157,30 @@ bool Take(Payment* payment, const Cancelled& fact, Step*) {
   return true;
 }
 
-bool Take(Payment* payment, const Returned& fact, Step*) {
-  const std::string source = "return:" + fact.return_uuid;
-  int64_t left = Refundable(*payment);
-  if (left == 0 || HasSource(*payment, source)) return false;
+std::string SourceOf(const Returned& fact) {
+  return "return:" + fact.return_uuid;
+}
+
+// As much of the lines as is left.
+Refund RefundOf(const Payment& payment, const Returned& fact) {
   Refund refund;
   for (const RefundLine& line : MergeLines(fact.items)) {
-    const orders::v1::OrderItem* item = FindItem(*payment, line.product_id);
+    const orders::v1::OrderItem* item = FindItem(payment, line.product_id);
     if (item == nullptr) continue;
-    const int64_t quantity = std::min(line.quantity, LeftOf(*payment, *item));
+    const int64_t quantity = std::min(line.quantity, LeftOf(payment, *item));
     if (quantity > 0) refund.items.push_back({line.product_id, quantity});
   }
-  refund.amount = std::min(PriceOf(*payment, refund.items), left);
-  if (refund.amount == 0) return false;
-  refund.source = source;
-  refund.uuid = DerivedUuid(payment->order.uuid + "/" + source);
+  refund.amount = std::min(PriceOf(payment, refund.items), Refundable(payment));
+  refund.source = SourceOf(fact);
+  refund.uuid = DerivedUuid(payment.order.uuid + "/" + refund.source);
   refund.cause = events::v1::REFUND_CAUSE_RETURN;
+  return refund;
+}
+
+bool Take(Payment* payment, const Returned& fact, Step*) {
+  if (HasSource(*payment, SourceOf(fact))) return false;
+  Refund refund = RefundOf(*payment, fact);
+  if (refund.amount == 0) return false;
   payment->refunds.push_back(std::move(refund));
   return true;
 }
@@ -245,6 +253,15 @@ Step Apply(Payment* payment, const Fact& fact) {
     payment->token.clear();
   }
   return step;
+}
+
+bool HasToWait(const Payment& payment, const Returned& fact) {
+  if (HasSource(payment, SourceOf(fact))) return false;
+  Payment if_refused = payment;
+  for (Refund& refund : if_refused.refunds) {
+    if (refund.state == RefundState::kRequested) refund.state = RefundState::kFailed;
+  }
+  return RefundOf(payment, fact).amount < RefundOf(if_refused, fact).amount;
 }
 
 NextAsk Next(const Payment& payment) {

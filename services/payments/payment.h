@@ -156,6 +156,10 @@ struct Step {
 // Takes in a fact. Total: any fact at any time, a repeat changes nothing and publishes nothing.
 Step Apply(Payment* payment, const Fact& fact);
 
+// Whether refunds that the provider has not decided yet take what this return is due. It is to be told
+// again once they are: should they be refused, its money is there.
+bool HasToWait(const Payment& payment, const Returned& fact);
+
 // --- what to ask of the provider
 
 struct NextAsk {

@@ -90,7 +90,9 @@ Result<void> TakeInAll(postgres::Tx& tx, const std::vector<messaging::Received<E
     std::optional<Fact> fact = FactOf(event);
     if (fact) heard.push_back({OrderOf(event), *std::move(fact), envelope.trace.Header()});
   }
-  for (const int64_t order_id : TakeIn(tx, heard)) {
+  const Result<std::vector<int64_t>> unknown = TakeIn(tx, heard);
+  if (!unknown) return unknown.refusal();
+  for (const int64_t order_id : *unknown) {
     // Delivered by an earlier release, which charged nothing.
     log::Info("an order was returned that was never paid", {{"orderId", order_id}});
   }

@@ -650,7 +650,7 @@ const Outcomes& CountedOutcomes() {
   return outcomes;
 }
 
-std::vector<int64_t> TakeIn(Tx& tx, const std::vector<Heard>& heard) {
+Result<std::vector<int64_t>> TakeIn(Tx& tx, const std::vector<Heard>& heard) {
   std::map<std::string, std::vector<const Heard*>> by_uuid;
   for (const Heard& one : heard) by_uuid[one.order.uuid].push_back(&one);
   const auto take_in = [&](StoredPayment stored) -> std::optional<Change> {
@@ -678,7 +678,7 @@ std::vector<int64_t> TakeIn(Tx& tx, const std::vector<Heard>& heard) {
     makes.insert(uuid);
   }
   for (const std::string& uuid : Insert(tx, std::move(made))) by_uuid.erase(uuid);
-  if (by_uuid.empty()) return {};
+  if (by_uuid.empty()) return std::vector<int64_t>();
 
   const std::string uuids = Array(by_uuid, [](const auto& entry) { return entry.first; });
   auto locked = ByUuid(WithRefunds(tx, tx.Exec(kLock, uuids)));
@@ -695,6 +695,12 @@ std::vector<int64_t> TakeIn(Tx& tx, const std::vector<Heard>& heard) {
       }
       unknown.push_back(order_id);
       continue;
+    }
+    for (const Heard* one : facts) {
+      const auto* returned = std::get_if<Returned>(&one->fact);
+      if (returned != nullptr && HasToWait(found->second.payment, *returned)) {
+        return Refusal{Code::kAborted, "refunds that are under way take what this return is due"};
+      }
     }
     const bool was_wanted = found->second.payment.wanted;
     std::optional<Change> change = take_in(std::move(found->second));

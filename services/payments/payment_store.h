@@ -40,8 +40,9 @@ struct Heard {
   std::string traceparent;
 };
 // Takes in what was heard, in this sequence; stores, publishes and schedules what follows. A payment that
-// is not there yet is made, where the fact says something of it. Returns the orders without one.
-std::vector<int64_t> TakeIn(postgres::Tx& tx, const std::vector<Heard>& heard);
+// is not there yet is made, where the fact says something of it. Returns the orders without one; ABORTED
+// where a return has to wait.
+Result<std::vector<int64_t>> TakeIn(postgres::Tx& tx, const std::vector<Heard>& heard);
 
 // With a lock; nothing where there is none.
 std::optional<StoredPayment> LockByOrder(postgres::Tx& tx, int64_t order_id);

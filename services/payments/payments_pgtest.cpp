@@ -781,10 +781,10 @@ TEST_F(PaymentsTest, AWorkerWhosePaymentsAreLockedByAConsumerNeitherLosesAnAnswe
       [&] { return Value("SELECT count(*) FROM payments WHERE asked") == "2"; }));
   gate.AwaitSomebody();
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-    TakeIn(tx, {{{Uuid(2), 2, kAda, ""}, Cancelled{{Uuid(2), 2, kAda, ""}}, ""}});
+    (void)TakeIn(tx, {{{Uuid(2), 2, kAda, ""}, Cancelled{{Uuid(2), 2, kAda, ""}}, ""}});
     gate.Open();
     ASSERT_TRUE(shop::testing::Eventually([&] { return provider_.Kept(Uuid(1)) == 2500; }));
-    TakeIn(tx, {{{Uuid(1), 1, kAda, ""}, Cancelled{{Uuid(1), 1, kAda, ""}}, ""}});
+    (void)TakeIn(tx, {{{Uuid(1), 1, kAda, ""}, Cancelled{{Uuid(1), 1, kAda, ""}}, ""}});
   });
   ASSERT_TRUE(Rests());
   EXPECT_EQ(provider_.Kept(Uuid(1)), 0);
@@ -812,7 +812,7 @@ TEST_F(PaymentsTest, ConsumersWithTheSamePaymentsWaitForEachOtherInOneSequence) 
     int tries = 0;
     postgres::InTransaction(pool, [&](postgres::Tx& tx) {
       ++tries;
-      TakeIn(tx, heard);
+      (void)TakeIn(tx, heard);
     });
     failed += tries - 1;
   };
@@ -919,6 +919,41 @@ TEST_F(PaymentsTest, AReturnIsRefundedOnce) {
   EXPECT_EQ(Get()->refunds(0).cause(), "RETURN");
   EXPECT_THAT(shop::testing::PublishedEvents(db_).back().value,
               HasSubstr(R"("amount":10.00,"currency":"USD","refundedTotal":10.00)"));
+}
+
+TEST_F(PaymentsTest, AReturnWaitsForARefundThatMayLeaveItsMoney) {
+  Charge2500();
+  ASSERT_TRUE(Refund());
+  auto returned = About<events::v1::OrderReturned>();
+  returned.set_return_uuid("5d1c3c5e-4a0f-4c57-9a6b-0f6f2d1f6f0a");
+  orders::v1::OrderItem* item = returned.add_items();
+  item->set_product_id(1);
+  item->set_quantity(1);
+  const Result<void> early = Receive(returned);
+  ASSERT_FALSE(early);
+  EXPECT_EQ(early.refusal().code, Code::kAborted);
+  provider_.refuse_refunds = true;
+  const PaymentWorker worker(db_, provider_, Quick());
+  ASSERT_TRUE(shop::testing::Eventually(
+      [&] { return Value("SELECT state FROM refunds") == "FAILED"; }));
+  provider_.refuse_refunds = false;
+  ASSERT_TRUE(Receive(returned));
+  ASSERT_TRUE(Publishes("PAYMENT_REFUNDED"));
+  EXPECT_EQ(provider_.Kept(Uuid(kOrder)), 1500);
+}
+
+TEST_F(PaymentsTest, AReturnOfWhatARefundByHandHasPaidBackTakesTheRest) {
+  Charge2500();
+  ASSERT_TRUE(Refund({{1, 1}}));
+  auto returned = About<events::v1::OrderReturned>();
+  returned.set_return_uuid("5d1c3c5e-4a0f-4c57-9a6b-0f6f2d1f6f0a");
+  orders::v1::OrderItem* item = returned.add_items();
+  item->set_product_id(1);
+  item->set_quantity(1);
+  ASSERT_TRUE(Receive(returned)) << "there are two of them";
+  const PaymentWorker worker(db_, provider_, Quick());
+  ASSERT_TRUE(Rests());
+  EXPECT_EQ(provider_.Kept(Uuid(kOrder)), 500);
 }
 
 TEST_F(PaymentsTest, AReturnOfAnOrderThatWasNeverPaidIsNoError) {
