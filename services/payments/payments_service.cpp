@@ -49,6 +49,9 @@ Result<v1::Payment> PaymentsService::GetPayment(const Call& call,
       call.caller.is_admin() ? std::nullopt : std::optional(call.caller.user_id);
   std::optional<v1::Payment> payment = FindPayment(db_, request.order_id(), owner);
   if (!payment) return NoPayment();
+  if (owner) {
+    for (v1::PaymentAttempt& attempt : *payment->mutable_attempts()) attempt.clear_detail();
+  }
   return *std::move(payment);
 }
 

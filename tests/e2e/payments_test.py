@@ -58,6 +58,15 @@ class AnOrderIsPaid(Payments):
                 ids = wait_for(f"{told} of {token}", lambda kind=told, order=order: self.told(order["id"], kind))
                 self.assertEqual((1, 0), (len(ids), len(self.told(order["id"], untold))))
 
+    def test_with_a_token_that_a_provider_can_take(self):
+        product = self.boss.make_product("Paid for in words", Decimal("1.00"), 100)
+        buyer = Person(self.shop)
+        longest = self.pay_with(buyer, product, "t" * 200)
+        self.assertEqual("COMPLETED", self.paid(buyer, longest["id"])["status"])
+        for token in ("€" * 200, "a token", "t" * 201):
+            answer = buyer.call("POST", "/orders", {"items": [{"productId": product, "quantity": 1}], "paymentToken": token})
+            self.assertEqual((400, "paymentToken"), (answer.status, answer.json["error"]["details"][0]["field"]))
+
     def test_once_whatever_is_killed_meanwhile(self):
         product = self.boss.make_product("Paid for in a storm", Decimal("3.00"), 1000)
         buyer = Person(self.shop)
