@@ -339,13 +339,12 @@ Result<v1::LoginResponse> AuthService::Refresh(const Call& call,
   Result<User> user = Profile(call, *owner);
   if (!user) return user.refusal().code == Code::kNotFound ? NoSession() : user.refusal();
 
-  // Should the role change at this moment, the session is of an older version of the profile than the
-  // change, and ends when auth hears of it.
+  // Should the role have changed, the session began with an older version of the profile, and ends when auth
+  // hears of it.
   bool second_factor = false;
   const std::optional<Continued> next = InTransaction(db_, [&](Tx& tx) {
     second_factor = HasSecondFactor(tx, *owner);
-    return ContinueSession(tx, request.refresh_token(), user->version(), options_.life,
-                           ContextOf(call));
+    return ContinueSession(tx, request.refresh_token(), options_.life, ContextOf(call));
   });
   if (!next) return NoSession();
   return Tokens(*std::move(user), *next, second_factor);

@@ -989,6 +989,33 @@ TEST_F(AuthTest, AnotherRoleEndsTheSessionsWithTheOldOne) {
   EXPECT_THAT(SessionsOf(since), ElementsAre(CallerOf(since).session));
 }
 
+// The access token from before has the old role, whatever the one that a refresh has brought says.
+TEST_F(AuthTest, ARefreshBeforeAuthHearsOfTheRoleSavesNoSession) {
+  const v1::LoginResponse before = Ann();
+  const int64_t version = users_.GiveRole(before.user().id(), ROLE_SELLER);
+  const Result<v1::LoginResponse> next = Refresh(before.refresh_token());
+  ASSERT_TRUE(next);
+  HearOfRole(before.user().id(), version);
+  EXPECT_THAT(Revoked(), ElementsAre(CallerOf(before).session));
+  EXPECT_EQ(Outcome(Refresh(next->refresh_token())), "UNAUTHENTICATED");
+}
+
+TEST_F(AuthTest, ASessionIsRevokedForAsLongAsItsLongestAccessTokenLives) {
+  const v1::LoginResponse ann = Ann();
+  const auto access_until = [&] {
+    return postgres::Read(db_, [](postgres::Tx& tx) {
+      return tx.Run("SELECT extract(epoch FROM access_until)::bigint FROM sessions")[0][0]
+          .as<int64_t>();
+    });
+  };
+  const int64_t until = access_until();
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    ASSERT_TRUE(ContinueSession(tx, ann.refresh_token(), {.access_token = std::chrono::seconds(1)},
+                                Context()));
+  });
+  EXPECT_EQ(access_until(), until) << "tokens live shorter now; that of the login does not";
+}
+
 TEST_F(AuthTest, NoSessionBeginsWithARoleFromBeforeItsChange) {
   const v1::LoginResponse ann = Ann();
   // What a login reads of users while auth hears of the change.
@@ -1005,7 +1032,7 @@ TEST_F(AuthTest, ARoleChangeWaitsForTheRefreshUnderWay) {
   std::thread change;
   std::optional<Continued> next;
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
-    next = ContinueSession(tx, ann.refresh_token(), 1, {}, Context());
+    next = ContinueSession(tx, ann.refresh_token(), {}, Context());
     change = std::thread([&] { HearOfRole(ann.user().id(), 2); });
     EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
   });

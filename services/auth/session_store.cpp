@@ -40,11 +40,12 @@ constexpr Statement kForgetSalts{
     "UPDATE refresh_tokens SET salt = NULL WHERE session_id = $1 AND salt IS NOT NULL"};
 constexpr Statement kUse{"UPDATE refresh_tokens SET used_at = now(), salt = $2 WHERE hash = $1"};
 constexpr Statement kAddToken{"INSERT INTO refresh_tokens (hash, session_id) VALUES ($1, $2)"};
+// The version of the profile stays that of the beginning: the access token of before is still around when the role
+// has changed. And that token may live longer than those of now.
 constexpr Statement kContinue{R"sql(
     UPDATE sessions
-    SET profile_version = $2, last_used_at = now(),
-        expires_at = least(now() + $3 * interval '1 second', ends_at),
-        access_until = )sql" SHOP_ACCESS_UNTIL("$4") " WHERE id = $1"};
+    SET last_used_at = now(), expires_at = least(now() + $2 * interval '1 second', ends_at),
+        access_until = greatest(access_until, )sql" SHOP_ACCESS_UNTIL("$3") ") WHERE id = $1"};
 #define SHOP_ENDED " RETURNING id, extract(epoch FROM access_until)::bigint, access_until > now()"
 constexpr Statement kEnd{"DELETE FROM sessions WHERE account_id = $1 AND id = $2" SHOP_ENDED};
 constexpr Statement kEndAll{"DELETE FROM sessions WHERE account_id = $1" SHOP_ENDED};
@@ -105,8 +106,7 @@ std::optional<int64_t> FindOwner(Tx& tx, const std::string& refresh_token) {
 }
 
 std::optional<Continued> ContinueSession(Tx& tx, const std::string& refresh_token,
-                                         int64_t profile_version, const Lifetimes& life,
-                                         const EventContext& context) {
+                                         const Lifetimes& life, const EventContext& context) {
   const std::string hash = Sha256Hex(refresh_token);
   const pqxx::result found = tx.Exec(kLock, hash);
   if (found.empty() || !found[0][1].as<bool>()) return std::nullopt;
@@ -129,8 +129,7 @@ std::optional<Continued> ContinueSession(Tx& tx, const std::string& refresh_toke
     EndSession(tx, account, next.session, context);
     return std::nullopt;
   }
-  tx.Exec(kContinue, next.session, profile_version, int64_t{life.idle.count()},
-          int64_t{life.access_token.count()});
+  tx.Exec(kContinue, next.session, int64_t{life.idle.count()}, int64_t{life.access_token.count()});
   return next;
 }
 

@@ -48,7 +48,7 @@ std::optional<int64_t> FindOwner(postgres::Tx& tx, const std::string& refresh_to
 // Uses the token. Nothing if the session has ended or is too old, or ends now, because the token was used
 // before: then two have it.
 std::optional<Continued> ContinueSession(postgres::Tx& tx, const std::string& refresh_token,
-                                         int64_t profile_version, const Lifetimes& life,
+                                         const Lifetimes& life,
                                          const messaging::EventContext& context);
 
 // Ending what has ended, or never was, is no error.
