@@ -648,6 +648,7 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
         throw std::runtime_error("the password was changed at this moment");  // tried again
       }
       EndSessions(tx, account->id, ContextOf(call));
+      audit::Record(tx, call, {"PASSWORD_CHANGED", Object(*account), {{"by", "the settings"}}});
     });
     log::Info("the operator's account has a new password", {{"userId", account->id}});
   }

@@ -60,8 +60,10 @@ using api::v1::ROLE_SELLER;
 using api::v1::ROLE_SUPER_ADMIN;
 using api::v1::ROLE_USER;
 using google::protobuf::Empty;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::Field;
+using ::testing::HasSubstr;
 using users::v1::User;
 
 constexpr char kPassword[] = "Plum-Tree-7!";
@@ -1843,6 +1845,8 @@ TEST_F(OperatorTest, AnotherPasswordInTheEnvironmentReplacesTheOld) {
   Ensure("Pear-Tree-8!");
   EXPECT_EQ(Outcome(Login("root@example.com")), "UNAUTHENTICATED");
   EXPECT_EQ(Outcome(Login("root@example.com", "Pear-Tree-8!")), "OK");
+  EXPECT_THAT(audit::testing::Entries(db_),
+              Contains(HasSubstr("PASSWORD_CHANGED user 1, by the settings")));
 }
 
 TEST_F(OperatorTest, AnotherPasswordEndsTheSessions) {

@@ -70,6 +70,13 @@ std::string Object(int64_t user) {
   return "user " + std::to_string(user);
 }
 
+// Whose role is more than everybody's. It is auth that calls: who gave the role is among the details.
+void RecordRole(Tx& tx, const Call& call, const v1::CreateUserRequest& made) {
+  audit::Fact fact{"USER_CREATED", Object(made.id()), {{"role", RoleText(made.role())}}};
+  if (made.has_granted_by()) fact.details["by"] = Object(made.granted_by());
+  audit::Record(tx, call, fact);
+}
+
 }  // namespace
 
 UsersService::UsersService(postgres::Pool& db) : db_(db) {}
@@ -190,13 +197,14 @@ Result<v1::User> UsersService::CreateUser(const Call& call, const v1::CreateUser
       return Refusal{Code::kAborted, "a later attempt at this registration came first"};
     }
     if (attempt == request.attempt()) return FoundOrRefused(Find(tx, request.id()));
-    if (attempt) return Overwrite(tx, request);
-
-    v1::User made = Insert(tx, request);
-    events::v1::UserRegistered event;
-    event.set_user_id(request.id());
-    event.set_role(request.role());
-    messaging::Publish(tx, event, ContextOf(call));
+    v1::User made = attempt ? Overwrite(tx, request) : Insert(tx, request);
+    if (!attempt) {
+      events::v1::UserRegistered event;
+      event.set_user_id(request.id());
+      event.set_role(request.role());
+      messaging::Publish(tx, event, ContextOf(call));
+    }
+    if (request.role() != api::v1::ROLE_USER) RecordRole(tx, call, request);
     return made;
   });
 }

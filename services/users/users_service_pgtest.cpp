@@ -638,6 +638,21 @@ TEST_F(UsersTest, WhoFinishesARegistrationHasConfirmedNothing) {
   EXPECT_FALSE(other->email_confirmed());
 }
 
+TEST_F(UsersTest, TheAuditLogSaysWhoseRegistrationGaveMoreThanUser) {
+  Boss();
+  v1::CreateUserRequest given = Person(8, ROLE_SUPER_ADMIN);
+  given.set_granted_by(1000);
+  EXPECT_TRUE(Create(given));
+  EXPECT_TRUE(Create(given)) << "repeated";
+  EXPECT_TRUE(Create(Person(9, ROLE_ADMIN, "First", 1)));
+  EXPECT_TRUE(Create(Person(9, ROLE_SELLER, "Second", 2)));
+  EXPECT_TRUE(Create(Person(10)));
+  EXPECT_THAT(audit::testing::Entries(db_),
+              ElementsAre("GUEST 0: USER_CREATED user 8, by user 1000, role SUPER_ADMIN",
+                          "GUEST 0: USER_CREATED user 9, role ADMIN",
+                          "GUEST 0: USER_CREATED user 9, role SELLER"));
+}
+
 TEST_F(UsersTest, TheAuditLogSaysWhoGaveARoleAndWhoDeletedWhom) {
   Exists(7);
   EXPECT_TRUE(GiveRole(Boss(), 7, ROLE_SELLER));
