@@ -95,6 +95,11 @@ struct Server::State {
     // Without this a second process could take the same port and half of the calls.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(kMaxRequestBytes);
+    // gRPC inflates a message before it looks at its size: a megabyte could be a thousand.
+    builder.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+    for (const auto algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+      builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
+    }
     // Makes clients reconnect and resolve the name again, so that a new replica gets its share.
     builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, kConnectionAgeMs);
     builder.AddListeningPort(settings.host + ":" + std::to_string(settings.port),

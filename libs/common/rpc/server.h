@@ -12,7 +12,9 @@
 //
 // Handlers run on a bounded pool of threads with a bounded queue, and the requests that wait and run
 // take at most 32 MB together: what does not fit is UNAVAILABLE at once. A request of more than 1 MB is
-// RESOURCE_EXHAUSTED, one of more than 10,000 fields INVALID_ARGUMENT. Metrics: rpc_handled_total{method,code}, rpc_duration_seconds{method}, rpc_queue_length.
+// RESOURCE_EXHAUSTED, one of more than 10,000 fields INVALID_ARGUMENT, a compressed one UNIMPLEMENTED.
+//
+// Metrics: rpc_handled_total{method,code}, rpc_duration_seconds{method}, rpc_queue_length.
 #pragma once
 
 #include <chrono>

@@ -176,6 +176,23 @@ TEST_F(ServerTest, ARequestOfMoreThanAMegabyteIsRefusedUnread) {
               ThrowsMessage<std::runtime_error>(HasSubstr("message larger than max")));
 }
 
+// A megabyte of them may be a thousand of what it is to be read.
+TEST_F(ServerTest, ACompressedRequestIsRefusedAsItCame) {
+  UnaryStub stub(grpc::CreateChannel(server_.address(), grpc::InsecureChannelCredentials()));
+  ReserveStockRequest request = Reservation();
+  for (const size_t size : {size_t{10}, size_t{8} << 20}) {
+    request.set_order_uuid(std::string(size, 'a'));
+    for (const auto algorithm : {GRPC_COMPRESS_GZIP, GRPC_COMPRESS_DEFLATE}) {
+      grpc::ClientContext context;
+      context.set_compression_algorithm(algorithm);
+      ReserveStockResponse response;
+      const grpc::Status status =
+          CallUnary(stub, '/' + get_ + "/ReserveStock", &context, request, &response);
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::UNIMPLEMENTED) << status.error_message();
+    }
+  }
+}
+
 TEST(WorkerPool, TakesRequestsOfABoundedSizeTogether) {
   std::mutex mutex;
   std::condition_variable changed;
