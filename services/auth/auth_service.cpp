@@ -521,10 +521,17 @@ Result<Empty> AuthService::ResetPassword(const Call& call,
   if (!good) return good.refusal();
   const Result<std::string> hash = passwords_.Hash(request.new_password(), call.deadline);
   if (!hash) return hash.refusal();
+  // Whose address nobody had confirmed may have been registered by somebody else, who turned a second factor on. It
+  // goes before the confirmation, so that it is gone also where this process dies in between, and once more after it.
+  const bool first_confirmed = !user->email_confirmed();
+  if (first_confirmed) {
+    InTransaction(db_, [&](Tx& tx) { RemoveSecondFactor(tx, account->id); });
+  }
   const Result<User> confirmed = MarkConfirmed(call, *account);
   if (!confirmed) return confirmed.refusal();
   return InTransaction(db_, [&](Tx& tx) -> Result<Empty> {
     if (!UseToken(tx, kReset, request.token())) return NoSuchToken();  // by now
+    if (first_confirmed) RemoveSecondFactor(tx, account->id);
     if (!ReplacePassword(tx, *account, *hash)) {
       return Refusal{Code::kAborted, "the password was changed at this moment, try again"};
     }

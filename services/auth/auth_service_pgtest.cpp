@@ -1517,11 +1517,24 @@ TEST_F(AuthTest, ASecondFactorIsRemovedWithPasswordAndCode) {
 }
 
 TEST_F(AuthTest, AnotherPasswordByMailNeedsTheCodeAllTheSame) {
-  const Factor factor = Enrol(Ann());
+  const v1::LoginResponse ann = Ann();
+  ASSERT_EQ(Outcome(Confirm(MailedConfirmation())), "OK");
+  const Factor factor = Enrol(ann);
   Forget("ann@example.com");
   ASSERT_EQ(Outcome(Reset(MailedToken())), "OK");
   EXPECT_EQ(Reason(Login("ann@example.com", "Pear-Tree-8!")), "SECOND_FACTOR_NEEDED");
   EXPECT_EQ(Outcome(LoginWith(CodeOf(factor.secret), "Pear-Tree-8!")), "OK");
+}
+
+// Somebody else has registered the address.
+TEST_F(AuthTest, WhoeverHasTheMailboxIsNotLockedOutByASecondFactorFromBefore) {
+  const v1::LoginResponse stranger = Ann();
+  Enrol(stranger);
+  Forget("ann@example.com");
+  ASSERT_EQ(Outcome(Reset(MailedToken())), "OK");
+  const Result<v1::LoginResponse> owner = Login("ann@example.com", "Pear-Tree-8!");
+  ASSERT_TRUE(owner) << owner.refusal().message;
+  EXPECT_EQ(Outcome(Refresh(stranger.refresh_token())), "UNAUTHENTICATED");
 }
 
 TEST_F(AuthTest, ALoginUnderWayWithoutACodeEndsWithTheOthers) {
