@@ -86,7 +86,10 @@ def containers_of(settings):
 def is_well(one):
     if one["Service"] in JOBS:
         return one["State"] == "exited" and one["ExitCode"] == 0
-    return one["State"] == "running" and one["Health"] in ("", "healthy")
+    # Compose asks for the state and then for the health. Of a container that ended in between it says `running` and no
+    # health, as of one without a health check, but for the status, which is of the time of the state.
+    no_check = one["Health"] == "" and "health" not in one.get("Status", "")
+    return one["State"] == "running" and (one["Health"] == "healthy" or no_check)
 
 
 # --- up, stop, down, scale ----------------------------------------------------------------------

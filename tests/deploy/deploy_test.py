@@ -427,6 +427,22 @@ class TheLogOfAProcess(InFolder):
                          (config["program:orders"]["stdout_logfile"], config["program:redis"]["stdout_logfile"]))
 
 
+class AContainer(unittest.TestCase):
+    def test_that_ends_again_and_again_is_never_well(self):
+        # What Compose was seen to say of one.
+        for state, health, status in (("running", "starting", "Up Less than a second (health: starting)"),
+                                      ("restarting", "", "Restarting (1) 1 second ago"),
+                                      ("restarting", "starting", "Restarting (1) 1 second ago"),
+                                      ("running", "", "Up Less than a second (health: starting)")):
+            one = {"Service": "kafka", "State": state, "Health": health, "Status": status}
+            self.assertFalse(containers.is_well(one), one)
+
+    def test_is_well_when_it_is_healthy_or_has_no_check(self):
+        for health, status in (("healthy", "Up 5 minutes (healthy)"), ("", "Up 5 minutes")):
+            self.assertTrue(containers.is_well(
+                {"Service": "kafka", "State": "running", "Health": health, "Status": status}))
+
+
 class TheLogsOfContainers(unittest.TestCase):
     def test_come_through_a_pipe_as_they_were_written(self):
         written = b'{"level":"info"}\n\n  indented\n'
