@@ -1,6 +1,7 @@
 """The settings of a stack: one .env file, what follows from it, and how such a file is made."""
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -10,6 +11,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -459,9 +461,8 @@ def free_env(template, out):
 def free_ports(count):
     """Ports that nothing listens on, and that nobody else was given in the last ten minutes: what several stacks
     that are started at once will listen on is not bound yet."""
-    folder = Path(tempfile.gettempdir()) / f"shop-ports-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
+    folder = own_folder(Path(tempfile.gettempdir()) / f"shop-ports-{os.getuid()}")
+    with open_lock(folder / "lock") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         ports = []
         for port in random.sample(range(12000, FIRST_EPHEMERAL_PORT), FIRST_EPHEMERAL_PORT - 12000):
@@ -473,6 +474,24 @@ def free_ports(count):
             given.touch()
             ports.append(port)
     raise StackError(f"there are no {count} free ports")
+
+
+def own_folder(path):
+    """A folder in the temporary one, where everybody may have put something of that name before us."""
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise StackError(f"{path} is not a folder that is yours and closed to all others: see whose it is, and remove it")
+    return path
+
+
+def open_lock(path):
+    """Leaves what is there as it is, and follows no link."""
+    try:
+        return open(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600), "w")
+    except OSError as error:
+        raise StackError(f"{path} cannot be opened as a lock ({error.strerror}): see what it is, and remove it") from None
 
 
 def is_free(port):

@@ -36,8 +36,10 @@ class FreePorts(unittest.TestCase):
     """Tests start several stacks at once, each with some forty ports that it listens on a while later."""
 
     def setUp(self):
-        folder = self.enterContext(tempfile.TemporaryDirectory())
-        self.enterContext(mock.patch("tempfile.tempdir", folder))
+        self.temporary = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.dict(os.environ, TMPDIR=str(self.temporary)))
+        self.enterContext(mock.patch("tempfile.tempdir", None))
+        self.folder = self.temporary / f"shop-ports-{os.getuid()}"
 
     def test_are_given_once(self):
         given = free_ports(6000) + free_ports(6000)
@@ -58,6 +60,53 @@ class FreePorts(unittest.TestCase):
     def test_are_not_enough(self):
         with self.assertRaisesRegex(StackError, "free ports"):
             free_ports(30_000)
+
+    def refused(self, path):
+        with self.assertRaisesRegex(StackError, re.escape(str(path))):
+            free_ports(1)
+
+    def test_are_not_noted_in_a_folder_that_others_may_write_or_read(self):
+        for mode in (0o777, 0o720, 0o704):
+            self.folder.mkdir(exist_ok=True)
+            self.folder.chmod(mode)
+            self.refused(self.folder)
+            self.assertEqual([], list(self.folder.iterdir()))
+        self.folder.chmod(0o700)
+        free_ports(1)
+        self.assertEqual(0o600, (self.folder / "lock").stat().st_mode & 0o777)
+
+    def test_are_not_noted_in_a_folder_of_somebody_else(self):
+        with mock.patch("os.getuid", return_value=os.getuid() + 1):
+            folder = self.temporary / f"shop-ports-{os.getuid()}"
+            folder.mkdir(mode=0o700)
+            self.refused(folder)
+        self.assertEqual([], list(folder.iterdir()))
+
+    def test_are_not_noted_where_a_link_leads(self):
+        for there in (True, False):
+            with self.subTest(there=there):
+                target = self.temporary / f"target-{there}"
+                if there:
+                    target.mkdir(mode=0o700)
+                self.folder.symlink_to(target)
+                self.refused(self.folder)
+                self.assertEqual([], list(target.glob("*")))
+                self.folder.unlink()
+        self.folder.touch(mode=0o600)
+        self.refused(self.folder)
+
+    def test_have_a_lock_that_is_no_link_and_loses_nothing(self):
+        target = self.temporary / "target"
+        target.write_text("somebody's")
+        self.folder.mkdir(mode=0o700)
+        lock = self.folder / "lock"
+        lock.symlink_to(target)
+        self.refused(lock)
+        self.assertEqual("somebody's", target.read_text())
+        lock.unlink()
+        lock.write_text("stays")
+        free_ports(1)
+        self.assertEqual("stays", lock.read_text())
 
 
 class InFolder(unittest.TestCase):
