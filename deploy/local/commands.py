@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 from datetime import datetime, timezone
 from email import message_from_binary_file, policy
 from pathlib import Path
@@ -18,7 +19,7 @@ import servers
 import topics
 from http_client import fetch
 from processes import Folder, tail
-from settings import AUDITED, DATABASES, PROCESSES, REPO, SERVICES, TOOLS, Settings, StackError, tls_files
+from settings import AUDITED, DATABASES, PROCESSES, REPO, SERVICES, TOOLS, Settings, StackError, tls_files, write_private
 
 COLLECTION = REPO / "E-Commerce-API.postman_collection.json"
 
@@ -273,12 +274,12 @@ class Grpcurl:
             self.security = ["-cacert", str(tls_files(shown(settings.certificates), "ca")[0]), "-cert", str(certificate), "-key", str(key)]
         self.token = None
 
-    def run(self, *words, secret=""):
-        """Exit code and output of words, in which $token stands for the secret."""
-        print("$ grpcurl " + " ".join(f'"{word}"' if "$token" in word else shlex.quote(word) for word in words),
-              flush=True)
-        done = subprocess.run([self.program, *(word.replace("$token", secret) for word in words)],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd=REPO)
+    def run(self, *words, token=None):
+        """Exit code and output. Everybody can read a process's arguments: grpcurl takes the token out of its environment."""
+        print(f"$ grpcurl {shlex.join(words)}", flush=True)
+        environment = os.environ | {"token": token} if token else None
+        done = subprocess.run([self.program, *words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True, check=False, cwd=REPO)
         print(done.stdout, end="", flush=True)
         return done.returncode, done.stdout
 
@@ -287,7 +288,7 @@ class Grpcurl:
         words = [*self.security, "-d", "@", address, "shop.auth.v1.AuthService/Login"]
         print(f"$ password=$(sed -n 's/^SUPER_ADMIN_PASSWORD=//p' {shlex.quote(str(self.settings.path))})\n"
               f"$ token=$(grpcurl {shlex.join(words)} <<<'{{\"email\": \"{email}\", \"password\": \"'\"$password\"'\"}}' |"
-              " jq -r .access_token)", flush=True)
+              " jq -r .access_token)\n$ export token", flush=True)
         login = json.dumps({"email": email, "password": self.settings.require("SUPER_ADMIN_PASSWORD")})
         done = subprocess.run([self.program, *words], input=login, capture_output=True, text=True, check=False, cwd=REPO)
         if done.returncode != 0:
@@ -299,10 +300,10 @@ class Grpcurl:
         method, body, with_token = CALLS[name]
         if with_token and self.token is None:
             self.token = self.log_in()
-        header = ["-H", "authorization: Bearer $token"] if with_token else []
+        header = ["-expand-headers", "-H", "authorization: Bearer ${token}"] if with_token else []
         code, text = self.run(*self.security, *header, *(["-d", json.dumps(body)] if body else []),
                               self.settings.service_address(name),
-                              f"shop.{name}.v1.{name.title()}Service/{method}", secret=self.token or "")
+                              f"shop.{name}.v1.{name.title()}Service/{method}", token=self.token if with_token else None)
         # There may be no order yet, hence no payment and no shipment of it.
         return code == 0 or "Code: NotFound" in text
 
@@ -338,12 +339,16 @@ def walkthrough(args):
     variables = {"baseUrl": settings.base_url + "/api/v1",
                  "superAdminEmail": settings.require("SUPER_ADMIN_EMAIL"),
                  "superAdminPassword": settings.require("SUPER_ADMIN_PASSWORD")}
-    command = [newman, "run", COLLECTION, *args.newman]
-    if settings.tls:
-        command += ["--ssl-extra-ca-certs", settings.http_ca]
-    for name, value in variables.items():
-        command += ["--env-var", f"{name}={value}"]
-    sys.exit(subprocess.run(command, check=False).returncode)
+    # In a file that nobody else can read, as everybody can read a process's arguments.
+    with tempfile.TemporaryDirectory() as folder:
+        environment = Path(folder) / "environment.json"
+        write_private(environment, json.dumps({"name": "shop", "values": [
+            {"key": name, "value": value, "enabled": True} for name, value in variables.items()]}))
+        command = [newman, "run", COLLECTION, "--environment", environment, *args.newman]
+        if settings.tls:
+            command += ["--ssl-extra-ca-certs", settings.http_ca]
+        code = subprocess.run(command, check=False).returncode
+    sys.exit(code)
 
 
 def run_seed(args):

@@ -4,6 +4,7 @@
 import configparser
 import contextlib
 import io
+import json
 import os
 import re
 import shutil
@@ -416,6 +417,81 @@ class Seeding(unittest.TestCase):
             commands.run_seed(args)
             run.call_args.args[1]("ANALYZE products")
         self.assertIn("exec", compose.call_args.args)
+
+
+class OtherPrograms(InFolder):
+    """Whatever is among a program's arguments everybody on the machine can read, as long as it runs."""
+
+    PASSWORD, TOKEN = "pass word'${x}\"1", "header.payload.signature"
+
+    def setUp(self):
+        super().setUp()
+        self.noted = self.folder / "noted"
+        self.temporary = self.folder / "temporary"
+        self.temporary.mkdir()
+        self.enterContext(mock.patch("tempfile.tempdir", str(self.temporary)))
+        self.enterContext(contextlib.redirect_stdout(io.StringIO()))
+        settings = parse((REPO / ".env.example").read_text()) | {"SUPER_ADMIN_PASSWORD": self.PASSWORD}
+        self.enterContext(mock.patch.object(commands.Settings, "read", return_value=Settings(settings)))
+
+    def put(self, text):
+        """A program in the place of one that install-all.sh brings."""
+        program = self.folder / "program"
+        program.write_text(f"#!/usr/bin/python3\nimport json, os, sys\nfrom pathlib import Path\nnoted = Path({str(self.noted)!r})\n{text}")
+        program.chmod(0o700)
+        self.enterContext(mock.patch.object(commands, "tool", return_value=program))
+
+    def walk(self):
+        self.put("""
+file = Path(sys.argv[sys.argv.index("--environment") + 1]) if "--environment" in sys.argv else None
+noted.write_text(json.dumps([sys.argv, file and [file.read_text(), file.stat().st_mode, file.parent.stat().st_mode]]))
+sys.exit(3)
+""")
+        with self.assertRaises(SystemExit) as end:
+            commands.walkthrough(mock.Mock(newman=["--bail"]))
+        self.assertEqual(3, end.exception.code)
+        return json.loads(self.noted.read_text())
+
+    def test_newman_has_no_password_among_its_arguments(self):
+        words, _ = self.walk()
+        self.assertEqual([], [word for word in words if self.PASSWORD in word])
+        self.assertIn("--bail", words)
+
+    def test_newman_reads_it_from_a_file_that_is_closed_to_others_and_gone_afterwards(self):
+        _, file = self.walk()
+        self.assertIsNotNone(file)
+        text, mode, folder_mode = file
+        self.assertEqual((0o600, 0o700), (mode & 0o777, folder_mode & 0o777))
+        given = {one["key"]: one["value"] for one in json.loads(text)["values"]}
+        self.assertEqual(self.PASSWORD, given["superAdminPassword"])
+        self.assertEqual({"baseUrl", "superAdminEmail", "superAdminPassword"}, set(given))
+        self.assertEqual([], list(self.temporary.iterdir()))
+
+    def test_newman_leaves_no_file_when_it_is_cut_off(self):
+        self.put("")
+        with mock.patch.object(commands.subprocess, "run", side_effect=KeyboardInterrupt) as run:
+            self.assertRaises(KeyboardInterrupt, commands.walkthrough, mock.Mock(newman=[]))
+        run.assert_called_once()
+        self.assertEqual([], list(self.temporary.iterdir()))
+
+    def test_grpcurl_has_neither_password_nor_token_among_its_arguments(self):
+        self.put(f"""
+with noted.open("a") as file:
+    file.write(json.dumps([sys.argv, os.environ.get("token")]) + "\\n")
+if sys.argv[-1] == "list":
+    print(*(f"shop.{{name}}.v1.Service" for name in {SERVICES!r}))
+if sys.argv[-1].endswith("/Login"):
+    assert json.load(sys.stdin)["password"] == {self.PASSWORD!r}
+    print(json.dumps({{"access_token": {self.TOKEN!r}}}))
+""")
+        commands.grpc(mock.Mock(service=None))
+        calls = [json.loads(line) for line in self.noted.read_text().splitlines()]
+        self.assertEqual([], [words for words, _ in calls if re.search(f"{re.escape(self.PASSWORD)}|{self.TOKEN}", " ".join(words))])
+        told = {words[-1] for words, token in calls if token == self.TOKEN}
+        wanted = {f"shop.{name}.v1.{name.title()}Service/{method}" for name, (method, _, with_token) in commands.CALLS.items() if with_token}
+        self.assertEqual(wanted, told, "and nobody else is told the token")
+        for words, token in calls:
+            self.assertEqual(token is not None, "-expand-headers" in words and "authorization: Bearer ${token}" in words)
 
 
 class ABackup(InFolder):

@@ -47,7 +47,7 @@ class EveryService(Case):
             with self.subTest(service):
                 shown = self.shop.script("grpc", service)
                 lines = [line[2:] for line in shown.splitlines() if line.startswith("$ ")]
-                self.assertEqual(service != "products", any("Bearer $token" in line for line in lines))
+                self.assertEqual(service != "products", any("Bearer ${token}" in line for line in lines))
                 folder = os.path.dirname(tool("grpcurl", "bin/grpcurl"))
                 done = subprocess.run(["bash", "-c", "set -o pipefail\n" + "\n".join(lines)], cwd=REPO, text=True,
                                       env=os.environ | {"PATH": f"{folder}:{os.environ['PATH']}"},
