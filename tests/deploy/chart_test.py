@@ -4,6 +4,7 @@
 What the chart renders is looked at where helm is: on the path, or brought by tests/kubernetes/run.py."""
 
 import functools
+import ipaddress
 import json
 import os
 import re
@@ -155,6 +156,30 @@ class TheMinikubeValues(unittest.TestCase):
                     self.assertEqual(offered[setting], value, f"{setting} of {name}")
 
 
+def example_for_amazon():
+    example = re.search(r"```yaml\n(image:.*?)```", read("deploy/aws.md"), re.S)[1]
+    return yaml.safe_load(example.replace("<", "").replace(">", ""))
+
+
+class AnIngress(unittest.TestCase):
+    """Its controller is the one address that the gateway sees, unless the gateway believes what that says of its clients."""
+
+    def test_is_nowhere_turned_on_without_the_networks_of_its_controller(self):
+        examples = {file.name: yaml.safe_load(file.read_text()) for file in CHART.glob("values*.yaml")} | {"aws.md": example_for_amazon()}
+        with_one = {name: given for name, given in examples.items() if given.get("ingress", {}).get("enabled")}
+        self.assertEqual({"values-minikube.yaml", "values-tls.yaml", "aws.md"}, set(with_one))
+        for name, given in with_one.items():
+            settings = given.get("processes", {}).get("gateway", {}).get("settings", {})
+            self.assertIn("HTTP_TRUSTED_PROXIES", settings, name)
+            # As the gateway reads it; a network of everybody's would be no better than none.
+            networks = [ipaddress.ip_network(one.strip()) for one in settings["HTTP_TRUSTED_PROXIES"].split(",")]
+            self.assertTrue(all(network.is_private and network.prefixlen >= 8 for network in networks), name)
+
+    def test_is_refused_by_the_template_without_them(self):
+        before = read("deploy/helm/templates/ingress.yaml").split("apiVersion:")[0]
+        self.assertRegex(before, r'(?s)if \.Values\.ingress\.enabled .*if not .*HTTP_TRUSTED_PROXIES.*fail "ingress\.enabled .*HTTP_TRUSTED_PROXIES')
+
+
 class TheDocuments(unittest.TestCase):
     """deploy/aws.md and the chart's README name nothing that is not there."""
 
@@ -191,14 +216,12 @@ class TheDocuments(unittest.TestCase):
                     self.assertTrue((REPO / name).parent.joinpath(link).exists(), f"{link} in {name}")
 
     def test_values_for_amazon_are_values_of_the_chart(self):
-        example = re.search(r"```yaml\n(image:.*?)```", self.texts["deploy/aws.md"], re.S)[1]
-
         def check(given, known, path):
             for key, value in given.items():
                 self.assertIn(key, known, path)
                 if isinstance(value, dict) and path != ".ingress" and isinstance(known[key], dict):
                     check(value, known[key], f"{path}.{key}")
-        check(yaml.safe_load(example.replace("<", "").replace(">", "")), values(), "")
+        check(example_for_amazon(), values(), "")
 
 
 @functools.cache
@@ -422,6 +445,18 @@ class WhatIsRendered(unittest.TestCase):
             groups = {one["external"]["metric"]["selector"]["matchLabels"]["group"] for one in metrics if one["type"] == "External"}
             self.assertEqual(set(PROCESSES[name].groups) if "lag" in process["scaleBy"] else set(), groups)
             self.assertNotIn("replicas", find("Deployment", name, *options)["spec"])
+
+    def test_refuses_an_ingress_before_a_gateway_that_believes_no_proxy(self):
+        empty = ("--set-string", "processes.gateway.settings.HTTP_TRUSTED_PROXIES=")
+        for options in (("--set", "ingress.enabled=true"), (*VARIANTS["minikube"], *empty), (*VARIANTS["tls"], *empty)):
+            done = subprocess.run([HELM, "template", "shop", CHART, "--kube-version", KUBERNETES, *options],
+                                  capture_output=True, text=True, check=False)
+            self.assertNotEqual(0, done.returncode, options)
+            self.assertIn("processes.gateway.settings.HTTP_TRUSTED_PROXIES", done.stderr)
+        for place in ("processes.gateway.settings", "settings"):
+            options = ("--set", "ingress.enabled=true", "--set-string", f"{place}.HTTP_TRUSTED_PROXIES=10.0.0.0/8")
+            self.assertIsNotNone(find("Ingress", "gateway", *options))
+            self.assertEqual("10.0.0.0/8", environment("gateway", *options)["HTTP_TRUSTED_PROXIES"])
 
     def test_refuses_what_is_misspelt(self):
         for option in ("processes.orders.replicsa=3", "kafka.bootstrapServers=kafka", "processes.orders.settings.order_max=1", "tsl.enabled=true"):
