@@ -291,6 +291,7 @@ struct Gateway::State {
                                              const std::vector<std::string>& values,
                                              BodyReader& body);
   asio::awaitable<Result<void>> CheckCaller(RequestContext& context);
+  RateKey QuotaOf(const RequestContext& context) const;
   std::optional<HttpResponse> LimitRate(RequestContext& context, int64_t cost);
   asio::awaitable<std::optional<HttpResponse>> ReadBody(RequestContext& context, BodyReader& body);
   asio::awaitable<HttpResponse> CallService(const RequestContext& context,
@@ -507,13 +508,20 @@ asio::awaitable<Result<void>> Gateway::State::CheckCaller(RequestContext& contex
   co_return rpc::CheckAccess(*context.endpoint->method, context.caller);
 }
 
-// The quota is the user's; who has none, or a token that is not good, takes from that of the address.
+// The quota is the user's; who has none, or a token that is not good, takes from that of the address. So does
+// whoever changes what anybody may: otherwise an address had a quota of logins more for each user who sends
+// their token with them.
+RateKey Gateway::State::QuotaOf(const RequestContext& context) const {
+  const Endpoint* endpoint = context.endpoint;
+  const bool of_anybody =
+      endpoint != nullptr && endpoint->is_public && !IsRead(endpoint->http_method);
+  if (context.caller.user_id != 0 && !of_anybody) return RateKey::Of(context.caller.user_id);
+  return RateKey::Of(ClientAddress(context.request, settings.proxies));
+}
+
 std::optional<HttpResponse> Gateway::State::LimitRate(RequestContext& context, int64_t cost) {
   if (!rates.enabled()) return std::nullopt;
-  const int64_t user = context.caller.user_id;
-  context.rate = rates.Take(
-      user != 0 ? RateKey::Of(user) : RateKey::Of(ClientAddress(context.request, settings.proxies)),
-      cost);
+  context.rate = rates.Take(QuotaOf(context), cost);
   if (context.rate.allowed) return std::nullopt;
   return RefusalResponse(context, {.code = Code::kResourceExhausted,
                                    .message = "too many requests, try again later",

@@ -52,6 +52,22 @@ TEST_F(GatewayRateLimitsTest, AUserHasAQuotaWhereverTheyAre) {
   EXPECT_EQ(Exchange(Get(kBook)).status, 200);
 }
 
+TEST_F(GatewayRateLimitsTest, WhatAnybodyMayChangeIsTakenFromTheAddressWhoeverAsks) {
+  const auto send = [this](int64_t user) {
+    return Exchange(
+        Post("/api/v1/shelves/a/letters", "Dear all", Token(api::v1::ROLE_USER, user) + kJson));
+  };
+  for (int64_t user = 1; user <= 5; ++user) {
+    const Response response = send(user);
+    EXPECT_EQ(response.status, 200);
+    EXPECT_EQ(response.headers.at("ratelimit-policy"), "\"address\";q=5;w=60");
+  }
+  EXPECT_EQ(send(6).status, 429);
+  EXPECT_EQ(Exchange(Get(kBook)).status, 429);
+  EXPECT_EQ(Exchange(Get(kBook, Token(api::v1::ROLE_USER, 1))).status, 200)
+      << "what they read is their own";
+}
+
 TEST_F(GatewayRateLimitsTest, TokensThatAreNotGoodAreTakenFromTheAddress) {
   const std::string forged = "Authorization: Bearer a.b.c\r\n";
   for (int i = 0; i < 5; ++i) EXPECT_EQ(Exchange(Get(kBook, forged)).status, 401);

@@ -1,5 +1,6 @@
 // How much each client may ask for in a time: one quota for each user, one for each address that
-// requests without a valid token come from. A call takes its method's shop.api.v1.cost of it.
+// requests without a valid token come from, and those that change what anybody may. A call takes its
+// method's shop.api.v1.cost of it.
 //
 // Counted in sliding windows: what was taken in the running minute, and of the minute before as much as
 // is less than a minute ago, if that was spread evenly. Unlike the level of a token bucket such counts add
