@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
 
 namespace shop::gateway {
 namespace {
@@ -24,9 +25,22 @@ constexpr size_t kMostWaiting = 100;
 
 }  // namespace
 
+Authenticator::Authenticator(auth::TokenVerifier& tokens)
+    : tokens_(tokens),
+      checks_(prometheus::BuildCounter()
+                  .Name("http_token_checks_total")
+                  .Help("Access tokens that were checked, as they were not in the cache.")
+                  .Register(Metrics())
+                  .Add({})),
+      refused_(prometheus::BuildCounter()
+                   .Name("http_limit_refusals_total")
+                   .Help("Connections and requests refused because clients had taken too much, by "
+                         "which limit.")
+                   .Register(Metrics())
+                   .Add({{"limit", "token_checks"}})) {}
+
 asio::awaitable<Result<Caller>> Authenticator::Authenticate(
     std::string_view token, std::chrono::steady_clock::time_point deadline) {
-  if (std::optional<Caller> caller = tokens_.FindCached(token)) co_return *std::move(caller);
   std::optional<Result<Caller>> caller = co_await Check(token);
   if (caller) co_return *std::move(caller);
 
@@ -48,6 +62,12 @@ asio::awaitable<Result<Caller>> Authenticator::Authenticate(
 // Nothing while the token's key is being fetched.
 asio::awaitable<std::optional<Result<Caller>>> Authenticator::Check(std::string_view token) {
   using Outcome = std::optional<Result<Caller>>;
+  const absl::Cleanup leave = [this] { --waiting_for_thread_; };
+  if (++waiting_for_thread_ > kMostChecks) {
+    refused_.Increment();
+    co_return Refusal{Code::kUnavailable, "too many tokens are being checked"};
+  }
+  checks_.Increment();
   co_return co_await thread_.Run([this, token]() -> Outcome {
     try {
       return tokens_.Check(token);

@@ -79,6 +79,12 @@ HttpResponse WithoutRoute(const RequestContext& context, const Router::Found& fo
   return response;
 }
 
+Refusal TooManyRequests(int retry_after) {
+  return {.code = Code::kResourceExhausted,
+          .message = "too many requests, try again later",
+          .retry_after = retry_after};
+}
+
 // Refuses a body whose header says that it is not JSON as it stands, or, where the body is raw, that
 // it is not what its sender wrote.
 std::optional<HttpResponse> RefuseMediaType(const RequestContext& context) {
@@ -291,6 +297,7 @@ struct Gateway::State {
                                              const std::vector<std::string>& values,
                                              BodyReader& body);
   asio::awaitable<Result<void>> CheckCaller(RequestContext& context);
+  RateKey AddressOf(const RequestContext& context) const;
   RateKey QuotaOf(const RequestContext& context) const;
   std::optional<HttpResponse> LimitRate(RequestContext& context, int64_t cost);
   asio::awaitable<std::optional<HttpResponse>> ReadBody(RequestContext& context, BodyReader& body);
@@ -501,11 +508,22 @@ asio::awaitable<Result<void>> Gateway::State::CheckCaller(RequestContext& contex
   context.deadline = context.start + *timeout;
   if (*token) {
     context.token = **token;
-    Result<Caller> caller = co_await authenticator.Authenticate(**token, context.deadline);
-    if (!caller) co_return caller.refusal();
-    context.caller = *std::move(caller);
+    std::optional<Caller> known = tokens.FindCached(**token);
+    if (!known) {
+      // To check a token costs more than many a request. LimitRate takes it from the address where it turns
+      // out not to be good.
+      if (!rates.HasLeft(AddressOf(context), context.endpoint->cost)) co_return TooManyRequests(1);
+      Result<Caller> caller = co_await authenticator.Authenticate(**token, context.deadline);
+      if (!caller) co_return caller.refusal();
+      known = *std::move(caller);
+    }
+    context.caller = *std::move(known);
   }
   co_return rpc::CheckAccess(*context.endpoint->method, context.caller);
+}
+
+RateKey Gateway::State::AddressOf(const RequestContext& context) const {
+  return RateKey::Of(ClientAddress(context.request, settings.proxies));
 }
 
 // The quota is the user's; who has none, or a token that is not good, takes from that of the address. So does
@@ -516,16 +534,14 @@ RateKey Gateway::State::QuotaOf(const RequestContext& context) const {
   const bool of_anybody =
       endpoint != nullptr && endpoint->is_public && !IsRead(endpoint->http_method);
   if (context.caller.user_id != 0 && !of_anybody) return RateKey::Of(context.caller.user_id);
-  return RateKey::Of(ClientAddress(context.request, settings.proxies));
+  return AddressOf(context);
 }
 
 std::optional<HttpResponse> Gateway::State::LimitRate(RequestContext& context, int64_t cost) {
   if (!rates.enabled()) return std::nullopt;
   context.rate = rates.Take(QuotaOf(context), cost);
   if (context.rate.allowed) return std::nullopt;
-  return RefusalResponse(context, {.code = Code::kResourceExhausted,
-                                   .message = "too many requests, try again later",
-                                   .retry_after = context.rate.retry_after});
+  return RefusalResponse(context, TooManyRequests(context.rate.retry_after));
 }
 
 // Nothing when it has been read. The request does not count as in flight while the client sends it.

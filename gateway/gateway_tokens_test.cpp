@@ -2,6 +2,9 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -10,6 +13,7 @@
 #include <vector>
 
 #include "common/testing/servers.h"
+#include "gateway/authenticator.h"
 #include "gateway/testing/fixture.h"
 
 namespace shop::gateway {
@@ -127,6 +131,42 @@ TEST_F(GatewayTest, AnUnknownKeyWhileAuthIsSlowDelaysNoOtherToken) {
                             stranger.Sign(7, shop::api::v1::ROLE_USER, seconds(60)) + "\r\n"))
                .status == 401;
   }));
+}
+
+TEST(Authenticator, WhoWouldWaitTooLongForACheckIsRefusedAtOnce) {
+  std::atomic<bool> held = false;
+  const auth::TokenSigner signer(PrivateKey());
+  auth::TokenVerifier tokens([&] { return std::vector{signer.public_key()}; },
+                             [&] {
+                               while (held) std::this_thread::sleep_for(milliseconds(1));
+                               return std::chrono::system_clock::now();
+                             });
+  tokens.Prepare();
+  ASSERT_TRUE(Eventually([&] { return tokens.HasKeys(); }));
+  const std::string token = signer.Sign(7, shop::api::v1::ROLE_USER, seconds(60));
+  Authenticator authenticator(tokens);
+  boost::asio::io_context io;
+  size_t served = 0;
+  std::vector<Refusal> refused;
+  const auto ask = [&]() -> boost::asio::awaitable<void> {
+    const Result<Caller> caller =
+        co_await authenticator.Authenticate(token, std::chrono::steady_clock::now() + seconds(60));
+    if (caller) {
+      ++served;
+    } else {
+      refused.push_back(caller.refusal());
+    }
+  };
+  held = true;
+  for (size_t i = 0; i < Authenticator::kMostChecks + 10; ++i) {
+    boost::asio::co_spawn(io, ask, boost::asio::detached);
+  }
+  io.poll();
+  EXPECT_EQ(refused.size(), 10u);
+  for (const Refusal& refusal : refused) EXPECT_EQ(refusal.code, Code::kUnavailable);
+  held = false;
+  io.run();
+  EXPECT_EQ(served, Authenticator::kMostChecks);
 }
 
 // A gateway that gets new keys only once `slow_` is false.

@@ -25,6 +25,8 @@ class GatewayRateLimitsTest : public GatewayTest {
 };
 
 TEST_F(GatewayRateLimitsTest, AnAddressThatAsksForTooMuchHasToWait) {
+  const std::string known = User();
+  EXPECT_EQ(Exchange(Get(kBook, known)).status, 200);
   for (int left = 4; left >= 0; --left) {
     const Response response = Exchange(Get(kBook));
     EXPECT_EQ(response.status, 200);
@@ -37,10 +39,10 @@ TEST_F(GatewayRateLimitsTest, AnAddressThatAsksForTooMuchHasToWait) {
   EXPECT_EQ(refused.text("/error/code"), "RESOURCE_EXHAUSTED");
   EXPECT_GT(std::stoi(refused.headers.at("retry-after")), 0);
   EXPECT_THAT(refused.headers.at("ratelimit"), HasSubstr(";r=0;"));
-  EXPECT_EQ(library_.read, 5) << "the service was asked";
+  EXPECT_EQ(library_.read, 6) << "the service was asked";
   EXPECT_EQ(Exchange(Get("/nothing")).status, 429);
   EXPECT_EQ(Exchange(Get("/healthz")).status, 200) << "a probe is never refused";
-  EXPECT_EQ(Exchange(Get(kBook, User())).status, 200) << "a user has a quota of their own";
+  EXPECT_EQ(Exchange(Get(kBook, known)).status, 200) << "a user has a quota of their own";
 }
 
 TEST_F(GatewayRateLimitsTest, AUserHasAQuotaWhereverTheyAre) {
@@ -53,6 +55,8 @@ TEST_F(GatewayRateLimitsTest, AUserHasAQuotaWhereverTheyAre) {
 }
 
 TEST_F(GatewayRateLimitsTest, WhatAnybodyMayChangeIsTakenFromTheAddressWhoeverAsks) {
+  const std::string known = User();
+  EXPECT_EQ(Exchange(Get(kBook, known)).status, 200);
   const auto send = [this](int64_t user) {
     return Exchange(
         Post("/api/v1/shelves/a/letters", "Dear all", Token(api::v1::ROLE_USER, user) + kJson));
@@ -64,14 +68,42 @@ TEST_F(GatewayRateLimitsTest, WhatAnybodyMayChangeIsTakenFromTheAddressWhoeverAs
   }
   EXPECT_EQ(send(6).status, 429);
   EXPECT_EQ(Exchange(Get(kBook)).status, 429);
-  EXPECT_EQ(Exchange(Get(kBook, Token(api::v1::ROLE_USER, 1))).status, 200)
-      << "what they read is their own";
+  EXPECT_EQ(Exchange(Get(kBook, known)).status, 200) << "what they read is their own";
 }
 
 TEST_F(GatewayRateLimitsTest, TokensThatAreNotGoodAreTakenFromTheAddress) {
   const std::string forged = "Authorization: Bearer a.b.c\r\n";
   for (int i = 0; i < 5; ++i) EXPECT_EQ(Exchange(Get(kBook, forged)).status, 401);
   EXPECT_EQ(Exchange(Get(kBook, forged)).status, 429);
+}
+
+TEST_F(GatewayRateLimitsTest, ForgedTokensAreNotCheckedOnceTheirAddressHasNothingLeft) {
+  const std::string known = User();
+  EXPECT_EQ(Exchange(Get(kBook, known)).status, 200);
+  // Of a key that is known; each is another one.
+  const auto forged = [this](int64_t user) {
+    std::string token = Token(api::v1::ROLE_USER, user);
+    char& byte = token[token.size() - 20];  // of the signature
+    byte = byte == 'A' ? 'B' : 'A';
+    return Exchange(Get(kBook, token)).status;
+  };
+  const double before = Counted("http_token_checks_total");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(forged(100 + i), 401);
+  EXPECT_EQ(Counted("http_token_checks_total") - before, 5);
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(forged(200 + i), 429);
+  EXPECT_EQ(Counted("http_token_checks_total") - before, 5);
+
+  EXPECT_EQ(Exchange(Get(kBook, known)).status, 200) << "it needs no check";
+  Client other(port(), 2);
+  other.Send(Get(kBook, Token(api::v1::ROLE_USER, 9)));
+  EXPECT_EQ(other.Receive().status, 200);
+}
+
+TEST_F(GatewayRateLimitsTest, ATokenThatIsGoodTakesNothingFromTheAddress) {
+  for (int64_t user = 1; user <= 10; ++user) {
+    EXPECT_EQ(Exchange(Get(kBook, Token(api::v1::ROLE_USER, user))).status, 200);
+  }
+  EXPECT_THAT(Exchange(Get(kBook)).headers.at("ratelimit"), StartsWith("\"address\";r=4;"));
 }
 
 TEST_F(GatewayRateLimitsTest, AProxysWordCountsWhereItIsTrusted) {

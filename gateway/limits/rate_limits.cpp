@@ -32,6 +32,17 @@ prometheus::Counter& Limited(const char* policy, bool shadow) {
       .Add({{"policy", policy}, {"mode", shadow ? "shadow" : "enforced"}});
 }
 
+// The seconds until the window ends.
+double RestOf(system_clock::time_point time, int64_t window) {
+  const auto end = (window + 1) * RateLimits::kWindow;
+  return duration<double>(end - time.time_since_epoch()).count();
+}
+
+// What counts of what was taken in the window before and in this one, `rest` seconds before that ends.
+double Estimate(double before, double now, double rest) {
+  return before * rest / seconds(RateLimits::kWindow).count() + now;
+}
+
 // The seconds after which `cost` fits, where `estimate` of `quota` is taken now, `rest` seconds before
 // the window ends.
 double SecondsUntilFits(double before, double now, double estimate, double quota, double cost,
@@ -95,6 +106,10 @@ RateLimits::RateLimits(const Settings& settings, Clock clock)
                    .Register(Metrics())
                    .Add({})) {}
 
+const RateLimits::Policy& RateLimits::PolicyOf(const RateKey& key) const {
+  return key.kind == RateKey::Kind::kUser ? users_ : addresses_;
+}
+
 int64_t RateLimits::WindowOf(system_clock::time_point time) const {
   return duration_cast<seconds>(time.time_since_epoch()) / kWindow;
 }
@@ -107,12 +122,11 @@ void RateLimits::Advance(Count& count, int64_t window) const {
 
 RateLimits::Verdict RateLimits::Take(const RateKey& key, int64_t cost) {
   if (!settings_.enabled) return {};
-  const Policy& policy = key.kind == RateKey::Kind::kUser ? users_ : addresses_;
+  const Policy& policy = PolicyOf(key);
   Verdict verdict{.headers = policy.headers};
   const auto time = clock_();
   const int64_t window = WindowOf(time);
-  const double elapsed = duration<double>(time.time_since_epoch() - window * kWindow).count();
-  const double rest = seconds(kWindow).count() - elapsed;
+  const double rest = RestOf(time, window);
   verdict.resets_in = static_cast<int>(std::ceil(rest));
 
   const std::lock_guard lock(mutex_);
@@ -125,7 +139,7 @@ RateLimits::Verdict RateLimits::Take(const RateKey& key, int64_t cost) {
   Count& count = found->second;
   Advance(count, window);
   const auto before = static_cast<double>(count.before);
-  const double estimate = before * rest / seconds(kWindow).count() + static_cast<double>(count.now);
+  const double estimate = Estimate(before, static_cast<double>(count.now), rest);
   const auto quota = static_cast<double>(policy.quota);
   if (estimate + static_cast<double>(cost) > quota + kRounding) {
     policy.limited.Increment();
@@ -142,6 +156,21 @@ RateLimits::Verdict RateLimits::Take(const RateKey& key, int64_t cost) {
   count.unshared += cost;
   verdict.left = static_cast<int64_t>(quota - estimate) - cost;
   return verdict;
+}
+
+bool RateLimits::HasLeft(const RateKey& key, int64_t cost) {
+  if (!settings_.enabled || settings_.shadow) return true;
+  const auto time = clock_();
+  const int64_t window = WindowOf(time);
+  const std::lock_guard lock(mutex_);
+  const auto found = counts_.find(key);
+  if (found == counts_.end()) return true;
+  Count& count = found->second;
+  Advance(count, window);
+  const double estimate = Estimate(static_cast<double>(count.before),
+                                   static_cast<double>(count.now), RestOf(time, window));
+  return estimate + static_cast<double>(cost) <=
+         static_cast<double>(PolicyOf(key).quota) + kRounding;
 }
 
 std::vector<RateLimits::Taken> RateLimits::TakeUnshared() {

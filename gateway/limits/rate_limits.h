@@ -74,6 +74,8 @@ class RateLimits {
 
   // Takes `cost` of what `key` has, if it has as much.
   Verdict Take(const RateKey& key, int64_t cost);
+  // Whether Take would allow it; takes and counts nothing. In shadow mode it would.
+  bool HasLeft(const RateKey& key, int64_t cost);
 
   // What was taken in this window since the last call, for others to know.
   struct Taken {
@@ -109,6 +111,7 @@ class RateLimits {
     }
   };
 
+  const Policy& PolicyOf(const RateKey& key) const;
   int64_t WindowOf(std::chrono::system_clock::time_point time) const;
   void Advance(Count& count, int64_t window) const;
   void Forget(int64_t window);
