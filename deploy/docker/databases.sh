@@ -3,7 +3,7 @@
 # PGPASSWORD open. Passwords are the files <service>_postgres_password and postgres_admin_password of
 # /run/secrets, or else the variables <SERVICE>_POSTGRES_PASSWORD and PGPASSWORD. A service can connect to
 # its own database and to no other. One for which <SERVICE>_READS names databases has none of its own, and may read
-# those. Runs once at every start: what is there stays, and passwords become what
+# the tables of those. Runs once at every start: what is there stays, and passwords become what
 # is said here.
 set -eu
 secrets=/run/secrets
@@ -46,10 +46,19 @@ let_read() {
   run_sql -v databases="$reads" <<'END'
 SET client_min_messages = warning;
 ALTER ROLE :"service" SET default_transaction_read_only = on;
-GRANT pg_read_all_data TO :"service";
+-- With that, which it once had, it could read everybody's passwords (pg_authid) too.
+SELECT format('REVOKE pg_read_all_data FROM %I', :'service')
+  WHERE pg_has_role(:'service', 'pg_read_all_data', 'MEMBER') \gexec
 SELECT format('GRANT CONNECT ON DATABASE %I TO %I', database, :'service')
   FROM unnest(string_to_array(:'databases', ',')) AS database \gexec
 END
+  for database in $(printf '%s' "$reads" | tr , ' '); do
+    # The tables that are there, and those that migrations will make.
+    psql -X -q -v ON_ERROR_STOP=1 -v service="$service" -v database="$database" -d "$database" <<'END'
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO :"service";
+ALTER DEFAULT PRIVILEGES FOR ROLE :"database" IN SCHEMA public GRANT SELECT ON TABLES TO :"service";
+END
+  done
   echo "role $service may read $reads"
 }
 readers=

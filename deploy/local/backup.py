@@ -76,6 +76,8 @@ def load(args, folder, settings):
         else:
             tool("pg_restore", folder, settings, name,
                  ["--exit-on-error", "--single-transaction", file_of(args.source, name)])
+    # A copy of an earlier release does not say who may read its tables.
+    servers.make_databases(folder, settings)
     forget_positions(folder, settings)
     # Before the relays publish anything newer.
     for topic, one in TOPICS.items():

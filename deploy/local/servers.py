@@ -175,8 +175,15 @@ def make_databases(folder, settings):
         lines += [
             role(name),
             f"ALTER ROLE {name} SET default_transaction_read_only = on;",
-            f"GRANT pg_read_all_data TO {name};",
+            # With that, which it once had, it could read everybody's passwords (pg_authid) too.
+            f"SELECT 'REVOKE pg_read_all_data FROM {name}' WHERE pg_has_role('{name}', 'pg_read_all_data', 'MEMBER') \\gexec",
             f"GRANT CONNECT ON DATABASE {', '.join(read)} TO {name};"]
+        # The tables that are there, and those that migrations will make.
+        for database in read:
+            lines += [
+                f"\\connect {database}",
+                f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name};",
+                f"ALTER DEFAULT PRIVILEGES FOR ROLE {database} IN SCHEMA public GRANT SELECT ON TABLES TO {name};"]
     # Search needs trigrams, and only a superuser may be sure to create an extension.
     lines += ["\\connect products", "SET client_min_messages = warning;",
               "CREATE EXTENSION IF NOT EXISTS pg_trgm;"]

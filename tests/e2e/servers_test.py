@@ -12,8 +12,9 @@ import pymongo
 import topics
 from case import Case
 from harness import Person, wait_for
-from servers import psql
-from settings import DATABASES, GROUPS, KAFKA_PASSWORDS, READERS, REDIS_USERS, REPO, ROLES, TOPICS, Settings, mongodb_uri
+from processes import Folder
+from servers import make_databases, postgres_bin, postgres_superuser, psql
+from settings import DATABASES, GROUPS, KAFKA_PASSWORDS, READERS, REDIS_USERS, REPO, ROLE_PASSWORDS, ROLES, TOPICS, Settings, mongodb_uri
 
 
 class Servers(Case):
@@ -41,6 +42,49 @@ class Servers(Case):
                                 capture_output=True, text=True)
                     is_for_it = role == database or database in READERS.get(role, ())
                     self.assertEqual(is_for_it, done.returncode == 0, done.stderr)
+
+    def ask(self, role, database, statement):
+        return psql(self.settings, role, self.settings.role_password(role), database, ["-Xqtc", statement],
+                    capture_output=True, text=True)
+
+    def check_readers(self):
+        """Who reads others' databases reads their tables, changes nothing, and sees no passwords."""
+        for role, databases in READERS.items():
+            for database in databases:
+                with self.subTest(role=role, database=database):
+                    for refused in ("SELECT rolpassword FROM pg_authid", "SET TRANSACTION READ WRITE; DELETE FROM schema_migrations"):
+                        self.assertIn("permission denied", self.ask(role, database, refused).stderr, refused)
+                    self.assertEqual("", self.ask(role, database, "SELECT count(*) FROM schema_migrations").stderr)
+
+    def test_who_reads_others_databases_reads_their_tables_and_no_passwords(self):
+        self.check_readers()
+
+    def test_who_reads_others_databases_reads_what_a_later_migration_makes(self):
+        for role, databases in READERS.items():
+            for database in databases:
+                with self.subTest(role=role, database=database):
+                    self.assertEqual("", self.ask(database, database, "CREATE TABLE of_later (id int)").stderr)
+                    said = self.ask(role, database, "SELECT count(*) FROM of_later").stderr
+                    self.ask(database, database, "DROP TABLE of_later")
+                    self.assertEqual("", said)
+
+    def test_who_could_read_everything_once_cannot_any_more(self):
+        folder = Folder(self.shop.folder)
+        user, password = postgres_superuser(folder, self.settings, for_tests=False)
+        # As the job `databases` of containers and of the chart does it.
+        job = {name: value for name, value in self.settings.items() if name in ROLE_PASSWORDS.values()} | {
+            "PGHOST": self.settings["POSTGRES_HOST"], "PGPORT": self.settings["POSTGRES_PORT"], "PGUSER": user, "PGPASSWORD": password,
+            "PATH": f"{os.path.dirname(postgres_bin('psql'))}:{os.environ['PATH']}"} | {
+            f"{role.upper()}_READS": ",".join(databases) for role, databases in READERS.items()}
+        for by, run in (("make up", lambda: make_databases(folder, self.settings)),
+                        ("the job", lambda: subprocess.run(["sh", REPO / "deploy/docker/databases.sh"], env=job, check=True, capture_output=True))):
+            with self.subTest(by):
+                for role, databases in READERS.items():
+                    psql(self.settings, user, password, "postgres", ["-Xqc", f"GRANT pg_read_all_data TO {role}"])
+                    for database in databases:
+                        psql(self.settings, user, password, database, ["-Xqc", f"REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM {role}"])
+                run()
+                self.check_readers()
 
     def test_redis_lets_its_users_do_their_work_and_others_nothing(self):
         read, forged = "GET products:0", "PUBLISH products:changed 0"
