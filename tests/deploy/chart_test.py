@@ -266,17 +266,14 @@ def bytes_of(limit):
 
 @unittest.skipUnless(HELM, "there is no helm: tests/kubernetes/run.py brings it")
 class WhatIsRendered(unittest.TestCase):
-    # What Compose gives to more containers than need it: an anchor of the file has it.
-    SURPLUS = {"cart": {"POSTGRES_HOST", "POSTGRES_PORT"}, "provider": {"SERVICE_KEY_FILE", "SERVICE_KEYS"},
-               "reconciler": {"SERVICE_KEY_FILE", "SERVICE_KEYS"}}
-
     def test_gives_each_process_what_compose_does(self):
         for name in PROCESSES:
             given = environment(name)
             for setting, value in compose()[name]["environment"].items():
-                if "${" in str(value) or setting in self.SURPLUS.get(name, ()):
+                if "${" in str(value):
                     continue
                 self.assertEqual(str(value), given.get(setting), f"{setting} of {name}")
+            self.assertEqual(name in SERVICES, "SERVICE_KEYS" in compose()[name]["environment"], name)
             if name in SERVICES:
                 self.assertEqual({"name": "shop", "key": "service_keys"}, given["SERVICE_KEYS"]["valueFrom"]["secretKeyRef"])
             optional = re.findall(SET, " ".join(map(str, compose()[name]["environment"].values())))

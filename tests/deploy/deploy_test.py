@@ -359,8 +359,8 @@ class TheListOfProcesses(unittest.TestCase):
                 lines += [f"{name.upper()}_ADDR: dns:///{name}:{process.ports['PORT']}",
                           f"- {{source: {name}_service_key, target: service_key}}"]
             if name in ROLES:
-                logins = "[*with-database, *kafka-login]" if name in KAFKA_PASSWORDS else "*with-database"
-                lines += [f"<<: {logins} POSTGRES_USER: {name}",
+                logins = "*with-database" if name in SERVICES else "*common, *postgres-login"
+                lines += [f"<<: [{logins}{', *kafka-login' if name in KAFKA_PASSWORDS else ''}] POSTGRES_USER: {name}",
                           f"- {{source: {name}_postgres_password, target: postgres_password}}"]
             if name in KAFKA_PASSWORDS:
                 lines += [f"KAFKA_SASL_USERNAME: {name}",
