@@ -6,7 +6,7 @@
 //
 // Thread-safe. Metrics: http_connections, http_streams, http_buffered_bytes and
 // http_limit_refusals_total{limit=connections|client_connections|bytes|client_bytes|streams|client_streams};
-// user_streams is counted there too (gateway/limits/user_streams.h).
+// user_streams and token_checks are counted there too (gateway/limits/user_streams.h, gateway/authenticator.h).
 #pragma once
 
 #include <atomic>
