@@ -669,7 +669,11 @@ void AuthService::EnsureSuperAdmin(const Call& call, const v1::RegisterRequest& 
     if (user) log::Info("the operator's account is a SUPER_ADMIN now", {{"userId", account->id}});
   }
   // Who has named the address in the settings stands for it.
-  if (user && !user->email_confirmed()) user = MarkConfirmed(call, *account);
+  if (user && !user->email_confirmed()) {
+    // Somebody else may have registered it before, and turned a second factor on.
+    InTransaction(db_, [&](Tx& tx) { RemoveSecondFactor(tx, account->id); });
+    user = MarkConfirmed(call, *account);
+  }
   if (!user) throw std::runtime_error(user.refusal().message);
 }
 

@@ -1873,6 +1873,16 @@ TEST_F(OperatorTest, AnotherPasswordEndsTheSessions) {
   EXPECT_EQ(Outcome(Refresh(next->refresh_token())), "UNAUTHENTICATED");
 }
 
+TEST_F(OperatorTest, WhoTookTheAddressBeforeLeavesNoSecondFactor) {
+  ASSERT_TRUE(Register(Person("root@example.com", kPassword)));
+  const Result<v1::LoginResponse> stranger = Login("root@example.com");
+  ASSERT_TRUE(stranger);
+  Enrol(*stranger);
+  Ensure("Fig-Leaves-9!");
+  const Result<v1::LoginResponse> login = Login("root@example.com", "Fig-Leaves-9!");
+  EXPECT_TRUE(login) << login.refusal().reason;
+}
+
 TEST_F(OperatorTest, WhoTookTheAddressBeforeLosesIt) {
   ASSERT_TRUE(Register(Person("root@example.com", "Fig-Leaves-9!")));
   Ensure(kPassword);
