@@ -125,6 +125,14 @@ class Stack:
         """A fresh stack on free ports; what an earlier run left in the folder is removed first."""
         self.prepare(settings)
         self.script("up")
+        self.wait_for_tokens()
+
+    def wait_for_tokens(self):
+        """A service is ready before it has the keys that tokens are checked by: it asks for them once a second until auth
+        answers, and refuses who has a token meanwhile."""
+        boss = wait_for("a login", lambda: Person.super_admin(self))
+        for path in ("/users", "/cart", "/orders", "/payments/1", "/shipments/1", "/audit/products", "/audit/auth"):
+            wait_for(f"{path} to be answered", lambda path=path: boss.call("GET", path).status != 503)
 
     def prepare(self, settings=None):
         """The same without starting it."""
