@@ -163,6 +163,14 @@ def check_published(settings):
     assert {port["PublishedPort"] for port in published} == wanted, published
 
 
+def check_volumes(settings):
+    """Every volume is one that the compose file names: a nameless one outlives `down`, once a container was made anew."""
+    for one in containers.containers_of(settings):
+        found = inspect(one["Name"], '{{range .Mounts}}{{if eq .Type "volume"}}{{.Name}} {{end}}{{end}}').split()
+        nameless = [name for name in found if not name.startswith(PROJECT)]
+        assert not nameless, f"{one['Name']} has {nameless}"
+
+
 def check_databases(settings):
     """A service's password opens its own database as its own role, a reader's those that it reads, and nothing else."""
     tried = {}
@@ -546,6 +554,7 @@ def everything(settings):
     check_rights(settings)
     check_secrets(settings)
     check_published(settings)
+    check_volumes(settings)
     check_databases(settings)
     check_redis(settings)
     check_kafka(settings)
