@@ -1,6 +1,6 @@
 #include "common/otlp/trace_exporter.h"
 
-#include <absl/strings/escaping.h>
+#include <boost/algorithm/hex.hpp>
 
 #include <condition_variable>
 #include <mutex>
@@ -50,9 +50,9 @@ void Translate(const SpanRecord& span, otlp::trace::v1::Span* made) {
   const auto nanoseconds = [](std::chrono::nanoseconds time) {
     return static_cast<uint64_t>(time.count());
   };
-  made->set_trace_id(absl::HexStringToBytes(span.context.trace_id));
-  made->set_span_id(absl::HexStringToBytes(span.context.span_id));
-  made->set_parent_span_id(absl::HexStringToBytes(span.parent_span_id));
+  made->set_trace_id(boost::algorithm::unhex(span.context.trace_id));
+  made->set_span_id(boost::algorithm::unhex(span.context.span_id));
+  made->set_parent_span_id(boost::algorithm::unhex(span.parent_span_id));
   made->set_flags(span.context.sampled ? 1 : 0);
   made->set_name(span.name);
   made->set_kind(KindOf(span.kind));
@@ -69,8 +69,8 @@ void Translate(const SpanRecord& span, otlp::trace::v1::Span* made) {
   }
   for (const TraceContext& link : span.links) {
     otlp::trace::v1::Span::Link* other = made->add_links();
-    other->set_trace_id(absl::HexStringToBytes(link.trace_id));
-    other->set_span_id(absl::HexStringToBytes(link.span_id));
+    other->set_trace_id(boost::algorithm::unhex(link.trace_id));
+    other->set_span_id(boost::algorithm::unhex(link.span_id));
   }
   if (span.failed) {
     made->mutable_status()->set_code(otlp::trace::v1::Status::STATUS_CODE_ERROR);
