@@ -12,6 +12,8 @@ from pathlib import Path
 from processes import Program, recorded_pid, stop_recorded
 from settings import StackError
 
+NOT_RUNNING = 70  # supervisor.xmlrpc.Faults
+
 # Longer than the ten seconds in which every process promises to stop.
 STOP_PATIENCE = 15
 
@@ -112,12 +114,26 @@ class Supervisor:
         states = self.states()
         for name in names:
             if states.get(name) in ("RUNNING", "STARTING", "BACKOFF"):
-                self.rpc.stopProcess(name, False)
+                self.stop(name)
         deadline = time.monotonic() + STOP_PATIENCE + 5
         while any(self.states().get(name) in ("STOPPING", "RUNNING", "STARTING") for name in names):
             if time.monotonic() > deadline:
                 raise StackError("still stopping: " + ", ".join(names))
             time.sleep(0.05)
+
+    def stop(self, name):
+        """Also where it has ended at this moment: supervisord is about to start it again then, and would."""
+        deadline = time.monotonic() + 2
+        while True:
+            try:
+                self.rpc.stopProcess(name, False)
+                return
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != NOT_RUNNING:
+                    raise
+                if time.monotonic() > deadline:  # it stays as it is
+                    return
+                time.sleep(0.05)
 
     def shutdown(self):
         stop_recorded(self.folder, patience=STOP_PATIENCE + 5)

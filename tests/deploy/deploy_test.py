@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 import unittest
+import xmlrpc.client
 from pathlib import Path
 from unittest import mock
 
@@ -550,6 +551,23 @@ class TheLogOfAProcess(InFolder):
         config.read(self.stack.run / "supervisord.conf")
         self.assertEqual(("NONE", str(self.stack.log("redis"))),
                          (config["program:orders"]["stdout_logfile"], config["program:redis"]["stdout_logfile"]))
+
+
+class AProgram(InFolder):
+    def stop(self, answers, *states):
+        """How often supervisord was asked to stop it."""
+        rpc = mock.Mock(**{"stopProcess.side_effect": answers})
+        with mock.patch.object(Supervisor, "rpc", rpc), mock.patch.object(Supervisor, "states", side_effect=states):
+            Supervisor(Folder(self.folder)).stop_programs(["gateway"])
+        return rpc.stopProcess.call_count
+
+    def test_that_ends_while_it_is_to_be_stopped_is_not_left_to_start_again(self):
+        restarting = xmlrpc.client.Fault(70, "NOT_RUNNING: gateway")
+        self.assertEqual(3, self.stop([restarting, restarting, True], {"gateway": "RUNNING"}, {"gateway": "STOPPED"}))
+
+    def test_that_cannot_be_stopped_is_told_of(self):
+        with self.assertRaises(xmlrpc.client.Fault):
+            self.stop([xmlrpc.client.Fault(10, "BAD_NAME: gateway")], {"gateway": "RUNNING"})
 
 
 class AContainer(unittest.TestCase):

@@ -36,7 +36,6 @@ namespace shop::rpc {
 namespace {
 
 using orders::v1::GetOrderRequest;
-using orders::v1::Order;
 using products::v1::GetProductRequest;
 using products::v1::Product;
 using products::v1::ReserveStockRequest;
