@@ -117,7 +117,7 @@ TEST_F(MailJobsTest, EventsThatArriveTogetherWriteTheirJobsInTheirOrder) {
   };
   ASSERT_TRUE(testing::Deliver(
       db, EventHandlers(), "notification",
-      {created(43), About<events::v1::OrderConfirmed>(), created(41), created(43), created(42)}));
+      {created(43), About<events::v1::OrderConfirmed>(), created(43), created(41), created(42)}));
   EXPECT_EQ(Value("SELECT string_agg(order_id || ' ' || kind, ', ' ORDER BY id) FROM mail_jobs"),
             "43 ORDER_CREATED, 41 ORDER_CREATED, 42 ORDER_CONFIRMED, 42 ORDER_CREATED")
       << "by type, and of one order as they came";
