@@ -521,8 +521,9 @@ Result<Empty> AuthService::ResetPassword(const Call& call,
   if (!good) return good.refusal();
   const Result<std::string> hash = passwords_.Hash(request.new_password(), call.deadline);
   if (!hash) return hash.refusal();
-  // Whose address nobody had confirmed may have been registered by somebody else, who turned a second factor on. It
-  // goes before the confirmation, so that it is gone also where this process dies in between, and once more after it.
+  // An address that nobody has confirmed may have been registered by somebody else, who turned a second factor on.
+  // That one is removed before the confirmation, so that it is gone even if this process dies in between, and again
+  // with the new password, as it may have been turned on once more.
   const bool first_confirmed = !user->email_confirmed();
   if (first_confirmed) {
     InTransaction(db_, [&](Tx& tx) { RemoveSecondFactor(tx, account->id); });

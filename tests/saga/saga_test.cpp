@@ -201,8 +201,8 @@ void World::StockConsumes(OneOrder* order, const std::string& type) {
   }
 }
 
-// Its one key keeps the provider from charging an order twice; that payments never goes on without
-// knowing what became of the last call is what keeps it from guessing.
+// The provider charges an order once, as every call for it has the same key. What payments could still do
+// wrong is to ask for a charge before it knows what became of its last call.
 void World::Ask(OneOrder* order, payments::Ask ask) {
   if (ask != payments::Ask::kAuthorize && ask != payments::Ask::kCapture) return;
   const std::string asks = fmt::format("payments asks {} for order {}", Text(ask), order->order.id);
