@@ -12,6 +12,7 @@
 
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
+#include "gateway/limits/client_limits.h"
 
 namespace shop::gateway {
 namespace {
@@ -32,12 +33,7 @@ Authenticator::Authenticator(auth::TokenVerifier& tokens)
                   .Help("Access tokens that were checked, as they were not in the cache.")
                   .Register(Metrics())
                   .Add({})),
-      refused_(prometheus::BuildCounter()
-                   .Name("http_limit_refusals_total")
-                   .Help("Connections and requests refused because clients had taken too much, by "
-                         "which limit.")
-                   .Register(Metrics())
-                   .Add({{"limit", "token_checks"}})) {}
+      refused_(LimitRefusals("token_checks")) {}
 
 asio::awaitable<Result<Caller>> Authenticator::Authenticate(
     std::string_view token, std::chrono::steady_clock::time_point deadline) {

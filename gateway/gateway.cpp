@@ -22,6 +22,7 @@
 #include "gateway/http/conditional.h"
 #include "gateway/http/gzip.h"
 #include "gateway/http/request_headers.h"
+#include "gateway/limits/client_limits.h"
 #include "gateway/limits/user_streams.h"
 #include "gateway/request_context.h"
 #include "gateway/routing/endpoint.h"
@@ -335,13 +336,7 @@ struct Gateway::State {
                                   .Help("Requests refused because too many were being answered.")
                                   .Register(Metrics())
                                   .Add({});
-  prometheus::Counter& user_streams_refused = prometheus::BuildCounter()
-                                                  .Name("http_limit_refusals_total")
-                                                  .Help(
-                                                      "Connections and requests refused because "
-                                                      "clients had taken too much, by which limit.")
-                                                  .Register(Metrics())
-                                                  .Add({{"limit", "user_streams"}});
+  prometheus::Counter& user_streams_refused = LimitRefusals("user_streams");
   std::atomic<size_t> in_flight = 0;
   std::atomic<bool> stopping = false;
   // Destroyed first: what their threads run uses the rest.

@@ -11,14 +11,6 @@ prometheus::Gauge& NewGauge(const char* name, const char* help) {
   return prometheus::BuildGauge().Name(name).Help(help).Register(Metrics()).Add({});
 }
 
-prometheus::Counter& Refusals(const std::string& limit) {
-  return prometheus::BuildCounter()
-      .Name("http_limit_refusals_total")
-      .Help("Connections and requests refused because clients had taken too much, by which limit.")
-      .Register(Metrics())
-      .Add({{"limit", limit}});
-}
-
 // False, and nothing added, where the sum would be more than `limit`.
 bool AddWithin(std::atomic<size_t>& sum, size_t more, size_t limit) {
   size_t before = sum.load(std::memory_order_relaxed);
@@ -29,6 +21,14 @@ bool AddWithin(std::atomic<size_t>& sum, size_t more, size_t limit) {
 }
 
 }  // namespace
+
+prometheus::Counter& LimitRefusals(const std::string& limit) {
+  return prometheus::BuildCounter()
+      .Name("http_limit_refusals_total")
+      .Help("Connections and requests refused because clients had taken too much, by which limit.")
+      .Register(Metrics())
+      .Add({{"limit", limit}});
+}
 
 struct ClientLimits::Client {
   ClientNetwork key;
@@ -43,12 +43,12 @@ ClientLimits::ClientLimits(const Settings& settings)
       streams_gauge_(NewGauge("http_streams", "Open streams of clients.")),
       bytes_gauge_(
           NewGauge("http_buffered_bytes", "Bytes in memory of requests that are coming in.")),
-      refused_connections_(Refusals("connections")),
-      refused_client_connections_(Refusals("client_connections")),
-      refused_bytes_(Refusals("bytes")),
-      refused_client_bytes_(Refusals("client_bytes")),
-      refused_streams_(Refusals("streams")),
-      refused_client_streams_(Refusals("client_streams")) {}
+      refused_connections_(LimitRefusals("connections")),
+      refused_client_connections_(LimitRefusals("client_connections")),
+      refused_bytes_(LimitRefusals("bytes")),
+      refused_client_bytes_(LimitRefusals("client_bytes")),
+      refused_streams_(LimitRefusals("streams")),
+      refused_client_streams_(LimitRefusals("client_streams")) {}
 
 ClientLimits::~ClientLimits() = default;
 

@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "gateway/limits/client_address.h"
@@ -26,6 +27,9 @@ class Gauge;
 }  // namespace prometheus
 
 namespace shop::gateway {
+
+// http_limit_refusals_total of one limit.
+prometheus::Counter& LimitRefusals(const std::string& limit);
 
 class ClientLimits {
   struct Client;
