@@ -317,7 +317,7 @@ class MailSenderTest : public ::testing::Test {
   int64_t orders_ = 0;
 };
 
-TEST_F(MailSenderTest, HundredsOfAddressesThatAreBusyDelayNobody) {
+TEST_F(MailSenderTest, HundredsOfBusyAddressesKeepNobodyElseFromMail) {
   for (int i = 0; i < 700; ++i) Order("busy" + std::to_string(i));
   Order("ada");
   const MailSender sender = Sender();

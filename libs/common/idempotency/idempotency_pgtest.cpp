@@ -214,7 +214,7 @@ TEST_F(IdempotencyTest, ARepeatIsToldToTryAgainWhenTheFirstRequestTakesLong) {
 }
 
 // The two seconds are for the key alone.
-TEST_F(IdempotencyTest, AnEffectWaitsForItsOwnLocksAsLongAsItTakes) {
+TEST_F(IdempotencyTest, NoLockTimeoutAppliesToTheEffectItself) {
   const Result<Order> placed = Once(db_, As(7), For("Málaga", "k"), [&](Attempt& attempt) {
     return attempt.InTransaction([&](postgres::Tx& tx) {
       EXPECT_EQ(tx.Run("SHOW lock_timeout")[0][0].as<std::string>(), "0");

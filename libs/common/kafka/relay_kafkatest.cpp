@@ -341,7 +341,7 @@ TEST_F(RelayTest, ARelayThatStoodStillWhileAnotherTookOverOnlyRepeats) {
   EXPECT_EQ(FirstTold(records), expected);
 }
 
-TEST_F(RelayTest, AnotherRelayGoesOnWhenTheHolderIsGone) {
+TEST_F(RelayTest, AnotherRelayGoesOnOnceTheHolderHasEnded) {
   RelayOptions quick;
   quick.lease = std::chrono::milliseconds(500);
   auto one = std::make_unique<OutboxRelay>(Brokers(), db_, quick);
