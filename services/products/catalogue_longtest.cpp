@@ -106,6 +106,7 @@ class MillionTest : public ::testing::Test {
   static testing::TestDatabase* database_;
   static postgres::Pool* db_;
   TotalCache totals_;
+  CommonWords common_words_;
 };
 testing::TestDatabase* MillionTest::database_ = nullptr;
 postgres::Pool* MillionTest::db_ = nullptr;
@@ -162,8 +163,9 @@ TEST_F(MillionTest, EverySearchLooksAtABoundedNumberOfRows) {
         "karikari copper kettle", "desk suitcase", "keybaord", "wireles mose", "keyb", "zzqxw",
         "the", "ten-9381", "wireless or cotton or steel or oak or classic or compact"}) {
     Bounded(std::string("search: ") + text, 7000, [&] {
-      return postgres::Read(
-          *db_, [&](postgres::Tx& tx) { return Search(tx, text, FirstPage(text))->items_size(); });
+      return postgres::Read(*db_, [&](postgres::Tx& tx) {
+        return Search(tx, text, FirstPage(text), common_words_)->items_size();
+      });
     });
   }
 }

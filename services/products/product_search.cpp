@@ -15,23 +15,44 @@ namespace {
 using postgres::Statement;
 using postgres::Tx;
 
+// The table `name`: the first thousand products that match, with their rank, where `wanted`. Of a word
+// that a great share of them has, the thousand are among the first rows of the table, so that these are
+// looked at one after the other, where the index would first say all of its rows. Where they are not, the
+// index says them after all. Either way they are the first in the order of the table.
+#define THOUSAND(name, match, common, wanted, rank)                                 \
+  " walked_" name                                                                   \
+  " AS MATERIALIZED ("                                                              \
+  "  SELECT id, " rank                                                              \
+  " AS rank FROM asked, (SELECT id, name, search FROM products"                     \
+  "                      WHERE deleted_at IS NULL LIMIT 40000) AS beginning"        \
+  "  WHERE " common " AND " wanted " AND " match                                    \
+  " LIMIT 1000),"                                                                   \
+  " " name                                                                          \
+  " AS MATERIALIZED ("                                                              \
+  "  SELECT id, rank FROM walked_" name " WHERE (SELECT count(*) FROM walked_" name \
+  ") = 1000 UNION ALL (SELECT id, " rank                                            \
+  " AS rank FROM products, asked"                                                   \
+  "  WHERE (SELECT count(*) FROM walked_" name ") < 1000 AND " wanted               \
+  "   AND deleted_at IS NULL AND " match " LIMIT 1000))"
+
 // The best of the first thousand products that match `words` with their names and, if there are
 // fewer, of the first thousand that match with all of their words: so a word that every tenth product
-// has costs no more than others. `likeness` is added to the rank. $2 rows from $3 on, after the rank
-// $4 and the id $5 of a cursor. Without a product, one row holds the total alone.
-#define SEARCH(words, likeness)                                                          \
-  "WITH asked AS MATERIALIZED (SELECT " words                                            \
-  " AS words),"                                                                          \
-  " named AS MATERIALIZED ("                                                             \
-  "  SELECT id, ts_rank(search, words)" likeness                                         \
-  " AS rank FROM products, asked"                                                        \
-  "  WHERE deleted_at IS NULL AND ts_filter(search, '{a}') @@ words LIMIT 1000),"        \
+// has costs no more than others. $2 rows from $3 on, after the rank $4 and the id $5 of a cursor; $6
+// are the words that are common in names, $7 those that are common in all. Without a product, one row
+// holds the total alone.
+#define SEARCH(words, rank) \
+  "WITH asked AS MATERIALIZED ("                                                         \
+  "  SELECT words, words = ANY ($6::tsquery[]) AS common_in_names,"                      \
+  "         words = ANY ($7::tsquery[]) AS common"                                       \
+  "  FROM (SELECT " words                                                                \
+  " AS words OFFSET 0) AS read),"                                                        \
+  THOUSAND("named", "ts_filter(search, '{a}') @@ words", "common_in_names", "true", rank) \
+  ","                                                                                    \
+  THOUSAND("matching", "search @@ words", "common",                                      \
+           "(SELECT count(*) FROM named) < 1000", rank)                                  \
+  ","                                                                                    \
   " found AS MATERIALIZED ("                                                             \
-  "  SELECT id, rank FROM named UNION"                                                   \
-  "  (SELECT id, ts_rank(search, words)" likeness                                        \
-  " AS rank FROM products, asked"                                                        \
-  "   WHERE deleted_at IS NULL AND search @@ words"                                      \
-  "   LIMIT CASE WHEN (SELECT count(*) FROM named) < 1000 THEN 1000 ELSE 0 END)),"       \
+  "  SELECT id, rank FROM named UNION SELECT id, rank FROM matching),"                   \
   " page AS ("                                                                           \
   "  SELECT id, rank FROM found"                                                         \
   "  WHERE $4::real IS NULL OR rank < $4::real OR (rank = $4::real AND id > $5::bigint)" \
@@ -41,8 +62,26 @@ using postgres::Tx;
   ", rank FROM page JOIN products USING (id)) AS product ON true"                        \
   " ORDER BY rank DESC, product.id"
 
-constexpr Statement kSearch{SEARCH("websearch_to_tsquery('english', $1)", "")};
-constexpr Statement kSearchAlike{SEARCH("$1::tsquery", " + word_similarity($6, name)")};
+constexpr Statement kSearch{
+    SEARCH("websearch_to_tsquery('english', $1)", "ts_rank(search, words)")};
+constexpr Statement kSearchAlike{
+    SEARCH("$1::tsquery", "ts_rank(search, words) + word_similarity($8, name)")};
+
+// The words for which looking at one row after the other is quicker than the index, by what ANALYZE has
+// found: a thousand products that have a word are among 1,000 / share rows, and the index has share * rows
+// of it, each of which costs some 2,700th part of those. In names, and in all.
+constexpr Statement kCommonWords{R"sql(
+    SELECT array_agg(query) FILTER (WHERE tablename <> 'products'),
+           array_agg(query) FILTER (WHERE tablename = 'products')
+    FROM (SELECT tablename, unnest(most_common_elems::text::text[]) AS word,
+                 unnest(most_common_elem_freqs) AS share
+          FROM pg_stats
+          WHERE schemaname = current_schema() AND (tablename, attname) IN (
+            ('products', 'search'), ('products_by_name_words', 'ts_filter'))) AS known,
+         plainto_tsquery('simple', word) AS query
+    WHERE numnode(query) = 1 AND share * share *
+          (SELECT reltuples FROM pg_class WHERE oid = 'products'::regclass) > 2700)sql"};
+constexpr std::chrono::minutes kKept{10};
 
 // For each of the longest words of $1, the known words that are most like it: as a query for all of
 // them, and as one for any.
@@ -86,6 +125,11 @@ std::optional<SearchAfter> ReadSearchAfter(const std::vector<std::string>& value
   return SearchAfter{static_cast<Match>(*match), fmt::to_string(rank), id};
 }
 
+std::optional<std::string> Text(const pqxx::field& field) {
+  if (field.is_null()) return std::nullopt;
+  return field.as<std::string>();
+}
+
 int64_t Total(const pqxx::result& rows) {
   return rows[0]["total"].as<int64_t>();
 }
@@ -105,7 +149,20 @@ v1::ListProductsResponse ToResponse(const pqxx::result& rows, Match match, const
 
 }  // namespace
 
-Result<v1::ListProductsResponse> Search(Tx& tx, const std::string& text, const Page& page) {
+CommonWords::Words CommonWords::Find(Tx& tx) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::chrono::steady_clock::now() < until_) return words_;
+  }
+  const pqxx::result found = tx.Exec(kCommonWords);
+  const std::lock_guard lock(mutex_);
+  words_ = {Text(found[0][0]), Text(found[0][1])};
+  until_ = std::chrono::steady_clock::now() + kKept;
+  return words_;
+}
+
+Result<v1::ListProductsResponse> Search(Tx& tx, const std::string& text, const Page& page,
+                                        CommonWords& common_words) {
   SearchAfter after;
   if (page.by_cursor()) {
     const std::optional<SearchAfter> read = ReadSearchAfter(page.after);
@@ -113,8 +170,10 @@ Result<v1::ListProductsResponse> Search(Tx& tx, const std::string& text, const P
     after = *read;
   }
   const int32_t wanted = page.limit + 1;
+  const CommonWords::Words common = common_words.Find(tx);
   if (after.match == Match::kWords) {
-    const pqxx::result rows = tx.Exec(kSearch, text, wanted, page.offset(), after.rank, after.id);
+    const pqxx::result rows = tx.Exec(kSearch, text, wanted, page.offset(), after.rank, after.id,
+                                      common.in_names, common.in_all);
     if (Total(rows) > 0 || page.by_cursor()) return ToResponse(rows, Match::kWords, page);
   }
   const pqxx::result alike = tx.Exec(kAlike, text);
@@ -122,8 +181,8 @@ Result<v1::ListProductsResponse> Search(Tx& tx, const std::string& text, const P
     if (page.by_cursor() && match != after.match) continue;
     const pqxx::field words = alike[0][match == Match::kAllAlike ? 0 : 1];
     if (words.is_null()) break;
-    const pqxx::result rows =
-        tx.Exec(kSearchAlike, words.c_str(), wanted, page.offset(), after.rank, after.id, text);
+    const pqxx::result rows = tx.Exec(kSearchAlike, words.c_str(), wanted, page.offset(),
+                                      after.rank, after.id, common.in_names, common.in_all, text);
     if (Total(rows) > 0) return ToResponse(rows, match, page);
   }
   v1::ListProductsResponse nothing;

@@ -89,6 +89,58 @@ TEST_F(ProductSearchTest, AWordThatVeryManyHaveIsAnsweredFromSomeOfThem) {
   for (const v1::Product& product : found.items()) EXPECT_EQ(product.name(), "Lamp");
 }
 
+// Products 1 to 6,000, four of five of them lamps.
+class CommonWordTest : public ProductSearchTest {
+ protected:
+  CommonWordTest() {
+    Run("INSERT INTO products (name, description, price, on_hand)"
+        " SELECT CASE WHEN n % 5 = 0 THEN 'Desk' ELSE 'Lamp' END, repeat('bright ', n % 7), 1, 1"
+        " FROM generate_series(1, 6000) AS n; DELETE FROM products WHERE id < 100; ANALYZE "
+        "products");
+  }
+  void Run(const std::string& sql) {
+    postgres::InTransaction(db_, [&](postgres::Tx& tx) { tx.Run(sql); });
+  }
+  // With what is known of common words from here on.
+  std::vector<int64_t> Ids(const std::string& text) {
+    CommonWords known;
+    std::vector<int64_t> ids;
+    for (int32_t number = 1; number <= 3; ++number) {
+      const v1::ListProductsResponse found = *postgres::Read(db_, [&](postgres::Tx& tx) {
+        return products::Search(tx, text, Numbered(number, 100), known);
+      });
+      for (const v1::Product& product : found.items()) ids.push_back(product.id());
+      ids.push_back(found.total());
+    }
+    return ids;
+  }
+  // How often the index of the words of names was asked.
+  int64_t IndexScans() {
+    Value("SELECT pg_stat_force_next_flush()");
+    return std::stoll(
+        Value("SELECT idx_scan FROM pg_stat_user_indexes"
+              " WHERE indexrelname = 'products_by_name_words'"));
+  }
+};
+
+TEST_F(CommonWordTest, FindsWhatItsIndexWouldFindWithoutReadingIt) {
+  const int64_t before = IndexScans();
+  const std::vector<int64_t> walked = Ids("lamp");
+  EXPECT_EQ(IndexScans(), before);
+  Run("DELETE FROM pg_statistic WHERE starelid IN ('products'::regclass, "
+      "'products_by_name_words'::regclass)");
+  EXPECT_EQ(Ids("lamp"), walked);
+  EXPECT_GT(IndexScans(), before);
+  EXPECT_EQ(walked.back(), 1000);
+  EXPECT_EQ(walked.size(), 303u);
+}
+
+TEST_F(CommonWordTest, IsLookedUpInItsIndexOnceTheFirstRowsHaveItNoMore) {
+  Run("UPDATE products SET name = 'Chair' WHERE id % 5 > 0 AND id > 600");
+  const std::vector<int64_t> found = Ids("lamp");
+  EXPECT_EQ(found.back(), 400);
+}
+
 TEST_F(ProductSearchTest, ASearchByCursorRepeatsNoneAndLeavesNoneOut) {
   for (int i = 0; i < 9; ++i) {
     AddWith(i % 3 == 0 ? "Lamp" : "Lamp stand", i % 2 == 0 ? "lamp" : "home", "");

@@ -105,7 +105,8 @@ Result<v1::ListProductsResponse> ProductsService::SearchProducts(
   if (!HasLetterOrDigit(request.q())) return InvalidField("q", "has no letter and no digit");
   const Result<Page> page = PageOf(request, kSearchCursorValues);
   if (!page) return page.refusal();
-  return WithCurrency(Read(db_, [&](Tx& tx) { return Search(tx, request.q(), *page); }));
+  return WithCurrency(
+      Read(db_, [&](Tx& tx) { return Search(tx, request.q(), *page, common_words_); }));
 }
 
 Result<v1::Product> ProductsService::GetProduct(const Call&, const v1::GetProductRequest& request) {

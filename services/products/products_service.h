@@ -12,6 +12,7 @@
 #include "common/rpc/service.h"
 #include "products/product_cache.h"
 #include "products/product_list.h"
+#include "products/product_search.h"
 #include "shop/products/v1/products.pb.h"
 
 namespace shop::products {
@@ -58,6 +59,7 @@ class ProductsService {
   audit::Reader audit_{db_};
   ProductCache& cache_;
   TotalCache totals_;
+  CommonWords common_words_;
   const std::string currency_;
 };
 

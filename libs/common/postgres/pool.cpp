@@ -46,9 +46,12 @@ std::string ConnectionString(const Settings& settings) {
          " connect_timeout=" + std::to_string(settings.connect_timeout.count()) +
          // A peer that vanished without a word is noticed after seconds, not after hours.
          " keepalives_idle=10 keepalives_interval=3 keepalives_count=3 tcp_user_timeout=15000"
+         // Whoever walks through a table begins at its first row, so that a LIMIT has the same rows each
+         // time. https://www.postgresql.org/docs/15/runtime-config-compatible.html
          " options=" +
          Quoted("-c statement_timeout=" + std::to_string(settings.statement_timeout.count()) +
-                " -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning");
+                " -c idle_in_transaction_session_timeout=60000 -c client_min_messages=warning"
+                " -c synchronize_seqscans=off");
 }
 
 // The database cannot answer now, whatever it is asked: it stops or starts, has no room for another

@@ -624,6 +624,22 @@ TEST_F(PoolTest, PlansOfWhenTheTableWasSmallAreMadeAnewAsItGrows) {
   EXPECT_EQ(read_from_end_to_end(), until_now);
 }
 
+// A LIMIT would have other rows each time, as a scan of a large table begins where another one is.
+TEST_F(PoolTest, AWalkThroughATableBeginsAtItsFirstRow) {
+  InTransaction(pool_, [](Tx& tx) {
+    tx.Run(
+        "ALTER TABLE things ALTER name SET STORAGE PLAIN;"
+        "INSERT INTO things SELECT n, repeat('x', 8000) FROM generate_series(1, 6000) AS n");
+  });
+  InTransaction(pool_, [&](Tx& tx) {
+    tx.Run("DECLARE halfway CURSOR FOR SELECT id FROM things; MOVE 3000 IN halfway");
+    const auto first = [](Tx& other) {
+      return other.Run("SELECT id FROM things LIMIT 1")[0][0].as<int>();
+    };
+    EXPECT_EQ(Read(pool_, first), 1);
+  });
+}
+
 TEST_F(PoolTest, ATransactionMayAlwaysBeginWithItsIsolation) {
   for (int i = 0; i < 20; ++i) {
     InTransaction(pool_, [](Tx& tx) { tx.Run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"); });

@@ -46,7 +46,8 @@ class CatalogueFixture : public ::testing::Test {
         db_, [&](postgres::Tx& tx) { return products::List(tx, filter, sort, page, totals_); });
   }
   Result<v1::ListProductsResponse> Search(const std::string& text, const Page& page) {
-    return postgres::Read(db_, [&](postgres::Tx& tx) { return products::Search(tx, text, page); });
+    return postgres::Read(
+        db_, [&](postgres::Tx& tx) { return products::Search(tx, text, page, common_words_); });
   }
 
   static v1::CreateProductRequest Draft(const std::string& name, int64_t price = 100,
@@ -100,6 +101,7 @@ class CatalogueFixture : public ::testing::Test {
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
   TotalCache totals_;
+  CommonWords common_words_;
 };
 
 }  // namespace shop::products
