@@ -3,7 +3,7 @@
 
   tests/upgrade/run.py --bin build/dev/bin --dir build/dev/upgrade [--commit HEAD~3] [--services orders,stock]
 
-Builds the services of an earlier commit, the one before the last change of a migrations folder unless told otherwise. The
+Builds the services of an earlier commit, the one before the last that added a migration unless told otherwise. The
 stack starts with these, so that the databases are theirs. Then a process of today's comes beside each, migrates, and both
 serve and consume; an old one that is restarted has to work with the newer tables; then the old ones go. No request fails,
 and in the end everything that was promised is there (the checks of `make chaos`). Exits 77 where there is no history.
@@ -33,7 +33,7 @@ SKIPPED = 77
 
 
 def commit_before_the_last_migration():
-    return git("rev-parse", git("log", "-1", "--format=%H", "--", "*/migrations/*.sql") + "^")
+    return git("rev-parse", git("log", "-1", "--format=%H", "--diff-filter=A", "--", "*/migrations/*.sql") + "^")
 
 
 def mixed(folder, services, old, new):
