@@ -25,6 +25,13 @@ class ClientLog : public RdKafka::EventCb {
 
 using Conf = std::unique_ptr<RdKafka::Conf>;
 
+// What a consumer asks for of each partition at a time, in bytes, and what it has read ahead in all, in
+// kilobytes. The first counts events as they are compressed, so that a backlog of all partitions takes a
+// process many times as much: librdkafka's own megabyte comes to a hundred and more. Larger batches are
+// fetched all the same (KIP-74).
+inline constexpr char kFetchBytes[] = "65536";
+inline constexpr char kReadAheadKilobytes[] = "16384";
+
 // The settings of every client, and the given ones. Throws std::logic_error for one that librdkafka
 // does not know.
 Conf MakeConf(const KafkaSettings& settings, ClientLog* log,

@@ -168,7 +168,8 @@ void Consumer::State::Connect() {
                               {"heartbeat.interval.ms", "2000"},
                               {"max.poll.interval.ms", "300000"},
                               {"fetch.wait.max.ms", "200"},
-                              {"queued.max.messages.kbytes", "16384"}});
+                              {"fetch.message.max.bytes", kFetchBytes},
+                              {"queued.max.messages.kbytes", kReadAheadKilobytes}});
   std::string error;
   if (conf->set("rebalance_cb", static_cast<RdKafka::RebalanceCb*>(this), error) !=
           RdKafka::Conf::CONF_OK ||

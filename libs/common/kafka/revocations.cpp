@@ -74,7 +74,9 @@ struct Revocations::State {
          {"enable.partition.eof", "true"},
          // A fetch is answered as soon as there is something. Other questions wait for it: it has
          // to be shorter than their limit.
-         {"fetch.wait.max.ms", "1000"}});
+         {"fetch.wait.max.ms", "1000"},
+         {"fetch.message.max.bytes", kFetchBytes},
+         {"queued.max.messages.kbytes", kReadAheadKilobytes}});
     std::string error;
     const std::unique_ptr<RdKafka::Consumer> client(RdKafka::Consumer::create(conf.get(), error));
     if (!client) throw std::logic_error(error);
