@@ -68,8 +68,9 @@ constexpr Statement kSearchAlike{
     SEARCH("$1::tsquery", "ts_rank(search, words) + word_similarity($8, name)")};
 
 // The words for which looking at one row after the other is quicker than the index, by what ANALYZE has
-// found: a thousand products that have a word are among 1,000 / share rows, and the index has share * rows
-// of it, each of which costs some 2,700th part of those. In names, and in all.
+// found, in names and in all. A thousand products that have a word are among the first 1,000 / share rows,
+// and the index has share * rows of it; a row that is looked at costs some 2.7 times as much as one of the
+// index.
 constexpr Statement kCommonWords{R"sql(
     SELECT array_agg(query) FILTER (WHERE tablename <> 'products'),
            array_agg(query) FILTER (WHERE tablename = 'products')

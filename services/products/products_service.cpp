@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "common/core/amount.h"
-#include "products/product_search.h"
 #include "products/product_store.h"
 #include "products/stock_store.h"
 

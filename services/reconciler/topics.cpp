@@ -111,15 +111,12 @@ struct KafkaTopics::State {
   }
 
   void Connect() {
-    const kafka::Conf conf =
-        kafka::MakeConf(kafka, &log,
-                        {{"client.id", "reconciler"},
-                         {"group.id", "reconciler"},
-                         {"enable.auto.commit", "false"},
-                         {"enable.auto.offset.store", "false"},
-                         {"auto.offset.reset", "earliest"},
-                         {"fetch.message.max.bytes", kafka::kFetchBytes},
-                         {"queued.max.messages.kbytes", kafka::kReadAheadKilobytes}});
+    const kafka::Conf conf = kafka::MakeConsumerConf(kafka, &log,
+                                                     {{"client.id", "reconciler"},
+                                                      {"group.id", "reconciler"},
+                                                      {"enable.auto.commit", "false"},
+                                                      {"enable.auto.offset.store", "false"},
+                                                      {"auto.offset.reset", "earliest"}});
     std::string error;
     consumer.reset(RdKafka::KafkaConsumer::create(conf.get(), error));
     if (!consumer) throw std::logic_error(error);

@@ -8,6 +8,14 @@
 #include "common/telemetry/log.h"
 
 namespace shop::kafka {
+namespace {
+
+void Set(RdKafka::Conf& conf, const char* name, const std::string& value) {
+  std::string error;
+  if (conf.set(name, value, error) != RdKafka::Conf::CONF_OK) throw std::logic_error(error);
+}
+
+}  // namespace
 
 KafkaSettings KafkaSettings::Read(Env& env) {
   KafkaSettings settings{.brokers = env.Text("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092"),
@@ -54,10 +62,7 @@ void ClientLog::event_cb(RdKafka::Event& event) {
 Conf MakeConf(const KafkaSettings& settings, ClientLog* log,
               std::initializer_list<std::pair<const char*, std::string>> more) {
   Conf conf(RdKafka::Conf::create(RdKafka::Conf::CONF_GLOBAL));
-  std::string error;
-  const auto set = [&](const char* name, const std::string& value) {
-    if (conf->set(name, value, error) != RdKafka::Conf::CONF_OK) throw std::logic_error(error);
-  };
+  const auto set = [&](const char* name, const std::string& value) { Set(*conf, name, value); };
   set("bootstrap.servers", settings.brokers);
   set("security.protocol", settings.protocol);
   if (!settings.mechanism.empty()) {
@@ -72,7 +77,17 @@ Conf MakeConf(const KafkaSettings& settings, ClientLog* log,
   // A topic made after the start is found within this time.
   set("topic.metadata.refresh.interval.ms", "5000");
   for (const auto& [name, value] : more) set(name, value);
+  std::string error;
   if (conf->set("event_cb", log, error) != RdKafka::Conf::CONF_OK) throw std::logic_error(error);
+  return conf;
+}
+
+Conf MakeConsumerConf(const KafkaSettings& settings, ClientLog* log,
+                      std::initializer_list<std::pair<const char*, std::string>> more) {
+  Conf conf = MakeConf(settings, log, more);
+  // A batch that is larger is fetched all the same (KIP-74).
+  Set(*conf, "fetch.message.max.bytes", "65536");
+  Set(*conf, "queued.max.messages.kbytes", "16384");
   return conf;
 }
 

@@ -25,16 +25,14 @@ class ClientLog : public RdKafka::EventCb {
 
 using Conf = std::unique_ptr<RdKafka::Conf>;
 
-// What a consumer asks for of each partition at a time, in bytes, and what it has read ahead in all, in
-// kilobytes. The first counts events as they are compressed, so that a backlog of all partitions takes a
-// process many times as much: librdkafka's own megabyte comes to a hundred and more. Larger batches are
-// fetched all the same (KIP-74).
-inline constexpr char kFetchBytes[] = "65536";
-inline constexpr char kReadAheadKilobytes[] = "16384";
-
 // The settings of every client, and the given ones. Throws std::logic_error for one that librdkafka
 // does not know.
 Conf MakeConf(const KafkaSettings& settings, ClientLog* log,
               std::initializer_list<std::pair<const char*, std::string>> more);
+
+// MakeConf for a client that consumes, which bounds what of a backlog is in memory: librdkafka's default
+// is to fetch a megabyte of each partition at a time, and counts it as it is compressed.
+Conf MakeConsumerConf(const KafkaSettings& settings, ClientLog* log,
+                      std::initializer_list<std::pair<const char*, std::string>> more);
 
 }  // namespace shop::kafka

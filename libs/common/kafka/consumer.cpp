@@ -156,20 +156,18 @@ bool Consumer::ready() const {
 }
 
 void Consumer::State::Connect() {
-  const Conf conf = MakeConf(kafka, &client_log,
-                             {{"group.id", group},
-                              {"client.id", group},
-                              {"enable.auto.commit", "false"},
-                              {"enable.auto.offset.store", "false"},
-                              // Never by itself to another record than the next one.
-                              {"auto.offset.reset", "error"},
-                              {"partition.assignment.strategy", "range"},
-                              {"session.timeout.ms", "10000"},
-                              {"heartbeat.interval.ms", "2000"},
-                              {"max.poll.interval.ms", "300000"},
-                              {"fetch.wait.max.ms", "200"},
-                              {"fetch.message.max.bytes", kFetchBytes},
-                              {"queued.max.messages.kbytes", kReadAheadKilobytes}});
+  const Conf conf = MakeConsumerConf(kafka, &client_log,
+                                     {{"group.id", group},
+                                      {"client.id", group},
+                                      {"enable.auto.commit", "false"},
+                                      {"enable.auto.offset.store", "false"},
+                                      // Never by itself to another record than the next one.
+                                      {"auto.offset.reset", "error"},
+                                      {"partition.assignment.strategy", "range"},
+                                      {"session.timeout.ms", "10000"},
+                                      {"heartbeat.interval.ms", "2000"},
+                                      {"max.poll.interval.ms", "300000"},
+                                      {"fetch.wait.max.ms", "200"}});
   std::string error;
   if (conf->set("rebalance_cb", static_cast<RdKafka::RebalanceCb*>(this), error) !=
           RdKafka::Conf::CONF_OK ||

@@ -68,15 +68,13 @@ struct Revocations::State {
 
   // Reads on until the stop, or until it has to begin again.
   void Read(const std::stop_token& stop) {
-    const Conf conf = MakeConf(
+    const Conf conf = MakeConsumerConf(
         settings, &log,
         {{"client.id", "revocations"},
          {"enable.partition.eof", "true"},
          // A fetch is answered as soon as there is something. Other questions wait for it: it has
          // to be shorter than their limit.
-         {"fetch.wait.max.ms", "1000"},
-         {"fetch.message.max.bytes", kFetchBytes},
-         {"queued.max.messages.kbytes", kReadAheadKilobytes}});
+         {"fetch.wait.max.ms", "1000"}});
     std::string error;
     const std::unique_ptr<RdKafka::Consumer> client(RdKafka::Consumer::create(conf.get(), error));
     if (!client) throw std::logic_error(error);
