@@ -50,9 +50,7 @@ Result<void> CheckAdding(const StoredCart& cart, const Line& line, int64_t stock
 }  // namespace
 
 CartService::CartService(CartStore& store, const rpc::Channel& products, std::string currency)
-    : store_(store),
-      quote_products_(products, "shop.products.v1.ProductsService", "QuoteProducts"),
-      currency_(std::move(currency)) {}
+    : store_(store), quotes_(products), currency_(std::move(currency)) {}
 
 rpc::Service CartService::Methods() {
   return rpc::Service("shop.cart.v1.CartService")
@@ -167,19 +165,19 @@ Result<v1::PutBackOrderedCartResponse> CartService::PutBackOrderedCart(
   return response;
 }
 
-CartService::Quotes CartService::Quote(const Call& call, const StoredCart& cart,
-                                       int64_t another) const {
-  products::v1::QuoteProductsRequest request;
-  for (const Line& line : cart.lines) request.add_ids(line.product_id);
-  if (another != 0 && cart.Find(another) == nullptr) request.add_ids(another);
-  Quotes quotes;
-  if (request.ids().empty()) return quotes;
+Quotes CartService::Quote(const Call& call, const StoredCart& cart, int64_t another) {
+  std::vector<int64_t> products;
+  for (const Line& line : cart.lines) products.push_back(line.product_id);
+  if (another != 0 && cart.Find(another) == nullptr) products.push_back(another);
+  if (products.empty()) return {};
 
-  const Result<products::v1::QuoteProductsResponse> answer = quote_products_(call, request);
+  const Result<SharedQuotes> found = quotes_.Get(call, products);
   // The fault is in this service's request or token, not in the caller's.
-  if (!answer) throw std::runtime_error("products refused the quotes: " + answer.refusal().message);
-  for (const products::v1::Quote& quote : answer->items()) {
-    quotes.emplace(quote.product_id(), quote);
+  if (!found) throw std::runtime_error("products refused the quotes: " + found.refusal().message);
+  Quotes quotes;
+  for (const int64_t product : products) {
+    const auto quote = (*found)->find(product);
+    if (quote != (*found)->end()) quotes.insert(*quote);
   }
   return quotes;
 }

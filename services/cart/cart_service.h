@@ -1,18 +1,17 @@
 // The rpcs of shop.cart.v1.CartService. Names, prices and stock always come from products, in one
-// call an rpc; when products or MongoDB is away an rpc throws Unavailable.
+// call an rpc or for several at once (common/quotes/quotes.h); when products or MongoDB is away an rpc throws Unavailable.
 //
 // AddItem is not idempotent: a client that got no answer reads the cart before it adds again.
 // Everything that can fail comes before the change, so a failure that was answered changed nothing.
 #pragma once
 
-#include <map>
 #include <string>
 
 #include "cart/cart_store.h"
+#include "common/quotes/quotes.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
 #include "shop/cart/v1/cart.pb.h"
-#include "shop/products/v1/products.pb.h"
 
 namespace shop::cart {
 
@@ -39,16 +38,12 @@ class CartService {
       const Call& call, const v1::PutBackOrderedCartRequest& request);
 
  private:
-  // By product; products that are not in the catalogue have none.
-  using Quotes = std::map<int64_t, products::v1::Quote>;
-
   // Quotes for the products in the cart and for `another` (0 is none).
-  Quotes Quote(const Call& call, const StoredCart& cart, int64_t another = 0) const;
+  Quotes Quote(const Call& call, const StoredCart& cart, int64_t another = 0);
   v1::Cart ToProto(const StoredCart& cart, const Quotes& quotes) const;
 
   CartStore& store_;
-  const rpc::ClientMethod<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse>
-      quote_products_;
+  QuoteClient quotes_;
   const std::string currency_;
 };
 

@@ -5,7 +5,6 @@
 #include <span>
 #include <stdexcept>
 #include <type_traits>
-#include <unordered_map>
 #include <utility>
 
 #include "common/core/amount.h"
@@ -400,24 +399,21 @@ Result<std::vector<Line>> MergeLines(
 }
 
 Result<PricedLines> Price(const std::vector<Line>& lines,
-                          const google::protobuf::RepeatedPtrField<products::v1::Quote>& quotes) {
-  std::unordered_map<int64_t, const products::v1::Quote*> by_product;
-  for (const products::v1::Quote& quote : quotes) by_product.emplace(quote.product_id(), &quote);
-
+                          const std::unordered_map<int64_t, products::v1::Quote>& quotes) {
   PricedLines priced{{}, 0};
   Refusal unknown{Code::kNotFound, "a product is not in the catalogue"};
   for (size_t i = 0; i < lines.size(); ++i) {
-    const auto quote = by_product.find(lines[i].product_id);
-    if (quote == by_product.end()) {
+    const auto quote = quotes.find(lines[i].product_id);
+    if (quote == quotes.end()) {
       unknown.details.push_back({"items[" + std::to_string(i) + "].productId",
                                  "there is no product " + std::to_string(lines[i].product_id)});
       continue;
     }
     v1::OrderItem item;
     item.set_product_id(lines[i].product_id);
-    item.set_name(quote->second->name());
+    item.set_name(quote->second.name());
     item.set_quantity(lines[i].quantity);
-    item.set_unit_price(quote->second->price());
+    item.set_unit_price(quote->second.price());
     int64_t total = 0;
     if (__builtin_mul_overflow(item.unit_price(), item.quantity(), &total) ||
         __builtin_add_overflow(priced.total_price, total, &priced.total_price) ||

@@ -30,6 +30,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <variant>
 #include <vector>
 
@@ -194,7 +195,7 @@ struct PricedLines {
   int64_t total_price;
 };
 Result<PricedLines> Price(const std::vector<Line>& lines,
-                          const google::protobuf::RepeatedPtrField<products::v1::Quote>& quotes);
+                          const std::unordered_map<int64_t, products::v1::Quote>& quotes);
 
 // What nobody's orders go beyond, so that one account cannot tie up the stock of a shop without paying.
 struct OrderLimits {

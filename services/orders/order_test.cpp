@@ -24,13 +24,14 @@ RepeatedPtrField<v1::OrderLine> Lines(std::vector<std::pair<int64_t, int64_t>> l
   return made;
 }
 
-RepeatedPtrField<products::v1::Quote> Quotes(std::vector<std::pair<int64_t, int64_t>> quotes) {
-  RepeatedPtrField<products::v1::Quote> made;
-  for (const auto& [product, price] : quotes) {
-    products::v1::Quote* quote = made.Add();
-    quote->set_product_id(product);
-    quote->set_name("Product " + std::to_string(product));
-    quote->set_price(price);
+std::unordered_map<int64_t, products::v1::Quote> Quotes(
+    const std::vector<std::pair<int64_t, int64_t>>& prices) {
+  std::unordered_map<int64_t, products::v1::Quote> made;
+  for (const auto& [product, price] : prices) {
+    products::v1::Quote& quote = made[product];
+    quote.set_product_id(product);
+    quote.set_name("Product " + std::to_string(product));
+    quote.set_price(price);
   }
   return made;
 }

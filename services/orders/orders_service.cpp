@@ -3,7 +3,6 @@
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
-#include <set>
 
 #include "common/crypto/sha256.h"
 #include "orders/order_events.h"
@@ -21,9 +20,6 @@ constexpr int kCartAttempts = 5;
 constexpr char kCartOrderedMeanwhile[] = "CART_ORDERED_MEANWHILE";
 // Of another one: the order is PROCESSING, so that its cancellation takes more than a transaction.
 constexpr char kShippingDecides[] = "SHIPPING_DECIDES";
-// One slow call does not hold up the others.
-constexpr int kQuotesAtOnce = 2;
-constexpr size_t kMostQuoted = 64;
 // Of a timeline, for one that watches it.
 constexpr int kEntriesAtOnce = 100;
 
@@ -91,15 +87,13 @@ OrdersService::OrdersService(postgres::Pool& db, const rpc::Channel& products,
                              std::string currency, const Deadlines& deadlines,
                              const OrderLimits& limits)
     : db_(db),
-      quote_(products, "shop.products.v1.ProductsService", "QuoteProducts"),
+      quotes_(products),
       get_cart_(cart, "shop.cart.v1.CartService", "GetCart"),
       carts_(cart),
       shipping_(shipping),
       currency_(std::move(currency)),
       deadlines_(deadlines),
       limits_(limits),
-      quotes_(kQuotesAtOnce, kMostQuoted,
-              [this](const std::vector<Quoting*>& batch) { QuoteTogether(batch); }),
       groups_(db, deadlines, limits),
       timelines_([this](const std::vector<int64_t>& orders) {
         return postgres::Read(db_, [&](postgres::Tx& tx) { return NewestEntries(tx, orders); });
@@ -288,29 +282,12 @@ bool OrdersService::UpdateCart(const Call& call, const std::vector<CartOrder>& o
   return true;
 }
 
-// Orders that ask at the same moment share a call; where that fails each calls by itself.
 Result<PricedLines> OrdersService::FetchPrices(const Call& call, const std::vector<Line>& lines) {
-  Quoting quoting{&call, &lines};
-  (void)quotes_.Do(quoting);
-  if (quoting.quotes) return Price(lines, quoting.quotes->items());
-  products::v1::QuoteProductsRequest request;
-  for (const Line& line : lines) request.add_ids(line.product_id);
-  const Result<products::v1::QuoteProductsResponse> quotes = quote_(call, request);
+  std::vector<int64_t> products;
+  for (const Line& line : lines) products.push_back(line.product_id);
+  const Result<SharedQuotes> quotes = quotes_.Get(call, products);
   if (!quotes) return quotes.refusal();
-  return Price(lines, quotes->items());
-}
-
-void OrdersService::QuoteTogether(const std::vector<Quoting*>& batch) {
-  std::set<int64_t> ids;
-  for (const Quoting* quoting : batch) {
-    for (const Line& line : *quoting->lines) ids.insert(line.product_id);
-  }
-  products::v1::QuoteProductsRequest request;
-  request.mutable_ids()->Assign(ids.begin(), ids.end());
-  Result<products::v1::QuoteProductsResponse> quotes = quote_(*batch.front()->call, request);
-  if (!quotes) return;
-  const auto all = std::make_shared<const products::v1::QuoteProductsResponse>(*std::move(quotes));
-  for (Quoting* quoting : batch) quoting->quotes = all;
+  return Price(lines, **quotes);
 }
 
 Result<v1::ListOrdersResponse> OrdersService::ListOrders(const Call& call,

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "common/core/batcher.h"
 #include "common/idempotency/idempotency.h"
 #include "common/postgres/pool.h"
+#include "common/quotes/quotes.h"
 #include "common/rpc/client.h"
 #include "common/rpc/service.h"
 #include "common/rpc/stream_hub.h"
@@ -19,7 +19,6 @@
 #include "orders/ordered_carts.h"
 #include "shop/cart/v1/cart.pb.h"
 #include "shop/orders/v1/orders.pb.h"
-#include "shop/products/v1/products.pb.h"
 
 namespace shop::orders {
 
@@ -57,13 +56,6 @@ class OrdersService {
     std::optional<v1::Order> placed_before = {};
   };
 
-  // What an order asks products for, by one call with others (common/core/batcher.h).
-  struct Quoting {
-    const Call* call;
-    const std::vector<Line>* lines;
-    std::shared_ptr<const products::v1::QuoteProductsResponse> quotes = {};  // others' among them
-  };
-
   Result<v1::Order> TryToPlace(const Call& call, const v1::CreateOrderRequest& request,
                                idempotency::Attempt& attempt);
   NewOrder MakeOrder(const Call& call, const v1::CreateOrderRequest& request,
@@ -73,7 +65,6 @@ class OrdersService {
   Result<ResolvedLines> RequestedLines(const Call& call, const v1::CreateOrderRequest& request);
   Result<ResolvedLines> CartLines(const Call& call, const v1::CreateOrderRequest& request);
   Result<PricedLines> FetchPrices(const Call& call, const std::vector<Line>& lines);
-  void QuoteTogether(const std::vector<Quoting*>& batch);
 
   Result<cart::v1::Cart> ReadCart(const Call& call) const;
   Result<bool> WasRestored(const Call& call, const CartOrder& placed, const CartState& cart) const;
@@ -88,14 +79,13 @@ class OrdersService {
   Result<v1::OrderState> Store(postgres::Tx& tx, const OrderFact& fact);
 
   postgres::Pool& db_;
-  rpc::ClientMethod<products::v1::QuoteProductsRequest, products::v1::QuoteProductsResponse> quote_;
+  QuoteClient quotes_;
   rpc::ClientMethod<cart::v1::GetCartRequest, cart::v1::Cart> get_cart_;
   OrderedCarts carts_;
   OrderShipping shipping_;
   std::string currency_;
   Deadlines deadlines_;
   OrderLimits limits_;
-  Batcher<Quoting> quotes_;
   OrderGroups groups_;
   rpc::StreamHub timelines_;  // of the open streams of WatchOrder, by the orders' ids
   std::shared_ptr<const void> timeline_signals_;
