@@ -33,8 +33,27 @@ std::string Format(Uuid uuid, unsigned char version) {
   return text;
 }
 
-std::string RandomId() {
-  return Format(RandomBytes<std::tuple_size_v<Uuid>>(), 4);
+// What an id of version 7 begins with: milliseconds since 1970.
+constexpr size_t kTimeBytes = 6;
+
+std::string NewId() {
+  Uuid uuid = RandomBytes<std::tuple_size_v<Uuid>>();
+  int64_t time = absl::ToUnixMillis(absl::Now());
+  for (size_t i = kTimeBytes; i-- > 0; time >>= 8) uuid[i] = static_cast<unsigned char>(time);
+  return Format(uuid, 7);
+}
+
+// The time that the UUID at the end of a cause's id begins with; nothing where there is none.
+std::string TimeOf(std::string_view cause_id) {
+  constexpr size_t kUuidText = 36;
+  constexpr size_t kVersionAt = 14;
+  if (cause_id.size() < kUuidText) return {};
+  const std::string_view uuid = cause_id.substr(cause_id.size() - kUuidText);
+  if (uuid[kVersionAt] != '7' && uuid[kVersionAt] != '8') return {};
+  std::string time(uuid.substr(0, 8));
+  time += uuid.substr(9, 4);
+  return std::ranges::all_of(time, absl::ascii_isxdigit) ? absl::HexStringToBytes(time)
+                                                         : std::string();
 }
 
 std::string DerivedId(const std::string& cause_id, const std::string& type,
@@ -51,7 +70,9 @@ std::string DerivedId(const std::string& cause_id, const std::string& type,
   }
   Uuid uuid;
   std::copy_n(digest, uuid.size(), uuid.begin());
-  return Format(uuid, 5);
+  const std::string time = TimeOf(cause_id);
+  std::ranges::copy(time, uuid.begin());
+  return Format(uuid, time.empty() ? 5 : 8);
 }
 
 std::string Now() {
@@ -93,7 +114,7 @@ Envelope MakeEvent(const Message& message, const EventContext& context) {
   event.key = KeyOf(message, *key);
   event.type = TypeName(descriptor);
   event.id =
-      context.cause_id.empty() ? RandomId() : DerivedId(context.cause_id, event.type, event.key);
+      context.cause_id.empty() ? NewId() : DerivedId(context.cause_id, event.type, event.key);
   event.source = "/" + context.source;
   event.time = Now();
   event.trace = context.trace;

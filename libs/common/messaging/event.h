@@ -40,9 +40,13 @@ struct EventContext {
 };
 
 // The event that says `message`. Topic and key come from its option shop.api.v1.event; a message
-// without it is a std::logic_error. With a cause the id is derived from the cause's id, the type and
-// the key (UUID version 5), so that handling the cause again publishes the same event; without one
-// it is random.
+// without it is a std::logic_error.
+//
+// With a cause the id is derived from the cause's id, the type and the key, so that handling the
+// cause again publishes the same event; without one it is new. Both begin with a time (versions 8
+// and 7, RFC 9562), the derived one with that of its cause, so that new ids stand together at the
+// end of an inbox's index. Where the cause's id has no time the derived one has none either
+// (version 5).
 Envelope MakeEvent(const google::protobuf::Message& message, const EventContext& context);
 
 // Reads the value of an event, also of one that a newer version wrote: fields and enum values that

@@ -1,5 +1,7 @@
 #include "common/messaging/event.h"
 
+#include <absl/time/clock.h>
+#include <absl/time/time.h>
 #include <gmock/gmock.h>
 #include <google/protobuf/descriptor.pb.h>
 #include <google/protobuf/dynamic_message.h>
@@ -60,7 +62,7 @@ TEST(EventTest, AMessageThatIsNoEventIsRefused) {
 TEST(EventTest, WithoutACauseEveryEventHasAnIdOfItsOwn) {
   const std::string id = MakeEvent(Cancelled(1), {.source = "orders", .trace = {}}).id;
   EXPECT_THAT(id,
-              MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+              MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
   EXPECT_NE(MakeEvent(Cancelled(1), {.source = "orders", .trace = {}}).id, id);
 }
 
@@ -74,6 +76,33 @@ TEST(EventTest, TheSameCauseMakesTheSameId) {
   OrderCreated other;
   other.set_order_id(1);
   EXPECT_NE(MakeEvent(other, because).id, id);
+}
+
+TEST(EventTest, AnIdBeginsWithItsTime) {
+  const int64_t before = absl::ToUnixMillis(absl::Now());
+  const std::string id = MakeEvent(Cancelled(1), {.source = "orders", .trace = {}}).id;
+  const int64_t time = std::stoll(id.substr(0, 8) + id.substr(9, 4), nullptr, 16);
+  EXPECT_LE(before, time);
+  EXPECT_LE(time, absl::ToUnixMillis(absl::Now()));
+}
+
+TEST(EventTest, ADerivedIdBeginsWithTheTimeOfItsCause) {
+  const auto because_of = [](const std::string& cause) {
+    return MakeEvent(Cancelled(1), {.source = "orders", .trace = {}, .cause_id = cause}).id;
+  };
+  const std::string first = "0192d5f0-4a3b-7c21-9e55-0a1b2c3d4e5f";
+  const std::string second = because_of(first);
+  EXPECT_THAT(second,
+              MatchesRegex("[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+  EXPECT_EQ(second.substr(0, 14), "0192d5f0-4a3b-");
+  EXPECT_EQ(because_of(second).substr(0, 14), "0192d5f0-4a3b-");
+  EXPECT_EQ(because_of("payment/" + first).substr(0, 14), "0192d5f0-4a3b-");
+  EXPECT_NE(because_of("payment/" + first), second);
+  EXPECT_NE(because_of("0192d5f0-4a3b-4c21-9e55-0a1b2c3d4e5f").substr(0, 14), "0192d5f0-4a3b-")
+      << "what an id of version 4 begins with is no time";
+  for (const char* other : {"0192d5f0-4a3b-7c21", "0192d5fx-4a3b-7c21-9e55-0a1b2c3d4e5f"}) {
+    EXPECT_EQ(because_of(other)[14], '5') << other;
+  }
 }
 
 TEST(EventTest, AnEventComesBackFromItsHeaders) {
