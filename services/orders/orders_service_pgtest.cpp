@@ -1,4 +1,6 @@
 // The rpcs by which orders are placed and read, and what becomes of carts.
+#include <google/protobuf/util/time_util.h>
+
 #include "orders/testing/orders_test.h"
 
 namespace shop::orders {
@@ -16,6 +18,17 @@ TEST_F(OrdersServiceTest, AnOrderHasTheNamesAndPricesOfTheMomentItWasPlaced) {
   EXPECT_EQ(order.items(0).name(), "Desk lamp \"Ada\", {black}");
   EXPECT_EQ(order.shipping_address().city(), "Málaga");
   EXPECT_EQ(order.payment_method(), v1::PAYMENT_METHOD_CREDIT_CARD);
+}
+
+TEST_F(OrdersServiceTest, TheUuidBeginsWithTheTimeAtWhichTheOrderWasPlaced) {
+  const v1::Order order = Place(7);
+  const std::string& uuid = order.uuid();
+  EXPECT_THAT(uuid, ::testing::MatchesRegex(
+                        "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"));
+  const int64_t time = std::stoll(uuid.substr(0, 8) + uuid.substr(9, 4), nullptr, 16);
+  const int64_t placed =
+      google::protobuf::util::TimeUtil::TimestampToMilliseconds(order.created_at());
+  EXPECT_NEAR(static_cast<double>(time), static_cast<double>(placed), 60'000);
 }
 
 TEST_F(OrdersServiceTest, PlacingAnOrderPublishesItOnce) {

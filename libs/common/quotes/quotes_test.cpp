@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <functional>
 #include <future>
+#include <limits>
 #include <mutex>
 #include <numeric>
 #include <thread>
@@ -57,20 +58,25 @@ class QuotesTest : public ::testing::Test {
     while (quotes.waiting() < count) std::this_thread::yield();
   }
 
-  void Open() {
+  void Open() { Answer(std::numeric_limits<size_t>::max()); }
+
+  // Answers the first of those under way, so that what waits is the next call, and when that has come all others.
+  void LetOthersShareACall() {
+    Answer(1);
     {
-      const std::lock_guard lock(mutex);
-      open = true;
+      std::unique_lock lock(mutex);
+      changed.wait(lock, [&] { return calls.size() == 3; });
     }
-    changed.notify_all();
+    Open();
   }
 
   Result<products::v1::QuoteProductsResponse> Quote(
       const Call&, const products::v1::QuoteProductsRequest& request) {
     std::unique_lock lock(mutex);
     calls.emplace_back(request.ids().begin(), request.ids().end());
+    const size_t number = calls.size();
     changed.notify_all();
-    changed.wait(lock, [&] { return open; });
+    changed.wait(lock, [&] { return number <= answered; });
     products::v1::QuoteProductsResponse response;
     for (const int64_t id : request.ids()) {
       if (id == kRefused) return Refusal{Code::kFailedPrecondition, "not these"};
@@ -83,6 +89,14 @@ class QuotesTest : public ::testing::Test {
     return response;
   }
 
+  void Answer(size_t count) {
+    {
+      const std::lock_guard lock(mutex);
+      answered = count;
+    }
+    changed.notify_all();
+  }
+
   std::vector<Ids> Calls() {
     const std::lock_guard lock(mutex);
     return calls;
@@ -90,7 +104,7 @@ class QuotesTest : public ::testing::Test {
 
   std::mutex mutex;
   std::condition_variable changed;
-  bool open = false;
+  size_t answered = 0;  // how many of the calls may have their answer
   std::vector<Ids> calls;
 
   rpc::Identity products_identity{testing::IdentityOf("products"),
@@ -125,7 +139,7 @@ TEST_F(QuotesTest, ThoseWhoAskMeanwhileShareTheNextCall) {
     later.push_back(Ask(ids));
     UntilWaiting(later.size());
   }
-  Open();
+  LetOthersShareACall();
   for (auto& answer : first) EXPECT_TRUE(answer.get());
   for (auto& answer : later) {
     const Result<SharedQuotes> found = answer.get();
@@ -143,7 +157,7 @@ TEST_F(QuotesTest, WhereASharedCallFailsEachGetsTheAnswerToItsOwn) {
   auto refusing = Ask({kRefused});
   auto broken = Ask({kBroken});
   UntilWaiting(3);
-  Open();
+  LetOthersShareACall();
   for (auto& answer : first) EXPECT_TRUE(answer.get());
   const Result<SharedQuotes> found = good.get();
   ASSERT_TRUE(found) << found.refusal().message;
