@@ -2,11 +2,12 @@
 
 Old orders with their lines and timelines, in the database of orders; in every database rows of inbox and outbox, as many of
 all that are wanted as this database has of all that there are. Ages are spread over what is kept: 30 days of inboxes,
-14 of outboxes, a little less so that nothing is due to be deleted. Event ids go upwards, which fills an index quickly; new
-ones fall between them as they would otherwise.
+14 of outboxes, a little less so that nothing is due to be deleted.
 """
 
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from shop import DATABASES, say
 
@@ -38,8 +39,15 @@ def spread(days, part):
     return f"now() - interval '1 hour' - (1 - {part}) * interval '{days} days'"
 
 
+def uuid_of(at):
+    """One of version 7, as orders and events have: it begins with the time."""
+    time = f"lpad(to_hex(floor(extract(epoch FROM {at}) * 1000)::bigint), 12, '0')"
+    return f"substr({time}, 1, 8) || '-' || substr({time}, 9) || '-7' || substr(gen_random_uuid()::text, 16)"
+
+
 def fill_messages(shop, database, table, count, orders):
     """Rows like the latest thousand, in pieces that PostgreSQL writes out in between."""
+    say(f"{count} old rows of {database}'s {table}")
     order = {"inbox": "seen_at", "outbox": "id"}[table]
     shop.sql(database, f"""
         DROP TABLE IF EXISTS bench_sample;
@@ -54,8 +62,7 @@ def fill_messages(shop, database, table, count, orders):
         at = spread(KEPT_DAYS[table], part)
         source = f"generate_series(0, {piece - 1}) AS n JOIN bench_sample AS sample ON number = n % {samples}"
         copy(shop, database, table, source, {
-            "event_id": f"lpad(to_hex(floor({part} * 4294967295)::bigint), 8, '0') || substr(gen_random_uuid()::text, 9)",
-            "key": f"(1 + floor({part} * {max(orders, 1)}))::bigint::text",
+            "event_id": uuid_of(at), "key": f"(1 + floor({part} * {max(orders, 1)}))::bigint::text",
             "seen_at": at, "created_at": at, "published_at": at})
     shop.sql(database, "DROP TABLE bench_sample;")
 
@@ -68,7 +75,7 @@ def fill_orders(shop, count):
     at = spread(30, f"(n::float8 / {count})")
     first = int(shop.sql("orders", "SELECT max(id) FROM orders;")[0][0])
     copy(shop, "orders", "orders", f"generate_series(1, {count}) AS n, (SELECT * FROM orders WHERE id = {sample}) AS sample", {
-        "id": f"{first} + n", "uuid": "gen_random_uuid()", "user_id": "1000000 + n % 100000", "status": "'DELIVERED'",
+        "id": f"{first} + n", "uuid": f"({uuid_of(at)})::uuid", "user_id": "1000000 + n % 100000", "status": "'DELIVERED'",
         "stock": "'RESERVED'", "payment": "'COMPLETED'", "shipment": "'DELIVERED'", "cart_version": "NULL", "waiting": "NULL",
         "waiting_since": "NULL", "deadline_at": "NULL", "created_at": at, "updated_at": at})
     shop.sql("orders", f"SELECT setval(pg_get_serial_sequence('orders', 'id'), {first + count});")
@@ -87,10 +94,10 @@ def fill(shop, orders, rows):
         for database in DATABASES:
             if shop.sql(database, f"SELECT to_regclass('{table}') IS NOT NULL;")[0][0] == "t":
                 found[database] = int(shop.sql(database, f"SELECT count(*) FROM {table};")[0][0])
-        for database, count in found.items():
-            wanted = round(rows * count / sum(found.values()))
-            say(f"{wanted} old rows of {database}'s {table}")
-            fill_messages(shop, database, table, wanted, orders)
+        everything = sum(found.values())
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda one: fill_messages(shop, *one, orders),
+                          [(database, table, round(rows * count / everything)) for database, count in found.items()]))
     say(f"{orders} old orders")
     fill_orders(shop, orders)
     shop.sql("postgres", "CHECKPOINT;")

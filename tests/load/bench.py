@@ -13,9 +13,10 @@ the machine.
   defaults   kept reads and orders with the default LOG_LEVEL beside LOG_LEVEL=warning
   traced     orders with a tenth of the requests traced, and with all, beside orders of which no process records spans
   peer       reads through our gateway and through grpc-gateway, before the same service
-  pinned     kept reads with the load on a processor of its own
+  pinned     kept reads with the load on a processor of its own, and a bare Beast server under the same
   sustained  orders for a minute, and at 60 % of what was finished then
   mixed      reads alone, and with carts and orders among them
+  aged       nothing but what --aged measures
 """
 
 import argparse
@@ -39,6 +40,8 @@ from shop import REPO, TOOLS, Shop, fetch, free_ports, say, servers, wait_for
 
 POOL = 8           # what a service opens to PostgreSQL, and pgbench with it
 BCRYPT_COST = 12   # the services' default
+# Old orders are in the database of orders alone, which the reconciler would have to say of each.
+AGED_SETTINGS = {"RECONCILE_SECONDS": "86400"}
 
 
 class Bench(Measure):
@@ -71,6 +74,15 @@ class Bench(Measure):
         self.asking = self.shop.start_gateway("gateway-asking", {})
         self.uncached_gateway, self.uncached_products, self.uncached_address = self.shop.start_without_cache()
         self.collector = self.shop.start_collector()
+        self.bare = self.start_bare()
+
+    def start_bare(self):
+        """A server with nothing but Beast, which answers with as many bytes as a product has; its port."""
+        port = free_ports(1)[0]
+        body = len(fetch(self.shop.port("gateway"), "/api/v1/products/1").text)
+        self.shop.start_beside("bare", [self.args.bin / "bare_beast", port, body])
+        wait_for("the bare Beast", lambda: servers.answers("127.0.0.1", port), 10)
+        return port
 
     def cases(self):
         """Each is measured by itself, and beside its rpc and its limit."""
@@ -89,12 +101,8 @@ class Bench(Measure):
         logins, adds = cases.logins(people), cases.adds(people, self.products)
         same = cases.orders(people, [1] * len(people))
 
-        bare_port = free_ports(1)[0]
-        body = len(fetch(gateway, "/api/v1/products/1").text)
-        shop.start_beside("bare", [self.args.bin / "bare_beast", bare_port, body])
-        wait_for("the bare Beast", lambda: servers.answers("127.0.0.1", bare_port), 10)
         bare_file = cases.written(self.folder / "bare", reads[:1])
-        bare = {"bare Beast": lambda seconds: loads.wrk(bare_port, bare_file, seconds, CONNECTIONS)[0]}
+        bare = {"bare Beast": lambda seconds: loads.wrk(self.bare, bare_file, seconds, CONNECTIONS)[0]}
         get = self.direct("products", "GetProduct", ids)
         listing = self.direct("products", "ListProducts", [{}])
         self.beside.append(("orders of one product, to those of many", HOT, ORDERS))
@@ -224,10 +232,12 @@ class Bench(Measure):
         self.shop.pin(platform)
         try:
             rate, _ = loads.wrk(self.kept.port, self.path(self.kept), self.args.seconds, CONNECTIONS, load)
+            bare = self.open_loop(Case("bare Beast", self.bare, self.kept.requests[:1]), rate / 2, self.args.seconds * 2,
+                                  "bare Beast, the load on a core of its own", load)
             before, begun = children_cpu(), time.monotonic()
             said = self.open_loop(self.kept, rate / 2, self.args.seconds * 2, KEPT + ", the load on a core of its own", load)
             self.found["pinned"] = {"closed": rate, "rate": said["rate"], "p50": said["p50"], "p999": said["p999"],
-                                    "requests": said["requests"],
+                                    "requests": said["requests"], "bare": bare["p999"],
                                     "load": (children_cpu() - before) / (time.monotonic() - begun)}
         finally:
             self.shop.pin(cores())
@@ -258,16 +268,36 @@ class Bench(Measure):
                            for what, how, port in (("reads in the mixed load", "kept", self.kept.port),
                                                    ("reads in the mixed load, no answer kept", "asked for", self.asking))])
 
-    def aged(self, some):
-        """The orders again, once the databases hold what a month leaves behind."""
+    def aged(self):
+        """Orders on this stack, once its databases hold what a month leaves behind, and on one without, in turn."""
         seconds = aged.fill(self.shop, self.args.aged, self.args.aged_rows)
         self.found["aged"] = {"orders": self.args.aged, "rows": self.args.aged_rows, "seconds": seconds}
-        for case in some:
-            again = Case(case.name + ", aged", case.port, case.requests, outlasts=True)
-            self.warm_up([again])
-            for _ in range(self.args.rounds):
-                self.closed_loop(again, self.args.seconds)
-            self.beside.append((f"{case.name} with a month's data, to without", again.name, case.name))
+        fresh = Shop(self.folder / "fresh-stack", self.args.bin)
+        try:
+            fresh.start(AGED_SETTINGS)
+            (self.folder / "fresh").mkdir()
+            beside = Measure(fresh, self.folder / "fresh", self.others, [self.shop])
+            sides = [(self, self.orders_of(self.shop, self.people, "with a month's data")),
+                     (beside, self.orders_of(fresh, fresh.fill(self.args.buyers)[0], "without"))]
+            self.all_shops.append(fresh)
+            for side, some in sides:
+                side.warm_up(some)
+            beside.look_at_idle()
+            for number in range(self.args.rounds):
+                for pair in zip(*(some for _, some in sides)):
+                    for (side, _), case in list(zip(sides, pair))[:: -1 if number % 2 else 1]:
+                        say(f"round {number + 1} of {self.args.rounds}: {case.name}")
+                        side.closed_loop(case, self.args.seconds)
+            for name in ("rates", "cpu", "decided"):
+                getattr(self, name).update(getattr(beside, name))
+            self.beside += [(f"{old.name}, to without", old.name, new.name) for old, new in zip(*(some for _, some in sides))]
+        finally:
+            self.all_shops = [self.shop]
+            fresh.stop()
+
+    def orders_of(self, shop, people, how):
+        return [Case(f"{name} {how}", shop.port("gateway"), cases.orders(people, products), outlasts=True)
+                for name, products in ((ORDERS, range(1, self.products + 1)), (HOT, [1] * len(people)))]
 
     def results(self):
         return super().results() | {
@@ -280,16 +310,14 @@ class Bench(Measure):
         self.fill()
         self.warm_up([self.kept, self.orders])
         self.look_at_idle()
-        some = []
-        if not only or set(only) - set(sections):
-            some = [case for case in self.cases() if not only or any(word in case.name for word in only)]
-            self.measure(some)
+        if not only or set(only) - set(sections) - {"aged"}:
+            self.measure([case for case in self.cases() if not only or any(word in case.name for word in only)])
         for name, section in sections.items():
             if not only or name in only:
                 section()
         memory = self.shop.memory()
         if self.args.aged:
-            self.aged([case for case in some if case.outlasts] or [self.orders])
+            self.aged()
         return memory
 
 
@@ -301,7 +329,7 @@ def arguments():
     parser.add_argument("--minute", type=int, default=60, help="seconds of the sustained orders")
     parser.add_argument("--buyers", type=int, default=32)
     parser.add_argument("--aged", type=int, nargs="?", const=1_000_000, default=0, metavar="ORDERS",
-                        help="the orders again beside so many old ones (a million) and their rows of inboxes and outboxes")
+                        help="orders with so many old ones (a million) and their rows of inboxes and outboxes, beside orders without")
     parser.add_argument("--aged-rows", type=int, metavar="ROWS",
                         help="of all inboxes, and of all outboxes; 20 an old order")
     parser.add_argument("--limit", type=int, default=2400, help="seconds for everything, but for --aged")
@@ -334,8 +362,7 @@ def main():
     args.results.parent.mkdir(parents=True, exist_ok=True)
     bench = None
     try:
-        # Old orders are in the database of orders alone, which the reconciler would have to say of each.
-        shop.start(({"RECONCILE_SECONDS": "86400"} if args.aged else {}) | dict(setting.split("=", 1) for setting in args.set))
+        shop.start((AGED_SETTINGS if args.aged else {}) | dict(setting.split("=", 1) for setting in args.set))
         started = shop.start_again()
         time.sleep(3)
         idle = shop.memory()

@@ -142,8 +142,8 @@ def sustained(results):
     pinned = results["found"].get("pinned")
     if pinned:
         said.append(f"With the load on a processor of its own and everything else on the rest, kept reads came to {rate(pinned['closed'])}/s; at "
-                    f"half of that p50 was {pinned['p50']:.2f} ms and p99.9 {percentile(pinned, 'p999', 5000)} ms, for which the load used "
-                    f"{pinned['load'] * 100:.0f} % of its processor.")
+                    f"half of that p50 was {pinned['p50']:.2f} ms and p99.9 {percentile(pinned, 'p999', 5000)} ms (of the bare Beast at the same rate "
+                    f"{pinned['bare']:.2f} ms), for which the load used {pinned['load'] * 100:.0f} % of its processor.")
     aged = results["found"].get("aged")
     if aged:
         said.append(f"The aged databases have {aged['orders']:,} old orders and {aged['rows']:,} rows each of inboxes and outboxes.")
