@@ -1,8 +1,10 @@
 #include "gateway/cache/response_cache.h"
 
 #include <algorithm>
+#include <random>
 #include <utility>
 
+#include "common/crypto/random.h"
 #include "common/telemetry/metrics.h"
 
 namespace shop::gateway {
@@ -74,7 +76,11 @@ void ResponseCache::Put(std::string_view target, const HttpResponse& response,
   const auto [entry, added] = entries_.try_emplace(std::string(target));
   if (!added) bytes_ -= SizeOf(target, *entry->second.response.shared_body);
   bytes_ += size;
-  entry->second = {response, subject, stamp};
+  // As if it were up to a quarter of its time older: what was asked for at one moment is not asked for
+  // again at one moment.
+  std::uniform_int_distribution<Clock::rep> older(0, Clock::duration(max_age_).count() / 4);
+  entry->second = {
+      response, subject, {stamp.sequence, stamp.time - Clock::duration(older(ThreadRandom()))}};
 }
 
 void ResponseCache::Changed(const std::string& tag, const std::vector<int64_t>& ids) {

@@ -2,7 +2,8 @@
 // a second is asked of the service once.
 //
 // Which methods' responses are cached, and what those are about, is said by shop.api.v1.cache. A
-// response is used again until the call that made it is `max_age` old, and no longer than until
+// response is used again until the call that made it is `max_age` old, less a random part of up to
+// a quarter, so that responses that came together do not end together; and no longer than until
 // something changes of what it is about: services publish their changes on Redis, and a change that
 // passes through this gateway ends responses before the change itself is answered. A response is
 // not cached when its call began before such a change and returned after it. Without a connection

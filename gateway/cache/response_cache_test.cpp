@@ -101,6 +101,26 @@ TEST_F(ResponseCacheTest, AResponseIsAsOldAsItsCall) {
   EXPECT_FALSE(cache.IsFresh({"things"}, stamp));
 }
 
+TEST_F(ResponseCacheTest, ResponsesThatCameTogetherEndOneAfterTheOtherInTheLastQuarterOfTheirTime) {
+  const auto left_of_300_at = [&](std::chrono::minutes age) {
+    ResponseCache cache(kLong);
+    cache.SetSubscribed(true);
+    ResponseCache::Stamp stamp = cache.Now();
+    stamp.time -= age;
+    int left = 0;
+    for (int i = 0; i < 300; ++i) {
+      const std::string target = "/things/" + std::to_string(i);
+      cache.Put(target, Saying("a thing"), {"things", i}, stamp);
+      if (cache.Find(target)) ++left;
+    }
+    return left;
+  };
+  EXPECT_EQ(left_of_300_at(std::chrono::minutes(44)), 300);
+  EXPECT_GT(left_of_300_at(std::chrono::minutes(52)), 100);
+  EXPECT_LT(left_of_300_at(std::chrono::minutes(52)), 220);
+  EXPECT_EQ(left_of_300_at(std::chrono::minutes(61)), 0);
+}
+
 TEST_F(ResponseCacheTest, TheAgeCountsFromTheBeginningOfTheCall) {
   ResponseCache::Stamp stamp = cache_.Now();
   stamp.time -=
