@@ -40,6 +40,7 @@ from shop import REPO, TOOLS, Shop, fetch, free_ports, say, servers, wait_for
 
 POOL = 8           # what a service opens to PostgreSQL, and pgbench with it
 BCRYPT_COST = 12   # the services' default
+WARM_UP = 3        # seconds of the load on a core of its own: what is kept was asked for, all at once, in the first
 # Old orders are in the database of orders alone, which the reconciler would have to say of each.
 AGED_SETTINGS = {"RECONCILE_SECONDS": "86400"}
 
@@ -152,14 +153,14 @@ class Bench(Measure):
         for case in some:
             self.open_loop(case, self.without_leftovers(case) / 2, seconds * case.longer * 2)
 
-    def open_loop(self, case, rate, seconds, name=None, core=None):
-        """Its latencies at that rate; of orders also what became of them."""
+    def open_loop(self, case, rate, seconds, name=None, core=None, warm_up=0):
+        """Its latencies at that rate, without those of the first seconds; of orders also what became of them."""
         rate = max(1, round(rate))
         say(f"open loop: {name or case.name} at {rate}/s")
         case.prepare()
         self.shop.settle()
         last = self.last()
-        said = loads.openloop(case.port, self.path(case), seconds, rate, core)
+        said = loads.openloop(case.port, self.path(case), seconds, rate, core, warm_up)
         if said["failed"]:
             raise RuntimeError(f"{case.name}: {said['failed']} of {said['requests']} requests of the open loop failed")
         if case.outlasts:
@@ -233,9 +234,9 @@ class Bench(Measure):
         try:
             rate, _ = loads.wrk(self.kept.port, self.path(self.kept), self.args.seconds, CONNECTIONS, load)
             bare = self.open_loop(Case("bare Beast", self.bare, self.kept.requests[:1]), rate / 2, self.args.seconds * 2,
-                                  "bare Beast, the load on a core of its own", load)
+                                  "bare Beast, the load on a core of its own", load, WARM_UP)
             before, begun = children_cpu(), time.monotonic()
-            said = self.open_loop(self.kept, rate / 2, self.args.seconds * 2, KEPT + ", the load on a core of its own", load)
+            said = self.open_loop(self.kept, rate / 2, self.args.seconds * 2, KEPT + ", the load on a core of its own", load, WARM_UP)
             self.found["pinned"] = {"closed": rate, "rate": said["rate"], "p50": said["p50"], "p999": said["p999"],
                                     "requests": said["requests"], "bare": bare["p999"],
                                     "load": (children_cpu() - before) / (time.monotonic() - begun)}

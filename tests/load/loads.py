@@ -35,11 +35,11 @@ def wrk(port, requests, seconds, connections, core=None):
     return said["requests"] / said["seconds"], said["requests"]
 
 
-def openloop(port, requests, seconds, rate, core=None):
-    """Open loop over HTTP; latencies in ms from when each request was due."""
+def openloop(port, requests, seconds, rate, core=None, warm_up=0):
+    """Open loop over HTTP; latencies in ms from when each request was due, without those of the first seconds."""
     # On one processor the thread that waits for the next request must not keep the others from running.
     return json.loads(run([TOOLS / "openloop", "-address", f"127.0.0.1:{port}", "-requests", requests,
-                           "-rate", rate, "-seconds", seconds], seconds, {"GOMAXPROCS": "4"} if core is not None else None, core))
+                           "-rate", rate, "-seconds", seconds, "-warm-up", warm_up], seconds + warm_up, {"GOMAXPROCS": "4"} if core is not None else None, core))
 
 
 def ghz(address, method, data, seconds, connections, tokens=()):

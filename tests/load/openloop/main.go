@@ -29,6 +29,7 @@ type job struct {
 }
 
 type outcome struct {
+	due     time.Time
 	latency time.Duration
 	ok      bool
 }
@@ -106,7 +107,7 @@ func work(address string, jobs <-chan job) []outcome {
 			connection.Close()
 			connection = nil
 		}
-		outcomes = append(outcomes, outcome{time.Since(next.due), ok && err == nil})
+		outcomes = append(outcomes, outcome{next.due, time.Since(next.due), ok && err == nil})
 	}
 	if connection != nil {
 		connection.Close()
@@ -139,6 +140,7 @@ func main() {
 	file := flag.String("requests", "", "the requests")
 	rate := flag.Float64("rate", 100, "requests a second")
 	seconds := flag.Float64("seconds", 5, "for how long")
+	warmUp := flag.Float64("warm-up", 0, "for how long before that, whose latencies do not count")
 	connections := flag.Int("connections", 64, "connections, kept alive")
 	flag.Parse()
 
@@ -147,7 +149,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "openloop:", err)
 		os.Exit(1)
 	}
-	total := int(*rate * *seconds)
+	total := int(*rate * (*warmUp + *seconds))
 	jobs := make(chan job, total+1)
 	outcomes := make([][]outcome, *connections)
 	var running sync.WaitGroup
@@ -169,13 +171,16 @@ func main() {
 	close(jobs)
 	running.Wait()
 
+	measuredFrom := start.Add(time.Duration(*warmUp * float64(time.Second)))
 	var latencies []float64
 	failed := 0
 	for _, some := range outcomes {
 		for _, one := range some {
-			latencies = append(latencies, float64(one.latency)/float64(time.Millisecond))
 			if !one.ok {
 				failed++
+			}
+			if !one.due.Before(measuredFrom) {
+				latencies = append(latencies, float64(one.latency)/float64(time.Millisecond))
 			}
 		}
 	}
