@@ -259,6 +259,8 @@ def aims(results):
         return f"{kept:.2f}; where no answer is kept {asked:.2f}", kept >= 0.7
 
     def month():
+        if "aged" not in single:
+            return "[measured apart](performance-tried.md#a-months-data)", None
         ratios = [of_rounds(f"{name} with a month's data, to without", measured)
                   for name in (ORDERS, HOT) for measured in ("http", "finished")]
         return ", ".join(f"{one:.2f}" for one in ratios), min(ratios) >= 0.9

@@ -74,7 +74,7 @@ class TheAims(unittest.TestCase):
         text = report.aims(results(rates=rates, decided=decided, cpu_rounds=gateways, beside=pairs, cpu={
             ORDERS: {"orders": 900.0}, CART: {"orders": 100.0, "postgres/products": 100.0}, UNCACHED: {"gateway": 20.0, "products": 30.0}},
             memory={"after": {"orders": (60.0, 90.0)}},
-            found={"sustained": {"finished": 1300.0, "p99": 80.0}, "pinned": {"p999": 3.0}}))
+            found={"sustained": {"finished": 1300.0, "p99": 80.0}, "pinned": {"p999": 3.0}, "aged": {}}))
         self.assertEqual([line for line in text.splitlines() if line.endswith("| no |") or "not measured" in line], [], text)
 
 
