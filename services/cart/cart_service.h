@@ -1,5 +1,6 @@
 // The rpcs of shop.cart.v1.CartService. Names, prices and stock always come from products, in one
-// call an rpc or for several at once (common/quotes/quotes.h); when products or MongoDB is away an rpc throws Unavailable.
+// call an rpc or for several at once (common/quotes/quotes.h); when products or MongoDB is away an
+// rpc throws Unavailable.
 //
 // AddItem is not idempotent: a client that got no answer reads the cart before it adds again.
 // Everything that can fail comes before the change, so a failure that was answered changed nothing.

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
-#include <functional>
 #include <future>
 #include <limits>
 #include <mutex>
