@@ -34,13 +34,13 @@ import loads
 import others
 import report
 from cases import CART, CONNECTIONS, HOT, KEPT, LIST, LOGIN, ORDERS, SEARCH, UNCACHED, Case
-from measure import Measure, children_cpu, cores
+from measure import Measure, children_cpu, cores, in_turn
 from page import write_between
 from shop import REPO, TOOLS, Shop, fetch, free_ports, say, servers, wait_for
 
 POOL = 8           # what a service opens to PostgreSQL, and pgbench with it
 BCRYPT_COST = 12   # the services' default
-WARM_UP = 3        # seconds of the load on a core of its own: what is kept was asked for, all at once, in the first
+WARM_UP = 3        # seconds of the load on a core of its own that do not count: at first all that is kept is missing
 # Old orders are in the database of orders alone, which the reconciler would have to say of each.
 AGED_SETTINGS = {"RECONCILE_SECONDS": "86400"}
 
@@ -281,24 +281,19 @@ class Bench(Measure):
             sides = [(self, self.orders_of(self.shop, self.people, "with a month's data")),
                      (beside, self.orders_of(fresh, fresh.fill(self.args.buyers)[0], "without"))]
             self.all_shops.append(fresh)
-            for side, some in sides:
-                side.warm_up(some)
-            beside.look_at_idle()
-            for number in range(self.args.rounds):
-                for pair in zip(*(some for _, some in sides)):
-                    for (side, _), case in list(zip(sides, pair))[:: -1 if number % 2 else 1]:
-                        say(f"round {number + 1} of {self.args.rounds}: {case.name}")
-                        side.closed_loop(case, self.args.seconds)
+            in_turn(sides, (ORDERS, HOT), self.args.rounds, self.args.seconds)
             for name in ("rates", "cpu", "decided"):
                 getattr(self, name).update(getattr(beside, name))
-            self.beside += [(f"{old.name}, to without", old.name, new.name) for old, new in zip(*(some for _, some in sides))]
+            for name in (ORDERS, HOT):
+                old, new = (some[name].name for _, some in sides)
+                self.beside.append((f"{old}, to without", old, new))
         finally:
             self.all_shops = [self.shop]
             fresh.stop()
 
     def orders_of(self, shop, people, how):
-        return [Case(f"{name} {how}", shop.port("gateway"), cases.orders(people, products), outlasts=True)
-                for name, products in ((ORDERS, range(1, self.products + 1)), (HOT, [1] * len(people)))]
+        return {name: Case(f"{name} {how}", shop.port("gateway"), cases.orders(people, products), outlasts=True)
+                for name, products in ((ORDERS, range(1, self.products + 1)), (HOT, [1] * len(people)))}
 
     def results(self):
         return super().results() | {

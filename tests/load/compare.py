@@ -24,7 +24,7 @@ import cases
 import others
 import report
 from cases import CART, HOT, KEPT, LIST, LOGIN, ORDERS, SEARCH, UNCACHED, Case
-from measure import Measure
+from measure import Measure, in_turn
 from shop import REPO, Shop, say
 from commits import build, git  # after shop, which knows where that is; pylint: disable=wrong-import-order
 
@@ -50,19 +50,6 @@ def cases_of(shop):
             Case(ORDERS, gateway, cases.orders(people, range(1, products + 1)), outlasts=True),
             Case(HOT, gateway, cases.orders(people, [1] * len(people)), outlasts=True))
     return {case.name: case for case in some}
-
-
-def measure(sides, names, rounds, seconds):
-    """`sides` are (measure, cases), that of the base first."""
-    for found, some in sides:
-        found.warm_up([some[name] for name in names])
-    for found, _ in sides:
-        found.look_at_idle()
-    for number in range(rounds):
-        for name in names:
-            say(f"round {number + 1} of {rounds}: {name}")
-            for found, some in sides[::-1] if number % 2 else sides:
-                found.closed_loop(some[name], seconds)
 
 
 def rows(base, head, names):
@@ -115,7 +102,7 @@ def main():
             shop.start()
             (folder / f"{name}-files").mkdir()
             sides.append((Measure(shop, folder / f"{name}-files", seen, [idle]), cases_of(shop)))
-        measure(sides, args.names, args.rounds, args.seconds)
+        in_turn(sides, args.names, args.rounds, args.seconds)
     finally:
         signal.alarm(0)
         for shop in shops:

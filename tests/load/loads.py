@@ -39,7 +39,8 @@ def openloop(port, requests, seconds, rate, core=None, warm_up=0):
     """Open loop over HTTP; latencies in ms from when each request was due, without those of the first seconds."""
     # On one processor the thread that waits for the next request must not keep the others from running.
     return json.loads(run([TOOLS / "openloop", "-address", f"127.0.0.1:{port}", "-requests", requests,
-                           "-rate", rate, "-seconds", seconds, "-warm-up", warm_up], seconds + warm_up, {"GOMAXPROCS": "4"} if core is not None else None, core))
+                           "-rate", rate, "-seconds", seconds, "-warm-up", warm_up], seconds + warm_up,
+                          {"GOMAXPROCS": "4"} if core is not None else None, core))
 
 
 def ghz(address, method, data, seconds, connections, tokens=()):

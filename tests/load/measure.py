@@ -9,7 +9,7 @@ from collections import defaultdict
 import cases
 import loads
 from others import Others
-from shop import wait_for
+from shop import say, wait_for
 
 
 def children_cpu():
@@ -144,3 +144,17 @@ class Measure:
 
 def cores():
     return sorted(os.sched_getaffinity(0))
+
+
+def in_turn(sides, names, rounds, seconds):
+    """The same cases on stacks that run side by side, one stack after the other and in every second round the other way
+    round. `sides` are (measure, {name: case})."""
+    for found, some in sides:
+        found.warm_up([some[name] for name in names])
+    for found, _ in sides:
+        found.look_at_idle()
+    for number in range(rounds):
+        for name in names:
+            say(f"round {number + 1} of {rounds}: {name}")
+            for found, some in sides[::-1] if number % 2 else sides:
+                found.closed_loop(some[name], seconds)
