@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "common/testing/servers.h"
 #include "common/testing/wire.h"
@@ -21,7 +22,7 @@ redis::Settings Server() {
   return redis::Settings::Read(env);
 }
 
-constexpr RateLimits::Settings kHundred{.enabled = true, .user_quota = 100};
+constexpr RateLimits::Settings kQuota{.enabled = true, .user_quota = 10'000};
 
 class RateSharingTest : public ::testing::Test {
  protected:
@@ -38,6 +39,13 @@ class RateSharingTest : public ::testing::Test {
     return !limits.Take(user, cost).allowed;
   }
 
+  // Whether a gateway that has given the user `given` learns that others gave `elsewhere`. It hears of that
+  // when it has something to tell itself.
+  bool Hears(RateLimits& limits, int64_t given, int64_t elsewhere) const {
+    return Eventually(
+        [&] { return limits.Take(user_, 1).left <= kQuota.user_quota - ++given - elsewhere; });
+  }
+
   // Of a window that no other test has.
   std::chrono::system_clock::time_point now_ = std::chrono::system_clock::time_point(
       std::chrono::seconds(60 * (std::hash<std::string>()(testing::UniqueName()) % 100'000'000)));
@@ -46,33 +54,39 @@ class RateSharingTest : public ::testing::Test {
 };
 
 TEST_F(RateSharingTest, WhatOneGatewayHasSeenCountsAtTheOther) {
-  RateLimits one(kHundred, clock_);
-  RateLimits other(kHundred, clock_);
+  RateLimits one(kQuota, clock_);
+  RateLimits other(kQuota, clock_);
   const RateSharing shares_one(Server(), one);
   const RateSharing shares_other(Server(), other);
-  for (int i = 0; i < 6; ++i) EXPECT_TRUE(one.Take(user_, 10).allowed);
-  // The other one hears of a client's requests elsewhere when it has some itself to tell.
-  EXPECT_TRUE(Eventually([&] { return other.Take(user_, 1).left <= 39; }));
-  EXPECT_TRUE(Refuses(other, user_, 60));
-  EXPECT_FALSE(Refuses(other, RateKey::Of(8), 60));
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(one.Take(user_, 1000).allowed);
+  EXPECT_TRUE(Hears(other, 0, 6000));
+  EXPECT_TRUE(Refuses(other, user_, 6000));
+  EXPECT_FALSE(Refuses(other, RateKey::Of(8), 6000));
 }
 
 TEST_F(RateSharingTest, WithoutRedisEachGoesByWhatItHasSeenAndTellsItLater) {
   testing::Wire wire(Server().port);
-  RateLimits one(kHundred, clock_);
-  RateLimits other(kHundred, clock_);
+  std::atomic<int> asked_for_the_time = 0;
+  RateLimits one(kQuota, [&] {
+    ++asked_for_the_time;
+    return now_;
+  });
+  RateLimits other(kQuota, clock_);
   const RateSharing shares_one(Through(wire), one);
   const RateSharing shares_other(Server(), other);
   wire.Cut();
-  EXPECT_TRUE(one.Take(user_, 60).allowed);
-  EXPECT_TRUE(Refuses(one, user_, 60));
-  EXPECT_TRUE(other.Take(user_, 10).allowed);
+  EXPECT_TRUE(one.Take(user_, 6000).allowed);
+  EXPECT_TRUE(Refuses(one, user_, 6000));
+  EXPECT_TRUE(other.Take(user_, 1000).allowed);
+  // Sharing asks for the time whenever it begins: the second time it has failed once.
+  ASSERT_TRUE(Eventually(
+      [&, before = asked_for_the_time.load()] { return asked_for_the_time > before + 1; }));
   wire.Mend();
-  EXPECT_TRUE(Eventually([&] { return other.Take(user_, 1).left <= 39; }));
+  EXPECT_TRUE(Hears(other, 1000, 6000));
 }
 
 TEST_F(RateSharingTest, TheCountsDoNotStayInRedis) {
-  RateLimits limits(kHundred, clock_);
+  RateLimits limits(kQuota, clock_);
   const RateSharing shares(Server(), limits);
   EXPECT_TRUE(limits.Take(user_, 10).allowed);
   redis::Client redis(Server());
