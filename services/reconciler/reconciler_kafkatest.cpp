@@ -2,11 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <sys/resource.h>
-
 #include <algorithm>
-#include <functional>
-#include <random>
 
 #include "common/kafka/producer.h"
 #include "common/messaging/event.h"
@@ -103,47 +99,6 @@ TEST_F(TopicsTest, SaysWhereTheyEnd) {
   for (const auto& [place, end] : ends) sum += end;
   EXPECT_THAT(ends, SizeIs(3));
   EXPECT_EQ(sum, 1);
-}
-
-// What reconciler.h does not count: what librdkafka reads ahead. It asks for more while it has less than 16 MB
-// (kafka::kReadAheadKilobytes), for 64 KB of each partition (kFetchBytes, as compressed), which is another
-// 16 MB of these events. With librdkafka's own megabyte it would be 240.
-TEST_F(TopicsTest, FourHundredMegabytesOfEventsAreReadWithFortyFiveOfMemory) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "what was freed is kept back";
-#endif
-  const std::string topic = testing::UniqueName();
-  testing::MakeTopic(topic, 12);
-  const auto most_memory = [] {  // MB, so far
-    rusage used{};
-    getrusage(RUSAGE_SELF, &used);
-    return used.ru_maxrss / 1024;
-  };
-  std::independent_bits_engine<std::mt19937, 8, unsigned> random(1);
-  std::string value(8'000, 'a');
-  constexpr int kRounds = 400;
-  constexpr int kEventsOfARound = 125;
-  for (int round = 0; round < kRounds; ++round) {
-    std::vector<messaging::Envelope> events;
-    for (int i = 0; i < kEventsOfARound; ++i) {
-      std::generate_n(value.begin(), 400, std::ref(random));  // shrinks to a twentieth
-      const std::string id = std::to_string(round * kEventsOfARound + i);
-      events.push_back({.topic = topic,
-                        .key = id,
-                        .id = id,
-                        .type = "ORDER_CREATED",
-                        .source = "orders",
-                        .time = "2026-12-01T00:00:00Z",
-                        .trace = {},
-                        .value = value});
-    }
-    ASSERT_TRUE(std::ranges::all_of(producer_.Publish(events, [] { return true; }),
-                                    &kafka::Outcome::acknowledged));
-  }
-  const auto before = most_memory();
-  EXPECT_EQ(KafkaTopics(brokers_, {topic}).Read({topic}, kHour, kNoLimit).records,
-            kRounds * kEventsOfARound);
-  EXPECT_LT(most_memory() - before, 45);
 }
 
 TEST_F(TopicsTest, ABrokerThatIsAwayIsNamed) {
