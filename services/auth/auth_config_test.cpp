@@ -61,6 +61,8 @@ TEST_F(AuthConfig, ItNamesEveryWrongVariableAtOnce) {
 TEST_F(AuthConfig, ItsKeyIsOneThatTheOthersKnow) {
   variables_["SERVICE_KEYS"] = testing::PublicServiceKey("orders", keys_.key);
   EXPECT_THAT(Problems(), Contains(StartsWith("SERVICE_KEYS ")));
+  variables_["SERVICE_KEYS"] = testing::PublicServiceKey("auth", testing::ServiceKeyOf("orders"));
+  EXPECT_THAT(Problems(), Contains(StartsWith("SERVICE_KEYS ")));
   variables_["SERVICE_KEY"] = std::string(32, 'k');
   EXPECT_THAT(Problems(), Contains(StartsWith("SERVICE_KEY ")));
 }

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <atomic>
+#include <barrier>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -226,10 +227,15 @@ TEST_F(IdempotencyTest, NoLockTimeoutAppliesToTheEffectItself) {
 
 TEST_F(IdempotencyTest, ManyAtOnceTakeEffectOnce) {
   std::atomic<int> answered = 0;
+  std::barrier all_have_looked_up(8);
   std::vector<std::thread> clients;
   for (int i = 0; i < 8; ++i) {
     clients.emplace_back([&] {
-      if (Place(For("Málaga", "k"))) ++answered;
+      const Result<Order> order = Once(db_, As(7), For("Málaga", "k"), [&](Attempt& attempt) {
+        all_have_looked_up.arrive_and_wait();
+        return attempt.InTransaction([&](postgres::Tx& tx) { return Insert(tx, "Málaga"); });
+      });
+      if (order) ++answered;
     });
   }
   for (std::thread& client : clients) client.join();
