@@ -183,6 +183,9 @@ void Process::WaitFor(std::string_view what, const std::function<void()>& attemp
     try {
       attempt();
       return;
+    } catch (const std::logic_error& error) {
+      log::Error("waiting for " + std::string(what) + " would not help", {{"error", error.what()}});
+      EndWithoutParts(1);
     } catch (const std::exception& error) {
       log::Warning("waiting for " + std::string(what), {{"error", error.what()}});
     }

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <future>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 
 #include "common/telemetry/log.h"
@@ -36,6 +37,34 @@ TEST(ProcessDeathTest, TheEndDoesNotWaitForACheckThatHangsBeforeTheOtherPartsClo
     std::_Exit(0);
   };
   EXPECT_EXIT(stop_while_a_check_hangs(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST(ProcessDeathTest, WaitingGoesOnUntilItWorks) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto wait = [] {
+    Process process("test");
+    int attempts = 0;
+    process.WaitFor("the database", [&] {
+      if (++attempts < 3) throw std::runtime_error("connection refused");
+    });
+    std::_Exit(attempts);
+  };
+  EXPECT_EXIT(wait(), ::testing::ExitedWithCode(3), "");
+}
+
+TEST(ProcessDeathTest, WhatWaitingWouldNotMendEndsTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto wait = [] {
+    dup2(STDERR_FILENO, STDOUT_FILENO);  // where this kind of test looks
+    Process process("test");
+    int attempts = 0;
+    process.WaitFor("the database", [&] {
+      if (++attempts > 1) std::_Exit(0);
+      throw std::logic_error("a migration has changed");
+    });
+    std::_Exit(0);
+  };
+  EXPECT_EXIT(wait(), ::testing::ExitedWithCode(1), "would not help.*a migration has changed");
 }
 
 // By itself it writes to standard error, in a form of its own.

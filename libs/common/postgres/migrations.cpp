@@ -43,8 +43,8 @@ Step ApplyNext(Pool& pool, const MigrationSet& set) {
     for (const Migration& migration : set.migrations) {
       const auto known = applied.find(migration.name);
       if (known != applied.end() && known->second != Sha256Hex(migration.sql)) {
-        throw std::runtime_error(std::string("migration ") + set.owner + "/" + migration.name +
-                                 " has changed since it was applied");
+        throw std::logic_error(std::string("migration ") + set.owner + "/" + migration.name +
+                               " has changed since it was applied");
       }
     }
     for (const Migration& migration : set.migrations) {

@@ -67,7 +67,7 @@ TEST_F(MigrateTest, AFileThatChangedIsRefused) {
                      {{"0001_things", "CREATE TABLE things (id text)"},
                       {"0002_more", "CREATE TABLE more ()"}}}});
     FAIL() << "was taken";
-  } catch (const std::runtime_error& error) {
+  } catch (const std::logic_error& error) {
     EXPECT_THAT(error.what(), HasSubstr("things/0001_things has changed"));
   }
   EXPECT_THAT(Applied(), ElementsAre("things/0001_things"));
