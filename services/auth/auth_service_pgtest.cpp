@@ -412,13 +412,6 @@ class AuthTest : public ::testing::Test {
         "', ends_at = ends_at - interval '" + interval +
         "', last_used_at = last_used_at - interval '" + interval + "'");
   }
-  bool SomebodyWaitsForALock() {
-    return !postgres::Read(db_, [](postgres::Tx& tx) {
-              return tx.Run(
-                  "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                  " AND datname = current_database()");
-            }).empty();
-  }
   // One line an account: id, address, state, whether there is a hash.
   std::vector<std::string> Accounts() {
     std::vector<std::string> accounts;
@@ -1036,7 +1029,7 @@ TEST_F(AuthTest, ARoleChangeWaitsForTheRefreshUnderWay) {
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     next = ContinueSession(tx, ann.refresh_token(), {}, Context());
     change = std::thread([&] { HearOfRole(ann.user().id(), 2); });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   change.join();
   ASSERT_TRUE(next);
@@ -1076,7 +1069,7 @@ TEST_F(AuthTest, ALoginWithAPasswordThatIsReplacedMeanwhileBeginsNothing) {
     ReplacePassword(tx, *FindAccount(tx, id), "another");
     EndSessions(tx, id, Context());
     login = std::thread([&] { outcome = Outcome(Login("ann@example.com")); });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   login.join();
   EXPECT_EQ(outcome, "UNAUTHENTICATED");
@@ -1137,13 +1130,17 @@ TEST_F(AuthTest, OfTwoPasswordsAtOnceOneIsTaken) {
   const v1::LoginResponse ann = Ann();
   std::vector<std::string> outcomes(2);
   std::vector<std::jthread> changes;
-  std::barrier start(2);
-  for (size_t i = 0; i < 2; ++i) {
-    changes.emplace_back([&, i] {
-      start.arrive_and_wait();
-      outcomes[i] = Outcome(ChangePassword(ann, kPassword, "Pear-Tree-" + std::to_string(i) + "!"));
-    });
-  }
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    tx.Run("SELECT FROM accounts WHERE email = 'ann@example.com' FOR NO KEY UPDATE");
+    for (size_t i = 0; i < 2; ++i) {
+      changes.emplace_back([&, i] {
+        outcomes[i] =
+            Outcome(ChangePassword(ann, kPassword, "Pear-Tree-" + std::to_string(i) + "!"));
+      });
+    }
+    // Both have found the old password right.
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) == 2; }));
+  });
   changes.clear();
   EXPECT_THAT(outcomes, ::testing::UnorderedElementsAre("OK", "UNAUTHENTICATED"));
   for (size_t i = 0; i < 2; ++i) {
@@ -1435,7 +1432,7 @@ TEST_F(AuthTest, ACodeLetsOneLoginIn) {
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     EXPECT_TRUE(UseCode(tx, ann.user().id(), code, std::string(32, 'k')));
     login = std::thread([&] { other = Reason(LoginWith(code)); });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   login.join();
   EXPECT_EQ(other, "SECOND_FACTOR_WRONG");
@@ -1552,7 +1549,7 @@ TEST_F(AuthTest, ALoginUnderWayWithoutACodeEndsWithTheOthers) {
             .refresh_token;
     confirmation =
         std::thread([&] { outcome = Outcome(ConfirmTotp(ann, CodeOf(secret->secret()))); });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   confirmation.join();
   EXPECT_EQ(outcome, "OK");

@@ -7,6 +7,7 @@
 
 #include "auth_migrations.h"
 #include "common/testing/database.h"
+#include "common/testing/servers.h"
 #include "messaging_migrations.h"
 
 namespace shop::auth {
@@ -49,11 +50,16 @@ class SigningKeysTest : public ::testing::Test {
 };
 
 TEST_F(SigningKeysTest, ReplicasThatStartAtOnceAgreeOnOne) {
-  std::vector<std::unique_ptr<SigningKeys>> replicas(4);
+  std::vector<std::unique_ptr<SigningKeys>> replicas(2);
   std::vector<std::thread> threads;
-  for (auto& replica : replicas) {
-    threads.emplace_back([&] { replica = std::make_unique<SigningKeys>(db_, settings_); });
-  }
+  postgres::InTransaction(db_, [&](postgres::Tx& tx) {
+    tx.Run("LOCK TABLE signing_keys IN SHARE MODE");
+    for (auto& replica : replicas) {
+      threads.emplace_back([&] { replica = std::make_unique<SigningKeys>(db_, settings_); });
+    }
+    // Each has found none.
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) == 2; }));
+  });
   for (std::thread& thread : threads) thread.join();
   for (const auto& replica : replicas) {
     EXPECT_EQ(Kids(*replica), Kids(*replicas[0]));

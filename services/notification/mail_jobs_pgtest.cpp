@@ -359,11 +359,7 @@ TEST_F(MailJobsTest, AMailWaitsForOneToTheSameAddressThatIsBeingCounted) {
         "UPDATE mail_jobs SET counted_for = encode(sha256('ada@example.org'), 'hex'),"
         " counted_at = now() WHERE order_id = 1");
     other = std::thread([&] { counted = CountMail(db, jobs[1], "ada@example.org", 1); });
-    EXPECT_TRUE(Eventually([&] {
-      return Value(
-                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                 " AND datname = current_database()") == "1";
-    }));
+    EXPECT_TRUE(Eventually([&] { return testing::CountLockWaits(db) == 1; }));
   });
   other.join();
   EXPECT_FALSE(counted);

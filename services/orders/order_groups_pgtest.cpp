@@ -95,7 +95,7 @@ class OrderGroupsTest : public ::testing::Test {
     postgres::InTransaction(db_, [&](postgres::Tx& tx) {
       tx.Run("LOCK TABLE orders IN SHARE MODE");
       before = Begin(1);
-      ASSERT_TRUE(Eventually([&] { return StatementsThatWait() == 1; }));
+      ASSERT_TRUE(Eventually([&] { return testing::CountLockWaits(db_) == 1; }));
       begin();
       ASSERT_TRUE(Eventually([&] { return groups_.waiting() == waiting; }));
     });
@@ -107,11 +107,6 @@ class OrderGroupsTest : public ::testing::Test {
   }
   int64_t Number(const std::string& sql) {
     return postgres::Read(db_, [&](postgres::Tx& tx) { return tx.Run(sql)[0][0].as<int64_t>(); });
-  }
-  int64_t StatementsThatWait() {
-    return Number(
-        "SELECT count(*) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND wait_event_type = 'Lock'");
   }
   int64_t OrdersOf(int64_t user) {
     return Number("SELECT count(*) FROM orders WHERE user_id = " + std::to_string(user));
@@ -225,7 +220,7 @@ TEST_F(OrderGroupsTest, OneWhoHasTooManyPendingOrdersIsRefusedAndTheOthersAreOne
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     tx.Run("LOCK TABLE order_items IN SHARE MODE");
     placed.push_back(place(9, ""));
-    ASSERT_TRUE(Eventually([&] { return StatementsThatWait() == 1; }));
+    ASSERT_TRUE(Eventually([&] { return testing::CountLockWaits(db_) == 1; }));
     for (const int64_t user : {10, 11, 12}) placed.push_back(place(user));
     ASSERT_TRUE(Eventually([&] { return careful.waiting() == 3; }));
   });

@@ -332,7 +332,7 @@ TEST_F(OrderSagaTest, ACancellationAndAPaymentAtOnceTakeTurns) {
     payments =
         std::thread([&] { EXPECT_TRUE(Receive<events::v1::PaymentCompleted>(order, "e2")); });
     customer = std::thread([&] { EXPECT_TRUE(Cancel(order, As(7))); });
-    EXPECT_TRUE(shop::testing::Eventually([&] { return Waiting() == 2; }));
+    EXPECT_TRUE(shop::testing::Eventually([&] { return shop::testing::CountLockWaits(db_) == 2; }));
   });
   customer.join();
   payments.join();

@@ -134,13 +134,14 @@ TEST_F(OrdersServiceTest, ARepeatThatFindsTheCartEmptyWaitsForTheFirstRequest) {
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     LockNewestCartOrder(tx, 7);
     first_client = std::thread([&] { first = service_.CreateOrder(As(7), OfTheCart("k1")); });
-    EXPECT_TRUE(shop::testing::Eventually([&] { return Waiting() == 1; }));
+    EXPECT_TRUE(shop::testing::Eventually([&] { return shop::testing::CountLockWaits(db_) == 1; }));
     fake_cart_.AnswerOnce(empty);
     repeating_client = std::thread([&] {
       repeat = service_.CreateOrder(As(7), OfTheCart("k1"));
       answered = true;
     });
-    EXPECT_TRUE(shop::testing::Eventually([&] { return answered || Waiting() == 2; }));
+    EXPECT_TRUE(shop::testing::Eventually(
+        [&] { return answered || shop::testing::CountLockWaits(db_) == 2; }));
   });
   first_client.join();
   repeating_client.join();
@@ -411,7 +412,7 @@ TEST_F(OrdersServiceTest, CartsAreMarkedUpdatedInTheOrderOfTheOrdersIds) {
         MarkCartUpdated(other, {first->id(), second->id()});
       });
     });
-    EXPECT_TRUE(shop::testing::Eventually([&] { return SomebodyWaits(); }));
+    EXPECT_TRUE(shop::testing::Eventually([&] { return shop::testing::CountLockWaits(db_) > 0; }));
     const auto free = tx.Run("SELECT FROM orders WHERE id = " + std::to_string(second->id()) +
                              " FOR UPDATE SKIP LOCKED");
     EXPECT_EQ(free.size(), 1);

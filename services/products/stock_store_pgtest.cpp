@@ -99,11 +99,6 @@ class StockStoreTest : public ::testing::Test {
   // A transaction that was chosen to end a deadlock is run again. PostgreSQL's own count of
   // deadlocks comes later than a test ends.
   int64_t Deadlocks() const { return runs_ - calls_; }
-  bool SomebodyWaitsForALock() {
-    return Value(
-               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-               "wait_event_type = 'Lock'") > 0;
-  }
   bool GiveBack(int64_t order) {
     return postgres::InTransaction(
                db_, [&](postgres::Tx& tx) { return Release(tx, Uuid(order), order); })
@@ -274,7 +269,7 @@ TEST_F(StockStoreTest, BatchesOfTheSameOrdersDoNotBlockEachOtherForever) {
     Reserve(tx, {order(1)});
     if (!batch.joinable()) {
       batch = std::thread([&] { decisions = AskAtOnce({order(2), order(1)}); });
-      EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+      EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
     }
     Reserve(tx, {order(2)});
   });
@@ -478,7 +473,7 @@ TEST_F(StockStoreTest, AReservationThatMeetsAReleaseUnderWayIsRefused) {
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     EXPECT_FALSE(Release(tx, Uuid(1), 1).released);
     reserving = std::thread([&] { EXPECT_FALSE(Ask(1, {{lamp, 2}}).reserved); });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   reserving.join();
   EXPECT_EQ(Available(lamp), 3);
@@ -490,7 +485,7 @@ TEST_F(StockStoreTest, AReleaseThatMeetsAReservationUnderWayGivesItBack) {
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     EXPECT_TRUE(Reserve(tx, {{Uuid(1), 1, {{lamp, 2}}}})[0].reserved);
     releasing = std::thread([&] { EXPECT_TRUE(GiveBack(1)); });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   releasing.join();
   EXPECT_EQ(Available(lamp), 3);
@@ -595,7 +590,7 @@ TEST_F(StockStoreTest, ACancellationWaitsForAReturnOfTheSameOrder) {
   postgres::InTransaction(db_, [&](postgres::Tx& tx) {
     EXPECT_EQ(Return(tx, Uuid(1), Uuid(100), {{lamp, 2}}).pieces, 2);
     cancelling = std::thread([&] { EXPECT_TRUE(GiveBack(1)); });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   cancelling.join();
   EXPECT_EQ(OnHand(lamp), 5);
@@ -776,7 +771,7 @@ TEST_F(StockStoreTest, AStockThatIsReservedWhileItIsSetConditionallyIsNotPutBack
           db_, [&](postgres::Tx& tx) { return Update(tx, stale, std::nullopt); });
       EXPECT_EQ(refused.refusal().reason, "VERSION_CHANGED");
     });
-    EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
   });
   seller.join();
   EXPECT_EQ(Available(lamp), 0);

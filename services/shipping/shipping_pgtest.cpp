@@ -110,18 +110,13 @@ class ShippingTest : public ::testing::Test {
   }
   v1::ShipmentStatus Status() { return Get(kAda)->status(); }
   std::vector<std::string> Published() { return testing::PublishedTypes(db); }
-  bool SomebodyWaitsForALock() {
-    return Value(
-               "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-               "wait_event_type = 'Lock'") != "0";
-  }
   // Does `first` in a transaction that commits only once `second`, on another thread, waits for it.
   void While(const std::function<void(postgres::Tx&)>& first, const std::function<void()>& second) {
     std::thread other;
     postgres::InTransaction(db, [&](postgres::Tx& tx) {
       first(tx);
       other = std::thread(second);
-      EXPECT_TRUE(testing::Eventually([&] { return SomebodyWaitsForALock(); }));
+      EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db) > 0; }));
     });
     other.join();
   }

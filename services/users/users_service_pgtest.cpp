@@ -121,14 +121,6 @@ class UsersTest : public ::testing::Test {
     return events;
   }
 
-  int WaitingForLocks() {
-    return static_cast<int>(postgres::Read(db_, [](postgres::Tx& tx) {
-                              return tx.Run(
-                                  "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-                                  " AND datname = current_database()");
-                            }).size());
-  }
-
   template <typename T>
   static std::string Outcome(const Result<T>& result) {
     return result ? "OK" : Name(result.refusal().code);
@@ -420,7 +412,7 @@ TEST_F(UsersTest, APromotionWaitsForTheDemotionUnderWay) {
     promotion = std::thread(
         [&] { promoted = Outcome(GiveRole(As(1, ROLE_SUPER_ADMIN), 7, ROLE_SUPER_ADMIN)); });
     creation = std::thread([&] { created = Outcome(Create(person)); });
-    EXPECT_TRUE(testing::Eventually([&] { return WaitingForLocks() == 2; }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) == 2; }));
   });
   promotion.join();
   creation.join();
@@ -458,7 +450,7 @@ TEST_F(UsersTest, ACreationWaitsForTheDeletionUnderWay) {
     LockId(tx, 7);
     users::Delete(tx, 7);
     creation = std::thread([&] { outcome = Outcome(Create(Person(7, ROLE_USER, "Ann", 2))); });
-    EXPECT_TRUE(testing::Eventually([&] { return WaitingForLocks() == 1; }));
+    EXPECT_TRUE(testing::Eventually([&] { return testing::CountLockWaits(db_) == 1; }));
   });
   creation.join();
   EXPECT_EQ(outcome, "FAILED_PRECONDITION");

@@ -72,14 +72,6 @@ class IdempotencyTest : public ::testing::Test {
     return postgres::Read(db_, [](postgres::Tx& tx) { return tx.Exec(kCount); })[0][0]
         .as<int64_t>();
   }
-  bool SomebodyWaits() {
-    return postgres::Read(db_, [](postgres::Tx& tx) {
-      return !tx.Run(
-                    "SELECT FROM pg_stat_activity WHERE datname = current_database() "
-                    "AND wait_event_type = 'Lock'")
-                  .empty();
-    });
-  }
 
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
@@ -190,7 +182,7 @@ TEST_F(IdempotencyTest, ARepeatWaitsForTheFirstRequestAndGetsItsAnswer) {
   const Result<Order> first = Once(db_, As(7), For("Málaga", "k"), [&](Attempt& attempt) {
     return attempt.InTransaction([&](postgres::Tx& tx) {
       client = std::thread([&] { repeat = Place(repeating, For("Málaga", "k")); });
-      EXPECT_TRUE(Eventually([&] { return SomebodyWaits(); }));
+      EXPECT_TRUE(Eventually([&] { return testing::CountLockWaits(db_) > 0; }));
       return Insert(tx, "Málaga");
     });
   });

@@ -128,15 +128,6 @@ class RelayTest : public ::testing::Test {
       return tx.Run("SELECT count(DISTINCT xmin::text) FROM outbox")[0][0].as<int>();
     });
   }
-  int WaitingForALock() {
-    return Read(db_, [](Tx& tx) {
-      return tx
-          .Run(
-              "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND "
-              "wait_event_type = 'Lock'")[0][0]
-          .as<int>();
-    });
-  }
   // The numbers told for each key, in the topic's order, each where it came first.
   static std::map<std::string, std::vector<int>> FirstTold(
       const std::vector<TopicRecord>& records) {
@@ -322,9 +313,9 @@ TEST_F(RelayTest, ARelayThatStoodStillWhileAnotherTookOverOnlyRepeats) {
   InTransaction(db_, [&](Tx& tx) {
     tx.Run("SELECT FROM outbox FOR UPDATE");
     still = std::make_unique<OutboxRelay>(Brokers(), db_, brief);
-    EXPECT_TRUE(Eventually([&] { return WaitingForALock() == 1; }));
+    EXPECT_TRUE(Eventually([&] { return testing::CountLockWaits(db_) == 1; }));
     other = std::make_unique<OutboxRelay>(Brokers(), db_, lasting);
-    EXPECT_TRUE(Eventually([&] { return WaitingForALock() == 2; }));
+    EXPECT_TRUE(Eventually([&] { return testing::CountLockWaits(db_) == 2; }));
   });
   ASSERT_TRUE(Eventually([&] { return Unpublished() == 0; }));
   PublishMany(5);

@@ -21,4 +21,8 @@ class TestDatabase {
   postgres::Settings settings_;
 };
 
+// How many statements in the pool's database wait for a lock, so that tests know that somebody has come to
+// where another one holds them up. Takes a connection of the pool.
+int CountLockWaits(postgres::Pool& db);
+
 }  // namespace shop::testing

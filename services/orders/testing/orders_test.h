@@ -356,17 +356,6 @@ class OrdersServiceTest : public ::testing::Test {
   Result<void> DeliverToCart(const std::string& group = "cart") {
     return testing::Deliver(db_, CartHandlers(cart_, db_), group, testing::PublishedEvents(db_));
   }
-  // How many statements wait for a lock in this database.
-  int Waiting() {
-    return postgres::Read(db_, [](postgres::Tx& tx) {
-      return tx
-          .Run(
-              "SELECT count(*) FROM pg_stat_activity "
-              "WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]
-          .as<int>();
-    });
-  }
-  bool SomebodyWaits() { return Waiting() > 0; }
 
   testing::TestDatabase database_;
   postgres::Pool db_{database_.settings()};
