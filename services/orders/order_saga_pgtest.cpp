@@ -306,8 +306,6 @@ TEST_F(OrderSagaTest, ACancellationThatShippingDoesNotAnswerLeavesItsKeyFree) {
   EXPECT_TRUE(Cancel(another, As(7), "", "key"));
 }
 
-// Both wait for the order's row and then take turns: whoever is first, the order ends cancelled and
-// knows that it was paid.
 // The carrier had it before anybody could ask shipping again.
 TEST_F(OrderSagaTest, ACancellationWithoutAnAnswerIsRefusedOnceTheOrderHasShipped) {
   const v1::Order order = Place(7);
@@ -323,6 +321,8 @@ TEST_F(OrderSagaTest, ACancellationWithoutAnAnswerIsRefusedOnceTheOrderHasShippe
   EXPECT_EQ(StatusNow(order), "SHIPPED");
 }
 
+// Both wait for the order's row and then take turns: whoever is first, the order ends cancelled and
+// knows that it was paid.
 TEST_F(OrderSagaTest, ACancellationAndAPaymentAtOnceTakeTurns) {
   const v1::Order order = Place(7);
   ASSERT_TRUE(Receive<events::v1::StockReserved>(order, "e1"));
