@@ -34,14 +34,4 @@ TestDatabase::~TestDatabase() {
   }
 }
 
-int CountLockWaits(postgres::Pool& db) {
-  return postgres::Read(db, [](postgres::Tx& tx) {
-    return tx
-        .Run(
-            "SELECT count(*) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]
-        .as<int>();
-  });
-}
-
 }  // namespace shop::testing

@@ -23,6 +23,14 @@ class TestDatabase {
 
 // How many statements in the pool's database wait for a lock, so that tests know that somebody has come to
 // where another one holds them up. Takes a connection of the pool.
-int CountLockWaits(postgres::Pool& db);
+inline int CountLockWaits(postgres::Pool& db) {
+  return postgres::Read(db, [](postgres::Tx& tx) {
+    return tx
+        .Run(
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'")[0][0]
+        .as<int>();
+  });
+}
 
 }  // namespace shop::testing
