@@ -123,15 +123,7 @@ TEST_F(NotificationServiceTest, ChangesBecomeVisibleInTheSequenceOfTheirIds) {
     second = std::jthread([this, write] {
       postgres::InTransaction(db_, [&](postgres::Tx& other) { write(other, 2); });
     });
-    EXPECT_TRUE(Eventually([this] {
-      return postgres::Read(db_, [](postgres::Tx& reading) {
-               return reading
-                   .Run(
-                       "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
-                       " AND NOT granted")[0][0]
-                   .as<int>();
-             }) == 1;
-    }));
+    EXPECT_TRUE(Eventually([this] { return testing::CountLockWaits(db_) == 1; }));
     EXPECT_TRUE(postgres::Read(db_, [](postgres::Tx& reading) {
                   return ChangesAfter(reading, 7, 0, 10);
                 }).empty());

@@ -45,8 +45,8 @@ class Process {
   void Start();
 
   // Calls `attempt` until it does not throw, with a backoff from 0.1 s to 5 s, and logs why it failed.
-  // Ends the process with code 0 on SIGTERM or SIGINT, and with code 1 when it throws std::logic_error:
-  // what is wrong then stays wrong, however long one waits.
+  // Ends the process with code 0 on SIGTERM or SIGINT, and with code 1 when `attempt` throws
+  // std::logic_error, which waiting would not mend.
   void WaitFor(std::string_view what, const std::function<void()>& attempt);
 
   // What /readyz says (telemetry/admin_server.h). A process is ready when it can answer calls or, if
